@@ -1,0 +1,128 @@
+"""Everything that can go wrong, as one tree. Catch the base that says what you mean.
+
+    BackupsvcError                  base; carries .hint (the reader's next action) and .exit_code
+    ├── UsageError                  wrong usage, settings or policy                                   exit 2
+    ├── Unreachable                 a system that is needed cannot be reached                         exit 3
+    │   ├── PveUnreachable          no answer: refused, timed out, no such host, 595-599
+    │   ├── PveCertificateRefused   the server's certificate is not the one that was pinned
+    │   ├── CatalogUnreachable      the catalog's database does not open
+    │   └── RemoteUnreachable       SSH to a node or to the probe failed
+    ├── Refused                     refused by a law or a permission                                  exit 4
+    │   ├── LawRefused              one of the ten laws forbids it; carries .law
+    │   ├── PveTokenRefused         401: the token or ticket is not accepted
+    │   └── PvePermissionDenied     403: the token lacks a privilege; carries PVE's own text
+    ├── PveError                    PVE answered with an error; carries .status, .text and .errors    exit 1
+    │   ├── PveNotFound             the guest, archive, task or storage does not exist
+    │   └── TaskFailed              a PVE task ended badly; carries .upid, .exitstatus and .log
+    ├── ArchiveError                an archive cannot be read; carries .offset when it is known       exit 1
+    └── OperationFailed             an operation ended without its result; carries .operation         exit 1
+
+    policies.model.PolicyError      a policy is wrong (below this package, so outside the tree)       exit 2
+
+A message says what happened and to which guest, archive or node; a hint says what to do. Neither ever holds a secret (law 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class BackupsvcError(Exception):
+    """Base of all errors that the service raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class UsageError(BackupsvcError):
+    """The command line, the settings or the policy are wrong."""
+
+    exit_code = 2
+
+
+class Unreachable(BackupsvcError):
+    """A system that is needed cannot be reached."""
+
+    exit_code = 3
+
+
+class PveUnreachable(Unreachable):
+    """The cluster's API does not answer."""
+
+
+class PveCertificateRefused(Unreachable):
+    """The API's certificate is not trusted, so nothing was sent."""
+
+
+class CatalogUnreachable(Unreachable):
+    """The catalog's database cannot be opened."""
+
+
+class RemoteUnreachable(Unreachable):
+    """SSH to a node or to the probe failed."""
+
+
+class Refused(BackupsvcError):
+    """A law or a permission forbids it."""
+
+    exit_code = 4
+
+
+class LawRefused(Refused):
+    """One of the ten laws forbids the step; nothing was changed."""
+
+    def __init__(self, law: int, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} (law {law})", hint)
+        self.law = law
+
+
+class PveTokenRefused(Refused):
+    """PVE does not accept the token."""
+
+
+class PvePermissionDenied(Refused):
+    """The token lacks a privilege for this call."""
+
+
+class PveError(BackupsvcError):
+    """PVE answered with an error of its own.
+
+    ``status`` is the HTTP status, ``text`` PVE's own words, ``errors`` its map of parameter errors.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", *, status: int = 0, text: str = "", errors: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.status, self.text, self.errors = status, text, dict(errors or {})
+
+
+class PveNotFound(PveError):
+    """What was asked for does not exist."""
+
+
+class TaskFailed(PveError):
+    """A PVE task ended with anything but OK or warnings."""
+
+    def __init__(self, message: str, hint: str = "", *, upid: str, exitstatus: str, log: Sequence[str] = ()) -> None:
+        super().__init__(message, hint, text=exitstatus)
+        self.upid, self.exitstatus, self.log = upid, exitstatus, tuple(log)
+
+
+class ArchiveError(BackupsvcError):
+    """An archive cannot be read. ``offset`` is where, in bytes of the VMA or tar stream, when it is known."""
+
+    def __init__(self, message: str, hint: str = "", *, offset: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.offset = offset
+
+
+class OperationFailed(BackupsvcError):
+    """An operation ended without its result. ``operation`` is its id, for ``backupsvc operations show``."""
+
+    def __init__(self, message: str, hint: str = "", *, operation: str = "") -> None:
+        super().__init__(message, hint)
+        self.operation = operation

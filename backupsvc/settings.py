@@ -1,0 +1,110 @@
+"""How to reach things: read from the environment, else from what ``backupsvc lab up`` saved.
+
+What is *wanted* stands in the policy; what it takes to *reach* the cluster, the catalog, the nodes and the probe stands here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from backupsvc.errors import UsageError
+
+
+def state_dir() -> Path:
+    """Return the directory that holds the service's own files: BACKUPSVC_STATE_DIR, else the user's XDG state home."""
+    if chosen := os.environ.get("BACKUPSVC_STATE_DIR"):
+        return Path(chosen)
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "backupsvc"
+
+
+def lab_settings_file() -> Path:
+    """Return where ``backupsvc lab up`` saves what points the service at the lab."""
+    return state_dir() / "lab" / "settings.json"
+
+
+class PveSettings(BaseModel):
+    """The cluster's API. ``host`` is host:port, ``token`` user@realm!name=secret.
+
+    ``restore_token`` (optional) is used only by ``backupsvc restore``: it may use production bridges, so that the everyday
+    token need not (law 2's second wall). ``timeout`` in seconds, for one call.
+    """
+
+    host: str = ""
+    token: SecretStr = SecretStr("")
+    restore_token: SecretStr | None = None
+    ca_file: Path | None = None
+    fingerprint: str | None = None
+    timeout: float = 60
+
+
+class CatalogSettings(BaseModel):
+    """The catalog's database, as an SQLAlchemy URL; empty means SQLite in the state directory."""
+
+    url: str = ""
+
+
+class ProbeSettings(BaseModel):
+    """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key (``type base64``)."""
+
+    host: str = ""
+    user: str = "root"
+    key_file: Path | None = None
+    host_key: str | None = None
+
+
+class SshSettings(BaseModel):
+    """SSH to the nodes, to read archives: node name -> host:port. Optional: without it archives are proven by restoring alone."""
+
+    nodes: dict[str, str] = {}
+    user: str = "root"
+    key_file: Path | None = None
+    known_hosts: Path | None = None
+
+
+class Settings(BaseSettings):
+    """Everything that the service needs in order to reach its surroundings."""
+
+    model_config = SettingsConfigDict(env_prefix="BACKUPSVC_", env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    pve: PveSettings = PveSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    probe: ProbeSettings = ProbeSettings()
+    ssh: SshSettings = SshSettings()
+    state_dir: Path = Path()
+    policy: Path | None = None
+    lab: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first; the lab's saved settings only when no cluster is named in the environment."""
+        if os.environ.get("BACKUPSVC_PVE__HOST") or not lab_settings_file().is_file():
+            return (init_settings, env_settings)
+        return (init_settings, env_settings, JsonConfigSettingsSource(settings_cls, json_file=lab_settings_file()))
+
+    @property
+    def catalog_url(self) -> str:
+        """The catalog's URL with its default filled in."""
+        return self.catalog.url or f"sqlite:///{self.state_dir / 'catalog.db'}"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Return the settings in force. Raise UsageError, naming the variable, if one has no sensible value."""
+    try:
+        return Settings(**{"state_dir": state_dir(), **overrides})
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = "BACKUPSVC_" + "__".join(str(part).upper() for part in first["loc"])
+        raise UsageError(f"{name}: {first['msg']}", "correct the variable, or unset it") from None
