@@ -1,0 +1,249 @@
+"""The lab's kernel: the cluster's state, a call to its API, and the registry of handlers.
+
+Handlers live in ``backupsvc.lab.api`` (access, cluster, nodes, tasks, jobs, HA) and ``backupsvc.lab.guests`` (guests, storages,
+archives); ``backupsvc.lab.app`` imports both and dispatches to them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from backupsvc.lab.access import Access, Identity
+from backupsvc.lab.configfile import GuestTable, VmConfig
+from backupsvc.lab.errors import LabError, TaskDied, TaskVanished, parameter_error
+from backupsvc.lab.ha import Ha
+from backupsvc.lab.jobs import Jobs
+from backupsvc.lab.tasks import TaskLog, Tasks, Upid
+
+__all__ = [
+    "Answer",
+    "Bridge",
+    "Call",
+    "Hypervisor",
+    "Lab",
+    "LabError",
+    "LabNode",
+    "Machine",
+    "StorageDef",
+    "TaskDied",
+    "TaskLog",
+    "TaskVanished",
+    "Tasks",
+    "Upid",
+    "VmConfig",
+    "parameter_error",
+    "route",
+]
+
+Handler = Callable[["Call"], Any]
+ROUTES: dict[tuple[str, str], Handler] = {}
+
+
+def route(method: str, path: str) -> Callable[[Handler], Handler]:
+    """Register a handler for a method and a path template as the API schema writes it (``/nodes/{node}/qemu``)."""
+
+    def register(handler: Handler) -> Handler:
+        ROUTES[method, path] = handler
+        return handler
+
+    return register
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A handler's data with what else belongs into the envelope (``total``, ``changes``)."""
+
+    data: Any
+    extras: Mapping[str, Any]
+
+    def __init__(self, data: Any, **extras: Any) -> None:
+        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "extras", extras)
+
+
+class Machine(Protocol):
+    """A guest's hardware: what ``backupsvc.lab.vmm.machine`` and ``backupsvc.lab.simulated`` both are."""
+
+    spec: Any
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def powerdown(self) -> None: ...
+    def reset(self) -> None: ...
+    def status(self) -> str: ...
+    @property
+    def pid(self) -> int | None: ...
+    def uptime(self) -> float: ...
+    def agent(self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0) -> Any: ...
+    def set_link(self, index: int, up: bool) -> None: ...
+    def snapshot(self, targets: Mapping[str, Path], *, freeze: bool, on_event: Callable[..., None] | None = None) -> Any: ...
+
+
+class Hypervisor(Protocol):
+    """Where machines come from. ``name`` is ``qemu`` or ``simulated``."""
+
+    name: str
+
+    def create(self, spec: Any) -> Machine:
+        """Given a MachineSpec, return its machine, not started."""
+        ...
+
+    def close(self) -> None:
+        """End everything that was started, networks included."""
+        ...
+
+
+@dataclass
+class LabNode:
+    """A cluster member. ``drift`` is how many seconds its clock is ahead, ``dir`` stands for its root directory."""
+
+    name: str
+    id: int
+    ip: str
+    drift: int
+    dir: Path
+    online: bool = True
+
+
+@dataclass
+class StorageDef:
+    """A storage's configuration. ``nodes`` None = all; ``options`` as in storage.cfg (prune-backups, ...)."""
+
+    name: str
+    type: str
+    content: tuple[str, ...]
+    shared: bool = False
+    nodes: tuple[str, ...] | None = None
+    disabled: bool = False
+    path: str = "/var/lib/vz"
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge of a node. ``ports`` are its host interfaces: none on an isolated one."""
+
+    name: str
+    ports: tuple[str, ...] = ()
+    address: str | None = None
+    vlan_aware: bool = True
+
+
+class Lab:
+    """The whole cluster: its state on disk under ``dir`` and what runs now.
+
+    ``settings`` holds what is decided once at seeding (``auth_delay`` in seconds, ``tz``, ...); ``run_dir`` is a short private
+    directory for sockets; ``machines`` are the guests that were started, by VMID.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        nodes: Mapping[str, LabNode],
+        storages: Mapping[str, StorageDef],
+        bridges: tuple[Bridge, ...],
+        tz: str,
+        run_dir: Path,
+        hypervisor: Hypervisor,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.dir, self.etc, self.run_dir, self.tz = directory, directory / "etc" / "pve", run_dir, tz
+        self.nodes, self.storages, self.bridges = dict(nodes), dict(storages), bridges
+        self.settings = dict(settings or {})
+        self.hypervisor = hypervisor
+        self.machines: dict[int, Machine] = {}
+        self.etc.mkdir(parents=True, exist_ok=True)
+        self.guests = GuestTable(self.etc)
+        self.access = Access(self.etc / "user.json")
+        self.jobs = Jobs(self.etc / "jobs.json")
+        self.ha = Ha(self.etc / "ha.json")
+        self.tasks = Tasks({name: node.dir for name, node in self.nodes.items()}, self.now)
+
+    @property
+    def networks(self) -> Any:
+        """The hypervisor's networks (QEMU only)."""
+        return getattr(self.hypervisor, "networks", None)
+
+    def now(self, node: str | None = None) -> int:
+        """Return a node's clock in epoch seconds, with that node's drift."""
+        return int(time.time()) + (self.nodes[node].drift if node in self.nodes else 0)
+
+    def node(self, name: str) -> LabNode:
+        """Return a cluster member. Raise LabError 500 as PVE does for a name that it cannot resolve."""
+        if name not in self.nodes:
+            raise LabError(
+                500, f"hostname lookup '{name}' failed - failed to get address info for: {name}: Name or service not known"
+            )
+        return self.nodes[name]
+
+    def storage(self, name: str) -> StorageDef:
+        """Return a storage's definition. Raise LabError 500 with PVE's text if there is none."""
+        if name not in self.storages:
+            raise LabError(500, f"storage '{name}' does not exist")
+        return self.storages[name]
+
+    def storage_dir(self, node: str, storage: str) -> Path:
+        """Return where a storage really lies: per node, or under ``shared`` for a shared one."""
+        definition = self.storage(storage)
+        base = self.dir / "shared" / storage if definition.shared else self.node(node).dir
+        return base / ("dev/pve" if definition.type == "lvmthin" else definition.path.lstrip("/"))
+
+    def machine_status(self, vmid: int) -> str:
+        """Return ``running``, ``paused`` or ``stopped``."""
+        machine = self.machines.get(vmid)
+        return machine.status() if machine else "stopped"
+
+    def machine_dir(self, vmid: int) -> Path:
+        """Return the short private directory for a machine's sockets."""
+        return self.run_dir / f"vm{vmid}"
+
+
+@dataclass
+class Call:
+    """One request: validated parameters (the path's included) and who asks."""
+
+    method: str
+    path: str
+    params: dict[str, Any]
+    identity: Identity
+    lab: Lab
+
+    @property
+    def auth(self) -> str:
+        """The user, with ``!token`` for a token: what stands in a UPID."""
+        return self.identity.name
+
+    @property
+    def is_root_ticket(self) -> bool:
+        """Say whether root@pam asks with a ticket: no token is ever root (OBSERVED 24)."""
+        return self.identity.name == "root@pam"
+
+    @property
+    def node(self) -> str:
+        """The path's node."""
+        return str(self.params["node"])
+
+    @property
+    def vmid(self) -> int:
+        """The path's VMID."""
+        return int(self.params["vmid"])
+
+    def allowed(self, path: str, *privs: str, any: bool = False) -> bool:
+        """Say whether the caller holds the privileges (or any of them) on an ACL path."""
+        held = self.lab.access.privileges(self.identity, path)
+        wanted = [priv in held for priv in privs]
+        return (True in wanted) if any else all(wanted)
+
+    def check(self, path: str, *privs: str, any: bool = False) -> None:
+        """Raise LabError 403 with PVE's text unless the caller holds the privileges (or any of them) on an ACL path."""
+        if not self.allowed(path, *privs, any=any):
+            raise LabError(403, f"Permission check failed ({path}, {('|' if any else ', ').join(privs)})")
+
+    def spawn(self, type: str, id: str | int, fn: Callable[[TaskLog], None], node: str | None = None) -> str:
+        """Start a task in the caller's name on the path's node and return its UPID."""
+        return self.lab.tasks.spawn(node or self.node, type, str(id), self.auth, fn)
