@@ -1,0 +1,336 @@
+"""Law 2, decided: how a copy of a guest is made harmless, and what must be true before it may start.
+
+Three steps, each a pure function. ``overrides`` goes with the restore call, so that the copy never exists with a production
+NIC. ``strip`` says what to delete afterwards, for a restore cannot delete keys (PVE_FACTS 6.1). ``assertions`` judges the
+config that PVE then holds. A guest's config is a map of key to text, as PVE's API gives it or ``parse_config`` reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from policies import ownership
+from policies.model import PolicyError, Scratch
+
+ISOLATED, LINK_DOWN = "isolated", "link-down"
+
+_LINE = re.compile(r"([a-z][a-z_-]*\d*):\s*(.*?)\s*")
+_MAP_LINE = re.compile(r"#qmdump#(map:[^:]+):(.*?):?\s*")
+_NIC = re.compile(r"net\d+")
+_DISK = re.compile(r"(?:scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
+_COMMENTED_DISK = re.compile(rf"#({_DISK.pattern}):\s*(\S.*?)\s*")
+_VOLUME_HOLDER = re.compile(rf"{_DISK.pattern}|unused\d+|vmstate")
+_HOST_DEVICE = re.compile(r"(?:hostpci|virtiofs)\d+|ivshmem")
+_MAYBE_HOST_DEVICE = re.compile(r"(?:usb|serial|parallel)\d+")
+_NIC_OPTIONS = frozenset(
+    {"bridge", "firewall", "link_down", "macaddr", "model", "mtu", "queues", "rate", "tag", "trunks", "host-tunnel"}
+)
+_KEPT = frozenset({"macaddr", "model", "bridge", "link_down"})
+_DEFAULT_MEMORY = 512  # MiB, what PVE assumes of a config without the key (OBSERVED 19)
+_MAP_PREFIX = "#qmdump#map:"
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One NIC line, taken apart. ``others`` are the options that a scratch copy does not keep (tag, firewall ...)."""
+
+    model: str
+    mac: str | None
+    bridge: str | None
+    link_down: bool
+    others: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """What a restored copy must lose: keys to ``delete``, ``stripped`` as sentences, and ``blockers`` that only root@pam may change."""
+
+    delete: tuple[str, ...]
+    stripped: tuple[str, ...]
+    blockers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """One condition of law 2, whether it holds, and what was seen."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Given a PVE guest config file (or what extractconfig answers), return its current section as a map.
+
+    Snapshots and pending changes (everything from the first ``[`` line) are left out. Leading ``#`` lines are the description,
+    %-decoded (PVE_FACTS 6.4). Two kinds of comment are kept apart, under keys that no PVE option can have: a disk that a restore
+    commented out as ``#scsi1``, and vzdump's list of the dumped disks as ``#qmdump#map:scsi0``.
+    """
+    config: dict[str, str] = {}
+    comments: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("["):
+            break
+        if found := _MAP_LINE.fullmatch(line):
+            config["#qmdump#" + found[1]] = found[2]
+        elif found := _COMMENTED_DISK.fullmatch(line):
+            config["#" + found[1]] = found[2]
+        elif line.startswith("#"):
+            comments.append(unquote(line[1:]) + "\n")
+        elif found := _LINE.fullmatch(line):
+            config[found[1]] = unquote(found[2]) if found[1] == "description" else found[2]
+    if comments:
+        config["description"] = config.get("description", "") + "".join(comments)
+    return config
+
+
+def parse_nic(value: str) -> Nic:
+    """Given a NIC line such as ``virtio=BC:24:11:00:00:08,bridge=vmbr0``, return its parts. Raise PolicyError if it is none."""
+    options: dict[str, str] = {}
+    for part in value.split(","):
+        key, _, text = part.strip().partition("=")
+        if key not in _NIC_OPTIONS and "model" not in options:
+            options["model"] = key
+            if text:
+                options["macaddr"] = text
+        elif key in options or not text:
+            raise PolicyError(f"the NIC line {value!r} cannot be understood")
+        else:
+            options[key] = text
+    if not options.get("model"):
+        raise PolicyError(f"the NIC line {value!r} names no model")
+    others = {key: text for key, text in options.items() if key not in _KEPT}
+    down = _truthy(options.get("link_down", "0"))
+    return Nic(options["model"], options.get("macaddr"), options.get("bridge"), down, others)
+
+
+def _truthy(value: str) -> bool:
+    """Anything that is not plainly off counts as on: the careful reading."""
+    return value.strip().lower() not in {"", "0", "no", "off", "false"}
+
+
+def _options(value: str) -> dict[str, str]:
+    """The ``key=value`` parts of a drive line, its volume under ``file``."""
+    options: dict[str, str] = {}
+    for part in value.split(","):
+        key, equals, text = part.strip().partition("=")
+        options.update({key: text} if equals else {"file": key})
+    return options | ({"file": options["volume"]} if "volume" in options else {})
+
+
+def _keys(config: Mapping[str, str], pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    return ((key, config[key]) for key in sorted(config) if pattern.fullmatch(key))
+
+
+# --- 1. what goes with the restore call ---------------------------------------------------------------------------------
+
+
+def overrides(config: Mapping[str, str], *, scratch: Scratch, network: str, operation: str, memory: int | None) -> dict[str, str]:
+    """Given an archived config, return the options to send with its restore, so that the copy is isolated from its first moment.
+
+    Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is ``isolated`` or ``link-down``; ``memory`` caps
+    the copy's memory in MiB. Raise PolicyError if the policy names no isolated bridge where one is needed. No drive and no
+    NIC that the archive lacks is ever named: the first is refused by PVE, the second would be added (FIELD D28).
+    """
+    sent = {key: _isolated_nic(key, value, scratch, network) for key, value in _keys(config, _NIC)}
+    sent |= {"onboot": "0", "name": _name(config, operation), "description": _description(operation)}
+    if _truthy(config.get("protection", "0")):
+        sent["protection"] = "0"  # copied, it would make PVE refuse the teardown for ever (FIELD D30)
+    return sent | _memory(config, memory)
+
+
+def _isolated_nic(key: str, value: str, scratch: Scratch, network: str) -> str:
+    nic = parse_nic(value)
+    if network not in (ISOLATED, LINK_DOWN):
+        raise PolicyError(f"network {network!r} is not known: allowed are {ISOLATED} and {LINK_DOWN}")
+    if network == ISOLATED and not scratch.bridge:
+        raise PolicyError(f"network {ISOLATED} needs scratch.bridge, the isolated bridge, and the policy names none")
+    bridge = scratch.bridge or nic.bridge
+    if not bridge:  # without a bridge QEMU would give the copy a way out through the node itself
+        raise PolicyError(f"{key} of the archive is on no bridge, so its copy needs scratch.bridge, and the policy names none")
+    parts = [f"{nic.model}={nic.mac}" if nic.mac else nic.model, f"bridge={bridge}"]
+    return ",".join(parts + (["link_down=1"] if network == LINK_DOWN else []))
+
+
+def _name(config: Mapping[str, str], operation: str) -> str:
+    """A valid DNS label, which PVE demands, that shows in PVE's own tree what this guest is."""
+    original = re.sub(r"[^A-Za-z0-9-]+", "-", config.get("name", "") or operation)
+    return f"restore-test-{original}"[:63].rstrip("-")
+
+
+def _description(operation: str) -> str:
+    return f"{ownership.marker(operation)}\nCopy made by a restore test. It will be destroyed when the test ends."
+
+
+def _memory(config: Mapping[str, str], cap: int | None) -> dict[str, str]:
+    archived = memory_of(config)
+    if cap is None or archived <= cap:
+        return {}
+    lowered = {"memory": str(cap)}
+    if config.get("balloon", "").isdigit() and int(config["balloon"]) > cap:
+        lowered["balloon"] = str(cap)  # PVE refuses a balloon above the memory
+    return lowered
+
+
+def memory_of(config: Mapping[str, str]) -> int:
+    """Given a guest's config, return its memory in MiB; without the key PVE takes 512. Newer PVE may write ``current=N``."""
+    digits = config.get("memory", "").removeprefix("current=").split(",")[0]
+    return int(digits) if digits.isdigit() else _DEFAULT_MEMORY
+
+
+def changes(config: Mapping[str, str], sent: Mapping[str, str]) -> tuple[str, ...]:
+    """Given an archived config and its overrides, return one sentence for each thing that the copy has otherwise: evidence."""
+    said: list[str] = []
+    for key in sorted(set(sent) - {"description"}):
+        if _NIC.fullmatch(key):
+            said += _nic_changes(key, parse_nic(config[key]), parse_nic(sent[key]))
+        elif key != "onboot" or _truthy(config.get(key, "0")):
+            said.append(f"{key}: {config.get(key, 'not set')} became {sent[key]}")
+    return tuple(said)
+
+
+def _nic_changes(key: str, old: Nic, new: Nic) -> Iterator[str]:
+    if old.bridge != new.bridge:
+        yield f"{key}: bridge {old.bridge or 'not set'} became {new.bridge}"
+    if new.link_down and not old.link_down:
+        yield f"{key}: link taken down"
+    if old.link_down and not new.link_down:
+        yield f"{key}: link brought up, on the isolated bridge"
+    yield from (f"{key}: {option}={value} dropped" for option, value in sorted(old.others.items()))
+
+
+# --- 2. what the restored copy must lose --------------------------------------------------------------------------------
+
+
+def strip(config: Mapping[str, str]) -> Strip:
+    """Given a restored copy's config, return the keys to delete before it may start, each with its sentence, and the blockers.
+
+    A blocker is what a token may not change (OBSERVED 24: hookscript, args, lock), so the copy must not be started. Harmless
+    and left alone: ``startup`` (nothing without onboot, and deleting it needs Sys.Modify), tags, an empty CD-ROM, cloud-init.
+    """
+    found = [
+        *((key, f"{key}: host device {value} removed") for key, value in _host_devices(config)),
+        *((key, f"{key}: medium {value} removed") for key, value in _media(config)),
+        *((key, f"{key}: {config[key]} removed") for key in ("onboot", "protection") if _truthy(config.get(key, "0"))),
+    ]
+    return Strip(tuple(key for key, _ in found), tuple(sentence for _, sentence in found), tuple(_blockers(config)))
+
+
+def _host_devices(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield from _keys(config, _HOST_DEVICE)
+    for key, value in _keys(config, _MAYBE_HOST_DEVICE):
+        if _options(value).get("host", value.split(",")[0]).lower() not in {"socket", "spice"} or "mapping=" in value:
+            yield key, value
+
+
+def _media(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """CD-ROM drives with a medium: an ISO of production, or the node's own drive. Cloud-init drives belong to the copy."""
+    for key, value in _keys(config, _DISK):
+        file = _options(value).get("file", "")
+        if _is_cdrom(value) and file != "none" and "cloudinit" not in file:
+            yield key, value
+
+
+def _is_cdrom(value: str) -> bool:
+    return _options(value).get("media") == "cdrom"
+
+
+def _blockers(config: Mapping[str, str]) -> Iterator[str]:
+    for key in ("hookscript", "args", "lock"):
+        if config.get(key):
+            yield f"{key} is set ({config[key]}), and only root@pam may remove it"
+    for key, value in _keys(config, _VOLUME_HOLDER):
+        if _options(value).get("file", "").startswith("/"):
+            yield f"{key} is the node's own device {_options(value)['file']}"
+
+
+# --- 3. what must hold before the copy may start ------------------------------------------------------------------------
+
+
+def assertions(
+    config: Mapping[str, str], *, scratch: Scratch, vmid: int, operation: str, network: str, ha_managed: bool
+) -> tuple[Assertion, ...]:
+    """Given a restored copy's config as just read back from PVE, return every condition of law 2, held or not, in a fixed order.
+
+    The copy may start only if all hold. ``network`` is where the guest's policy wants its NICs, ``ha_managed`` what PVE's HA says.
+    """
+    return (
+        Assertion("range", vmid in scratch, f"VMID {vmid}, scratch range {scratch.first}-{scratch.last}"),
+        Assertion("marker", ownership.marked(config, operation), f"marker of operation {operation} in the description"),
+        _nics_hold(config, scratch, network),
+        _absent("passthrough", _host_devices(config), "no device of the node is passed through"),
+        _absent("media", _media(config), "no CD-ROM medium is inserted"),
+        _disks_hold(config, vmid),
+        _off("onboot", config),
+        _off("template", config),
+        *(_unset(key, config) for key in ("hookscript", "args", "lock")),
+        Assertion("ha", not ha_managed, "managed by HA" if ha_managed else "not managed by HA"),
+    )
+
+
+def _absent(name: str, found: Iterator[tuple[str, str]], good: str) -> Assertion:
+    seen = [f"{key}: {value}" for key, value in found]
+    return Assertion(name, not seen, "; ".join(seen) or good)
+
+
+def _off(key: str, config: Mapping[str, str]) -> Assertion:
+    return Assertion(key, not _truthy(config.get(key, "0")), f"{key} is {config.get(key, 'not set')}")
+
+
+def _unset(key: str, config: Mapping[str, str]) -> Assertion:
+    return Assertion(key, not config.get(key), f"{key} is {config.get(key) or 'not set'}")
+
+
+def _nics_hold(config: Mapping[str, str], scratch: Scratch, network: str) -> Assertion:
+    bad = [problem for key, value in _keys(config, _NIC) if (problem := _nic_problem(key, value, scratch, network))]
+    where = f"on the isolated bridge {scratch.bridge}" if network == ISOLATED else "with its link down"
+    seen = ", ".join(key for key, _ in _keys(config, _NIC))
+    return Assertion("nics", not bad, "; ".join(bad) or (f"every NIC is {where}: {seen}" if seen else "there is no NIC"))
+
+
+def _nic_problem(key: str, value: str, scratch: Scratch, network: str) -> str | None:
+    try:
+        nic = parse_nic(value)
+    except PolicyError as error:
+        return f"{key}: {error.message}"
+    if network == ISOLATED and scratch.bridge and nic.bridge == scratch.bridge:
+        return None
+    if network == LINK_DOWN and nic.link_down:
+        return None
+    wanted = f"bridge {scratch.bridge or 'unnamed'}" if network == ISOLATED else "link down"
+    return f"{key} is on bridge {nic.bridge or 'none'} with its link {'down' if nic.link_down else 'up'}, wanted {wanted}"
+
+
+def _disks_hold(config: Mapping[str, str], vmid: int) -> Assertion:
+    """Every volume must be named after the scratch VMID: ``storage:vm-9001-disk-0`` or ``storage:9001/vm-9001-disk-0.raw``."""
+    own = re.compile(rf"[^:/,]+:(?:{vmid}/)?vm-{vmid}-[\w.+-]+")
+    files = {key: _options(value).get("file", "") for key, value in _keys(config, _VOLUME_HOLDER)}
+    foreign = [f"{key}: {file}" for key, file in files.items() if file != "none" and not own.fullmatch(file)]
+    detail = f"every volume belongs to VM {vmid}: {', '.join(files) or 'there is none'}"
+    return Assertion("disks", not foreign, f"not of VM {vmid}: {'; '.join(foreign)}" if foreign else detail)
+
+
+# --- what the archive never held ----------------------------------------------------------------------------------------
+
+
+def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> tuple[str, ...]:
+    """Given the archived and the restored config, return the disks of the guest that the copy cannot have, by key.
+
+    A disk is missing if it had ``backup=0`` (PVE comments it out on restore: FIELD D13), if vzdump's map does not list it, or if
+    the restored config lacks it. CD-ROMs, cloud-init drives and unused volumes are no disks of the guest.
+    """
+    dumped = {key.removeprefix(_MAP_PREFIX) for key in archived if key.startswith(_MAP_PREFIX)}
+    disks = [
+        (key, value) for key, value in _keys(archived, _DISK) if not _is_cdrom(value) and _options(value).get("file") != "none"
+    ]
+    return tuple(
+        key
+        for key, value in disks
+        if not _truthy(_options(value).get("backup", "1")) or (dumped and key not in dumped) or key not in restored
+    )

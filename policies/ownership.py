@@ -1,0 +1,50 @@
+"""Law 1, decided: may this operation stop or destroy the guest with this VMID?
+
+A scratch copy is ours only if three independent things agree at this moment: the reserved VMID range, a marker in the config
+that PVE holds, and the catalog's lease. Pure: the caller reads config and lease, and reads them again before every effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from policies.model import Scratch
+
+# Plain letters, digits and hyphens: PVE %-encodes ':' and '%' of a description in the config file (PVE_FACTS 6.4).
+_MARKER = "backupsvc-scratch-copy-of-operation"
+
+# All that a failed restore leaves behind: an empty config, or "memory: 128", with or without a lock (OBSERVED 18, 19).
+_STUB_KEYS = frozenset({"memory", "lock", "digest"})
+
+
+def marker(operation: str) -> str:
+    """Given an operation's id, return the line that marks its scratch guest, to stand alone in the guest's description."""
+    return f"{_MARKER}-{operation}"
+
+
+def marked(config: Mapping[str, str], operation: str) -> bool:
+    """Given a guest's config, say whether its description carries this operation's marker, as a whole line of its own."""
+    lines = config.get("description", "").splitlines()
+    return bool(operation) and marker(operation) in (line.strip() for line in lines)
+
+
+def refusal(vmid: int, config: Mapping[str, str], *, scratch: Scratch, operation: str, lease_holder: str | None) -> str | None:
+    """Given a guest's config as just read back from PVE, return None if it is this operation's own scratch guest.
+
+    Otherwise return the sentence that says why it must not be touched. ``lease_holder`` is the operation that holds the
+    catalog's lease on that VMID, or None.
+    """
+    if vmid not in scratch:
+        return f"VMID {vmid} is outside the scratch range {scratch.first}-{scratch.last}"
+    if not marked(config, operation):
+        return f"the config of VM {vmid} does not carry the marker of operation {operation}"
+    if lease_holder is None:
+        return f"nobody holds the catalog's lease on VMID {vmid}, so operation {operation} does not either"
+    if lease_holder != operation:
+        return f"the catalog's lease on VMID {vmid} belongs to operation {lease_holder}, not to {operation}"
+    return None
+
+
+def is_stub(config: Mapping[str, str]) -> bool:
+    """Given a guest's config, say whether it is only what a failed restore leaves: no disk, no NIC, no name (OBSERVED 19)."""
+    return set(config) <= _STUB_KEYS
