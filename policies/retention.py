@@ -1,0 +1,334 @@
+"""Which archives are kept: every archive comes back, marked, with its reasons. Equal to PVE's own algorithm (PVE_FACTS 5).
+
+In short: archives are grouped by guest, sorted newest first, and each rule (last, hourly, daily ... in this order) keeps the
+newest archive of each of the next N periods that no earlier rule has represented. Periods without an archive do not count. One
+archive satisfies one rule only. Protected and renamed archives are left alone and never counted. Time is read from the file name,
+as local time.
+
+``guard`` then applies law 3, which PVE does not have, to what was decided.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from policies.calendar import zone
+from policies.model import Archive, Mark, Marked, PolicyError, PruneRules
+
+DAY = 86400
+RENAMED = "renamed: name is not a vzdump name"
+PROTECTED = "protected"
+UNCOVERED = "not covered by any keep rule"
+
+_EXTENSION = r"(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
+_ANY_NAME = re.compile(rf"vzdump-(lxc|openvz|qemu)-.+\.{_EXTENSION}")
+_NAME = re.compile(
+    rf"vzdump-(?:lxc|openvz|qemu)-([1-9][0-9]{{2,8}})-([0-9]{{4}})_([0-9]{{2}})_([0-9]{{2}})-([0-9]{{2}})_([0-9]{{2}})_([0-9]{{2}})\.{_EXTENSION}"
+)
+
+
+# --- the keep string ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How many periods each rule keeps. ``keep_all`` keeps everything and stands alone."""
+
+    keep_all: bool = False
+    keep_last: int = 0
+    keep_hourly: int = 0
+    keep_daily: int = 0
+    keep_weekly: int = 0
+    keep_monthly: int = 0
+    keep_yearly: int = 0
+
+    def counts(self) -> list[tuple[str, int]]:
+        """Return the rules that keep anything, in the order in which they apply, by their PVE names."""
+        named = [(field.name.replace("_", "-"), getattr(self, field.name)) for field in fields(self)[1:]]
+        return [(name, count) for name, count in named if count]
+
+    def __str__(self) -> str:
+        return "keep-all=1" if self.keep_all else ",".join(f"{name}={count}" for name, count in self.counts())
+
+    def describe(self) -> str:
+        """Return the rules in plain English, such as ``keep the last 3, 7 daily and 4 weekly archives``."""
+        if self.keep_all:
+            return "keep every archive"
+        words = [f"{'the last ' if name == 'keep-last' else ''}{count}{_english(name)}" for name, count in self.counts()]
+        return f"keep {' and '.join(filter(None, [', '.join(words[:-1]), words[-1]]))} archives of each guest"
+
+
+def _english(name: str) -> str:
+    return "" if name == "keep-last" else f" {name.removeprefix('keep-')}"
+
+
+def parse_keep(text: str) -> Keep:
+    """Given a prune-backups string, return the Keep that PVE makes of it. Raise PolicyError with PVE's own text if refused.
+
+    Nothing positive (no rule, or zeros only) means keep-all, as PVE has it (PVE_FACTS 5.2).
+    """
+    options = _properties(text)
+    counts = _checked(options)
+    everything = counts.pop("keep-all", 0)
+    if not any(counts.values()):
+        return Keep(keep_all=True)
+    if everything:
+        raise PolicyError("keep-all cannot be set together with other options.")
+    return replace(Keep(), **{name.replace("-", "_"): count for name, count in counts.items()})
+
+
+def _properties(text: str) -> dict[str, str]:
+    """Given a property string, return its options as PVE::JSONSchema splits them."""
+    options: dict[str, str] = {}
+    for part in text.split(","):
+        if not part.strip():
+            continue
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise PolicyError("value without key, but schema does not define a default key")
+        if not name or not value:
+            raise PolicyError("missing key in comma-separated list property")
+        if name in options:
+            raise PolicyError(f"duplicate key in comma-separated list property: {name}")
+        options[name] = value
+    return options
+
+
+def _checked(options: dict[str, str]) -> dict[str, int]:
+    """Given options, return their values. Raise PolicyError naming every wrong one, as PVE's schema check does."""
+    allowed = {field.name.replace("_", "-") for field in fields(Keep)}
+    found: dict[str, int] = {}
+    wrong: list[str] = []
+    for name, value in sorted(options.items()):
+        kind, number = ("boolean", _boolean(value)) if name == "keep-all" else ("integer", _integer(value))
+        if name not in allowed:
+            wrong.append(f"{name}: property is not defined in schema and the schema does not allow additional properties")
+        elif number is None:
+            wrong.append(f"{name}: type check ('{kind}') failed - got '{value}'")
+        elif number < 0:
+            wrong.append(f"{name}: value must have a minimum value of 0")
+        else:
+            found[name] = number
+    if wrong:
+        raise PolicyError("\n".join(["format error", *wrong]))
+    return found
+
+
+def _boolean(value: str) -> int | None:
+    words = {"1": 1, "on": 1, "yes": 1, "true": 1, "0": 0, "off": 0, "no": 0, "false": 0}
+    return words.get(value.lower())
+
+
+def _integer(value: str) -> int | None:
+    if not re.fullmatch(r"[+-]?[0-9]+", value):
+        return None
+    digits = value.lstrip("+-0")[:18] or "0"  # a longer number keeps no more archives, and int() refuses the very long
+    return -int(digits) if value.startswith("-") else int(digits)
+
+
+# --- the decision -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An archive that takes part: ``index`` in the input, ``ctime`` as its name says, ``local`` the same in local time."""
+
+    index: int
+    ctime: int
+    local: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """A rule's periods: ``id`` tells them apart, ``label`` names one for the reader."""
+
+    id: Callable[[_Entry], object]
+    label: Callable[[datetime], str]
+
+
+def _iso_week(local: datetime) -> str:
+    year, week, _ = local.isocalendar()  # the ISO year, which around New Year is not the calendar's
+    return f"{year}-W{week:02}"
+
+
+PERIODS = {
+    "keep-last": _Period(lambda e: e.ctime, lambda t: f"{t:%Y-%m-%d %H:%M:%S}"),
+    "keep-hourly": _Period(lambda e: (e.local.year, e.local.month, e.local.day, e.local.hour), lambda t: f"{t:%Y-%m-%d %H}h"),
+    "keep-daily": _Period(lambda e: e.local.toordinal(), lambda t: f"{t:%Y-%m-%d}"),
+    "keep-weekly": _Period(lambda e: e.local.isocalendar()[:2], _iso_week),
+    "keep-monthly": _Period(lambda e: (e.local.year, e.local.month), lambda t: f"{t:%Y-%m}"),
+    "keep-yearly": _Period(lambda e: e.local.year, lambda t: f"{t:%Y}"),
+}
+
+
+def decide(
+    archives: Sequence[Archive], keep: Keep, tz: str, *, vmid: int | None = None, type: str | None = None
+) -> list[Marked | None]:
+    """Given a listing, return PVE's marks in the same order, with None where ``vmid`` or ``type`` leaves one out.
+
+    ``tz`` is the time zone of the node that wrote the archives. Each storage of each node is decided by itself, as PVE does, so
+    that a copy elsewhere neither keeps nor removes anything. Raise PolicyError if the time zone is unknown.
+    """
+    place = zone(tz)
+    marks: list[tuple[Mark, str] | None] = [None] * len(archives)
+    chosen: set[int] = set()
+    groups: dict[object, list[_Entry]] = defaultdict(list)
+    for index, archive in enumerate(archives):
+        name = archive.volid.rpartition("/")[2]
+        kind, owner, ctime = _read_name(name, place)
+        if (vmid is not None and archive.vmid != vmid) or (type is not None and kind != type):
+            continue
+        chosen.add(index)
+        if archive.protected:
+            marks[index] = (Mark.PROTECTED, PROTECTED if owner else f"{PROTECTED}; {RENAMED}")
+        elif owner is None:
+            marks[index] = (Mark.RENAMED, RENAMED)
+        else:
+            node = "" if archive.shared else archive.node
+            entry = _Entry(index, ctime, datetime.fromtimestamp(ctime, place))
+            groups[node, archive.storage, kind, owner].append(entry)
+    for group in groups.values():
+        _mark_group(group, keep, marks)
+    return [
+        Marked(archive, mark[0], (mark[1],)) if index in chosen and (mark := marks[index]) else None
+        for index, archive in enumerate(archives)
+    ]
+
+
+def local_ctime(volid: str, tz: str) -> int | None:
+    """Given a volid, return the time that its standard name gives in the zone, in epoch seconds, or None if it is renamed.
+
+    An hour that comes twice is the first one, an absent one is moved forward an hour (PVE_FACTS 0.11).
+    """
+    _, owner, ctime = _read_name(volid.rpartition("/")[2], zone(tz))
+    return None if owner is None else ctime
+
+
+def _read_name(name: str, place: ZoneInfo) -> tuple[str, str | None, int]:
+    """Given a file name, return its type (or ``unknown``), VMID and time; the VMID is None if the name is not standard."""
+    known = _ANY_NAME.fullmatch(name)
+    if known is None:
+        return "unknown", None, 0
+    standard = _NAME.fullmatch(name)
+    if standard is None:
+        return known[1], None, 0
+    owner, *numbers = standard.groups()
+    year, month, day, hour, minute, second = map(int, numbers)
+    try:
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=place)
+    except ValueError:  # such as month 13: PVE's own reading of the name fails altogether
+        return "unknown", None, 0
+    return known[1], owner, int(moment.timestamp())
+
+
+def _mark_group(group: list[_Entry], keep: Keep, marks: list[tuple[Mark, str] | None]) -> None:
+    """Given one guest's archives of one storage, mark each: rules in order, then whatever no rule has reached is removed."""
+    if keep.keep_all:
+        for entry in group:
+            marks[entry.index] = (Mark.KEEP, "keep-all")
+        return
+    newest_first = sorted(group, key=lambda entry: -entry.ctime)  # equal times keep the order of the listing
+    for rule, count in keep.counts():
+        _apply(rule, count, newest_first, marks)
+    for entry in newest_first:
+        marks[entry.index] = marks[entry.index] or (Mark.REMOVE, UNCOVERED)
+
+
+def _apply(rule: str, count: int, entries: Sequence[_Entry], marks: list[tuple[Mark, str] | None]) -> None:
+    """Given a rule, keep the newest archive of each of the next ``count`` periods that nothing represents yet, and remove the
+    others of these periods: that is final, no later rule rescues them."""
+    period = PERIODS[rule]
+    identified = [(entry, period.id(entry)) for entry in entries]
+    represented = {id for entry, id in identified if (mark := marks[entry.index]) and mark[0] is Mark.KEEP}
+    taken: set[object] = set()
+    for entry, id in identified:
+        if marks[entry.index] or id in represented:
+            continue
+        label = period.label(entry.local)
+        if id in taken:
+            marks[entry.index] = (Mark.REMOVE, f"{rule}: a newer archive of {label} is kept")
+            continue
+        if len(taken) == count:
+            return
+        taken.add(id)
+        marks[entry.index] = (Mark.KEEP, f"{rule} {len(taken)}/{count}: newest of {label}")
+
+
+# --- law 3 --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What law 3 makes of a decision. With a ``refusal``, a sentence, nothing at all may be removed."""
+
+    marked: tuple[Marked, ...]
+    refusal: str | None
+
+
+def guard(
+    marked: Sequence[Marked], *, in_use: Collection[str], listed_before: int | None, now: int, rules: PruneRules
+) -> Guarded:
+    """Given a decision over everything that is listed, return it with law 3 applied.
+
+    A guest's last archive, its newest proven one and those in use (``in_use``: volids) turn from remove to keep, with the reason.
+    It is refused as a whole if the listing is shorter than ``listed_before`` (archives listed before, less those we removed), if
+    the newest archive is dated more than a day after ``now`` (epoch seconds), or if more than ``rules.max_share`` would go.
+    """
+    held = _held(marked, in_use)
+    kept = tuple(
+        replace(one, mark=Mark.KEEP, reasons=(*one.reasons, held[index])) if index in held else one
+        for index, one in enumerate(marked)
+    )
+    return Guarded(kept, _refusal(kept, listed_before, now, rules))
+
+
+def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
+    """Given a decision, return the indexes that law 3 keeps although they are marked remove, each with its reason."""
+    held: dict[int, str] = {}
+    for indexes in _by_guest(marked).values():
+        guest = _guest(marked[indexes[0]].archive)
+        removed = [index for index in indexes if marked[index].mark is Mark.REMOVE]
+        proven = [index for index in indexes if marked[index].archive.proven_at is not None]
+        for index in removed:
+            if marked[index].archive.volid in in_use:
+                held[index] = f"law 3: in use by an operation on {guest}"
+        if proven and (newest := _newest(marked, proven)) in removed:
+            held.setdefault(newest, f"law 3: newest proven archive of {guest}")
+        if len(removed) == len(indexes) and not held.keys() & set(indexes):
+            held[_newest(marked, indexes)] = f"law 3: last archive of {guest}"
+    return held
+
+
+def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:
+    groups: dict[object, list[int]] = defaultdict(list)
+    for index, one in enumerate(marked):
+        groups[one.archive.type, one.archive.vmid].append(index)
+    return groups
+
+
+def _guest(archive: Archive) -> str:
+    return "an unknown guest" if archive.vmid is None else f"guest {archive.vmid}"
+
+
+def _newest(marked: Sequence[Marked], indexes: Iterable[int]) -> int:
+    return max(indexes, key=lambda index: marked[index].archive.ctime)
+
+
+def _refusal(marked: Sequence[Marked], listed_before: int | None, now: int, rules: PruneRules) -> str | None:
+    """Given a guarded decision, return why nothing may be removed, or None."""
+    removed = sum(one.mark is Mark.REMOVE for one in marked)
+    if not removed:
+        return None
+    if listed_before is not None and len(marked) < listed_before:
+        return f"law 3: {len(marked)} archives are listed where {listed_before} were before, and we did not remove the others"
+    newest = max((one.archive for one in marked), key=lambda archive: archive.ctime)
+    if newest.ctime > now + DAY:
+        return f"law 3: {newest.volid} is dated {(newest.ctime - now) // DAY} days in the future: a clock is wrong"
+    if removed > rules.max_share * len(marked):
+        return f"law 3: {removed} of {len(marked)} archives would go, more than {rules.max_share:.0%} of them in one run"
+    return None
