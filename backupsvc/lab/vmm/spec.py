@@ -1,0 +1,45 @@
+"""What a machine of the lab is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One network card: ``netN`` of a PVE config. ``tag`` None: untagged; ``link_up`` False: the cable is pulled (link_down=1)."""
+
+    index: int
+    mac: str
+    bridge: str
+    tag: int | None = None
+    link_up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One disk: a raw file of ``size`` bytes. ``key`` is its PVE name, as in ``scsi0``."""
+
+    key: str
+    path: Path
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """A whole machine. ``memory`` is in MiB as its PVE config says, ``uuid`` its SMBIOS UUID.
+
+    ``agent`` gives it the virtio port of the guest agent; ``vnc`` gives it a VNC server on the unix socket at that path.
+    ``disks`` come in boot order: the machine boots from the first.
+    """
+
+    vmid: int
+    name: str
+    memory: int
+    cores: int
+    uuid: str
+    nics: tuple[Nic, ...]
+    disks: tuple[Disk, ...]
+    agent: bool = True
+    vnc: Path | None = None
