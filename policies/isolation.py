@@ -46,7 +46,7 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """What a restored copy must lose: keys to ``delete``, ``stripped`` as sentences, and ``blockers`` that only root@pam may change."""
+    """What a restored copy must lose: keys to ``delete``, a sentence each, and ``blockers`` that only root@pam may change."""
 
     delete: tuple[str, ...]
     stripped: tuple[str, ...]
@@ -134,8 +134,8 @@ def _keys(config: Mapping[str, str], pattern: re.Pattern[str]) -> Iterator[tuple
 def overrides(config: Mapping[str, str], *, scratch: Scratch, network: str, operation: str, memory: int | None) -> dict[str, str]:
     """Given an archived config, return the options to send with its restore, so that the copy is isolated from its first moment.
 
-    Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is ``isolated`` or ``link-down``; ``memory`` caps
-    the copy's memory in MiB. Raise PolicyError if the policy names no isolated bridge where one is needed. No drive and no
+    Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is ``isolated`` or
+    ``link-down``; ``memory`` caps the copy's memory in MiB. Raise PolicyError if the policy names no isolated bridge where one is needed. No drive and no
     NIC that the archive lacks is ever named: the first is refused by PVE, the second would be added (FIELD D28).
     """
     sent = {key: _isolated_nic(key, value, scratch, network) for key, value in _keys(config, _NIC)}
@@ -258,7 +258,7 @@ def assertions(
 ) -> tuple[Assertion, ...]:
     """Given a restored copy's config as just read back from PVE, return every condition of law 2, held or not, in a fixed order.
 
-    The copy may start only if all hold. ``network`` is where the guest's policy wants its NICs, ``ha_managed`` what PVE's HA says.
+    The copy may start only if all hold. ``network`` is what the guest's policy says, ``ha_managed`` what PVE's HA says.
     """
     return (
         Assertion("range", vmid in scratch, f"VMID {vmid}, scratch range {scratch.first}-{scratch.last}"),
@@ -316,7 +316,22 @@ def _disks_hold(config: Mapping[str, str], vmid: int) -> Assertion:
     return Assertion("disks", not foreign, f"not of VM {vmid}: {'; '.join(foreign)}" if foreign else detail)
 
 
-# --- what the archive never held ----------------------------------------------------------------------------------------
+# --- disks --------------------------------------------------------------------------------------------------------------
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)")
+
+
+def disks_total(config: Mapping[str, str]) -> int:
+    """Given a guest's config, return the bytes that its backed-up disks take when restored in full (their ``size=``)."""
+    sizes = [_options(value).get("size", "") for _, value in _disks(config) if _truthy(_options(value).get("backup", "1"))]
+    found = [_SIZE.fullmatch(size) for size in sizes]
+    return sum(int(float(size[1]) * _UNITS[size[2]]) for size in found if size)
+
+
+def _disks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The guest's own disks: no CD-ROM, no cloud-init drive, no empty drive, no unused volume."""
+    return ((key, value) for key, value in _keys(config, _DISK) if not _is_cdrom(value) and _options(value).get("file") != "none")
 
 
 def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> tuple[str, ...]:
@@ -326,11 +341,8 @@ def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> t
     the restored config lacks it. CD-ROMs, cloud-init drives and unused volumes are no disks of the guest.
     """
     dumped = {key.removeprefix(_MAP_PREFIX) for key in archived if key.startswith(_MAP_PREFIX)}
-    disks = [
-        (key, value) for key, value in _keys(archived, _DISK) if not _is_cdrom(value) and _options(value).get("file") != "none"
-    ]
     return tuple(
         key
-        for key, value in disks
+        for key, value in _disks(archived)
         if not _truthy(_options(value).get("backup", "1")) or (dumped and key not in dumped) or key not in restored
     )

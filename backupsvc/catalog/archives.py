@@ -1,0 +1,219 @@
+"""What the catalog knows of archives: what the storages listed, what was learnt about each, and how far each is proven."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from backupsvc.catalog.database import Database
+from backupsvc.catalog.rows import archive_of, plain
+from backupsvc.catalog.tables import ARCHIVE
+from backupsvc.errors import PveNotFound
+from policies.model import Archive, Rung
+
+Key = tuple[str, str]  # (place, volid); place is "" on a shared storage
+
+_LISTED = ("node", "storage", "ctime", "size", "format", "protected", "shared", "notes")
+_LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
+_FACTS = (*_LEARNT, "rung_at", "first_seen", "gone_at")
+_NOTHING_LEARNT: dict[str, Any] = dict.fromkeys(_LEARNT) | {
+    "name": "",
+    "rung": Rung.RECORDED.value,
+    "rung_at": None,
+    "proven_at": None,
+}
+_LIGHT = tuple(column for column in ARCHIVE.c if column.name not in ("config", "excluded"))  # a listing needs no configs
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a listing changed: archives not there before, archives gone since, and how many its scope held before."""
+
+    new: tuple[Archive, ...]
+    gone: tuple[Archive, ...]
+    known_before: int
+
+
+class ArchiveStore:
+    """The catalog's archives."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def observe(self, listing: Sequence[Archive], *, scope: Collection[tuple[str, str]], at: int) -> Observation:
+        """Given what storages listed, remember it, and return what changed. ``at`` in epoch seconds.
+
+        ``scope`` names the (node, storage) pairs that were listed completely: only there does an absent archive count as gone
+        (its row is kept, with what it proved). An archive whose size or time changed is another file under the same name, so
+        all that was learnt and proven about the former one is forgotten.
+        """
+        try:
+            return self._observe(listing, scope, at)
+        except IntegrityError:  # PostgreSQL: another process remembered the same new archive in this very moment
+            return self._observe(listing, scope, at)
+
+    def _observe(self, listing: Sequence[Archive], scope: Collection[tuple[str, str]], at: int) -> Observation:
+        listed = {
+            _key(archive): archive for archive in reversed(listing)
+        }  # reversed: the first of two listings of one file stays
+        with self._database.write() as connection:
+            before = _before(connection, listed, scope)
+            new = [key for key in listed if key not in before or before[key].gone_at is not None]
+            within = [key for key, row in before.items() if row.gone_at is None and _in_scope(row, scope)]
+            gone = [key for key in within if key not in listed]
+            _insert(connection, [listed[key] for key in new if key not in before], at)
+            _refresh(connection, [(before[key], archive) for key, archive in listed.items() if key in before])
+            _mark_gone(connection, [before[key] for key in gone], at)
+        newest = sorted((listed[key] for key in new), key=lambda archive: archive.ctime)
+        return Observation(tuple(newest), tuple(archive_of(before[key]) for key in gone), len(within))
+
+    def archives(self, *, vmid: int | None = None, storage: str | None = None, gone: bool = False) -> list[Archive]:
+        """Return the archives that the storages hold (with ``gone``: those that they no longer hold), newest first."""
+        wanted: list[ColumnElement[bool]] = [ARCHIVE.c.gone_at.is_not(None) if gone else ARCHIVE.c.gone_at.is_(None)]
+        if vmid is not None:
+            wanted.append(ARCHIVE.c.vmid == vmid)
+        if storage is not None:
+            wanted.append(ARCHIVE.c.storage == storage)
+        query = select(*_LIGHT).where(*wanted).order_by(ARCHIVE.c.ctime.desc(), ARCHIVE.c.volid)
+        with self._database.read() as connection:
+            return [archive_of(row) for row in connection.execute(query)]
+
+    def archive(self, node: str, volid: str) -> Archive | None:
+        """Given a node and a volid, return the archive (also one that has gone since), or None if none was ever seen.
+
+        On a shared storage every node names the same archive.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(select(*_LIGHT).where(_is(node, volid))).first()
+        return archive_of(row) if row else None
+
+    def annotate(
+        self,
+        node: str,
+        volid: str,
+        *,
+        name: str | None = None,
+        sha256: str | None = None,
+        config: str | None = None,
+        uuid: str | None = None,
+        consistency: str | None = None,
+        excluded: Collection[str] | None = None,
+        operation: str | None = None,
+    ) -> None:
+        """Given an archive, remember what was learnt about it (None: nothing new). Raise PveNotFound if it was never seen."""
+        given = {
+            "name": name,
+            "sha256": sha256,
+            "config": config,
+            "uuid": uuid,
+            "consistency": consistency,
+            "operation": operation,
+        }
+        facts = {key: value for key, value in given.items() if value is not None}
+        if excluded is not None:
+            facts["excluded"] = plain(excluded)
+        with self._database.write() as connection:
+            row = _locate(connection, node, volid)
+            if facts:
+                connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(facts))
+
+    def archive_facts(self, node: str, volid: str) -> dict[str, Any]:
+        """Given an archive, return what is known beyond its listing ({} if it was never seen). Times in epoch seconds."""
+        with self._database.read() as connection:
+            row = connection.execute(select(*(ARCHIVE.c[name] for name in _FACTS)).where(_is(node, volid))).first()
+        return dict(row._mapping) if row else {}
+
+    def raise_rung(self, node: str, volid: str, rung: Rung, at: int) -> None:
+        """Given an archive and a rung that it reached, remember it unless it stands higher. Raise PveNotFound if never seen."""
+        with self._database.write() as connection:
+            lift(connection, _locate(connection, node, volid), rung, at)
+
+
+def lift(connection: Connection, row: Row[Any], rung: Rung, at: int, *, proven: bool = False) -> None:
+    """Given a row of the table archive, raise its rung if ``rung`` is higher and, if ``proven``, its date of proof to ``at``."""
+    values: dict[str, Any] = {}
+    if rung.height > Rung(row.rung).height:
+        values |= {"rung": rung.value, "rung_at": at}
+    if proven:
+        values["proven_at"] = max(at, row.proven_at or 0)
+    if values:
+        connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(values))
+
+
+def find(connection: Connection, node: str, volid: str) -> Row[Any] | None:
+    """Given an archive's node and volid, return its row, locked until the transaction ends, or None."""
+    return connection.execute(select(*_LIGHT).where(_is(node, volid)).with_for_update()).first()
+
+
+def _locate(connection: Connection, node: str, volid: str) -> Row[Any]:
+    if row := find(connection, node, volid):
+        return row
+    raise PveNotFound(f"archive {volid} on {node} is not in the catalog", "run `backupsvc catalog sync`")
+
+
+def _is(node: str, volid: str) -> ColumnElement[bool]:
+    return (ARCHIVE.c.volid == volid) & ARCHIVE.c.place.in_((node, ""))
+
+
+def _key(archive: Archive) -> Key:
+    return ("" if archive.shared else archive.node, archive.volid)
+
+
+def _in_scope(row: Row[Any], scope: Collection[tuple[str, str]]) -> bool:
+    return (row.node, row.storage) in scope or (row.shared and any(storage == row.storage for _, storage in scope))
+
+
+def _before(connection: Connection, listed: Mapping[Key, Archive], scope: Collection[tuple[str, str]]) -> dict[Key, Row[Any]]:
+    """The rows that a listing may change: all of its storages, or only its guests' when nothing can have gone."""
+    storages = {archive.storage for archive in listed.values()} | {storage for _, storage in scope}
+    query = select(*_LIGHT).where(ARCHIVE.c.storage.in_(storages))
+    vmids = {archive.vmid for archive in listed.values()}
+    if not scope and None not in vmids:
+        query = query.where(ARCHIVE.c.vmid.in_(vmids))
+    return {(row.place, row.volid): row for row in connection.execute(query)}
+
+
+def _insert(connection: Connection, archives: Sequence[Archive], at: int) -> None:
+    rows = [
+        _values(archive)
+        | {"place": _key(archive)[0], "volid": archive.volid, "vmid": archive.vmid, "type": archive.type and archive.type.value}
+        | {"first_seen": at, "name": archive.name, "operation": archive.operation, "rung": Rung.RECORDED.value}
+        for archive in archives
+    ]
+    if rows:
+        connection.execute(insert(ARCHIVE), rows)
+
+
+def _values(archive: Archive) -> dict[str, Any]:
+    return {name: getattr(archive, name) for name in _LISTED}
+
+
+def _refresh(connection: Connection, pairs: Sequence[tuple[Row[Any], Archive]]) -> None:
+    """Write only what differs: a nightly listing of a hundred thousand archives changes a few dozen rows."""
+    changed = [(row, archive) for row, archive in pairs if row.gone_at is not None or _differs(row, archive)]
+    replaced = [row.id for row, archive in changed if (row.size, row.ctime) != (archive.size, archive.ctime)]
+    if changed:
+        statement = update(ARCHIVE).where(ARCHIVE.c.id == bindparam("row")).values(gone_at=None)
+        statement = statement.values({name: bindparam(f"new_{name}") for name in _LISTED})
+        connection.execute(statement, [{"row": row.id} | _prefixed(archive) for row, archive in changed])
+    if replaced:
+        forget = update(ARCHIVE).where(ARCHIVE.c.id == bindparam("row")).values(_NOTHING_LEARNT)
+        connection.execute(forget, [{"row": id} for id in replaced])
+
+
+def _differs(row: Row[Any], archive: Archive) -> bool:
+    return any(getattr(row, name) != getattr(archive, name) for name in _LISTED)
+
+
+def _prefixed(archive: Archive) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in _values(archive).items()}
+
+
+def _mark_gone(connection: Connection, rows: Sequence[Row[Any]], at: int) -> None:
+    if rows:
+        statement = update(ARCHIVE).where(ARCHIVE.c.id == bindparam("row")).values(gone_at=at)
+        connection.execute(statement, [{"row": row.id} for row in rows])

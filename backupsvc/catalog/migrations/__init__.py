@@ -1,0 +1,1 @@
+"""The steps that bring a catalog's tables from one version of backupsvc to the next (Alembic)."""

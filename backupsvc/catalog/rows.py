@@ -1,0 +1,119 @@
+"""Rows to values and back: the border between the tables and the frozen values of policies/model.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row
+
+from policies.model import (
+    Archive,
+    CheckResult,
+    GuestType,
+    Operation,
+    OperationState,
+    Outcome,
+    Proof,
+    Rung,
+    Stage,
+    Transition,
+    Verdict,
+)
+
+EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons")
+_SIMPLE_PROOF = (
+    "operation",
+    "vmid",
+    "volid",
+    "node",
+    "archive_ctime",
+    "started",
+    "ended",
+    "rto",
+    "scratch_vmid",
+    "scratch_node",
+)
+
+
+def archive_of(row: Row[Any]) -> Archive:
+    """Given a row of the table archive, return its value."""
+    return Archive(
+        volid=row.volid,
+        node=row.node,
+        storage=row.storage,
+        vmid=row.vmid,
+        type=GuestType(row.type) if row.type else None,
+        ctime=row.ctime,
+        size=row.size,
+        format=row.format,
+        protected=row.protected,
+        notes=row.notes,
+        name=row.name,
+        rung=Rung(row.rung),
+        proven_at=row.proven_at,
+        sha256=row.sha256,
+        shared=row.shared,
+        operation=row.operation,
+    )
+
+
+def operation_of(row: Row[Any]) -> Operation:
+    """Given a row of the table operation, return its value."""
+    return Operation(
+        id=row.id,
+        kind=row.kind,
+        subject=row.subject,
+        state=OperationState(row.state),
+        step=row.step,
+        data=row.data,
+        created=row.created,
+        updated=row.updated,
+        finished=row.finished,
+        occurrence=row.occurrence,
+        lease_owner=row.lease_owner,
+        lease_until=row.lease_until,
+        attempts=row.attempts,
+        error=row.error,
+    )
+
+
+def transition_of(row: Row[Any]) -> Transition:
+    """Given a row of the table transition, return its value."""
+    return Transition(row.operation, row.seq, row.step, row.event, row.at, row.upid, row.detail)
+
+
+def proof_of(row: Row[Any]) -> Proof:
+    """Given a row of the table proof, return its value."""
+    kept = row.evidence
+    return Proof(
+        **{name: getattr(row, name) for name in _SIMPLE_PROOF},
+        verdict=Verdict(row.verdict),
+        rung=Rung(row.rung),
+        stages=tuple(Stage(**stage) for stage in kept["stages"]),
+        checks=tuple(CheckResult(**{**check, "outcome": Outcome(check["outcome"])}) for check in kept["checks"]),
+        stripped=tuple(kept["stripped"]),
+        asserted=tuple(kept["asserted"]),
+        reasons=tuple(kept["reasons"]),
+    )
+
+
+def proof_row(proof: Proof) -> dict[str, Any]:
+    """Given a proof, return its row: what is asked for in columns, the rest as one JSON value."""
+    plainly = asdict(proof)
+    row = {name: plainly[name] for name in _SIMPLE_PROOF}
+    return row | {
+        "verdict": proof.verdict.value,
+        "rung": proof.rung.value,
+        "evidence": plain({name: plainly[name] for name in EVIDENCE}),
+    }
+
+
+def plain(value: object) -> Any:
+    """Given JSON-like data, return it in plain dicts and lists, as the JSON columns need it."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,135 @@
+"""The catalog's tables. Rows never leave this package: rows.py turns them into the frozen values of policies/model.py.
+
+SQLModel table classes do not validate (measured), so they only describe; statements are written on the tables at the end of this
+page. Times are whole epoch seconds: SQLite would give date columns back without their time zone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+class ArchiveRow(SQLModel, table=True):
+    """An archive, as last listed. ``place`` is its node, or "" on a shared storage, where every node lists the same file."""
+
+    __tablename__ = "archive"
+    __table_args__ = (
+        UniqueConstraint("place", "volid", name="uq_archive_place_volid"),
+        Index("ix_archive_vmid_ctime", "vmid", "ctime"),  # the archives of a guest, newest first
+        Index("ix_archive_storage", "storage"),  # observe(): what a storage held before
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    place: str
+    volid: str
+    node: str
+    storage: str
+    vmid: int | None = None
+    type: str | None = None
+    ctime: int = Field(sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
+    format: str = ""
+    protected: bool = False
+    shared: bool = False
+    notes: str = Field(default="", sa_type=Text)
+    first_seen: int = Field(sa_type=BigInteger)
+    gone_at: int | None = Field(default=None, sa_type=BigInteger)
+    rung: str = "recorded"
+    rung_at: int | None = Field(default=None, sa_type=BigInteger)
+    proven_at: int | None = Field(default=None, sa_type=BigInteger)
+    name: str = ""
+    sha256: str | None = None
+    config: str | None = Field(default=None, sa_type=Text)
+    uuid: str | None = None
+    consistency: str | None = None
+    excluded: list[Any] | None = Field(default=None, sa_type=JSON)
+    operation: str | None = None
+
+
+class OperationRow(SQLModel, table=True):
+    """An operation where it stands now. ``number`` only orders rows; ``id`` is the name that everything else uses."""
+
+    __tablename__ = "operation"
+    __table_args__ = (
+        UniqueConstraint("id", name="uq_operation_id"),
+        UniqueConstraint("occurrence", name="uq_operation_occurrence"),  # law 9: once, however many beats there are
+        Index("ix_operation_state_kind", "state", "kind"),  # what is open
+        Index("ix_operation_subject", "subject"),  # the history of a guest
+    )
+
+    number: int | None = Field(default=None, primary_key=True)
+    id: str
+    kind: str
+    subject: int | None = None
+    state: str
+    step: str
+    data: dict[str, Any] = Field(sa_type=JSON)
+    created: int = Field(sa_type=BigInteger)
+    updated: int = Field(sa_type=BigInteger)
+    finished: int | None = Field(default=None, sa_type=BigInteger)
+    occurrence: str | None = None
+    lease_owner: str | None = None
+    lease_until: int | None = Field(default=None, sa_type=BigInteger)
+    attempts: int = 0
+    error: str | None = Field(default=None, sa_type=Text)
+
+
+class TransitionRow(SQLModel, table=True):
+    """One line of an operation's history. The store only ever inserts here."""
+
+    __tablename__ = "transition"
+
+    operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_transition_operation")], primary_key=True)
+    seq: int = Field(primary_key=True)
+    step: str
+    event: str
+    at: int = Field(sa_type=BigInteger)
+    upid: str | None = None
+    detail: dict[str, Any] = Field(sa_type=JSON)
+
+
+class VmidLeaseRow(SQLModel, table=True):
+    """Which operation holds a scratch VMID (law 1). No expiry: a copy outlives its worker, so only a teardown frees its VMID."""
+
+    __tablename__ = "vmid_lease"
+
+    vmid: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_vmid_lease_operation")])
+    at: int = Field(sa_type=BigInteger)
+
+
+class ProofRow(SQLModel, table=True):
+    """What one restore test found. The store only ever inserts here."""
+
+    __tablename__ = "proof"
+    __table_args__ = (
+        UniqueConstraint("operation", "node", "volid", name="uq_proof_operation_archive"),  # a resumed step records once
+        Index("ix_proof_vmid_ended", "vmid", "ended"),  # a guest's proofs, newest first
+        Index("ix_proof_ended", "ended"),  # a month's proofs
+    )
+
+    number: int | None = Field(default=None, primary_key=True)
+    operation: str
+    vmid: int
+    volid: str
+    node: str
+    archive_ctime: int = Field(sa_type=BigInteger)
+    verdict: str
+    rung: str
+    started: int = Field(sa_type=BigInteger)
+    ended: int = Field(sa_type=BigInteger)
+    rto: float | None = None
+    scratch_vmid: int | None = None
+    scratch_node: str | None = None
+    evidence: dict[str, Any] = Field(sa_type=JSON)  # stages, checks, stripped, asserted, reasons
+
+
+METADATA = SQLModel.metadata
+ARCHIVE = METADATA.tables["archive"]
+OPERATION = METADATA.tables["operation"]
+TRANSITION = METADATA.tables["transition"]
+VMID_LEASE = METADATA.tables["vmid_lease"]
+PROOF = METADATA.tables["proof"]
