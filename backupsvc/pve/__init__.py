@@ -1,1 +1,73 @@
+"""Proxmox VE: the only package that imports proxmoxer. ``connect`` returns the cluster as typed calls.
 
+Heavy modules are imported by ``connect``, so that importing this package's names costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from backupsvc.clock import Clock
+from backupsvc.settings import PveSettings
+from policies.model import Scratch
+
+if TYPE_CHECKING:
+    from backupsvc.pve.client import Client
+    from backupsvc.pve.scratch import ScratchGuests
+
+__all__ = ["Pve", "connect"]
+
+
+class Pve:
+    """One cluster, seen with one token. Safe to share between threads."""
+
+    def __init__(self, client: Client, clock: Clock, scratch: Scratch | None = None) -> None:
+        """Given a client. ``scratch`` is the range that ``guests.start`` never reaches into; ``scratch()`` sets it too."""
+        from backupsvc.pve.agent import Agent
+        from backupsvc.pve.cluster import Cluster
+        from backupsvc.pve.guests import Guests
+        from backupsvc.pve.restore import Restore
+        from backupsvc.pve.storage import Storages
+        from backupsvc.pve.tasks import Tasks
+        from backupsvc.pve.vzdump import Vzdump
+
+        self._client, self._scratch = client, scratch
+        self.tasks = Tasks(client, clock)
+        self.cluster = Cluster(client, clock)
+        self.guests = Guests(client, lambda: self._scratch)
+        self.agent = Agent(client, clock)
+        self.storage = Storages(client)
+        self.vzdump = Vzdump(client)
+        self.restore = Restore(client)
+
+    def __repr__(self) -> str:
+        return f"Pve({self.host}, {self.token_id})"
+
+    @property
+    def host(self) -> str:
+        """host:port of the API."""
+        return self._client.where
+
+    @property
+    def token_id(self) -> str:
+        """user@realm!name of the token in use; never its secret."""
+        return self._client.token_id
+
+    def scratch(self, scratch: Scratch, lease_holder: Callable[[int], str | None]) -> ScratchGuests:
+        """Given the policy's scratch range and the catalog's leases, return what alone may stop, destroy or start copies."""
+        from backupsvc.pve.scratch import ScratchGuests
+
+        self._scratch = scratch
+        return ScratchGuests(self._client, self.guests, self.cluster, self.tasks, scratch, lease_holder)
+
+
+def connect(settings: PveSettings, clock: Clock, *, restore: bool = False, scratch: Scratch | None = None) -> Pve:
+    """Given the settings, return the cluster. Nothing is asked yet: ``cluster.version()`` shows whether it answers.
+
+    ``restore`` takes the token that may use production bridges, if there is one. Raise UsageError if a setting is malformed.
+    """
+    from backupsvc.pve.client import Client
+
+    token = settings.restore_token if restore and settings.restore_token else settings.token
+    return Pve(Client(settings, token, clock), clock, scratch)

@@ -1,0 +1,126 @@
+"""The QEMU guest agent: is it there, what does it say, run a command inside.
+
+Generic calls are wrapped in ``result`` and may be a 200 that carries an error; exec is not wrapped (OBSERVED 26).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from backupsvc.clock import Clock, polls
+from backupsvc.errors import PveError
+from backupsvc.pve.client import Client
+from backupsvc.pve.fields import boolean, integer, text
+
+NOT_ANSWERING = "is not running"  # of the guest ("VM 9001 is not running") and of its agent alike
+UNPRINTABLE = 596  # how an agent's text with a character above U+00FF arrives (OBSERVED 7)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a command inside the guest did. ``exitcode`` is None when a signal ended it."""
+
+    exitcode: int | None
+    out: str
+    err: str
+    signal: int | None = None
+    truncated: bool = False
+
+
+class Agent:
+    """The agents of all guests, by node and VMID."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+
+    def port(self, node: str, vmid: int) -> AgentPort:
+        """Given a guest, return its own agent, to be asked without naming the guest again."""
+        return AgentPort(self, node, vmid)
+
+    def ping(self, node: str, vmid: int) -> bool:
+        """Given a guest, return whether its agent answers; a silent one costs 3 s. Raise PveError if none is configured."""
+        try:
+            self._ask("POST", node, vmid, "ping")
+        except PveError as error:
+            if NOT_ANSWERING in error.text or error.status == UNPRINTABLE:
+                return False
+            raise
+        return True
+
+    def osinfo(self, node: str, vmid: int) -> dict[str, Any]:
+        """Given a guest, return what its agent says of the operating system (``pretty-name``, ``kernel-release`` ...)."""
+        found = self._ask("GET", node, vmid, "get-osinfo")
+        return dict(found) if isinstance(found, dict) else {}
+
+    def hostname(self, node: str, vmid: int) -> str:
+        """Given a guest, return the host name that it has inside."""
+        return text(self._ask("GET", node, vmid, "get-host-name") or {}, "host-name")
+
+    def interfaces(self, node: str, vmid: int) -> list[dict[str, Any]]:
+        """Given a guest, return its network interfaces with their addresses, as the agent lists them."""
+        return list(self._ask("GET", node, vmid, "network-get-interfaces") or [])
+
+    def exec(self, node: str, vmid: int, command: list[str], timeout: float) -> ExecResult:
+        """Given a command as a list of words and a deadline in seconds, run it inside the guest and return what it did.
+
+        Raise PveError if the agent refuses it, or if it still runs at the deadline (it is then left running).
+        """
+        path = f"nodes/{node}/qemu/{vmid}/agent"
+        pid = integer(self._client.post(f"{path}/exec", {"command": command}), "pid")
+        for _ in polls(self._clock, timeout, most=1.0):
+            # Never asked twice after a lost answer: the agent hands a result out once (OBSERVED 26).
+            answer = self._client.get(f"{path}/exec-status", {"pid": pid}, retry=False)
+            if boolean(answer, "exited"):
+                return _exec_result(answer)
+        raise PveError(
+            f"{command[0]} still runs in guest {vmid} on {node} after {timeout:g} s", "give the check a longer timeout"
+        )
+
+    def _ask(self, method: str, node: str, vmid: int, what: str) -> Any:
+        path = f"nodes/{node}/qemu/{vmid}/agent/{what}"
+        answer = self._client.post(path) if method == "POST" else self._client.get(path)
+        result = answer.get("result") if isinstance(answer, dict) else None
+        if isinstance(result, dict) and isinstance(result.get("error"), dict):
+            said = text(result["error"], "desc") or text(result["error"], "class")
+            raise PveError(f"the agent of guest {vmid} on {node} refused {what}: {said}", status=200, text=said)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPort:
+    """One guest's agent."""
+
+    agent: Agent
+    node: str
+    vmid: int
+
+    def ping(self) -> bool:
+        """Return whether it answers."""
+        return self.agent.ping(self.node, self.vmid)
+
+    def osinfo(self) -> dict[str, Any]:
+        """Return what it says of the operating system."""
+        return self.agent.osinfo(self.node, self.vmid)
+
+    def exec(self, command: list[str], timeout: float) -> ExecResult:
+        """Run a command inside and return what it did."""
+        return self.agent.exec(self.node, self.vmid, command, timeout)
+
+
+def _exec_result(answer: dict[str, Any]) -> ExecResult:
+    return ExecResult(
+        exitcode=integer(answer, "exitcode") if answer.get("exitcode") is not None else None,
+        out=_guest_text(text(answer, "out-data")),
+        err=_guest_text(text(answer, "err-data")),
+        signal=integer(answer, "signal") if answer.get("signal") is not None else None,
+        truncated=boolean(answer, "out-truncated") or boolean(answer, "err-truncated"),
+    )
+
+
+def _guest_text(data: str) -> str:
+    """Given output where PVE turned each byte into one character, return the text that the guest wrote (OBSERVED 26)."""
+    try:
+        return data.encode("latin-1").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # it is text already: a PVE that decodes by itself
+        return data

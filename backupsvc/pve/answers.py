@@ -1,0 +1,145 @@
+"""From what went wrong on the wire to the error tree, with PVE's own text and the reader's next action."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backupsvc.errors import BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveTokenRefused, PveUnreachable
+
+# pveproxy's pseudo codes when it cannot reach the node that the call is for, and a proxy's or a restarting daemon's (PVE_FACTS 1)
+NODE_SILENT = frozenset(range(595, 600))
+GATEWAY = frozenset({502, 503, 504})
+
+_PRIVILEGE = re.compile(r"\((/[^,()]*), ([\w.|]+)\)")
+_NESTED = "400 Parameter verification failed."
+_MISSING = re.compile(r"does not exist|no such |No such |volume_size_info on .* failed - no format")
+
+# PVE's words -> what to do. The first that matches wins.
+_HINTS: tuple[tuple[str, str], ...] = (
+    (
+        r"no quorum|cluster not ready",
+        "the cluster has lost quorum, so it refuses every change: bring a node or a QDevice back (pvecm status)",
+    ),
+    (r"hostname lookup '.*' failed", "the cluster has no node of that name: see `pvecm nodes`, and the policy's node names"),
+    (r"is locked \(", "another task holds the guest: wait for it, or see /etc/pve/qemu-server on the node (qm unlock)"),
+    (r"already exists", "the VMID is taken: choose another one"),
+    (r"No space left|not enough (free )?space|out of space", "free space on the storage, or choose another one"),
+    (r"checksum mismatch", "somebody else changed the guest's configuration meanwhile: run the command again"),
+    (r"got timeout", "the node was too busy or another task held the lock: run the command again"),
+    (r"guest agent", "install and enable the QEMU guest agent in the guest"),
+    (r"storage '.*' is (disabled|not available)", "enable the storage on that node, or name another one in the policy"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BadAnswer:
+    """An HTTP answer of 400 or more. ``reason`` is the status line's text, ``message`` the JSON body's (PVE 8.3 and later)."""
+
+    status: int
+    reason: str
+    message: str = ""
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """PVE's own words, on one line: the longer of its two places, and each parameter's error."""
+        said = (self.message or self.reason).strip()
+        details = [f"{name}: {text.strip()}" for name, text in self.errors.items() if text.strip() not in said]
+        return "; ".join(" ".join(part.split()) for part in [said, *details])
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asked what of whom: ``call`` is like ``GET /version``; ``token`` is the token's id, never its secret."""
+
+    host: str
+    token: str
+    call: str
+
+    @property
+    def about_agent(self) -> bool:
+        """Whether the call goes into a guest, through its agent."""
+        return "/agent/" in self.call
+
+
+def error_for(answer: BadAnswer, caller: Caller) -> BackupsvcError:
+    """Given an answer and who asked, return the error to raise."""
+    if answer.status == 401:
+        return _token_refused(answer, caller)
+    if answer.status == 403:
+        return _denied(answer, caller)
+    if unreachable(answer.status, caller):
+        return _silent(answer, caller)
+    return _pve_error(answer, caller)
+
+
+def unreachable(status: int, caller: Caller) -> bool:
+    """Given a status, return whether it says that nobody answered.
+
+    596 on an agent call does not: it is how an agent's text with a character above U+00FF arrives (OBSERVED 7).
+    """
+    return status in GATEWAY or (status in NODE_SILENT and not caller.about_agent)
+
+
+def parameter_errors(message: str) -> dict[str, str]:
+    """Given the message of a 400 that PVE nested in a 500, return the parameters it names (OBSERVED 5)."""
+    lines = message.splitlines()
+    if not lines or not lines[0].startswith(_NESTED):
+        return {}
+    return {name: text.strip() for name, colon, text in (line.partition(":") for line in lines[1:]) if colon}
+
+
+def _token_refused(answer: BadAnswer, caller: Caller) -> BackupsvcError:
+    return PveTokenRefused(
+        f"{caller.host} does not accept the token {caller.token}: {answer.text or 'no reason given'}",
+        "check BACKUPSVC_PVE__TOKEN (user@realm!name=secret): does the token exist, is it expired, is its secret right? "
+        "`pveum user token list USER` shows a user's tokens",
+    )
+
+
+def _denied(answer: BadAnswer, caller: Caller) -> BackupsvcError:
+    return PvePermissionDenied(
+        f"{caller.host} forbids {caller.call} to the token {caller.token}: {answer.text}", _grant(answer, caller)
+    )
+
+
+def _grant(answer: BadAnswer, caller: Caller) -> str:
+    """Given a 403, return how to lift it. A token with privilege separation has only what its user has too."""
+    if "need proper ticket" in answer.text:
+        return "PVE gives this call to no API token at all"
+    path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (PVE_FACTS 1)
+    if found := _PRIVILEGE.search(answer.text):
+        path, privilege = found[1], found[2].replace("|", " or ")
+    elif answer.text != "Permission check failed":
+        return "correct what PVE names there, or give the token's role more rights"
+    user = caller.token.partition("!")[0]
+    return (
+        f"give a role with {privilege} on {path} (or above it) to the user and to its token: "
+        f"pveum acl modify {path} --users '{user}' --tokens '{caller.token}' --roles ROLE"
+    )
+
+
+def _silent(answer: BadAnswer, caller: Caller) -> BackupsvcError:
+    return PveUnreachable(
+        f"{caller.host} could not get an answer to {caller.call}: {answer.status} {answer.text}",
+        "is the node up, and are pveproxy and pvedaemon running there? `pvecm nodes` shows who is in the cluster",
+    )
+
+
+def _pve_error(answer: BadAnswer, caller: Caller) -> PveError:
+    errors = dict(answer.errors) or parameter_errors(answer.message)
+    kind = PveNotFound if _MISSING.search(answer.text) else PveError
+    return kind(
+        f"{caller.host} refused {caller.call}: {answer.text or f'status {answer.status}'}",
+        hint_for(answer.text),
+        status=answer.status,
+        text=answer.text,
+        errors=errors,
+    )
+
+
+def hint_for(text: str) -> str:
+    """Given PVE's words, return the next action, "" if they are not known."""
+    return next((hint for pattern, hint in _HINTS if re.search(pattern, text)), "")

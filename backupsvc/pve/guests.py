@@ -1,0 +1,82 @@
+"""One guest: its configuration, its state, and the start of a guest that was restored for real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from backupsvc.errors import LawRefused
+from backupsvc.pve.client import Client
+from backupsvc.pve.fields import boolean, integer, text
+from policies import ownership
+from policies.model import Scratch
+
+_SCRATCH_MARK = ownership.marker("")
+
+
+@dataclass(frozen=True, slots=True)
+class GuestStatus:
+    """A guest's state. ``agent`` says whether its config switches the agent on, not whether it answers; ``uptime`` in seconds.
+
+    ``ha_managed`` is None when PVE did not say.
+    """
+
+    status: str
+    qmpstatus: str
+    agent: bool
+    lock: str | None
+    uptime: int
+    ha_managed: bool | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a QEMU process exists (a paused guest runs too)."""
+        return self.status == "running"
+
+
+class Guests:
+    """VMs, by node and VMID. ``scratch`` tells the reserved range, if it is known, into which ``start`` never reaches."""
+
+    def __init__(self, client: Client, scratch: Callable[[], Scratch | None]) -> None:
+        self._client, self._scratch = client, scratch
+
+    def config(self, node: str, vmid: int) -> dict[str, str]:
+        """Given a guest, return its config with pending changes applied: what its next start would use. All values are text.
+
+        Includes ``digest``. Raise PveNotFound if that node has no such guest.
+        """
+        data = self._client.get(f"nodes/{node}/qemu/{vmid}/config")
+        return {name: text(data, name) for name in data}
+
+    def status(self, node: str, vmid: int) -> GuestStatus:
+        """Given a guest, return its state now. Raise PveNotFound if that node has no such guest."""
+        data = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current")
+        return GuestStatus(
+            status=text(data, "status"),
+            qmpstatus=text(data, "qmpstatus"),
+            agent=boolean(data, "agent"),
+            lock=text(data, "lock") or None,
+            uptime=integer(data, "uptime"),
+            ha_managed=_ha_managed(data),
+        )
+
+    def start(self, node: str, vmid: int) -> str:
+        """Given a guest that was restored for real, start it and return the task.
+
+        Raise LawRefused if it is a scratch copy: those start only through ``ScratchGuests``, which checks law 2.
+        """
+        scratch = self._scratch()
+        if scratch is not None and vmid in scratch:
+            raise LawRefused(
+                2,
+                f"VMID {vmid} lies in the scratch range {scratch.first}-{scratch.last}: it is not started as a production guest",
+            )
+        if _SCRATCH_MARK in self.config(node, vmid).get("description", ""):
+            raise LawRefused(2, f"guest {vmid} on {node} is the copy of a restore test: it is not started as a production guest")
+        return str(self._client.post(f"nodes/{node}/qemu/{vmid}/status/start"))
+
+
+def _ha_managed(data: dict[str, Any]) -> bool | None:
+    ha = data.get("ha")
+    return boolean(ha, "managed") if isinstance(ha, dict) and "managed" in ha else None

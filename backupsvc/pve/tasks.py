@@ -1,0 +1,203 @@
+"""PVE's tasks: ask, wait with a deadline, keep the log, find what was started, stop.
+
+A task has succeeded if its exit status is ``OK`` or ``WARNINGS: n``; everything else is a failure (PVE_FACTS 2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from backupsvc.clock import Clock, polls
+from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, TaskFailed
+from backupsvc.pve.answers import hint_for
+from backupsvc.pve.client import Client, Value
+from backupsvc.pve.fields import integer, text
+
+OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
+LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (OBSERVED 28)
+CLOCK_SLACK = 1  # second: node clocks are read in whole seconds
+UNSURE = "unexpected status"
+
+_UPID = re.compile(
+    r"UPID:(?P<node>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8}):"
+    r"(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
+)
+_WARNINGS = re.compile(r"WARNINGS: (\d+)")
+_LAST_LINE = re.compile(r"TASK (?:(?P<good>OK|WARNINGS: \d+)|ERROR: (?P<bad>.*))")
+
+
+@dataclass(frozen=True, slots=True)
+class Upid:
+    """A task's name, taken apart. ``start`` is by the node's own clock; ``user`` is user@realm or user@realm!token."""
+
+    upid: str
+    node: str
+    start: int
+    type: str
+    id: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """How a task ended. ``seconds`` is what the node measured, in whole seconds; 0.0 if its task list does not say."""
+
+    upid: str
+    ok: bool
+    exitstatus: str
+    warnings: int
+    log: tuple[str, ...]
+    seconds: float
+
+    def raise_if_failed(self, what: str) -> None:
+        """Given what the task was for, raise TaskFailed if it failed."""
+        if not self.ok:
+            raise TaskFailed(
+                f"{what} failed: {self.exitstatus}",
+                hint_for(self.exitstatus) or f"read the task's log in PVE: {self.upid}",
+                upid=self.upid,
+                exitstatus=self.exitstatus,
+                log=self.log,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task as a node's list shows it. ``status`` is ``running`` or the exit status; ``starttime`` is by the node's clock."""
+
+    upid: str
+    status: str
+    starttime: int
+    user: str
+
+
+def parse_upid(upid: str) -> Upid:
+    """Given a UPID, return its parts. Raise PveError if it is none."""
+    found = _UPID.fullmatch(upid)
+    if not found:
+        raise PveError(f"{upid!r} is not the name of a PVE task", text="unable to parse worker upid")
+    return Upid(upid, found["node"], int(found["start"], 16), found["type"], found["id"], found["user"])
+
+
+def succeeded(exitstatus: str) -> bool:
+    """Given an exit status, return whether the task did what it was for."""
+    return exitstatus == "OK" or _WARNINGS.fullmatch(exitstatus) is not None
+
+
+class Tasks:
+    """The tasks of all nodes; a UPID names the node that keeps it."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+
+    def poll(self, upid: str) -> TaskResult | None:
+        """Given a UPID, return its result, or None while it runs. Raise PveNotFound if the node does not know it."""
+        state = self._client.get(f"{_path(upid)}/status")
+        if text(state, "status") == "running":
+            return None
+        exitstatus, log, row = text(state, "exitstatus") or UNSURE, self.log(upid), self._row(upid)
+        if not succeeded(exitstatus) and _vague(exitstatus):
+            exitstatus = _better(exitstatus, log, row)
+        return _result(upid, exitstatus, log, row)
+
+    def wait(self, upid: str, timeout: float, on_line: Callable[[str], None] | None = None) -> TaskResult:
+        """Given a UPID and a deadline in seconds, return its result; every line of its log is given to ``on_line`` once.
+
+        Raise TaskFailed if it still runs at the deadline (it is not stopped), PveUnreachable if nobody answers for two minutes.
+        """
+        shown, silent_since = 0, None
+        for _ in polls(self._clock, timeout):
+            try:
+                result = self.poll(upid)
+                shown = self._show(upid, shown, result, on_line)
+                silent_since = None
+            except PveUnreachable:
+                silent_since = silent_since or self._clock.monotonic()
+                if self._clock.monotonic() - silent_since > OUTAGE:
+                    raise
+                continue
+            if result is not None:
+                return result
+        hint = "it is left running: wait for it, or stop it in PVE"
+        raise TaskFailed(f"{upid} still runs after {timeout:g} s", hint, upid=upid, exitstatus="still running", log=())
+
+    def log(self, upid: str, start: int = 0) -> list[str]:
+        """Given a UPID, return its log from line ``start`` on (0: all). [] when there is none."""
+        rows = self._client.get(f"{_path(upid)}/log", {"start": start or None, "limit": 0})
+        lines = [text(row, "t") for row in sorted(rows or [], key=lambda row: integer(row, "n"))]
+        return [] if lines == ["no content"] else lines
+
+    def stop(self, upid: str) -> None:
+        """Given a UPID, stop the task. One that has ended, or that the node has forgotten, is left as it is."""
+        try:
+            self._client.delete(_path(upid))
+        except PveNotFound:
+            return
+
+    def find(self, node: str, *, type: str, vmid: int, since: int, mine: bool = True) -> list[TaskRow]:
+        """Given a node, return its tasks of a type and VMID that began at or after ``since``, newest first.
+
+        ``since`` is by this machine's clock, as intents are; the node's own may be an hour off and is allowed for, if the token
+        may read it. Only tasks of this token are returned unless ``mine`` is False.
+        """
+        begun = since + self._offset(node) - CLOCK_SLACK
+        asked: dict[str, Value] = {"source": "all", "typefilter": type, "vmid": vmid, "since": max(0, begun), "limit": LIST_LIMIT}
+        rows = self._client.get(f"nodes/{node}/tasks", asked)
+        found = {row.upid: row for row in map(_task_row, rows or []) if not mine or row.user == self._client.token_id}
+        return sorted(found.values(), key=lambda row: row.starttime, reverse=True)
+
+    def _offset(self, node: str) -> int:
+        """Seconds that the node's clock is ahead of ours; 0 if the token may not ask (Sys.Audit)."""
+        try:
+            return integer(self._client.get(f"nodes/{node}/time"), "time") - int(self._clock.now())
+        except PvePermissionDenied:
+            return 0
+
+    def _row(self, upid: str) -> dict[str, Any]:
+        """The finished task as the node's list has it, {} if the list does not show it (yet)."""
+        task = parse_upid(upid)
+        asked: dict[str, Value] = {"typefilter": task.type, "since": task.start, "until": task.start, "limit": LIST_LIMIT}
+        rows = self._client.get(f"nodes/{task.node}/tasks", asked)
+        return next((row for row in rows or [] if row.get("upid") == upid), {})
+
+    def _show(self, upid: str, shown: int, result: TaskResult | None, on_line: Callable[[str], None] | None) -> int:
+        if on_line is None:
+            return shown
+        lines = list(result.log[shown:]) if result else self.log(upid, shown)
+        for line in lines:
+            on_line(line)
+        return shown + len(lines)
+
+
+def _path(upid: str) -> str:
+    return f"nodes/{parse_upid(upid).node}/tasks/{upid}"
+
+
+def _task_row(row: dict[str, Any]) -> TaskRow:
+    status = text(row, "status")
+    upid = text(row, "upid")
+    # Only the UPID always has the whole user: the list splits the token off finished ones, not off running ones (07, 03 #5).
+    return TaskRow(upid, "running" if status in ("", "RUNNING") else status, integer(row, "starttime"), parse_upid(upid).user)
+
+
+def _vague(exitstatus: str) -> bool:
+    """Whether PVE did not find the last line: the process may have gone a moment before it wrote it, and that is then cached."""
+    return exitstatus == UNSURE or exitstatus.startswith("unable to get last line")
+
+
+def _better(exitstatus: str, log: list[str], row: dict[str, Any]) -> str:
+    last = _LAST_LINE.fullmatch(log[-1]) if log else None
+    if last:
+        return last["good"] or last["bad"]
+    listed = text(row, "status")
+    return listed if listed and not _vague(listed) else exitstatus
+
+
+def _result(upid: str, exitstatus: str, log: list[str], row: dict[str, Any]) -> TaskResult:
+    warned = _WARNINGS.fullmatch(exitstatus)
+    ended = integer(row, "endtime")
+    seconds = float(max(0, ended - integer(row, "starttime"))) if ended else 0.0
+    return TaskResult(upid, succeeded(exitstatus), exitstatus, int(warned[1]) if warned else 0, tuple(log), seconds)

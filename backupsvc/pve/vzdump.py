@@ -1,0 +1,64 @@
+"""Starting a backup."""
+
+from __future__ import annotations
+
+from backupsvc.errors import PveError
+from backupsvc.pve.client import Client
+
+NOTES_LIMIT = 1024  # characters of a notes template (PVE_FACTS 3.1)
+
+
+class Vzdump:
+    """Backups, one guest a task: so each has its own log, exit status and result."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def start(
+        self,
+        node: str,
+        vmid: int,
+        *,
+        storage: str,
+        mode: str,
+        compress: str,
+        notes: str,
+        keep_all: bool,
+        bandwidth: int | None = None,
+    ) -> str | None:
+        """Given a guest and how to back it up, begin and return the task.
+
+        None means that PVE answered OK and ran nothing, because the guest is not on that node (PVE_FACTS 0.1). ``keep_all`` keeps
+        the storage from pruning behind our back and needs Datastore.Allocate there; ``bandwidth`` in KiB/s needs Sys.Modify on /.
+        """
+        asked = {
+            "vmid": str(vmid),
+            "storage": storage,
+            "mode": mode,
+            "compress": compress,
+            "notes-template": notes_template(notes) or None,
+            "prune-backups": "keep-all=1" if keep_all else None,
+            "bwlimit": bandwidth or None,
+        }
+        answer = str(self._client.post(f"nodes/{node}/vzdump", asked))
+        if answer == "OK":
+            return None
+        if not answer.startswith("UPID:"):
+            raise PveError(f"{node} answered the backup of guest {vmid} with {answer!r} instead of a task", text=answer)
+        return answer
+
+
+def notes_template(notes: str) -> str:
+    """Given notes, return the template that PVE turns into exactly them, cut at its limit.
+
+    A backslash and a line feed are escaped; ``{{`` cannot be, so a blank keeps it from being a variable (PVE_FACTS 3.3).
+    """
+    escaped = ""
+    for character in notes.replace("\r\n", "\n"):
+        piece = {"\\": "\\\\", "\n": "\\n", "\r": " "}.get(character, character)
+        if escaped.endswith("{") and piece == "{":
+            piece = " {"
+        if len(escaped) + len(piece) > NOTES_LIMIT:
+            break
+        escaped += piece
+    return escaped
