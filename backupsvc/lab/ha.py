@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Ha:
-    """HA resources (``vm:108`` -> state, max_restart, ...) and rules. ``master`` names the node whose CRM leads, None without HA."""
+    """HA resources (``vm:108`` -> state, max_restart, ...) and rules. ``master`` is the node whose CRM leads, None without HA."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._mutex = path, threading.RLock()

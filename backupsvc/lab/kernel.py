@@ -28,6 +28,7 @@ __all__ = [
     "LabError",
     "LabNode",
     "Machine",
+    "Raw",
     "StorageDef",
     "TaskDied",
     "TaskLog",
@@ -65,6 +66,14 @@ class Answer:
         object.__setattr__(self, "extras", extras)
 
 
+@dataclass(frozen=True)
+class Raw:
+    """A handler's answer that is not JSON: the bytes and their content type."""
+
+    body: bytes
+    content_type: str
+
+
 class Machine(Protocol):
     """A guest's hardware: what ``backupsvc.lab.vmm.machine`` and ``backupsvc.lab.simulated`` both are."""
 
@@ -99,7 +108,10 @@ class Hypervisor(Protocol):
 
 @dataclass
 class LabNode:
-    """A cluster member. ``drift`` is how many seconds its clock is ahead, ``dir`` stands for its root directory."""
+    """A cluster member. ``drift`` is how many seconds its clock is ahead, ``dir`` stands for its root directory.
+
+    ``memory`` in bytes is what it claims to have: guests are much smaller here than their configuration says.
+    """
 
     name: str
     id: int
@@ -107,6 +119,7 @@ class LabNode:
     drift: int
     dir: Path
     online: bool = True
+    memory: int = 64 * 1024**3
 
 
 @dataclass
@@ -156,6 +169,7 @@ class Lab:
         self.nodes, self.storages, self.bridges = dict(nodes), dict(storages), bridges
         self.settings = dict(settings or {})
         self.hypervisor = hypervisor
+        self._started = time.monotonic()
         self.machines: dict[int, Machine] = {}
         self.etc.mkdir(parents=True, exist_ok=True)
         self.guests = GuestTable(self.etc)
@@ -173,11 +187,20 @@ class Lab:
         """Return a node's clock in epoch seconds, with that node's drift."""
         return int(time.time()) + (self.nodes[node].drift if node in self.nodes else 0)
 
+    def uptime(self) -> int:
+        """Return how many seconds the lab has been up."""
+        return int(time.monotonic() - self._started)
+
+    def quorate(self) -> bool:
+        """Say whether more than half of the votes are there: one a node, and no third vote in this cluster."""
+        return 2 * sum(node.online for node in self.nodes.values()) > len(self.nodes)
+
     def node(self, name: str) -> LabNode:
         """Return a cluster member. Raise LabError 500 as PVE does for a name that it cannot resolve."""
         if name not in self.nodes:
             raise LabError(
-                500, f"hostname lookup '{name}' failed - failed to get address info for: {name}: Name or service not known"
+                500,
+                f"hostname lookup '{name}' failed - failed to get address info for: {name}: Temporary failure in name resolution",
             )
         return self.nodes[name]
 

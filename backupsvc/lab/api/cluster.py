@@ -1,0 +1,185 @@
+"""/cluster and /version: resources, status, next free VMID, recent tasks, log, options (pve-manager PVE/API2/Cluster.pm)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from backupsvc.lab.api import figures
+from backupsvc.lab.api.tasks import finished_row, may_see, running_row
+from backupsvc.lab.kernel import Call, Lab, LabError, parameter_error, route
+
+VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "14a22df3"}
+_RECENT_TASKS_PER_NODE = 25
+_NODE_FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime", "cgroup-mode")
+
+
+@route("GET", "/")
+def root_index(call: Call) -> Any:
+    """List what is below."""
+    return [{"subdir": name} for name in ("version", "cluster", "nodes", "storage", "access", "pools")]
+
+
+def version_of(lab: Lab) -> dict[str, Any]:
+    """Return PVE's version; a lab without real guests says so, everywhere."""
+    return {**VERSION, "simulated": 1} if lab.hypervisor.name == "simulated" else dict(VERSION)
+
+
+@route("GET", "/version")
+def version(call: Call) -> Any:
+    """Return PVE's version."""
+    return version_of(call.lab)
+
+
+@route("GET", "/cluster")
+def cluster_index(call: Call) -> Any:
+    """List what is below."""
+    names = ("backup", "backup-info", "config", "ha", "jobs", "log", "nextid", "options", "resources", "status", "tasks")
+    return [{"name": name} for name in names]
+
+
+@route("GET", "/cluster/config")
+def config_index(call: Call) -> Any:
+    """List what is below."""
+    return [{"name": name} for name in ("nodes", "totem", "join", "qdevice", "apiversion")]
+
+
+@route("GET", "/cluster/jobs")
+def jobs_index(call: Call) -> Any:
+    """List what is below."""
+    return [{"subdir": "schedule-analyze"}, {"subdir": "realm-sync"}]
+
+
+@route("GET", "/cluster/resources")
+def resources(call: Call) -> Any:
+    """List guests, nodes, storages and SDN zones that the caller may see, of one type or of all."""
+    wanted, lab, rows = call.params.get("type"), call.lab, []
+    if wanted in (None, "vm"):
+        seen = [vm for vm in lab.guests.all() if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")]
+        rows += [figures.guest(lab, vm) for vm in seen]
+    if wanted in (None, "node"):
+        rows += [_node_row(call, name) for name in lab.nodes]
+    if wanted in (None, "storage"):
+        rows += _storage_rows(call)
+    if wanted in (None, "sdn") and call.allowed("/sdn/zones/localnetwork", "SDN.Audit"):
+        ids = [(name, f"sdn/{name}/localnetwork") for name in lab.nodes]
+        rows += [{"id": i, "type": "sdn", "sdn": "localnetwork", "node": name, "status": "ok"} for name, i in ids]
+    return rows
+
+
+def _node_row(call: Call, name: str) -> dict[str, Any]:
+    row = figures.node(call.lab, call.lab.nodes[name]) | {"cgroup-mode": 2}
+    if call.allowed(f"/nodes/{name}", "Sys.Audit") and call.lab.nodes[name].online:
+        return row
+    return {key: value for key, value in row.items() if key not in _NODE_FIGURES}
+
+
+def _storage_rows(call: Call) -> list[dict[str, Any]]:
+    """One row per node, even for a shared storage."""
+    seen = [s for s in call.lab.storages.values() if call.allowed(f"/storage/{s.name}", "Datastore.Audit")]
+    return [figures.storage(call.lab, s, name) for s in seen for name in call.lab.nodes if s.nodes is None or name in s.nodes]
+
+
+@route("GET", "/cluster/status")
+def status(call: Call) -> Any:
+    """Return the cluster with its quorum, then its nodes; a node alone is no cluster and has no such first row."""
+    lab = call.lab
+    rows: list[dict[str, Any]] = []
+    if len(lab.nodes) > 1:
+        name = lab.settings.get("cluster", "langeo")
+        rows.append(
+            {
+                "type": "cluster",
+                "id": "cluster",
+                "name": name,
+                "nodes": len(lab.nodes),
+                "quorate": int(lab.quorate()),
+                "version": len(lab.nodes),
+            }
+        )
+    answering = next((node.name for node in lab.nodes.values() if node.online), "")
+    for node in lab.nodes.values():
+        base = {"type": "node", "id": f"node/{node.name}", "name": node.name, "ip": node.ip, "level": ""}
+        nodeid = node.id if len(lab.nodes) > 1 else 0
+        rows.append({**base, "nodeid": nodeid, "online": int(node.online), "local": int(node.name == answering)})
+    return rows
+
+
+@route("GET", "/cluster/config/nodes")
+def config_nodes(call: Call) -> Any:
+    """List the members as corosync's configuration has them."""
+    fields = [(node.name, str(node.id), node.ip) for node in call.lab.nodes.values()]
+    return [{"node": n, "name": n, "nodeid": i, "ring0_addr": ip, "quorum_votes": "1"} for n, i, ip in fields]
+
+
+@route("GET", "/cluster/nextid")
+def nextid(call: Call) -> Any:
+    """Return the first free VMID, or the one asked for when it is free; as a string (OBSERVED 29)."""
+    taken = {vm.vmid for vm in call.lab.guests.all()}
+    if wanted := call.params.get("vmid"):
+        if wanted in taken:
+            raise parameter_error(vmid=f"VM {wanted} already exists")
+        return str(wanted)
+    return str(next(vmid for vmid in range(100, 1_000_000) if vmid not in taken))
+
+
+@route("GET", "/cluster/tasks")
+def cluster_tasks(call: Call) -> Any:
+    """List what runs and the last finished tasks of every node; all of them only with Sys.Audit on /."""
+    tasks, everything = call.lab.tasks, call.allowed("/", "Sys.Audit")
+    rows = [(upid, running_row(upid)) for upid in tasks.running()]
+    for node in call.lab.nodes:
+        recent = tasks.finished(node)[:_RECENT_TASKS_PER_NODE]
+        rows += [(upid, {**finished_row(upid, end, text), "saved": "1"}) for upid, end, text in recent]
+    seen = [row for upid, row in rows if everything or may_see(call, upid)]
+    for row in seen:
+        row.pop("pid"), row.pop("pstart")
+        if row["status"] == "RUNNING":
+            del row["status"]
+    return sorted(seen, key=lambda row: row["starttime"], reverse=True)
+
+
+@route("GET", "/cluster/log")
+def log(call: Call) -> Any:
+    """List the cluster's log, newest first: the tasks' starts and ends, the caller's own without Sys.Syslog on /."""
+    entries: list[dict[str, Any]] = []
+    for upid, end, text in call.lab.tasks.finished():
+        if call.allowed("/", "Sys.Syslog") or may_see(call, upid):
+            base = {"node": upid.node, "user": upid.user, "pri": 6, "tag": "pvedaemon", "pid": upid.pid}
+            entries.append({**base, "time": end, "msg": f"end task {upid.text} {text}"})
+            entries.append({**base, "time": upid.starttime, "msg": f"starting task {upid.text}"})
+    count = len(entries)
+    numbered = [{**entry, "uid": str(count - n), "id": f"{count - n}:{entry['node']}"} for n, entry in enumerate(entries)]
+    return numbered[: call.params.get("max", 50)]
+
+
+@route("GET", "/cluster/options")
+def options(call: Call) -> Any:
+    """Return the datacenter's options."""
+    return {"description": "", "mac_prefix": "BC:24:11", "keyboard": "fr", "allowed-tags": []}
+
+
+@route("GET", "/cluster/jobs/schedule-analyze")
+def schedule_analyze(call: Call) -> Any:
+    """Return when a calendar event comes next."""
+    # the calendar of the service itself: PVE's own is native code that nobody recorded (OBSERVED, head)
+    from policies import calendar
+    from policies.model import PolicyError
+
+    try:
+        event = calendar.parse(call.params["schedule"], call.lab.tz)
+    except PolicyError as error:
+        raise parameter_error(schedule=f"invalid format - {error}\n") from None
+    found: list[dict[str, Any]] = []
+    moment: int | None = call.params.get("starttime", call.lab.now())
+    while len(found) < call.params.get("iterations", 10) and (moment := event.next_after(moment or 0)) is not None:
+        found.append({"timestamp": moment, "utc": datetime.fromtimestamp(moment, UTC).strftime("%a %b %e %H:%M:%S %Y")})
+    return found
+
+
+@route("GET", "/pools")
+def pools(call: Call) -> Any:
+    """List the pools: the lab has none."""
+    if wanted := call.params.get("poolid"):
+        raise LabError(500, f"no such pool '{wanted}'")
+    return []

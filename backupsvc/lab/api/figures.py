@@ -1,0 +1,120 @@
+"""The figures of guests, nodes and storages that listings carry."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import Any
+
+from backupsvc.lab.kernel import Lab, LabNode, StorageDef, VmConfig
+
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_DISK = re.compile(r"(?:scsi|virtio|sata|ide|efidisk)\d+")
+_NODE_BASE_MEMORY = 2 * 1024**3
+_NODE_CPUS = 16
+
+
+def disk_size(value: str) -> int:
+    """Given a drive's property string, return its ``size`` in bytes, 0 when it has none."""
+    found = re.search(r"(?:^|,)size=(\d+(?:\.\d+)?)([KMGT]?)", value)
+    return int(float(found[1]) * _UNITS[found[2]]) if found else 0
+
+
+def boot_disk_size(config: dict[str, str]) -> int:
+    """Return the size of the first boot disk in bytes: what PVE calls ``maxdisk``."""
+    order = re.search(r"order=([\w;]+)", config.get("boot", ""))
+    keys = [*(order[1].split(";") if order else ()), *(key for key in sorted(config) if _DISK.fullmatch(key))]
+    sizes = [disk_size(config[key]) for key in keys if key in config and "media=cdrom" not in config[key]]
+    return next((size for size in sizes if size), 0)
+
+
+def memory(config: dict[str, str]) -> int:
+    """Return a guest's configured memory in bytes; PVE's default is 512 MiB."""
+    return int(config.get("memory", "512").removeprefix("current=").split(",")[0]) * 1024**2
+
+
+def cpus(config: dict[str, str]) -> int:
+    """Return a guest's number of virtual CPUs."""
+    return int(config.get("cores", 1)) * int(config.get("sockets", 1))
+
+
+def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
+    """Return what /cluster/resources says of a guest."""
+    running = lab.machine_status(vm.vmid) != "stopped"
+    machine = lab.machines.get(vm.vmid)
+    online = lab.nodes[vm.node].online
+    row: dict[str, Any] = {
+        "id": f"qemu/{vm.vmid}",
+        "type": "qemu",
+        "vmid": vm.vmid,
+        "node": vm.node,
+        "name": vm.config.get("name", f"VM {vm.vmid}"),
+        "status": ("running" if running else "stopped") if online else "unknown",
+        "template": int(vm.config.get("template", 0)),
+        "uptime": int(machine.uptime()) if running and machine else 0,
+        "cpu": 0.01 if running else 0,
+        "maxcpu": cpus(vm.config),
+        "mem": memory(vm.config) // 2 if running else 0,
+        "memhost": memory(vm.config) if running else 0,
+        "maxmem": memory(vm.config),
+        "disk": 0,
+        "maxdisk": boot_disk_size(vm.config),
+    } | dict.fromkeys(("netin", "netout", "diskread", "diskwrite"), 0)
+    optional = {"tags": vm.config.get("tags"), "lock": vm.config.get("lock"), "hastate": ha_state(lab, vm)}
+    return row | {key: value for key, value in optional.items() if value}
+
+
+def ha_state(lab: Lab, vm: VmConfig) -> str | None:
+    """Return the HA state of a guest, None when it is not managed."""
+    resource = lab.ha.resources.get(f"vm:{vm.vmid}")
+    if resource is None:
+        return None
+    wanted = {"enabled": "started"}.get(resource.get("state", "started"), resource.get("state", "started"))
+    if wanted == "started" and lab.machine_status(vm.vmid) == "stopped":
+        return "starting"
+    return str(wanted)
+
+
+def node_memory(lab: Lab, node: LabNode) -> dict[str, int]:
+    """Return a node's memory in bytes: a base for the host and the configured memory of the guests that run there."""
+    running = [vm for vm in lab.guests.all(node.name) if lab.machine_status(vm.vmid) != "stopped"]
+    used = min(node.memory, _NODE_BASE_MEMORY + sum(memory(vm.config) for vm in running))
+    return {"total": node.memory, "used": used, "free": node.memory - used, "available": node.memory - used}
+
+
+def node(lab: Lab, entry: LabNode) -> dict[str, Any]:
+    """Return what /nodes and /cluster/resources say of a node, figures included."""
+    row: dict[str, Any] = {"id": f"node/{entry.name}", "type": "node", "node": entry.name, "level": ""}
+    if not entry.online:
+        return {**row, "status": "offline"}
+    used, disk = node_memory(lab, entry), shutil.disk_usage(entry.dir)
+    return {
+        **row,
+        "status": "online",
+        "cpu": 0.05,
+        "maxcpu": _NODE_CPUS,
+        "mem": used["used"],
+        "maxmem": used["total"],
+        "disk": disk.used,
+        "maxdisk": disk.total,
+        "uptime": lab.uptime(),
+    }
+
+
+def storage(lab: Lab, definition: StorageDef, node_name: str) -> dict[str, Any]:
+    """Return what /cluster/resources says of a storage on a node."""
+    directory = lab.storage_dir(node_name, definition.name)
+    online = lab.nodes[node_name].online and not definition.disabled
+    disk = shutil.disk_usage(directory if directory.exists() else lab.dir)
+    return {
+        "id": f"storage/{node_name}/{definition.name}",
+        "type": "storage",
+        "storage": definition.name,
+        "node": node_name,
+        "plugintype": definition.type,
+        "content": ",".join(definition.content),
+        "shared": int(definition.shared),
+        "status": "available" if online else "unknown",
+        "disk": disk.used if online else 0,
+        "maxdisk": disk.total if online else 0,
+    }

@@ -1,0 +1,40 @@
+"""The reason phrase: PVE puts its error text there, uvicorn only the standard phrase. This carries ours through."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+REASON_HEADER = "x-lab-reason"
+
+
+class _ReasonConnection(h11.Connection):
+    """Turns the application's reason header into the reason phrase of the status line."""
+
+    def send(self, event: h11.Event) -> bytes | None:
+        if isinstance(event, h11.Response):
+            headers = [(name, value) for name, value in event.headers if name != REASON_HEADER.encode()]
+            reasons = [value for name, value in event.headers if name == REASON_HEADER.encode()]
+            if reasons:
+                event = h11.Response(status_code=event.status_code, headers=headers, reason=reasons[0])
+        return super().send(event)
+
+
+class ReasonProtocol(H11Protocol):
+    """uvicorn's HTTP protocol with PVE's reason phrases. Give it to uvicorn as ``http=ReasonProtocol``."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # a path with a long volume name and a token's header stay far below this
+        self.conn = _ReasonConnection(h11.SERVER, 256 * 1024)
