@@ -132,6 +132,11 @@ class ArchiveStore:
         with self._database.write() as connection:
             lift(connection, _locate(connection, node, volid), rung, at)
 
+    def mark_gone(self, node: str, volid: str, at: int) -> None:
+        """Given an archive that we removed ourselves, remember that, so that nobody misses it. Raise PveNotFound if never seen."""
+        with self._database.write() as connection:
+            _mark_gone(connection, [_locate(connection, node, volid)], at)
+
 
 def lift(connection: Connection, row: Row[Any], rung: Rung, at: int, *, proven: bool = False) -> None:
     """Given a row of the table archive, raise its rung if ``rung`` is higher and, if ``proven``, its date of proof to ``at``."""

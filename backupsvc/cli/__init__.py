@@ -1,1 +1,27 @@
+"""The command line: parse, call, render; no decisions. Heavy modules are imported inside the commands that need them."""
 
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 good, 1 done and bad, 2 wrong usage, 3 unreachable, 4 refused, 130 interrupted."""
+    from backupsvc.cli.app import app
+    from backupsvc.cli.output import fail
+    from backupsvc.errors import BackupsvcError
+    from policies.model import PolicyError
+
+    try:
+        app()
+    except BackupsvcError as error:
+        sys.exit(fail(error.message, error.hint, error.exit_code, as_json="--json" in sys.argv))
+    except PolicyError as error:
+        sys.exit(
+            fail(
+                str(error),
+                "correct the policy; `backupsvc policy check` says whether it is right",
+                2,
+                as_json="--json" in sys.argv,
+            )
+        )

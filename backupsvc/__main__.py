@@ -1,0 +1,5 @@
+"""``python -m backupsvc``."""
+
+from backupsvc.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""The composition root: the one place that joins settings, policy, catalog and cluster into a service.
+
+Everything is opened when it is first used, so that a command which needs no cluster never waits for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from backupsvc.clock import Clock, SystemClock
+from backupsvc.errors import UsageError
+from backupsvc.settings import Settings, load_settings
+from policies.model import Policy
+
+if TYPE_CHECKING:
+    from backupsvc.catalog import Catalog
+    from backupsvc.operations.engine import Engine
+    from backupsvc.pve import Pve
+    from backupsvc.remote.jump import Jump
+
+NO_CLUSTER = (
+    "no cluster is configured: BACKUPSVC_PVE__HOST is not set and no lab is up",
+    "set BACKUPSVC_PVE__HOST and BACKUPSVC_PVE__TOKEN, or start the embedded cluster with `backupsvc lab up`",
+)
+
+
+class Service:
+    """Settings, policy, clock, catalog and cluster, each opened at first use and closed together.
+
+    Raises at first use: UsageError or PolicyError (policy), CatalogUnreachable (catalog), Unreachable or Refused (cluster).
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings, self.clock = settings, clock
+        self._stack = ExitStack()
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The site's policy, read from the file that the settings name."""
+        from policies.site import load_policy
+
+        path = self.settings.policy
+        if path is None:
+            raise UsageError(
+                "no policy is configured", "set BACKUPSVC_POLICY to a policy file; policies/sites/small.yaml is a start"
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the policy {path} cannot be read: {error}", "correct BACKUPSVC_POLICY") from None
+        return load_policy(text, str(path))
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog, migrated to this version."""
+        from backupsvc.catalog import Catalog
+
+        return self._stack.enter_context(Catalog.open(self.settings.catalog_url))
+
+    @cached_property
+    def pve(self) -> Pve:
+        """The cluster, by the everyday token."""
+        return self._connect(restore=False)
+
+    @cached_property
+    def restore_pve(self) -> Pve:
+        """The cluster, by the token that may use production bridges (the everyday one if there is no other)."""
+        return self._connect(restore=True)
+
+    @cached_property
+    def jump(self) -> Jump | None:
+        """The way onto the isolated bridge, or None when no probe is configured."""
+        from backupsvc.remote.jump import Jump
+
+        return self._stack.enter_context(Jump(self.settings.probe)) if self.settings.probe.host else None
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that drives operations, with every kind registered."""
+        from backupsvc.operations import build_engine
+
+        return build_engine(self)
+
+    def close(self) -> None:
+        """Close whatever was opened."""
+        self._stack.close()
+
+    def _connect(self, *, restore: bool) -> Pve:
+        from backupsvc.pve import connect
+
+        if not self.settings.pve.host:
+            raise UsageError(*NO_CLUSTER)
+        return connect(self.settings.pve, self.clock, restore=restore, scratch=self.policy.scratch)
+
+
+@contextmanager
+def open_service(settings: Settings | None = None, clock: Clock | None = None) -> Iterator[Service]:
+    """Yield the service for the settings in force, and close it afterwards."""
+    service = Service(settings or load_settings(), clock or SystemClock())
+    try:
+        yield service
+    finally:
+        service.close()

@@ -1,0 +1,131 @@
+"""``backupsvc demo``: one whole night on the embedded cluster, from the first backup to the auditor's report."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.cli.progress import Progress
+
+CRITICAL, WITH_AGENT, LOST = 108, 101, 105
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", help="Where the report goes.")] = Path("demo-report"),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab running afterwards.")] = False,
+    hypervisor: Annotated[str, typer.Option("--hypervisor", help="auto, qemu, or simulated (which proves nothing, and says so).")] = "auto",
+) -> None:
+    """Start the lab with its eleven guests and live through one night: back up, prove, prune, lose a guest, restore it, report."""
+    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.output import say
+    from backupsvc.cli.progress import Progress
+    from backupsvc.lab import control
+
+    began = time.monotonic()
+    lab_dir = _private_lab()
+    with Progress() as progress:
+        control.down(lab_dir)
+        control.up(lab_dir, hypervisor=hypervisor, progress=lambda text: progress.line(f"lab: {text}"))
+        progress.line(f"lab: up after {time.monotonic() - began:.0f} s")
+        try:
+            with open_service() as service:
+                rows, good, report = _night(service, lab_dir, output, progress)
+        finally:
+            if not keep:
+                control.down(lab_dir)
+    _show(rows, report, time.monotonic() - began)
+    if keep:
+        say(f"the lab is still up: BACKUPSVC_STATE_DIR={lab_dir.parent} backupsvc lab down")
+    raise typer.Exit(0 if good else 1)
+
+
+def _private_lab() -> Path:
+    """The demonstration has a state directory of its own, so that it touches neither a real catalog nor a lab in use."""
+    from backupsvc.settings import lab_settings_file, state_dir
+
+    home = state_dir() / "demo"
+    for name in [name for name in os.environ if name.startswith("BACKUPSVC_")]:
+        del os.environ[name]
+    os.environ["BACKUPSVC_STATE_DIR"] = str(home.absolute())
+    return lab_settings_file().parent
+
+
+def _night(service: Service, lab_dir: Path, output: Path, progress: Progress) -> tuple[list[list[Any]], bool, list[Path]]:
+    from backupsvc.cli.backup import run_job
+    from backupsvc.cli.restore_test import run_tests
+
+    progress.line("21:00  the nightly job: eleven guests, each archive read back and verified")
+    backups = run_job(service, service.policy.jobs[0], [], progress)
+    progress.line("retention: every archive marked, with reasons")
+    pruned = _prune(service, progress)
+    progress.line(f"restore tests: {CRITICAL} over the isolated bridge, {WITH_AGENT} through its agent")
+    tests, _ = run_tests(service, [CRITICAL, WITH_AGENT], progress)
+    progress.line(f"the accident: guest {LOST} is deleted")
+    restored = _lose_and_restore(service, lab_dir, progress)
+    report, compliant = _report(service, output)
+    rows = _rows(backups, pruned, tests, restored, compliant)
+    good = backups["good"] and not pruned["error"] and restored["started"] and all(test["verdict"] == "proven" for test in tests)
+    return rows, bool(good), report
+
+
+def _prune(service: Service, progress: Progress) -> dict[str, Any]:
+    from backupsvc.operations import prune
+
+    service.engine.watcher = progress
+    return prune.outcome(service.engine.drive([prune.open_prune(service).id])[0])
+
+
+def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> dict[str, Any]:
+    from backupsvc.lab.accident import delete_guest
+    from backupsvc.operations import restore
+
+    node = next(guest.node for guest in service.pve.cluster.guests() if guest.vmid == LOST)
+    delete_guest(lab_dir, node, LOST)
+    service.engine.watcher = progress
+    planned = restore.plan(service, LOST, at=None, volid=None, node=None, storage=None)
+    opened = restore.open_restore(service, LOST, planned, start=True)
+    return restore.outcome(service.engine.drive([opened.id])[0])
+
+
+def _report(service: Service, output: Path) -> tuple[list[Path], str]:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from backupsvc.report import facts
+    from backupsvc.report.document import build
+    from backupsvc.report.write import write_report
+
+    now = service.clock.now()
+    month = datetime.fromtimestamp(now, ZoneInfo(service.policy.timezone)).strftime("%Y-%m")
+    document = build(facts.collect(service.pve, service.catalog, service.policy, service.clock), service.policy, month, int(now))
+    return write_report(document, output, service.policy.language), document.status
+
+
+def _rows(backups: Any, pruned: Any, tests: Any, restored: Any, compliant: str) -> list[list[Any]]:
+    verified = sum(guest["verified"] is True for guest in backups["guests"])
+    kept = sum(item["mark"] != "remove" for item in pruned["archives"])
+    rows = [
+        ["backups", f"{sum(g['status'] != 'failed' for g in backups['guests'])} of {len(backups['guests'])} guests"],
+        ["archives intact", f"{verified} read whole: every checksum, every cluster"],
+        ["retention", pruned["error"]["message"] if pruned["error"] else f"{kept} kept, {len(pruned['removed'])} removed"],
+    ]
+    for test in tests:
+        rto = f", back in {test['rto_seconds']:.1f} s" if test["rto_seconds"] is not None else ""
+        rows.append([f"restore test {test['vmid']}", f"{test['verdict']}, rung {test['rung']}{rto}"])
+    state = f"back on {restored['node']} in {restored['seconds']:.1f} s" if restored["started"] else "NOT restored"
+    return [*rows, [f"guest {LOST}, deleted", state], ["PRA", compliant]]
+
+
+def _show(rows: list[list[Any]], report: list[Path], seconds: float) -> None:
+    from backupsvc.cli.output import say, table
+
+    table(("the night", "result"), rows)
+    for path in report:
+        say(f"report: {path}")
+    say(f"done in {seconds:.0f} s")

@@ -1,0 +1,88 @@
+"""``backupsvc restore``: bring a lost guest back under its own VMID."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from backupsvc.errors import UsageError
+
+
+def restore(
+    vmid: Annotated[int, typer.Argument(help="The guest to bring back.")],
+    at: Annotated[str | None, typer.Option("--at", help="From the newest archive until this date or time.")] = None,
+    archive: Annotated[str | None, typer.Option("--archive", help="From this archive (its volid).")] = None,
+    node: Annotated[str | None, typer.Option("--node", help="On this node; it must be able to read the archive.")] = None,
+    storage: Annotated[str | None, typer.Option("--storage", help="Put all disks here; default: where each was.")] = None,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")] = False,
+) -> None:
+    """Restore a guest that no longer exists, from its newest archive. Never overwrites a guest that exists."""
+    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.progress import Progress
+    from backupsvc.operations import restore as operation
+
+    with open_service() as service:
+        planned = operation.plan(service, vmid, at=at, volid=archive, node=node, storage=storage)
+        if dry_run:
+            _preview(vmid, planned, as_json)
+            return
+        if not (yes or as_json):
+            _confirm(vmid, planned)
+        with Progress(quiet=as_json) as progress:
+            service.engine.watcher = progress
+            opened = operation.open_restore(service, vmid, planned, start=start)
+            result = operation.outcome(service.engine.drive([opened.id])[0])
+    if as_json:
+        emit_json(result)
+    else:
+        _show(result)
+    raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
+
+
+def _preview(vmid: int, planned: dict[str, Any], as_json: bool) -> None:
+    from backupsvc.cli.output import emit_json, say
+
+    if as_json:
+        emit_json({"dry_run": True, "vmid": vmid} | planned)
+        return
+    for line in _lines(vmid, planned):
+        say(line)
+
+
+def _confirm(vmid: int, planned: dict[str, Any]) -> None:
+    from backupsvc.cli.output import tell
+
+    for line in _lines(vmid, planned):
+        tell(line)
+    if not sys.stdin.isatty():
+        return
+    if not typer.confirm("Restore it?", err=True):
+        raise UsageError("nothing was restored, as answered")
+
+
+def _lines(vmid: int, planned: dict[str, Any]) -> list[str]:
+    archive = planned["archive"]
+    return [
+        f"guest {vmid} ({planned['name']}) will be restored on {planned['node']}",
+        f"  from {archive['volid']}, backed up {archive['time']}, rung {archive['rung']}",
+        f"  disks to {planned['storage'] or 'the storages that they were on'}",
+        *(f"  {key}: {value}" for key, value in planned["nics"].items()),
+    ]
+
+
+def _show(result: dict[str, Any]) -> None:
+    from backupsvc.cli.output import say, tell
+
+    if result["error"]:
+        tell(f"backupsvc: {result['error']['message']}")
+        tell(f"  -> {result['error']['hint'] or 'look at it with `backupsvc operations show ' + result['operation'] + '`'}")
+        return
+    started = "and started" if result["started"] else "and not started"
+    say(f"guest {result['vmid']} ({result['name']}) is restored on {result['node']} {started}, in {result['seconds']:.1f} s")
+    say(f"from {result['archive']['volid']}, backed up {result['archive']['time']}")

@@ -1,0 +1,116 @@
+"""``backupsvc restore-test``: prove that guests' archives can be restored, boot and serve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupsvc.errors import UsageError
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+
+def restore_test(
+    vmids: Annotated[list[int], typer.Argument(help="The guests to test, one after the other.", metavar="VMID...")],
+    at: Annotated[str | None, typer.Option("--at", help="Test the newest archive until this date or time.")] = None,
+    archive: Annotated[str | None, typer.Option("--archive", help="Test this archive (its volid).")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which archive would be tested, and how its copy would be isolated.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Restore archives into scratch VMIDs, boot them in isolation, check their services, and take them down.
+
+    Exit 0 if all are proven, 1 if any is not, 3 or 4 if a test could not be carried out at all.
+    """
+    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.progress import Progress
+
+    if archive and len(vmids) > 1:
+        raise UsageError("--archive names one guest's archive, so it goes with one VMID", "leave it out, or test one guest")
+    with open_service() as service:
+        if dry_run:
+            _preview(service, vmids, at, archive, as_json)
+            return
+        with Progress(quiet=as_json) as progress:
+            results, exit_code = run_tests(service, vmids, progress, at=at, volid=archive)
+    if as_json:
+        emit_json(results[0] if len(results) == 1 else {"tests": results})
+    else:
+        for result in results:
+            _show(result)
+    raise typer.Exit(exit_code)
+
+
+def run_tests(
+    service: Service, vmids: list[int], watcher: Any, *, at: str | None = None, volid: str | None = None
+) -> tuple[list[dict[str, Any]], int]:
+    """Given guests, test each to its end; return what ``restore-test --json`` prints for each, and the exit code."""
+    from backupsvc.operations import proving
+    from backupsvc.operations import restore_test as operation
+
+    service.engine.watcher = watcher
+    results, exit_code = [], 0
+    for vmid in vmids:
+        opened = operation.open_test(service, vmid, at=at, volid=volid)
+        ended = service.engine.drive([opened.id])[0]
+        result = proving.outcome(ended)
+        hard = proving.failed_hard(ended)
+        good = result["verdict"] == "proven" and ended.state == "done"
+        exit_code = max(exit_code, hard.exit_code if hard else 0 if good else 1)
+        results.append(result)
+    return results, exit_code
+
+
+def _preview(service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool) -> None:
+    from policies.site import policy_for
+
+    from backupsvc.cli.output import emit_json, say
+    from backupsvc.operations.choosing import choose
+    from backupsvc.operations.listing import as_dict
+    from policies import isolation
+
+    planned = []
+    for vmid in vmids:
+        archive = choose(service, vmid, at=at, volid=volid)
+        config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
+        wanted = policy_for(service.policy, vmid, "")
+        sent = isolation.overrides(
+            config,
+            scratch=service.policy.scratch,
+            network=wanted.network,
+            operation="PREVIEW",
+            memory=service.policy.scratch.memory,
+        )
+        checks = [spec.name for spec in wanted.checks]
+        planned.append({"vmid": vmid, "archive": as_dict(archive), "changes": isolation.changes(config, sent), "checks": checks})
+    if as_json:
+        emit_json({"dry_run": True, "tests": planned})
+        return
+    for item in planned:
+        say(f"guest {item['vmid']}: would restore {item['archive']['volid']} on {item['archive']['node']}")
+        for sentence in item["changes"]:
+            say(f"  {sentence}")
+        say(f"  checks: {', '.join(item['checks']) or 'none, so it could be shown to boot at most'}")
+
+
+def _show(result: dict[str, Any]) -> None:
+    from backupsvc.cli.output import say, table, tell
+
+    rto = f", back in {result['rto_seconds']:.1f} s" if result["rto_seconds"] is not None else ""
+    archive = result["archive"]
+    say(f"guest {result['vmid']}: {result['verdict']}, rung {result['rung']}{rto}")
+    if archive:
+        say(f"archive {archive['volid']} on {archive['node']}, backed up {archive['time']}")
+    if result["checks"]:
+        table(("check", "outcome", "detail"), [(c["name"], c["outcome"], c["detail"]) for c in result["checks"]])
+    for reason in result["reasons"]:
+        say(f"  {reason}")
+    if result["error"]:
+        tell(f"backupsvc: {result['error']['message']}")
+        if result["error"]["hint"]:
+            tell(f"  -> {result['error']['hint']}")
+    say(f"operation {result['operation']} holds the evidence: backupsvc operations show {result['operation']}")

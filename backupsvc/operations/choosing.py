@@ -1,0 +1,53 @@
+"""Which archive an operation is about, and what it holds."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from backupsvc.errors import PveNotFound, UsageError
+from backupsvc.operations.listing import observe
+from policies.model import Archive
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+
+def choose(service: Service, vmid: int, *, at: str | None = None, volid: str | None = None) -> Archive:
+    """Given a guest, return its newest archive: the newest of all, the newest until the end of day ``at``, or the named one.
+
+    Raise PveNotFound when the storages list none that fits, UsageError when ``at`` is not a date or time.
+    """
+    archives = observe(service, vmid)
+    latest = _until(at, service.policy.timezone) if at else None
+    fitting = [archive for archive in archives if _fits(archive, vmid, latest, volid)]
+    if fitting:
+        return max(fitting, key=lambda archive: archive.ctime)
+    which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
+    listed = ", ".join(archive.volid for archive in sorted(archives, key=lambda item: item.ctime)) or "none"
+    raise PveNotFound(
+        f"the storages list no {which} of guest {vmid}",
+        f"its archives are: {listed}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage",
+    )
+
+
+def _fits(archive: Archive, vmid: int, latest: int | None, volid: str | None) -> bool:
+    return (
+        archive.vmid == vmid
+        and archive.size > 0
+        and (latest is None or archive.ctime <= latest)
+        and volid in (None, archive.volid)
+    )
+
+
+def _until(at: str, timezone: str) -> int:
+    """Given a date (its end is meant) or an ISO time, in the site's zone unless it names one, return epoch seconds."""
+    zone = ZoneInfo(timezone)
+    try:
+        if len(at) == len("2026-03-08"):
+            return int(datetime.combine(date.fromisoformat(at) + timedelta(days=1), time(), zone).timestamp()) - 1
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise UsageError(f"--at {at!r} is not a date or a time", "write it like 2026-03-08 or 2026-03-08T21:00") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp())

@@ -1,0 +1,79 @@
+"""What a restore test remembers, read as evidence, as JSON and as an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backupsvc.errors import BackupsvcError
+from policies import verdict
+from policies.model import Archive, CheckResult, Operation, Outcome, Rung, Verdict
+
+CHECKSUMMED = (".zst", ".gz", ".lzo", "tgz")
+
+
+def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
+    """Given what an operation remembers, return it as the evidence that the verdict is decided on."""
+    error = data.get("error")
+    done = data.get("seconds", {})
+    restored = "restore" in done and not (error and error["step"] == "restore")
+    return verdict.Evidence(
+        simulated=bool(data.get("simulated")),
+        compressed_checksum=archive.volid.endswith(CHECKSUMMED),
+        verified_intact=True if archive.rung.height >= Rung.INTACT.height else None,
+        restored=restored,
+        restore_error=error["message"] if error and error["step"] in ("choose", "reserve", "restore") else None,
+        isolation_ok="isolate" in done and not (error and error["step"] in ("isolate", "start")),
+        booted=data.get("booted"),
+        checks=results_of(data),
+        missing_disks=tuple(data.get("missing_disks", ())),
+        warnings=(error["message"],) if error and error["step"] not in ("choose", "reserve", "restore") else (),
+    )
+
+
+def results_of(data: Mapping[str, Any]) -> tuple[CheckResult, ...]:
+    """Given what an operation remembers, return its check results."""
+    found = data.get("checks", {}).values()
+    return tuple(CheckResult(r["name"], Outcome(r["outcome"]), r["detail"], r["seconds"], r["kind"]) for r in found)
+
+
+def outcome(operation: Operation) -> dict[str, Any]:
+    """Given an ended restore test, return what ``restore-test --json`` prints. Seconds are wall time, sizes bytes."""
+    data: Any = operation.data
+    proof = data.get("proof") or {}
+    error = data.get("cleanup_error") or data.get("error")
+    return {
+        "operation": operation.id,
+        "vmid": operation.subject,
+        "archive": data.get("archive"),
+        "scratch": {key: (data.get("scratch") or {}).get(key) for key in ("vmid", "node")},
+        "verdict": proof.get("verdict", str(Verdict.INCONCLUSIVE)),
+        "rung": proof.get("rung", str(Rung.RECORDED)),
+        "reasons": proof.get("reasons", []),
+        "stages": [{"name": name, "seconds": value} for name, value in (data.get("seconds") or {}).items()],
+        "checks": [
+            {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds} for r in results_of(data)
+        ],
+        "isolation": data.get("isolation") or {"stripped": [], "asserted": []},
+        "rto_seconds": proof.get("rto"),
+        "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
+    }
+
+
+def agent_configured(config: Mapping[str, str]) -> bool:
+    """Given a config, return whether its guest agent is switched on (``agent: 1``, ``enabled=1``; PVE's property string)."""
+    first, *rest = str(config.get("agent", "0")).split(",")
+    values = {
+        key: value for key, _, value in (part.partition("=") for part in [first if "=" in first else f"enabled={first}", *rest])
+    }
+    return values.get("enabled", "0") == "1"
+
+
+def failed_hard(operation: Operation) -> BackupsvcError | None:
+    """Given an ended restore test, return the error when it could not be carried out at all (exit code 3 or 4), else None."""
+    error: Any = operation.data.get("error")
+    if not error or error["exit_code"] not in (3, 4):
+        return None
+    found = BackupsvcError(error["message"], error["hint"])
+    found.exit_code = error["exit_code"]
+    return found

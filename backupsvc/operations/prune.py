@@ -1,0 +1,169 @@
+"""Apply retention: decide over every archive with reasons, let law 3 have the last word, then remove one by one.
+
+Nothing here believes a listing that is shorter than the catalog's: an archive that we know and no longer see stops the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.errors import LawRefused, PveError, Refused
+from backupsvc.operations.engine import Run, Wait
+from backupsvc.operations.listing import as_dict, observe
+from policies import retention
+from policies.jobs import job_for
+from policies.model import Archive, Guest, Mark, Marked, Operation, OperationState, Policy
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+
+def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Policy) -> list[Marked]:
+    """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
+
+    Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
+    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out.
+    """
+    present = {guest.vmid for guest in guests}
+    marks: dict[tuple[str, str], Marked] = {}
+    groups: dict[tuple[str, str, str], list[Archive]] = {}
+    for archive in archives:
+        why = _kept_because(archive, present, policy)
+        if why:
+            mark = Mark.PROTECTED if archive.protected else Mark.KEEP
+            marks[_key(archive)] = Marked(archive, mark, (why,))
+        else:
+            job = job_for(policy, archive.vmid or 0)
+            groups.setdefault((archive.node, archive.storage, job.keep if job else ""), []).append(archive)
+    for (_, _, keep), group in groups.items():
+        for marked in retention.decide(group, retention.parse_keep(keep), policy.timezone):
+            if marked:
+                marks[_key(marked.archive)] = marked
+    return [marks[_key(archive)] for archive in archives]
+
+
+def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
+    """Given the service, return every archive with its mark and reasons after law 3. Raise LawRefused when the run must stop."""
+    known = [archive for archive in service.catalog.archives() if not only or archive.vmid in only]
+    archives = [archive for archive in observe(service) if not only or archive.vmid in only]
+    _refuse_if_shrunk(known, archives)
+    marked = decide_all(archives, service.pve.cluster.guests(), service.policy)
+    guarded = retention.guard(
+        marked,
+        in_use=in_use(service),
+        listed_before=len(known),
+        now=int(service.clock.now()),
+        rules=service.policy.prune,
+    )
+    if guarded.refusal:
+        raise LawRefused(3, guarded.refusal, "look at `backupsvc prune --dry-run` and at the storages before anything is removed")
+    return list(guarded.marked)
+
+
+def in_use(service: Service) -> set[str]:
+    """Return the volids that open operations are working on."""
+    operations: Sequence[Any] = service.catalog.operations(state=OperationState.OPEN)
+    return {operation.data["archive"]["volid"] for operation in operations if operation.data.get("archive")}
+
+
+def open_prune(service: Service, only: Collection[int] = (), occurrence: str | None = None) -> Operation:
+    """Open a prune of the whole site, or of some guests' archives."""
+    operation = service.engine.open("prune", None, {"only": sorted(only)}, occurrence)
+    if operation is None:
+        raise Refused("this prune was already done", "look at it with `backupsvc operations list`")
+    return operation
+
+
+def decide(run: Run) -> Wait | None:
+    """Decide over every archive, and record every mark with its reasons before anything is removed."""
+    marked = preview(run.service, run.data["only"])
+    run.data["marks"] = [mark_as_dict(item) for item in marked]
+    run.data["left"] = [[item.archive.node, item.archive.volid] for item in marked if item.mark is Mark.REMOVE]
+    run.data["removed"] = []
+    run.data["said"] = f"{len(run.data['left'])} of {len(marked)} archives go"
+    return None
+
+
+def remove(run: Run) -> Wait | None:
+    """Remove the next archive, having looked once more that it is neither protected nor in use."""
+    if not run.data["left"]:
+        run.data["said"] = f"{len(run.data['removed'])} removed"
+        return None
+    node, volid = run.data["left"][0]
+    storage = volid.split(":", 1)[0]
+    listed = {archive.volid: archive for archive in run.service.pve.storage.archives(node, storage, _vmid(run, volid))}
+    if volid not in listed or listed[volid].protected or volid in in_use(run.service):
+        run.note("kept", volid=volid, why="gone, protected or in use since the decision")
+        run.data["left"].pop(0)
+        return Wait("next", most=0.01)
+    upid = run.data.get("delete_upid")
+    if upid is None:
+        run.note("intent", what=f"remove {volid} on {node}")
+        upid = run.data["delete_upid"] = run.service.pve.storage.delete(node, volid)
+        run.save()
+    result = run.service.pve.tasks.poll(str(upid)) if upid else None
+    if upid and result is None:
+        return Wait("an archive is being removed", most=0.5)
+    if result:
+        result.raise_if_failed(f"removing archive {volid} on {node}")
+    run.service.catalog.mark_gone(node, volid, run.now())  # by our own hand, so that it is not missed later
+    run.data["removed"].append([node, volid])
+    run.data["left"].pop(0)
+    run.data["delete_upid"] = None
+    return Wait("next", most=0.01)
+
+
+HANDLERS = {"decide": decide, "remove": remove}
+
+
+def mark_as_dict(item: Marked) -> dict[str, Any]:
+    """Given a marked archive, return it as ``prune --json`` shows it."""
+    return as_dict(item.archive) | {"mark": str(item.mark), "reasons": list(item.reasons)}
+
+
+def outcome(operation: Operation) -> dict[str, Any]:
+    """Given an ended prune, return what ``prune --json`` prints."""
+    data: Any = operation.data
+    error = data.get("error")
+    return {
+        "operation": operation.id,
+        "dry_run": False,
+        "archives": data.get("marks", []),
+        "removed": [volid for _, volid in data.get("removed", [])],
+        "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
+    }
+
+
+def _kept_because(archive: Archive, present: Collection[int], policy: Policy) -> str | None:
+    if archive.vmid is None:
+        return "its name is not a vzdump name, so nobody knows whose it is"
+    if archive.vmid not in present:
+        return f"guest {archive.vmid} no longer exists: its archives are kept until somebody decides"
+    if job_for(policy, archive.vmid) is None:
+        return f"no job of the policy covers guest {archive.vmid}, so no retention applies"
+    return None
+
+
+def _refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> None:
+    seen = {_key(archive) for archive in listed}
+    lost = [archive for archive in known if _key(archive) not in seen]
+    if lost:
+        names = ", ".join(f"{archive.volid} on {archive.node}" for archive in lost[:3])
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise LawRefused(
+            3,
+            f"{len(lost)} archives that the catalog knows are no longer listed ({names}{more}), so nothing is pruned",
+            "if they were removed on purpose, run `backupsvc catalog sync`; else find out why (rights, a lost mount)",
+        )
+
+
+def _vmid(run: Run, volid: str) -> int | None:
+    for item in run.data["marks"]:
+        if item["volid"] == volid:
+            return int(item["vmid"])
+    raise PveError(f"archive {volid} was not among the decided ones", "run the prune again")
+
+
+def _key(archive: Archive) -> tuple[str, str]:
+    return (archive.node, archive.volid)

@@ -1,0 +1,162 @@
+"""Bring a lost guest back under its own VMID. Never over a guest that exists: ``force`` is not a word that this service knows.
+
+Unlike a restore test, nothing is overridden: the guest returns as it was archived, on its own bridges, and nothing that fails is
+destroyed, because what stands under a production VMID is not ours to destroy (law 1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.errors import LawRefused, PveError, Refused, UsageError
+from backupsvc.operations import choosing
+from backupsvc.operations.engine import Run, Wait
+from backupsvc.operations.listing import as_dict
+from policies.isolation import parse_config
+from policies.model import Archive, Guest, GuestType, Operation, OperationState
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+
+def plan(
+    service: Service, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None
+) -> dict[str, Any]:
+    """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
+
+    Raises LawRefused when the VMID is in use or in the scratch range, PveNotFound when there is no archive, UsageError when the
+    archive cannot be read from the node asked for.
+    """
+    _must_be_absent(service, vmid)
+    archive = choosing.choose(service, vmid, at=at, volid=volid)
+    if archive.type is not GuestType.QEMU:
+        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restored yet", "restore it in PVE")
+    where = _readable_from(archive, node)
+    config = parse_config(service.restore_pve.storage.extract_config(archive.node, archive.volid))
+    return {
+        "archive": as_dict(archive),
+        "node": where,
+        "storage": storage,
+        "name": config.get("name", ""),
+        "disks": sorted(key for key in config if key.startswith("#qmdump#map:")),
+        "nics": {key: value for key, value in config.items() if key.startswith("net")},
+    }
+
+
+def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start: bool) -> Operation:
+    """Given a plan, open the restore that carries it out."""
+    data = planned | {"start": start, "deadline": int(service.clock.now()) + 24 * 3600}
+    operation = service.engine.open("restore", vmid, data)
+    if operation is None:
+        raise Refused(f"a restore of guest {vmid} was opened meanwhile", "look at it with `backupsvc operations list`")
+    return operation
+
+
+def choose(run: Run) -> Wait | None:
+    """Look once more, just before the restore, that nobody has taken the VMID meanwhile."""
+    _must_be_absent(run.service, run.vmid)
+    run.data["said"] = str(run.data["archive"]["volid"])
+    return None
+
+
+def restore(run: Run) -> Wait | None:
+    """Restore the archive as it is, under the guest's own VMID. PVE refuses if a guest with that VMID exists."""
+    pve, item = run.service.restore_pve, run.data["archive"]
+    node = str(run.data["node"])
+
+    def begin() -> str:
+        return pve.restore.start(node, run.vmid, item["volid"], storage=run.data["storage"], overrides={})
+
+    result = run.task("restore", begin, pve=pve, node=node, type="qmrestore", vmid=run.vmid, what=f"restore {item['volid']}")
+    if result is None:
+        return Wait("the archive is being restored", most=2.0)
+    run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-100:])
+    result.raise_if_failed(
+        f"restoring guest {run.vmid} on {node} from {item['volid']} (PVE may leave an empty VM {run.vmid}: remove it yourself)"
+    )
+    return None
+
+
+def read_back(run: Run) -> Wait | None:
+    """See that the guest is there with the disks that its archive held (law 4)."""
+    archived = {key.rsplit(":", 1)[-1] for key in run.data["disks"]}
+    config = run.service.restore_pve.guests.config(str(run.data["node"]), run.vmid)
+    if lost := sorted(archived - set(config)):
+        raise PveError(
+            f"guest {run.vmid} was restored without {', '.join(lost)}, which its archive holds",
+            "look at the restore's log in PVE",
+        )
+    run.data["said"] = f"{config.get('name', '')} with {', '.join(sorted(archived))}"
+    return None
+
+
+def start(run: Run) -> Wait | None:
+    """Start the guest if that was asked for."""
+    if not run.data["start"]:
+        run.data["said"] = "not started, as asked"
+        return None
+    pve, node = run.service.restore_pve, str(run.data["node"])
+    result = run.task(
+        "start",
+        lambda: pve.guests.start(node, run.vmid),
+        pve=pve,
+        node=node,
+        type="qmstart",
+        vmid=run.vmid,
+        what=f"start guest {run.vmid}",
+    )
+    if result is None:
+        return Wait("the guest is starting")
+    result.raise_if_failed(f"guest {run.vmid} is restored on {node}, but starting it")
+    return None
+
+
+HANDLERS = {"choose": choose, "restore": restore, "read-back": read_back, "start": start}
+
+
+def outcome(operation: Operation) -> dict[str, Any]:
+    """Given an ended restore, return what ``restore --json`` prints."""
+    data: Any = operation.data
+    error = data.get("error")
+    done = operation.state is OperationState.DONE
+    return {
+        "operation": operation.id,
+        "vmid": operation.subject,
+        "name": data["name"],
+        "node": data["node"],
+        "storage": data["storage"],
+        "archive": data["archive"],
+        "restored": "read-back" in data.get("seconds", {})
+        and not (error and error["step"] in ("choose", "restore", "read-back")),
+        "started": bool(done and data["start"]),
+        "stages": [{"name": name, "seconds": value} for name, value in data.get("seconds", {}).items()],
+        "seconds": round(sum(data.get("seconds", {}).values()), 3),
+        "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
+    }
+
+
+def _must_be_absent(service: Service, vmid: int) -> None:
+    if vmid in service.policy.scratch:
+        raise LawRefused(
+            1, f"VMID {vmid} lies in the scratch range, where restored copies come and go", "choose a VMID outside it"
+        )
+    found: Guest | None = next((guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None)
+    if found:
+        raise LawRefused(
+            1,
+            f"guest {vmid} ({found.name}) exists on {found.node} and is {found.status}; an existing guest is never overwritten",
+            f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first remove the guest in PVE yourself",
+        )
+    if not service.restore_pve.cluster.vmid_free(vmid):
+        raise LawRefused(
+            1, f"VMID {vmid} is in use, by a guest that this token may not see", "look at it in PVE as an administrator"
+        )
+
+
+def _readable_from(archive: Archive, node: str | None) -> str:
+    if node is None or node == archive.node or archive.shared:
+        return node or archive.node
+    raise UsageError(
+        f"archive {archive.volid} lies on {archive.node}, in a storage that {node} does not share",
+        f"restore on {archive.node}, or copy the archive to {node} first",
+    )

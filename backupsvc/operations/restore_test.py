@@ -1,0 +1,381 @@
+"""Prove an archive: restore it into a scratch VMID, isolate it, boot it, check it, take it down, and record what was found.
+
+The first seven steps may fail: that is a result. Tear-down and judgement follow whatever happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from policies.site import policy_for
+
+from backupsvc.errors import LawRefused, OperationFailed, PveError, PveNotFound, Refused
+from backupsvc.operations import choosing, proving
+from backupsvc.operations.engine import Run, Wait
+from backupsvc.operations.listing import as_dict
+from policies import isolation, ownership, placement, verdict
+from policies.model import (
+    Archive,
+    GuestPolicy,
+    GuestType,
+    Operation,
+    Outcome,
+    Proof,
+    Stage,
+)
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.pve.scratch import ScratchGuests
+
+NETWORK_KINDS = frozenset({"tcp", "http", "ssh"})
+
+
+def open_test(service: Service, vmid: int, *, at: str | None = None, volid: str | None = None) -> Operation:
+    """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names."""
+    policy = service.policy
+    deadline = int(service.clock.now()) + policy.scratch.restore_timeout + _guest_policy(service, vmid).boot_timeout + 3600
+    operation = service.engine.open("restore-test", vmid, {"at": at, "volid": volid, "deadline": deadline})
+    if operation is None:
+        raise Refused(f"a restore test of guest {vmid} was opened meanwhile", "look at it with `backupsvc operations list`")
+    return operation
+
+
+# --- the steps ----------------------------------------------------------------------------------------------------------
+
+
+def choose(run: Run) -> Wait | None:
+    """Pick the archive and read the config in it, which finds a broken header in a moment (a restore would take a minute)."""
+    archive = choosing.choose(run.service, run.vmid, at=run.data["at"], volid=run.data["volid"])
+    run.data["archive"] = as_dict(archive)
+    if archive.type is not GuestType.QEMU:
+        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restore-tested yet", "choose a VM")
+    run.data["config"] = run.service.pve.storage.extract_config(archive.node, archive.volid)
+    run.data["simulated"] = run.service.pve.cluster.version().simulated
+    run.data["said"] = archive.volid
+    return None
+
+
+def reserve(run: Run) -> Wait | None:
+    """Find a scratch VMID, a node and a storage for the copy, and lease the VMID (law 1)."""
+    service, archive = run.service, _archive(run)
+    config, wanted = _config(run), _guest_policy(service, run.vmid)
+    taken = set(service.catalog.leased_vmids())
+    while True:
+        place = _place(run, archive, config, taken)
+        free = service.pve.cluster.vmid_free(place.vmid) and not service.pve.storage.volumes(
+            place.node, place.storage, place.vmid
+        )
+        if free and service.catalog.lease_vmid(place.vmid, run.id, run.now()):
+            break
+        taken.add(place.vmid)
+    run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}
+    run.data["network"] = wanted.network
+    run.note("reserved", vmid=place.vmid, node=place.node, reasons=list(place.reasons))
+    run.data["said"] = f"VMID {place.vmid} on {place.node}"
+    return None
+
+
+def restore(run: Run) -> Wait | None:
+    """Restore the archive, not started, with every NIC overridden before the copy ever exists."""
+    service, archive, scratch = run.service, _archive(run), run.data["scratch"]
+    overrides = isolation.overrides(
+        _config(run),
+        scratch=service.policy.scratch,
+        network=str(run.data["network"]),
+        operation=run.id,
+        memory=_memory_cap(service, run.vmid),
+    )
+
+    def start() -> str:
+        return service.pve.restore.start(
+            scratch["node"],
+            scratch["vmid"],
+            archive.volid,
+            storage=scratch["storage"],
+            overrides=overrides,
+            pool=service.policy.scratch.pool,
+            bandwidth=service.policy.scratch.bandwidth,
+        )
+
+    result = run.task(
+        "restore",
+        start,
+        pve=service.pve,
+        node=scratch["node"],
+        type="qmrestore",
+        vmid=scratch["vmid"],
+        what=f"restore {archive.volid}",
+    )
+    if result is None:
+        return Wait("the archive is being restored", most=1.0)
+    run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-100:])
+    result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
+    run.data["overrides"] = overrides
+    return None
+
+
+def isolate(run: Run) -> Wait | None:
+    """Read the copy's config back, strip what could meet production, read it back again, and keep both as evidence (law 2)."""
+    pve, scratch = run.service.pve, run.data["scratch"]
+    node, vmid = scratch["node"], scratch["vmid"]
+    found = isolation.strip(pve.guests.config(node, vmid))
+    changed = isolation.changes(_config(run), run.data["overrides"])
+    run.data["isolation"] = {"stripped": [*changed, *found.stripped], "asserted": []}
+    if found.blockers:
+        raise LawRefused(
+            2,
+            f"the copy of guest {run.vmid} must not start: {'; '.join(found.blockers)}",
+            "remove it in the guest and back up again",
+        )
+    if found.delete:
+        _scratch(run).apply_strip(node, vmid, run.id, found.delete)
+    config = pve.guests.config(node, vmid)
+    run.data["missing_disks"] = list(isolation.missing_disks(_config(run), config))
+    asserted = isolation.assertions(
+        config,
+        scratch=run.service.policy.scratch,
+        vmid=vmid,
+        operation=run.id,
+        network=str(run.data["network"]),
+        ha_managed=f"vm:{vmid}" in pve.cluster.ha_resources(),
+    )
+    run.data["isolation"]["asserted"] = [f"{'holds' if item.holds else 'DOES NOT HOLD'}: {item.detail}" for item in asserted]
+    if broken := [item.detail for item in asserted if not item.holds]:
+        raise LawRefused(2, f"the copy of guest {run.vmid} must not start: {'; '.join(broken)}", "the copy is taken down")
+    run.data["agent"] = proving.agent_configured(config)
+    return None
+
+
+def start(run: Run) -> Wait | None:
+    """Start the copy; the adapter reads its config once more and starts nothing that is not isolated."""
+    scratch = run.data["scratch"]
+    node, vmid = scratch["node"], scratch["vmid"]
+    result = run.task(
+        "start",
+        lambda: _scratch(run).start(node, vmid, run.id, network=str(run.data["network"])),
+        pve=run.service.pve, node=node, type="qmstart", vmid=vmid, what=f"start scratch VMID {vmid}",
+    )  # fmt: skip
+    if result is None:
+        return Wait("the copy is starting", most=0.5)
+    result.raise_if_failed(f"starting the copy of guest {run.vmid} in scratch VMID {vmid}")
+    return None
+
+
+def boot(run: Run) -> Wait | None:
+    """Wait for a sign of life: the agent answers, or a check over the isolated bridge succeeds."""
+    wanted = _guest_policy(run.service, run.vmid)
+    observable = run.data["agent"] or any(_askable(run, spec.kind) for spec in wanted.checks)
+    if not observable:
+        run.data["booted"] = None
+        run.say("the copy has no agent, and no check can reach it: nothing can tell whether it boots")
+        return None
+    if alive := _sign_of_life(run, wanted):
+        run.data["booted"], run.data["said"] = True, alive
+        return None
+    if _passed(run, "boot") > wanted.boot_timeout:
+        run.data["booted"] = False
+        raise OperationFailed(
+            f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} s", operation=run.id
+        )
+    return Wait("the copy is booting", most=1.0)
+
+
+def check(run: Run) -> Wait | None:
+    """Ask every health check until it passes or the time for checks is up; the last answers stand."""
+    from backupsvc import checks
+
+    wanted = _guest_policy(run.service, run.vmid)
+    results: dict[str, Any] = run.data.setdefault("checks", {})
+    target = _target(run, wanted)
+    for spec in wanted.checks:
+        if results.get(spec.name, {}).get("outcome") != Outcome.PASSED:
+            results[spec.name] = asdict(checks.run(spec, target)) | {"kind": spec.kind}
+    pending = [result for result in results.values() if result["outcome"] == Outcome.FAILED]
+    if pending and _passed(run, "check") <= wanted.check_timeout:
+        return Wait(f"{pending[0]['name']}: {pending[0]['detail']}", most=1.0)
+    run.data["healthy_at"] = None if pending or not results else run.clock.now()
+    run.data["said"] = ", ".join(f"{result['name']} {result['outcome']}" for result in results.values())
+    return None
+
+
+def tear_down(run: Run) -> Wait | None:
+    """Remove the copy, if it is ours, and give its VMID back. A restore that still runs is stopped first."""
+    scratch, service = run.data.get("scratch"), run.service
+    if not scratch:
+        return None
+    node, vmid = scratch["node"], scratch["vmid"]
+    if _still_restoring(run):
+        return Wait("the interrupted restore is ending", most=0.5)
+    if "destroy_upid" not in run.data:
+        _adopt_stub(run, node, vmid)
+        upid = _scratch(run).destroy(node, vmid, run.id)
+        run.data["destroy_upid"] = upid
+        run.save()
+    if upid := run.data["destroy_upid"]:
+        result = service.pve.tasks.poll(str(upid))
+        if result is None:
+            return Wait("the copy is being removed", most=0.5)
+        result.raise_if_failed(f"removing scratch VMID {vmid} on {node}")
+    if left := service.pve.storage.volumes(node, scratch["storage"], vmid):
+        raise PveError(f"scratch VMID {vmid} is gone but left {', '.join(left)} on {node}", "remove these volumes in PVE")
+    service.catalog.release_vmid(vmid, run.id)
+    return None
+
+
+def judge(run: Run) -> Wait | None:
+    """Turn what was seen into a verdict, and record the proof."""
+    if "archive" not in run.data:
+        error = run.data["error"]
+        raise OperationFailed(error["message"], error["hint"], operation=run.id)
+    judgement = verdict.decide(proving.evidence(run.data, _archive(run)))
+    seconds = run.data.get("seconds", {})
+    healthy, began = run.data.get("healthy_at"), run.data["entered"].get("restore")
+    scratch = run.data.get("scratch") or {}
+    proof = Proof(
+        operation=run.id,
+        vmid=run.vmid,
+        volid=run.data["archive"]["volid"],
+        node=run.data["archive"]["node"],
+        archive_ctime=run.data["archive"]["ctime"],
+        verdict=judgement.verdict,
+        rung=judgement.rung,
+        started=int(run.data["entered"]["choose"]),
+        ended=run.now(),
+        rto=round(healthy - began, 3) if healthy and began else None,
+        stages=tuple(Stage(name, value) for name, value in seconds.items()),
+        checks=proving.results_of(run.data),
+        stripped=tuple(run.data.get("isolation", {}).get("stripped", ())),
+        asserted=tuple(run.data.get("isolation", {}).get("asserted", ())),
+        reasons=judgement.reasons,
+        scratch_vmid=scratch.get("vmid"),
+        scratch_node=scratch.get("node"),
+    )
+    run.service.catalog.record_proof(proof)
+    run.data["proof"] = {"verdict": str(proof.verdict), "rung": str(proof.rung), "reasons": list(proof.reasons), "rto": proof.rto}
+    run.data["said"] = f"{proof.verdict}, rung {proof.rung}"
+    return None
+
+
+HANDLERS = {
+    "choose": choose,
+    "reserve": reserve,
+    "restore": restore,
+    "isolate": isolate,
+    "start": start,
+    "boot": boot,
+    "check": check,
+    "tear-down": tear_down,
+    "judge": judge,
+}
+
+
+# --- what the steps share -----------------------------------------------------------------------------------------------
+
+
+def _guest_policy(service: Service, vmid: int) -> GuestPolicy:
+    return policy_for(service.policy, vmid, "")
+
+
+def _config(run: Run) -> dict[str, str]:
+    return isolation.parse_config(str(run.data["config"]))
+
+
+def _archive(run: Run) -> Archive:
+    item = run.data["archive"]
+    found = run.service.catalog.archive(item["node"], item["volid"])
+    if found is None:
+        raise PveNotFound(
+            f"archive {item['volid']} on {item['node']} is no longer in the catalog", "run `backupsvc catalog sync`"
+        )
+    return found
+
+
+def _scratch(run: Run) -> ScratchGuests:
+    return run.service.pve.scratch(run.service.policy.scratch, run.service.catalog.lease_holder)
+
+
+def _place(run: Run, archive: Archive, config: dict[str, str], taken: set[int]) -> placement.Placement:
+    pve, scratch = run.service.pve, run.service.policy.scratch
+    found = placement.choose(
+        archive=archive,
+        config=config,
+        guests=pve.cluster.guests(),
+        nodes=pve.cluster.nodes(),
+        storages=pve.storage.storages(),
+        leased=taken,
+        used_vmids=[known.vmid for known in run.service.catalog.archives() if known.vmid is not None and known.vmid in scratch],
+        scratch=scratch,
+        disks_total=isolation.disks_total(config),
+        memory=min(isolation.memory_of(config), _memory_cap(run.service, run.vmid) or isolation.memory_of(config)) << 20,
+    )
+    if isinstance(found, placement.NoPlace):
+        raise Refused(
+            f"there is no place for a copy of guest {run.vmid}: {'; '.join(found.reasons)}",
+            "free a scratch VMID, storage or memory",
+        )
+    return found
+
+
+def _memory_cap(service: Service, vmid: int) -> int | None:
+    """The smallest cap (MiB) that the guest's policy or the site's scratch policy puts on a copy's memory, or None."""
+    return min((cap for cap in (_guest_policy(service, vmid).memory, service.policy.scratch.memory) if cap), default=None)
+
+
+def _passed(run: Run, step: str) -> float:
+    return run.clock.now() - float(run.data["entered"][step])
+
+
+def _askable(run: Run, kind: str) -> bool:
+    on_bridge = kind in NETWORK_KINDS and run.data["network"] == "isolated" and bool(run.service.settings.probe.host)
+    return on_bridge or (kind == "agent" and bool(run.data["agent"]))
+
+
+def _target(run: Run, wanted: GuestPolicy) -> Any:
+    from backupsvc import checks
+
+    scratch, pve = run.data["scratch"], run.service.pve
+    reachable = run.data["network"] == "isolated" and run.service.settings.probe.host
+    jump = run.service.jump if reachable else None
+    agent = pve.agent.port(scratch["node"], scratch["vmid"]) if run.data["agent"] else None
+    return checks.Target(run.vmid, wanted.address, jump.connect if jump else None, agent)
+
+
+def _sign_of_life(run: Run, wanted: GuestPolicy) -> str | None:
+    from backupsvc import checks
+
+    scratch, pve = run.data["scratch"], run.service.pve
+    if run.data["agent"] and pve.agent.ping(scratch["node"], scratch["vmid"]):
+        return "the agent answers"
+    target = _target(run, wanted)
+    for spec in wanted.checks:
+        if _askable(run, spec.kind) and spec.kind in NETWORK_KINDS:
+            result = checks.run(spec, target)
+            if result.outcome is Outcome.PASSED:
+                return f"{result.name} answers"
+    return None
+
+
+def _still_restoring(run: Run) -> bool:
+    upid = run.data.get("restore_upid")
+    if not upid or run.service.pve.tasks.poll(str(upid)) is not None:
+        return False
+    if not run.data.get("restore_stopped"):
+        run.service.pve.tasks.stop(str(upid))
+        run.data["restore_stopped"] = True
+        run.note("stopped", str(upid))
+    return True
+
+
+def _adopt_stub(run: Run, node: str, vmid: int) -> None:
+    """A failed restore leaves a config without our marker: mark it when it is provably ours, so that it can go (law 1)."""
+    upid = run.data.get("restore_upid")
+    try:
+        config = run.service.pve.guests.config(node, vmid)
+    except PveNotFound:
+        return
+    holder = run.service.catalog.lease_holder(vmid)
+    unmarked = ownership.refusal(vmid, config, scratch=run.service.policy.scratch, operation=run.id, lease_holder=holder)
+    if upid and unmarked and ownership.is_stub(config):
+        _scratch(run).mark_stub(node, vmid, run.id, str(upid))

@@ -1,0 +1,36 @@
+"""Which guests a backup job expects, and which retention covers a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from policies.model import Guest, Job, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A guest that a job must back up. ``guest`` is None when the cluster does not have it: an absence to report (law 4)."""
+
+    vmid: int
+    guest: Guest | None
+
+
+def expected(job: Job, policy: Policy, guests: Sequence[Guest], only: Collection[int] = ()) -> tuple[Expected, ...]:
+    """Given a job and the cluster's guests, return whom the job must back up, in ascending VMID order as vzdump works.
+
+    ``only`` restricts to some VMIDs; one that the job does not cover is expected all the same, because the user asked for it.
+    Scratch guests are never expected.
+    """
+    present = {guest.vmid: guest for guest in guests}
+    wanted = set(only) or {vmid for vmid in (job.guests if job.guests is not None else present) if vmid not in job.exclude}
+    return tuple(Expected(vmid, present.get(vmid)) for vmid in sorted(wanted) if vmid not in policy.scratch)
+
+
+def job_for(policy: Policy, vmid: int) -> Job | None:
+    """Given a VMID, return the first job that covers it, whose retention therefore applies to its archives."""
+    for job in policy.jobs:
+        covered = job.guests is None or vmid in job.guests
+        if covered and vmid not in job.exclude and vmid not in policy.scratch:
+            return job
+    return None

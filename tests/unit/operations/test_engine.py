@@ -1,0 +1,282 @@
+"""The engine records before it acts, resumes what it finds, and cleans up whatever happened."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import OperationFailed, PveError, Refused
+from backupsvc.operations.engine import Engine, Event, Run, Wait
+from policies.model import OperationState
+from policies.transitions import PLANS
+from tests.unit.operations.worlds import Row, Tasks, World, world
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[World]:
+    made = world(tmp_path)
+    yield made
+    made.catalog.close()
+
+
+def handlers(kind: str, **special: Callable[[Run], Wait | None]) -> dict[str, dict[str, Callable[[Run], Wait | None]]]:
+    """Every step of a kind does nothing but leave its name, unless it is given."""
+
+    def leave(step: str) -> Callable[[Run], None]:
+        return lambda run: run.data.setdefault("walked", []).append(step)
+
+    plan = PLANS[kind]
+    steps = {step: leave(step) for step in plan.steps + plan.cleanup}
+    return {kind: steps | {name.replace("_", "-"): handler for name, handler in special.items()}}
+
+
+def fail(message: str) -> Callable[[Run], None]:
+    def step(run: Run) -> None:
+        raise PveError(message, "look there")
+
+    return step
+
+
+def opened(engine: Engine, kind: str = "restore-test", subject: int = 108) -> str:
+    operation = engine.open(kind, subject, {})
+    assert operation is not None
+    return operation.id
+
+
+def test_steps_follow_one_another_to_the_end(site: World) -> None:
+    engine = Engine(site, handlers("restore-test"))
+    ended = engine.drive([opened(engine)])[0]
+    assert ended.state is OperationState.DONE
+    assert ended.data["walked"] == list(PLANS["restore-test"].steps + PLANS["restore-test"].cleanup)
+
+
+def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site: World) -> None:
+    engine = Engine(site, handlers("restore-test", start=fail("it does not start")))
+    ended = engine.drive([opened(engine)])[0]
+    assert ended.data["walked"] == ["choose", "reserve", "restore", "isolate", "tear-down", "judge"]
+    assert ended.data["error"] == {
+        "step": "start",
+        "message": "it does not start",
+        "hint": "look there",
+        "kind": "PveError",
+        "exit_code": 1,
+    }
+
+
+def test_a_failed_tear_down_fails_the_operation_though_the_verdict_was_given(site: World) -> None:
+    engine = Engine(site, handlers("restore-test", tear_down=fail("it does not go away")))
+    ended = engine.drive([opened(engine)])[0]
+    assert (ended.state, ended.error) == (OperationState.FAILED, "it does not go away")
+    assert "judge" in ended.data["walked"]
+
+
+def test_a_backup_that_fails_ends_failed(site: World) -> None:
+    engine = Engine(site, handlers("backup", dump=fail("job errors")))
+    ended = engine.drive([opened(engine, "backup")])[0]
+    assert (ended.state, ended.error) == (OperationState.FAILED, "job errors")
+
+
+def test_every_step_is_recorded_before_and_after(site: World) -> None:
+    engine = Engine(site, handlers("backup", dump=fail("job errors")))
+    id = opened(engine, "backup")
+    engine.drive([id])
+    rows = [(row.step, row.event) for row in site.catalog.transitions(id)]
+    assert rows == [("locate", "started"), ("locate", "finished"), ("dump", "started"), ("dump", "failed")]
+
+
+def test_waiting_pauses_and_calls_the_step_again(site: World) -> None:
+    calls: list[float] = []
+
+    def boot(run: Run) -> Wait | None:
+        calls.append(run.clock.now())
+        return Wait("booting", most=2.0) if len(calls) < 4 else None
+
+    engine = Engine(site, handlers("restore-test", boot=boot))
+    assert engine.drive([opened(engine)])[0].state is OperationState.DONE
+    pauses = [later - earlier for earlier, later in pairwise(calls)]
+    assert len(calls) == 4
+    assert pauses == sorted(pauses)
+    assert pauses[0] < 0.2
+
+
+def test_operations_are_driven_side_by_side(site: World) -> None:
+    order: list[tuple[int, str]] = []
+
+    def dump(run: Run) -> Wait | None:
+        order.append((run.vmid, "dump"))
+        return (
+            Wait("dumping")
+            if run.data.setdefault("polled", 0) < 2 and not run.data.update(polled=run.data["polled"] + 1)
+            else None
+        )
+
+    engine = Engine(site, handlers("backup", dump=dump))
+    engine.drive([opened(engine, "backup", 101), opened(engine, "backup", 102)])
+    assert [vmid for vmid, _ in order[:2]] == [101, 102]
+
+
+def with_tasks(site: World, tasks: Tasks) -> Any:
+    site.pve = SimpleNamespace(tasks=tasks)
+    return site.pve
+
+
+def dumping(started: list[str]) -> Callable[[Run], Wait | None]:
+    def dump(run: Run) -> Wait | None:
+        def start() -> str:
+            started.append("UPID:1")
+            return "UPID:1"
+
+        pve = run.service.pve
+        result = run.task("dump", start, pve=pve, node="clovis", type="vzdump", vmid=run.vmid, what="back up guest 108")
+        return Wait("dumping") if result is None else run.data.update(result=result)
+
+    return dump
+
+
+def test_a_task_is_started_once_however_often_it_is_polled(site: World) -> None:
+    with_tasks(site, Tasks({"UPID:1": 3}))
+    started: list[str] = []
+    engine = Engine(site, handlers("backup", dump=dumping(started)))
+    ended = engine.drive([opened(engine, "backup")])[0]
+    assert started == ["UPID:1"]
+    assert ended.data["result"] == "result of UPID:1"
+
+
+def test_the_intent_is_written_before_the_task_is_started(site: World) -> None:
+    with_tasks(site, Tasks())
+    seen: list[Any] = []
+
+    def dump(run: Run) -> Wait | None:
+        def start() -> str:
+            stored = site.catalog.operation(run.id)
+            assert stored is not None
+            seen.append(stored.data.get("dump_intent"))
+            return "UPID:1"
+
+        run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
+        return None
+
+    engine = Engine(site, handlers("backup", dump=dump))
+    engine.drive([opened(engine, "backup")])
+    assert seen == [int(site.clock.now())]
+
+
+def test_a_resumed_step_adopts_the_task_that_was_started_before_the_crash(site: World) -> None:
+    tasks = Tasks(listed=[Row("UPID:1")])
+    with_tasks(site, tasks)
+    started: list[str] = []
+    engine = Engine(site, handlers("backup", dump=dumping(started)))
+    id = opened(engine, "backup")
+    engine.advance(id)
+    site.catalog.advance(id, step="dump", data={"dump_intent": int(site.clock.now()), "entered": {}}, at=int(site.clock.now()))
+    ended = engine.drive([id])[0]
+    assert started == []
+    assert ended.data["dump_upid"] == "UPID:1"
+    assert "adopted" in [row.event for row in site.catalog.transitions(id)]
+
+
+def test_a_call_that_started_no_task_fails_the_step_with_the_next_action(site: World) -> None:
+    with_tasks(site, Tasks())
+
+    def dump(run: Run) -> Wait | None:
+        run.task("dump", lambda: None, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up guest 108")
+        return None
+
+    engine = Engine(site, handlers("backup", dump=dump))
+    ended = engine.drive([opened(engine, "backup")])[0]
+    assert ended.error == "PVE accepted to back up guest 108 but started no task"
+
+
+def test_law_9_a_guest_has_at_most_one_operation_at_a_time(site: World) -> None:
+    first, second = Engine(site, handlers("backup")), Engine(site, handlers("backup"))
+    second.owner = "elsewhere:1"
+    opened(first, "backup")
+    with pytest.raises(Refused, match="guest 108 already has an operation at work"):
+        second.open("backup", 108, {})
+
+
+def test_law_9_an_occurrence_opens_once(site: World) -> None:
+    engine = Engine(site, handlers("backup"))
+    first = engine.open("backup", 108, {}, "nightly@2026-03-09T21:00#108")
+    assert first is not None
+    engine.drive([first.id])
+    assert engine.open("backup", 108, {}, "nightly@2026-03-09T21:00#108") is None
+
+
+def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(site: World) -> None:
+    dead = Engine(site, handlers("restore-test", boot=lambda run: Wait("booting")))
+    dead.owner = "elsewhere:1"
+    id = opened(dead)
+    for _ in range(6):
+        dead.advance(id)
+    site.clock.sleep(3600)
+    engine = Engine(site, handlers("restore-test"))
+    opened(engine)
+    left = site.catalog.operation(id)
+    assert left is not None
+    assert left.state is not OperationState.OPEN
+    assert left.data["walked"][-2:] == ["tear-down", "judge"]
+    assert left.data["error"]["message"] == "its driver disappeared"
+
+
+def test_a_dead_process_of_this_machine_does_not_hold_a_guest_for_its_lease(site: World) -> None:
+    dead = Engine(site, handlers("restore-test"))
+    dead.owner = f"{socket.gethostname()}:999999999"
+    id = opened(dead)
+    engine = Engine(site, handlers("restore-test"))
+    opened(engine)
+    left = site.catalog.operation(id)
+    assert left is not None
+    assert left.state is not OperationState.OPEN
+
+
+def test_an_interrupt_does_the_cleanup_that_is_owed_and_goes_on(site: World) -> None:
+    def boot(run: Run) -> Wait | None:
+        raise KeyboardInterrupt
+
+    engine = Engine(site, handlers("restore-test", boot=boot))
+    id = opened(engine)
+    with pytest.raises(KeyboardInterrupt):
+        engine.drive([id])
+    ended = site.catalog.operation(id)
+    assert ended is not None
+    assert ended.data["walked"][-2:] == ["tear-down", "judge"]
+    assert "cancelled" in [row.event for row in site.catalog.transitions(id)]
+
+
+def test_a_passed_deadline_leads_to_the_cleanup(site: World) -> None:
+    engine = Engine(site, handlers("restore-test", boot=lambda run: Wait("booting")))
+    operation = engine.open("restore-test", 108, {"deadline": int(site.clock.now()) + 60})
+    assert operation is not None
+    ended = engine.drive([operation.id])[0]
+    assert "passed its deadline at step boot" in ended.data["error"]["message"]
+    assert ended.data["walked"][-2:] == ["tear-down", "judge"]
+
+
+def test_an_operation_that_another_process_holds_is_not_touched(site: World) -> None:
+    mine, other = Engine(site, handlers("backup")), Engine(site, handlers("backup"))
+    other.owner = "elsewhere:1"
+    id = opened(mine, "backup")
+    with pytest.raises(Refused, match="driven by another process"):
+        other.advance(id)
+
+
+def test_an_unknown_operation_says_where_to_look(site: World) -> None:
+    with pytest.raises(OperationFailed, match="there is no operation 01NONE"):
+        Engine(site, handlers("backup")).advance("01NONE")
+
+
+def test_whoever_watches_hears_of_every_step(site: World) -> None:
+    heard: list[Event] = []
+    engine = Engine(site, handlers("backup"), heard.append)
+    engine.drive([opened(engine, "backup")])
+    assert [(event.kind, event.step) for event in heard[:2]] == [("step", "locate"), ("done", "locate")]
+    assert heard[-1].kind == "end"
+    assert replace(heard[-1].operation, data={}).state is OperationState.DONE

@@ -1,0 +1,66 @@
+"""Small worlds for the engine's tests: a real catalog, a clock that moves when it is waited for, PVE tasks by script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backupsvc.catalog import Catalog
+
+
+class SteppingClock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self, start: float = 1_773_086_400.0) -> None:
+        self.time = start
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@dataclass
+class Row:
+    """A row of a node's task list."""
+
+    upid: str
+
+
+@dataclass
+class Tasks:
+    """PVE tasks that end after so many polls."""
+
+    polls: dict[str, int] = field(default_factory=dict)
+    listed: list[Row] = field(default_factory=list)
+
+    def poll(self, upid: str) -> Any:
+        left = self.polls.get(upid, 0)
+        self.polls[upid] = left - 1
+        return None if left > 0 else f"result of {upid}"
+
+    def find(self, node: str, *, type: str, vmid: int, since: int) -> list[Row]:
+        return self.listed
+
+
+@dataclass
+class World:
+    """What an engine needs of a service."""
+
+    catalog: Catalog
+    clock: SteppingClock = field(default_factory=SteppingClock)
+    pve: Any = None
+
+
+def world(directory: Path) -> World:
+    """Given a directory, return a world with a fresh catalog in it."""
+    return World(Catalog.open(f"sqlite:///{directory / 'catalog.db'}"))
+
+
+Handler = Callable[[Any], Any]
