@@ -134,9 +134,9 @@ def _keys(config: Mapping[str, str], pattern: re.Pattern[str]) -> Iterator[tuple
 def overrides(config: Mapping[str, str], *, scratch: Scratch, network: str, operation: str, memory: int | None) -> dict[str, str]:
     """Given an archived config, return the options to send with its restore, so that the copy is isolated from its first moment.
 
-    Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is ``isolated`` or
-    ``link-down``; ``memory`` caps the copy's memory in MiB. Raise PolicyError if the policy names no isolated bridge where one is needed. No drive and no
-    NIC that the archive lacks is ever named: the first is refused by PVE, the second would be added (FIELD D28).
+    Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is ``isolated`` or ``link-down``;
+    ``memory`` caps the copy's memory in MiB. Raise PolicyError if the policy names no isolated bridge where one is needed.
+    No drive and no NIC that the archive lacks is ever named: PVE refuses the first and would add the second (FIELD D28).
     """
     sent = {key: _isolated_nic(key, value, scratch, network) for key, value in _keys(config, _NIC)}
     sent |= {"onboot": "0", "name": _name(config, operation), "description": _description(operation)}

@@ -1,0 +1,160 @@
+"""Where a restored copy goes: VMID, node and storage, with the reasons, or why there is no place.
+
+Pure, and only a proposal: the caller still leases the VMID and asks PVE whether it is free (FIELD D35).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from policies.model import Archive, Guest, Node, Scratch, Storage
+
+_HEADROOM = 110  # percent of the disks' sizes: a thin disk may land on a thick storage (FIELD D37)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A place for a copy. ``reasons`` also say why other nodes and storages were passed over."""
+
+    vmid: int
+    node: str
+    storage: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoPlace:
+    """There is none, and why, node by node."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """The facts, so that each question takes one argument more and not eight."""
+
+    archive: Archive
+    config: Mapping[str, str]
+    home: str | None
+    storages: Sequence[Storage]
+    scratch: Scratch
+    disks_total: int
+    memory: int
+
+
+def choose(
+    *,
+    archive: Archive,
+    config: Mapping[str, str],
+    guests: Sequence[Guest],
+    nodes: Sequence[Node],
+    storages: Sequence[Storage],
+    leased: Collection[int],
+    used_vmids: Collection[int],
+    scratch: Scratch,
+    disks_total: int,
+    memory: int,
+) -> Placement | NoPlace:
+    """Given an archive, its config and the cluster, return where to restore a copy. ``disks_total`` and ``memory`` in bytes.
+
+    The node must be online, able to read the archive, and have the memory to spare; another node than the guest's own is
+    preferred, then the one with the most spare memory. The storage is the policy's scratch storage, else one that the archived
+    disks came from, else the roomiest. The VMID is the lowest of the scratch range that is no guest's, not leased, not used.
+    """
+    home = next((guest.node for guest in guests if guest.vmid == archive.vmid), None)
+    site = _Site(archive, config, home, storages, scratch, disks_total, memory)
+    taken = {guest.vmid for guest in guests} | set(leased) | set(used_vmids)
+    vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in taken), None)
+    if vmid is None:
+        return NoPlace((f"every VMID of the scratch range {scratch.first}-{scratch.last} is taken",))
+    passed: list[str] = []
+    for node in sorted(nodes, key=lambda node: _preference(node, site)):
+        if problem := _node_problem(node, site):
+            passed.append(f"{node.name}: {problem}")
+            continue
+        storage, notes = _storage(node.name, site)
+        passed += notes
+        if storage:
+            return Placement(vmid, node.name, storage.name, (*_why(node, storage, site), *passed))
+    return NoPlace(tuple(passed) or ("the cluster shows no node",))
+
+
+def _preference(node: Node, site: _Site) -> tuple[bool, int, str]:
+    return (node.name == site.home, -(node.max_memory - node.memory), node.name)
+
+
+def _node_problem(node: Node, site: _Site) -> str | None:
+    if not node.online:
+        return "the node is offline"
+    if site.scratch.node and node.name != site.scratch.node:
+        return f"the policy wants copies on {site.scratch.node}"
+    if not _reads(node.name, site):
+        return f"the node cannot read storage {site.archive.storage}{'' if site.archive.shared else f' of {site.archive.node}'}"
+    spare = node.max_memory - node.memory
+    if node.max_memory and node.memory and spare < site.memory:  # 0 is unknown: a token without Sys.Audit sees none
+        return f"{_size(site.memory)} of memory are needed, {_size(max(spare, 0))} are to spare"
+    return None
+
+
+def _reads(node: str, site: _Site) -> bool:
+    if not site.archive.shared:
+        return node == site.archive.node
+    return any(found.name == site.archive.storage and found.active for found in _on(node, site))
+
+
+def _on(node: str, site: _Site) -> Iterator[Storage]:
+    return (storage for storage in site.storages if storage.node == node and storage.enabled)
+
+
+def _storage(node: str, site: _Site) -> tuple[Storage | None, list[str]]:
+    """The first fitting storage of a node in order of preference, and what was wrong with those before it."""
+    passed: list[str] = []
+    named = site.scratch.storage
+    ranked = sorted(_on(node, site), key=lambda storage: _rank(storage, site))
+    candidates = [storage for storage in ranked if storage.name == named] if named else ranked
+    for storage in candidates:
+        if problem := _storage_problem(storage, site):
+            passed.append(f"{node}: storage {storage.name} {problem}")
+        else:
+            return storage, passed
+    if not candidates:
+        passed.append(f"{node}: there is no storage {named}" if named else f"{node}: there is no storage")
+    return None, passed
+
+
+def _rank(storage: Storage, site: _Site) -> tuple[bool, int, str]:
+    """Storages that the archived disks came from first, then the roomiest."""
+    volumes = {
+        value.split(",")[0].partition(":")[0] for key, value in site.config.items() if not key.startswith("#") and ":" in value
+    }
+    return (storage.name not in volumes, -storage.available, storage.name)
+
+
+def _storage_problem(storage: Storage, site: _Site) -> str | None:
+    if "images" not in storage.content:
+        return "holds no disk images"
+    if not storage.active:
+        return "is not active"
+    if storage.total and storage.available < _needed(site):
+        return f"has {_size(storage.available)} free, {_size(_needed(site))} are needed"
+    return None
+
+
+def _needed(site: _Site) -> int:
+    return site.disks_total * _HEADROOM // 100
+
+
+def _why(node: Node, storage: Storage, site: _Site) -> tuple[str, ...]:
+    if node.name == site.home and not site.archive.shared:
+        place = f"{node.name} alone can read the archive, and it is the guest's own node"
+    elif node.name == site.home:
+        place = f"{node.name} is the guest's own node: no other can take the copy"
+    else:
+        place = f"{node.name} can read the archive, and is not the guest's node"
+    free = f"{_size(storage.available)} free" if storage.total else "of unknown room"
+    return (place, f"storage {storage.name}: {free}, {_size(_needed(site))} needed")
+
+
+def _size(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"

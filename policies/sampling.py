@@ -1,0 +1,91 @@
+"""Which archive to prove next, and which guest's turn it is.
+
+A restore test mostly takes a guest's newest archive, for that is the one a disaster would need. But old archives rot too, so once
+in a while an old one is drawn by lot; the lot is a seed that the caller gives, so that a choice can be repeated and explained.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from policies.model import Archive, Policy, Proof
+
+_DAY = 24 * 3600
+OLD = 7 * _DAY  # an archive of this age counts as an old one
+SAMPLE_EVERY = 30 * _DAY  # how long after the last test of an old archive the next one is drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The archive to prove, or None, and why."""
+
+    archive: Archive | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When a guest must be proven again. ``deadline`` in epoch seconds, None when it has never been proven at all."""
+
+    vmid: int
+    deadline: int | None
+    overdue: bool
+    reason: str
+
+
+def next_archive(archives: Sequence[Archive], proofs: Sequence[Proof], *, now: int, seed: str, drift: int = 30) -> Choice:
+    """Given one guest's archives and its proofs, return which archive a restore test should take.
+
+    That is the newest, except when it is proven and no old archive was tested for a month: then one of the old ones, by lot. An
+    archive of size 0 or from the future (more than ``drift`` seconds ahead of ``now``) is never taken: a clock jumped.
+    """
+    passed = tuple(reason for archive in archives if (reason := _unusable(archive, now + drift)))
+    usable = sorted(
+        (archive for archive in archives if not _unusable(archive, now + drift)), key=lambda item: (item.ctime, item.volid)
+    )
+    if not usable:
+        return Choice(None, (*passed, "there is no archive to prove"))
+    newest = usable[-1]
+    old = [archive for archive in usable[:-1] if now - archive.ctime >= OLD]
+    if newest.proven_at is None or not old or _sampled(proofs, now):
+        return Choice(newest, (f"the newest archive, {'proven before' if newest.proven_at else 'not proven yet'}", *passed))
+    unproven = [archive for archive in old if archive.proven_at is None] or old
+    drawn = random.Random(seed).choice(unproven)
+    return Choice(drawn, (f"the newest archive is proven; drawn by lot from {len(unproven)} old ones", *passed))
+
+
+def _unusable(archive: Archive, latest: int) -> str | None:
+    if archive.size <= 0:
+        return f"{archive.volid} is empty"
+    if archive.ctime > latest:
+        return f"{archive.volid} is from the future"
+    return None
+
+
+def _sampled(proofs: Sequence[Proof], now: int) -> bool:
+    """Was an archive that was old at that time tested within the last month?"""
+    return any(now - proof.ended < SAMPLE_EVERY and proof.started - proof.archive_ctime >= OLD for proof in proofs)
+
+
+def due(policy: Policy, proven: Mapping[int, int | None], now: int) -> tuple[Turn, ...]:
+    """Given when each guest was last proven (epoch seconds or None), return every guest of the policy, most urgent first.
+
+    Never proven comes before all; then the earliest deadline. Ties go to the stricter tier, then to the lower VMID.
+    """
+    turns = [_turn(policy, vmid, proven.get(vmid), now) for vmid in policy.guests]
+    return tuple(sorted(turns, key=lambda turn: (turn.deadline or 0, _proof_age(policy, turn.vmid), turn.vmid)))
+
+
+def _turn(policy: Policy, vmid: int, last: int | None, now: int) -> Turn:
+    age = _proof_age(policy, vmid)
+    if last is None:
+        return Turn(vmid, None, True, "never proven")
+    deadline = last + age
+    days = abs(deadline - now) / _DAY
+    return Turn(vmid, deadline, now > deadline, f"{'overdue for' if now > deadline else 'due in'} {days:.1f} days")
+
+
+def _proof_age(policy: Policy, vmid: int) -> int:
+    return policy.tiers[policy.guests[vmid].tier].proof_age
