@@ -79,7 +79,7 @@ def parse_keep(text: str) -> Keep:
         return Keep(keep_all=True)
     if everything:
         raise PolicyError("keep-all cannot be set together with other options.")
-    return replace(Keep(), **{name.replace("-", "_"): count for name, count in counts.items()})
+    return Keep(False, *(counts.get(field.name.replace("_", "-"), 0) for field in fields(Keep)[1:]))
 
 
 def _properties(text: str) -> dict[str, str]:
