@@ -1,0 +1,133 @@
+"""What wraps the VMA or tar stream: which compression it is, and its decoder."""
+
+from __future__ import annotations
+
+import bz2
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from backupsvc.archives.streams import ByteStream, Damage
+
+OUTPUT = 1024 * 1024
+INPUT = 64 * 1024
+
+
+class Decoder(Protocol):
+    """Iterates over the decoded bytes and raises Damage where they end badly."""
+
+    @property
+    def checksummed(self) -> bool:
+        """Whether all decoded bytes are covered by a checksum; true to rely on only after the whole iteration."""
+        ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class Plain:
+    """No compression: nothing covers the data."""
+
+    checksummed = False
+
+    def __init__(self, source: ByteStream) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self._source.some(OUTPUT):
+            yield chunk
+
+
+class _Member(Protocol):
+    """One gzip or bzip2 member's decompressor, in the manner of ``bz2.BZ2Decompressor``."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gunzip:
+    """zlib's decompressor in the same manner; it checks each member's CRC-32 and size."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+
+
+class Members:
+    """gzip or bzip2: one member after another, each with its own checksum, and nothing after the last."""
+
+    checksummed = True
+
+    def __init__(self, source: ByteStream, word: str, magic: bytes, member: Callable[[], _Member]) -> None:
+        self._source, self._word, self._magic, self._member = source, word, magic, member
+
+    def __iter__(self) -> Iterator[bytes]:
+        if not self._source.peek(len(self._magic)).startswith(self._magic):
+            raise Damage(0, f"not {self._word} data: wrong magic number")
+        rest = b""
+        while rest or self._source.peek(1):
+            start = self._source.offset - len(rest)
+            if start and not (rest + self._source.peek(len(self._magic))).startswith(self._magic):
+                raise Damage(start, f"{len(rest) + self._source.drain()} bytes of garbage after the end of the {self._word} data")
+            decompressor = self._member()
+            yield from self._read(decompressor, rest)
+            rest = decompressor.unused_data
+
+    def _read(self, decompressor: _Member, data: bytes) -> Iterator[bytes]:
+        """Given a fresh decompressor and bytes that were read too far before, yield its member's content."""
+        while not decompressor.eof:
+            start = self._source.offset - len(data)
+            if not data and decompressor.needs_input:
+                data = self._source.some(INPUT)
+                if not data:
+                    raise Damage(start, f"the file ends in the middle of its {self._word} data (premature end)")
+            try:
+                chunk = decompressor.decompress(data, OUTPUT)
+            except (zlib.error, OSError, EOFError) as error:
+                raise Damage(start, f"corrupt {self._word} data: {error}") from error
+            data = b""
+            if chunk:
+                yield chunk
+
+
+def _zstd(source: ByteStream) -> Decoder:
+    from backupsvc.archives.zstd import ZstdDecoder
+
+    return ZstdDecoder(source)
+
+
+def _unread(source: ByteStream) -> Decoder:
+    raise Damage(source.offset, "compressed with LZO, which is not read here; run `lzop -d` and check the decompressed file")
+
+
+DECODERS: dict[str, Callable[[ByteStream], Decoder]] = {
+    "": Plain,
+    "zst": _zstd,
+    "gz": lambda source: Members(source, "gzip", b"\x1f\x8b", _Gunzip),
+    "bz2": lambda source: Members(source, "bzip2", b"BZh", bz2.BZ2Decompressor),
+    "lzo": _unread,
+}
+MAGICS = {b"\x28\xb5\x2f\xfd": "zst", b"\x1f\x8b": "gz", b"BZh": "bz2", b"\x89LZO": "lzo"}
+
+
+def recognise(head: bytes) -> str:
+    """Given a file's first bytes, return the key of its compression in DECODERS ("" when none is recognised)."""
+    return next((word for magic, word in MAGICS.items() if head.startswith(magic)), "")

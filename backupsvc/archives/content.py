@@ -1,0 +1,54 @@
+"""From a file's bytes to the VMA or tar stream inside: what the name says, and what the first bytes say where it says nothing."""
+
+from __future__ import annotations
+
+from backupsvc.archives import compression
+from backupsvc.archives.names import EXTENSION
+from backupsvc.archives.streams import ByteStream, Damage
+from backupsvc.archives.tar import BLOCK, TarPass, looks_like_tar
+from backupsvc.archives.vma import MAGIC, Sink, VmaPass
+
+
+def extension_of(name: str) -> str:
+    """Given a file name, return its format in PVE's words (``vma.zst``; ``tgz`` is ``tar.gz``), or "" for a foreign name."""
+    match = EXTENSION.search(name)
+    if not match:
+        return ""
+    return "tar.gz" if match[1] == "tgz" else match[1]
+
+
+class Content:
+    """An opened archive: ``raw`` is its VMA or tar stream, ``decoder`` what unwraps it.
+
+    Given the file's bytes and name. The name's extension decides, as it does for PVE: a file that is not what its name says could
+    not be restored. Raise Damage if the file is empty or if its compression cannot be read.
+    """
+
+    def __init__(self, file: ByteStream, name: str) -> None:
+        head = file.peek(6)
+        if not head:
+            raise Damage(0, "the file is empty")
+        extension = extension_of(name)
+        self._kind, _, wrapped = extension.partition(".")
+        self.compression = wrapped if extension else compression.recognise(head)
+        self.decoder = compression.DECODERS[self.compression](file)
+        self.raw = ByteStream(self.decoder)
+
+    def kind(self) -> str:
+        """Return ``vma`` or ``tar``. Raise Damage if the name does not tell and the content is neither."""
+        if self._kind:
+            return self._kind
+        head = self.raw.peek(BLOCK)
+        if head.startswith(MAGIC):
+            return "vma"
+        if looks_like_tar(head):
+            return "tar"
+        raise Damage(0, "neither a VMA nor a tar archive")
+
+    def reader(self, sink: Sink | None = None) -> VmaPass | TarPass:
+        """Return the pass that reads ``raw``; only VMA streams know a sink."""
+        return VmaPass(sink) if self.kind() == "vma" else TarPass()
+
+    def format(self, kind: str) -> str:
+        """Given the kind, return PVE's word for the format, such as ``vma.zst``."""
+        return f"{kind}.{self.compression}" if self.compression else kind

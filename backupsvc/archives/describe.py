@@ -1,0 +1,109 @@
+"""What is this archive? Read from its name and its header alone, so it costs as little for a terabyte as for a megabyte."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backupsvc.archives.content import Content
+from backupsvc.archives.names import ArchiveName, parse_name
+from backupsvc.archives.streams import ByteStream, Damage, chunks_of
+from backupsvc.archives.tar import TarPass
+from backupsvc.archives.vma import Device, Header, read_header
+from backupsvc.errors import ArchiveError, UsageError
+from policies.model import GuestType
+
+# The name's line in the current section of a guest's config; a container calls it hostname. A snapshot's section starts with "[".
+NAME_LINE = re.compile(r"^(?:name|hostname):\s*(\S+)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """An archive's identity card. ``vmid`` comes from the file's name, ``name`` (of the guest) from the config inside.
+
+    ``uuid`` and ``ctime`` (epoch seconds) are the VMA header's, None for a container. ``configs`` maps names to texts.
+    """
+
+    file: str
+    format: str
+    vmid: int | None
+    type: GuestType | None
+    name: str | None
+    ctime: int | None
+    uuid: str | None
+    devices: tuple[Device, ...]
+    configs: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "file": self.file,
+            "format": self.format,
+            "vmid": self.vmid,
+            "type": self.type.value if self.type else None,
+            "name": self.name,
+            "ctime": self.ctime,
+            "uuid": self.uuid,
+            "devices": [{"name": device.name, "size": device.size, "clusters": device.clusters} for device in self.devices],
+            "configs": dict(self.configs),
+        }
+
+
+def describe(path: Path | str) -> Description:
+    """Given an archive's path, return what its name and header say. Raise ArchiveError if it cannot be read."""
+    path = Path(path)
+    try:
+        with path.open("rb", buffering=0) as stream:
+            return _describe(Content(ByteStream(chunks_of(stream)), path.name), path)
+    except Damage as damage:
+        hint = "`backupsvc archive verify` tells all that is wrong with it."
+        raise ArchiveError(f"{path}: {damage.problem}", hint, offset=damage.offset) from damage
+    except OSError as error:
+        raise ArchiveError(f"{path} cannot be read: {error.strerror}", "Check the file, its rights and its storage.") from error
+
+
+def _describe(content: Content, path: Path) -> Description:
+    kind = content.kind()
+    header: Header | None = None
+    if kind == "vma":
+        header = read_header(content.raw)
+        configs: Mapping[str, bytes] = header.configs
+    else:
+        configs = _container_configs(content.raw)
+    texts = {name: data.decode("utf-8", "replace") for name, data in configs.items()}
+    named = _named(path.name)
+    return Description(
+        file=str(path),
+        format=content.format(kind),
+        vmid=named.vmid if named else None,
+        type=GuestType.QEMU if kind == "vma" else GuestType.LXC,
+        name=_guest_name(texts),
+        ctime=header.ctime if header else None,
+        uuid=str(header.uuid) if header else None,
+        devices=tuple(header.devices.values()) if header else (),
+        configs=texts,
+    )
+
+
+def _container_configs(raw: ByteStream) -> dict[str, bytes]:
+    """Return a container's configs. vzdump writes them before all else, so the first other file behind them ends the search."""
+    reader = TarPass()
+    reader.read(raw, until=lambda seen: bool(seen.configs) and seen.members > len(seen.configs))
+    return reader.configs
+
+
+def _named(name: str) -> ArchiveName | None:
+    try:
+        return parse_name(name)
+    except UsageError:
+        return None
+
+
+def _guest_name(configs: Mapping[str, str]) -> str | None:
+    for name, text in configs.items():
+        current = text.partition("\n[")[0]
+        if name.endswith(".conf") and (match := NAME_LINE.search(current)):
+            return match[1]
+    return None

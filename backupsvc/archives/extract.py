@@ -1,0 +1,140 @@
+"""Disks out of an archive without a cluster: sparse raw images that get their names only when the whole archive was intact."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from backupsvc.archives.content import Content
+from backupsvc.archives.streams import ByteStream, Damage, Problem, Progress, chunks_of
+from backupsvc.archives.vma import BLOCK, VMSTATE, Device, Header, VmaPass
+from backupsvc.errors import ArchiveError, UsageError
+
+ZEROS = bytes(BLOCK)
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What was written: paths in the order of the archive, configs last."""
+
+    directory: Path
+    files: tuple[Path, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON; sizes in bytes, as ``ls`` shows them."""
+        return {
+            "directory": str(self.directory),
+            "files": [{"file": str(file), "size": file.stat().st_size} for file in self.files],
+        }
+
+
+def safe_name(name: str) -> str:
+    """Given a name from an archive, return one that stays inside its folder and is visible there."""
+    return UNSAFE.sub("_", name).lstrip(".") or "unnamed"
+
+
+def extract(path: Path | str, directory: Path | str, *, on_progress: Progress | None = None) -> Extraction:
+    """Given an archive of a VM, write its disks as ``DEVICE.raw`` and its configs into a directory, which is made if needed.
+
+    Raise UsageError if a file of that name is there already, ArchiveError if the archive is not intact; then nothing is left.
+    """
+    path, directory = Path(path), Path(directory)
+    try:
+        with path.open("rb", buffering=0) as stream, ExitStack() as opened, ExitStack() as undo:
+            files = _extract(stream, path, _Disks(directory, opened, undo), on_progress)
+            undo.pop_all()
+            return Extraction(directory, files)
+    except Damage as damage:
+        raise _not_intact(path, damage.problem) from damage
+    except OSError as error:
+        where = error.filename or path
+        raise ArchiveError(
+            f"{path} was not extracted: {where}: {error.strerror}", "Check the space and the rights there."
+        ) from error
+
+
+def _extract(stream: BinaryIO, path: Path, disks: _Disks, on_progress: Progress | None) -> tuple[Path, ...]:
+    content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
+    if content.kind() != "vma":
+        raise UsageError(f"{path} is a container's archive, which holds files and no disks", f"Use `tar -xf {path}`.")
+    reader = VmaPass(disks)
+    reader.read(content.raw)
+    if reader.problems:
+        raise _not_intact(path, reader.problems[0])
+    return disks.finish()
+
+
+def _not_intact(path: Path, problem: Problem) -> ArchiveError:
+    hint = "Nothing was extracted. `backupsvc archive verify` tells all that is wrong; take another archive of this guest."
+    return ArchiveError(f"{path} is not intact: {problem}", hint, offset=problem.offset)
+
+
+class _Disks:
+    """Takes the pass's content into files with temporary names; ``opened`` closes them, ``undo`` removes them."""
+
+    def __init__(self, directory: Path, opened: ExitStack, undo: ExitStack) -> None:
+        self._directory, self._opened, self._undo = directory, opened, undo
+        self._open: dict[int, int] = {}
+        self._files: list[tuple[Path, Path]] = []
+
+    def begin(self, header: Header) -> None:
+        """Given the header, open a file for each device and write the configs. Raise UsageError rather than overwrite one."""
+        names = [f"{safe_name(device.name)}.raw" for device in header.devices.values()] + [
+            safe_name(name) for name in header.configs
+        ]
+        self._claim(names)
+        for device, name in zip(header.devices.values(), names, strict=False):
+            self._open[device.id] = self._create(name)
+            if device.name != VMSTATE:
+                os.truncate(self._open[device.id], device.size)
+        for name, data in zip(names[len(header.devices) :], header.configs.values(), strict=True):
+            with open(self._create(name), "wb", closefd=False) as file:
+                file.write(data)
+
+    def write(self, device: Device, offset: int, data: memoryview) -> None:
+        """Given stored blocks of a device, write those that are not zero and lie before its end."""
+        if device.name != VMSTATE:
+            data = data[: max(0, device.size - offset)]
+        run, target = data.tobytes(), self._open[device.id]
+        if ZEROS not in run:  # as vzdump writes it: blocks of zeros are not stored
+            os.pwrite(target, run, offset)
+            return
+        for at in range(0, len(run), BLOCK):
+            if run[at : at + BLOCK] != ZEROS:
+                os.pwrite(target, run[at : at + BLOCK], offset + at)
+
+    def finish(self) -> tuple[Path, ...]:
+        """Give all files their names and return them."""
+        for temporary, final in self._files:
+            temporary.rename(final)
+        return tuple(final for _, final in self._files)
+
+    def _claim(self, names: list[str]) -> None:
+        if len(set(names)) < len(names):
+            raise ArchiveError(f"two things in the archive would get the same file name: {', '.join(sorted(names))}")
+        new = not self._directory.exists()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        if new:
+            self._undo.callback(_remove_empty, self._directory)
+        for name in names:
+            if (self._directory / name).exists():
+                raise UsageError(f"{self._directory / name} exists already and is not overwritten", "Name another directory.")
+
+    def _create(self, name: str) -> int:
+        """Return the descriptor of a new file under a temporary name."""
+        temporary = self._directory / f".{name}.{os.getpid()}.partial"
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._undo.callback(temporary.unlink, missing_ok=True)
+        self._opened.callback(os.close, descriptor)
+        self._files.append((temporary, self._directory / name))
+        return descriptor
+
+
+def _remove_empty(directory: Path) -> None:
+    with suppress(OSError):
+        directory.rmdir()

@@ -1,0 +1,152 @@
+"""Is this archive whole? One pass over the file: its SHA-256, its compression, its structure, every cluster of every disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from backupsvc.archives.content import Content, extension_of
+from backupsvc.archives.streams import ByteStream, Damage, HashedSource, Problem, Progress
+from backupsvc.archives.tar import TarPass
+from backupsvc.archives.vma import Device, VmaPass
+from backupsvc.clock import Clock, SystemClock
+from backupsvc.errors import ArchiveError
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What one pass found. ``size`` and ``sha256`` are the file's, ``raw_size`` the decompressed stream's, as far as it was read.
+
+    ``checksummed`` says whether a checksum covers the data: without one (an uncompressed archive) ``intact`` speaks of structure
+    only, and a flipped bit in the data goes unseen. ``uuid`` and ``ctime`` are those in the VMA header, None for a container.
+    """
+
+    file: str
+    format: str
+    size: int
+    raw_size: int
+    sha256: str
+    checksummed: bool
+    uuid: str | None = None
+    ctime: int | None = None
+    devices: tuple[Device, ...] = ()
+    configs: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing is wrong with it."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON, with the keys that the command contract names."""
+        return {
+            "file": self.file,
+            "intact": self.intact,
+            "format": self.format,
+            "size": self.size,
+            "raw_size": self.raw_size,
+            "sha256": self.sha256,
+            "checksummed": self.checksummed,
+            "uuid": self.uuid,
+            "ctime": self.ctime,
+            "devices": [{"name": device.name, "size": device.size, "clusters": device.clusters} for device in self.devices],
+            "configs": list(self.configs),
+            "problems": [problem.as_dict() for problem in self.problems],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What the pass over the content leaves behind, however far it came."""
+
+    format: str
+    raw_size: int = 0
+    checksummed: bool = False
+    reader: VmaPass | TarPass | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+
+def verify(stream: BinaryIO, name: str, *, on_progress: Progress | None = None, clock: Clock | None = None) -> Verification:
+    """Given an archive's bytes and its file name, read it once and return what was found. Raise only what the stream raises.
+
+    ``on_progress`` is told how many bytes of the file have been read, from another thread.
+    """
+    clock = clock or SystemClock()
+    started = clock.monotonic()
+    with HashedSource(stream, on_progress) as source:
+        file = ByteStream(source)
+        findings = _inspect(file, name)
+        file.drain()
+    devices, configs, uuid, ctime = _facts(findings.reader)
+    return Verification(
+        file=name,
+        format=findings.format,
+        size=source.size,
+        raw_size=findings.raw_size,
+        sha256=source.sha256,
+        checksummed=findings.checksummed,
+        uuid=uuid,
+        ctime=ctime,
+        devices=devices,
+        configs=configs,
+        problems=tuple(findings.problems),
+        seconds=clock.monotonic() - started,
+    )
+
+
+def verify_file(path: Path | str, *, on_progress: Progress | None = None) -> Verification:
+    """Given a file's path, return what one pass over it found. Raise ArchiveError if it cannot be read."""
+    try:
+        with Path(path).open("rb", buffering=0) as stream:
+            return verify(stream, str(path), on_progress=on_progress)
+    except OSError as error:
+        raise ArchiveError(f"{path} cannot be read: {error.strerror}", "Check the file, its rights and its storage.") from error
+
+
+def _inspect(file: ByteStream, name: str) -> _Findings:
+    """Given the file's bytes, read all of the archive that can be read and return what was found."""
+    findings = _Findings(format=extension_of(name))
+    try:
+        content = Content(file, name)
+        findings.reader = content.reader()
+        findings.format = content.format(findings.reader.kind)
+    except Damage as damage:
+        findings.problems.append(damage.problem)
+        return findings
+    _read(content, findings, findings.reader)
+    findings.raw_size = content.raw.offset
+    whole = all(problem.layer != "file" for problem in findings.problems)
+    findings.checksummed = whole and content.decoder.checksummed
+    return findings
+
+
+def _read(content: Content, findings: _Findings, reader: VmaPass | TarPass) -> None:
+    """Read the stream inside, and after damage in it what is left, since the compression's own checksum may tell the cause."""
+    try:
+        reader.read(content.raw)
+    except Damage as damage:
+        findings.problems.append(damage.problem)
+        if damage.problem.layer != "file":
+            _drain(content.raw, findings)
+    findings.problems.extend(reader.problems)
+
+
+def _drain(raw: ByteStream, findings: _Findings) -> None:
+    try:
+        raw.drain()
+    except Damage as damage:
+        findings.problems.append(damage.problem)
+
+
+def _facts(reader: VmaPass | TarPass | None) -> tuple[tuple[Device, ...], tuple[str, ...], str | None, int | None]:
+    """Return the devices, the names of the configs, the uuid and the ctime that the pass met."""
+    if isinstance(reader, TarPass):
+        return (), tuple(reader.configs), None, None
+    if reader is None or reader.header is None:
+        return (), (), None, None
+    header = reader.header
+    return tuple(header.devices.values()), tuple(header.configs), str(header.uuid), header.ctime

@@ -1,0 +1,277 @@
+"""VMA version 1, read in one pass (PVE_FACTS 9), and held to more than Proxmox's own ``vma verify``.
+
+That tool passes an archive that was cut at an extent boundary and never looks for missing clusters. Here every cluster of every
+disk must appear exactly once, lie within its disk and the stream must end where its last extent does. VMA has no checksum over
+the data: a flipped bit in it is found by the compression's checksum or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from backupsvc.archives.clusters import ClusterSet
+from backupsvc.archives.streams import ByteStream, Damage, Problem
+
+MAGIC, EXTENT_MAGIC = b"VMA\0", b"VMAE"
+HEADER, EXTENT = 12288, 512
+BLOCK, CLUSTER, SLOTS = 4096, 65536, 59
+# The writer's buffer holds 512 KiB; the rest is room for other writers, and a bound for what a broken size can make us read.
+MAX_HEADER = 4 * 1024 * 1024
+MAX_CLUSTERS = 2**32
+VMSTATE = "vmstate"
+INFOS = struct.Struct(f">{SLOTS}Q")
+INFOS_AT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A disk (or the ``vmstate`` stream) in the archive; ``size`` in bytes."""
+
+    id: int
+    name: str
+    size: int
+
+    @property
+    def clusters(self) -> int:
+        """How many 64 KiB clusters its size makes."""
+        return -(-self.size // CLUSTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands before the first extent. ``ctime`` in epoch seconds, ``size`` in bytes of the stream."""
+
+    uuid: UUID
+    ctime: int
+    size: int
+    devices: Mapping[int, Device]
+    configs: Mapping[str, bytes]
+
+
+class Sink(Protocol):
+    """Takes the disks' content while the pass goes on."""
+
+    def begin(self, header: Header) -> None:
+        """The header is good; its devices will follow."""
+        ...
+
+    def write(self, device: Device, offset: int, data: memoryview) -> None:
+        """Bytes of a device at an offset; what is never written is zero."""
+        ...
+
+
+def read_header(stream: ByteStream) -> Header:
+    """Given a VMA stream at its start, return its header. Raise Damage if it is none or is broken."""
+    fixed = stream.take(HEADER)
+    if not fixed.startswith(MAGIC) and not MAGIC.startswith(fixed):
+        raise _damage(0, "not a vma file - wrong magic number")
+    if len(fixed) < HEADER:
+        raise _damage(len(fixed), "can't read vma header - got EOF")
+    version, uuid, ctime, digest, blobs_at, blobs_size, size = struct.unpack_from(">I16sq16sIII", fixed, 4)
+    if not HEADER < size <= MAX_HEADER:
+        raise _damage(56, f"wrong vma header size {size}")
+    header = fixed + stream.take(size - HEADER)
+    if len(header) < size:
+        raise _damage(len(header), "can't read vma header - got EOF")
+    if _digest(header, 32) != digest:
+        raise _damage(32, "wrong vma header checksum")
+    if version != 1:
+        raise _damage(4, f"wrong vma version {version}")
+    if blobs_at != HEADER or blobs_at + blobs_size > size:
+        raise _damage(48, "wrong vma blob buffer offset")
+    blobs = memoryview(header)[HEADER : HEADER + blobs_size]
+    return Header(UUID(bytes=uuid), ctime, size, _devices(header, blobs), _configs(header, blobs))
+
+
+def _devices(header: bytes, blobs: memoryview) -> dict[int, Device]:
+    devices: dict[int, Device] = {}
+    for number in range(256):
+        at = 4096 + 32 * number
+        pointer, size = struct.unpack_from(">I4xQ", header, at)
+        if not pointer and not size:
+            continue
+        if not (pointer and size and number):
+            raise _damage(at, "vma contains invalid data pointers")
+        name = _name(blobs, pointer, at)
+        if -(-size // CLUSTER) > MAX_CLUSTERS:
+            raise _damage(at, f"wrong size {size} of device {name}: more than 2^32 clusters")
+        if any(name == other.name for other in devices.values()):
+            raise _damage(at, f"device name {name} appears twice")
+        devices[number] = Device(number, name, size)
+    return devices
+
+
+def _configs(header: bytes, blobs: memoryview) -> dict[str, bytes]:
+    configs: dict[str, bytes] = {}
+    names, contents = struct.unpack_from(">256I", header, 2044), struct.unpack_from(">256I", header, 3068)
+    for slot, (name_at, content_at) in enumerate(zip(names, contents, strict=True)):
+        if not name_at and not content_at:
+            continue
+        at = 2044 + 4 * slot
+        if not (name_at and content_at):
+            raise _damage(at, "vma contains invalid data pointers")
+        name = _name(blobs, name_at, at)
+        if name in configs:
+            raise _damage(at, f"config name {name} appears twice")
+        configs[name] = _blob(blobs, content_at, at)
+    return configs
+
+
+def _blob(blobs: memoryview, at: int, pointer_at: int) -> bytes:
+    """Given an offset into the blob buffer, return what lies there: a little-endian length, then as many bytes."""
+    size = int.from_bytes(blobs[at : at + 2], "little")
+    if at + 2 + size > len(blobs):
+        raise _damage(pointer_at, "vma contains invalid data pointers")
+    return bytes(blobs[at + 2 : at + 2 + size])
+
+
+def _name(blobs: memoryview, at: int, pointer_at: int) -> str:
+    return _blob(blobs, at, pointer_at).rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _digest(header: bytes, at: int) -> bytes:
+    """Given a header and where its own MD5 stands in it, return the MD5 that it should have."""
+    digest = hashlib.md5(header[:at], usedforsecurity=False)
+    digest.update(bytes(16))
+    digest.update(header[at + 16 :])
+    return digest.digest()
+
+
+def _damage(offset: int, text: str) -> Damage:
+    return Damage(offset, text, "vma")
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """One extent's header: where it starts, its 59 blockinfos as 64-bit words, and how many bytes of data follow."""
+
+    offset: int
+    infos: tuple[int, ...]
+    data: int
+
+
+def _extents(stream: ByteStream, uuid: bytes) -> Iterator[_Extent]:
+    """Yield each extent's header; the caller passes over its data before asking for the next. Raise Damage."""
+    while True:
+        offset = stream.offset
+        header = stream.take(EXTENT)
+        if not header:
+            return
+        if len(header) < EXTENT:
+            raise _damage(offset, f"read short extent ({len(header)} bytes)")
+        if _digest(header, 24) != header[24:40]:
+            raise _damage(offset, "wrong vma extent header checksum")
+        if header[8:24] != uuid:
+            raise _damage(offset + 8, "wrong vma extent uuid")
+        if header[:6] != EXTENT_MAGIC + b"\0\0":
+            raise _damage(offset, "wrong vma extent header magic")
+        blocks = int.from_bytes(header[6:8], "big")
+        infos = INFOS.unpack_from(header, INFOS_AT)
+        stored = sum((info >> 48).bit_count() for info in infos if info >> 32 & 0xFF)
+        if stored != blocks:
+            words = "too many blocks" if stored > blocks else "missing blocks"
+            raise _damage(offset + 6, f"vma extent error - {words} (header says {blocks}, masks say {stored})")
+        yield _Extent(offset, infos, blocks * BLOCK)
+
+
+class VmaPass:
+    """One pass over a VMA stream. ``header`` and ``problems`` hold what was found so far, also after Damage was raised."""
+
+    kind = "vma"
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        self.header: Header | None = None
+        self._sink = sink
+        self._seen: dict[int, ClusterSet] = {}
+        self._found: dict[tuple[str, str], list[int]] = {}
+        self._missing: list[Problem] = []
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong but did not end the pass; the same problem of the same device is told once, with the number of times."""
+        repeated = [
+            Problem(offset, f"{what} {number}{where}{_more(count)}", "vma")
+            for (what, where), (offset, number, count) in self._found.items()
+        ]
+        return repeated + self._missing
+
+    def read(self, stream: ByteStream) -> None:
+        """Given a VMA stream, read it to its end. Raise Damage where it cannot be followed any further."""
+        self.header = header = read_header(stream)
+        self._seen = {device.id: ClusterSet(device.clusters) for device in header.devices.values() if device.name != VMSTATE}
+        if self._sink:
+            self._sink.begin(header)
+        for extent in _extents(stream, header.uuid.bytes):
+            if self._sink:
+                data = stream.take(extent.data)
+                got = len(data)
+            else:
+                data, got = b"", stream.skip(extent.data)
+            if got < extent.data:
+                raise _damage(extent.offset, f"short vma extent ({EXTENT + got} < {EXTENT + extent.data})")
+            self._extent(extent, header.devices, memoryview(data))
+        self._count_missing(stream.offset, header.devices)
+
+    def _extent(self, extent: _Extent, devices: Mapping[int, Device], data: memoryview) -> None:
+        at = 0
+        for slot, info in enumerate(extent.infos):
+            dev_id = info >> 32 & 0xFF
+            if not dev_id:
+                continue
+            cluster, mask = info & 0xFFFFFFFF, info >> 48
+            device = devices.get(dev_id)
+            if self._accept(device, dev_id, cluster, mask, extent.offset + INFOS_AT + 8 * slot) and self._sink and device:
+                self._hand_over(self._sink, device, cluster * CLUSTER, mask, data[at:])
+            at += mask.bit_count() * BLOCK
+
+    def _accept(self, device: Device | None, dev_id: int, cluster: int, mask: int, at: int) -> bool:
+        """Given one blockinfo and where it stands, return whether its cluster is good and new; note what is wrong."""
+        if device is None:
+            return self._note("got wrong dev id", "", at, dev_id)
+        seen = self._seen.get(dev_id)
+        if seen is None:
+            return True
+        stream = f" for stream {device.name}"
+        if cluster >= seen.count:
+            return self._note("got wrong block address - write beyond end, cluster", stream, at, cluster)
+        if not seen.add(cluster):
+            return self._note("found duplicated cluster", stream, at, cluster)
+        if cluster == seen.count - 1 and (mask.bit_length() - 1) * BLOCK >= device.size - cluster * CLUSTER:
+            return self._note("got wrong block address - write beyond end, cluster", stream, at, cluster)
+        return True
+
+    def _note(self, what: str, where: str, offset: int, number: int) -> bool:
+        self._found.setdefault((what, where), [offset, number, 0])[2] += 1
+        return False
+
+    def _hand_over(self, sink: Sink, device: Device, offset: int, mask: int, data: memoryview) -> None:
+        """Given a cluster's mask and its stored blocks, write them in runs of neighbours."""
+        at = block = 0
+        while mask >> block:
+            if not mask >> block & 1:
+                block += 1
+                continue
+            run = _ones(mask >> block)
+            sink.write(device, offset + block * BLOCK, data[at : at + run * BLOCK])
+            at, block = at + run * BLOCK, block + run
+
+    def _count_missing(self, end: int, devices: Mapping[int, Device]) -> None:
+        for dev_id, seen in self._seen.items():
+            first, count = seen.missing()
+            if count:
+                text = f"detected missing cluster {first} for stream {devices[dev_id].name}{_more(count)}"
+                self._missing.append(Problem(end, text, "vma"))
+
+
+def _more(count: int) -> str:
+    return f" (and {count - 1} more)" if count > 1 else ""
+
+
+def _ones(mask: int) -> int:
+    """Given a mask, return how many of its lowest bits are set without a gap."""
+    return (~mask & (mask + 1)).bit_length() - 1
