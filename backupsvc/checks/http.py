@@ -1,0 +1,75 @@
+"""A web page answers with the status, and the words, that it should have.
+
+With ``tls`` the certificate is NOT verified: the copy sits alone on the isolated bridge, where names do not resolve, time may
+be off and no CA answers; nothing secret is sent. The page is fetched by address, with the address as Host.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+
+from backupsvc.checks.kinds import PORT, Answer, Kind, Option, Target
+from backupsvc.checks.wire import connection, printable, why
+from policies.model import CheckSpec, Outcome
+
+MOST = 1024 * 1024  # bytes of the body that are read
+
+
+def ask(spec: CheckSpec, target: Target) -> Answer:
+    """Given port (80, or 443 with tls), path (/), status (200) and contains (anything), fetch the page once."""
+    tls = bool(spec.options.get("tls", False))
+    port = int(str(spec.options.get("port", 443 if tls else 80)))
+    path = str(spec.options.get("path", "/"))
+    url = f"{'https' if tls else 'http'}://{target.address}:{port}{path}"
+    try:
+        with connection(target, port, spec.timeout) as sock, _secured(sock, tls) as wire:
+            status, body = _fetch(wire, str(target.address), port, path)
+    except OSError as error:
+        return Outcome.FAILED, f"{url}: {why(error, spec.timeout)}"
+    except http.client.HTTPException as error:
+        return Outcome.FAILED, f"{url} does not answer in HTTP: {printable(str(error).encode()) or type(error).__name__}"
+    return _judge(spec, url, status, body)
+
+
+def _judge(spec: CheckSpec, url: str, status: int, body: bytes) -> Answer:
+    wanted, words = int(str(spec.options.get("status", 200))), str(spec.options.get("contains", ""))
+    if status != wanted:
+        return Outcome.FAILED, f"{url} answers {status}, wanted {wanted}: {printable(body)}".rstrip(": ")
+    if words and words.encode() not in body:
+        return Outcome.FAILED, f"{url} answers {status} without the words {words!r}"
+    return Outcome.PASSED, f"{url} answers {status}" + (f" with the words {words!r}" if words else "")
+
+
+def _secured(sock: socket.socket, tls: bool) -> socket.socket:
+    if not tls:
+        return sock
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(sock)
+
+
+def _fetch(sock: socket.socket, address: str, port: int, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(address, port)
+    connection.sock = sock
+    connection.request("GET", path, headers={"Connection": "close", "User-Agent": "backupsvc"})
+    response = connection.getresponse()
+    return response.status, response.read(MOST)
+
+
+_STATUS = Option(int, "a status from 100 to 599", fits=lambda value: 100 <= value < 600)
+_PATH = Option(
+    str,
+    "a path of ASCII letters that begins with / and has no blanks",
+    fits=lambda value: re.fullmatch(r"/[!-~]*", value) is not None,
+)
+_OPTIONS = {
+    "port": PORT,
+    "path": _PATH,
+    "status": _STATUS,
+    "contains": Option(str, "a text"),
+    "tls": Option(bool, "true or false"),
+}
+KIND = Kind("http", ask, _OPTIONS)

@@ -1,0 +1,141 @@
+"""The way onto the isolated bridge: TCP connections through the probe, by SSH ``direct-tcpip``.
+
+Restored copies keep their production addresses there; nothing of this machine is bridged in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from types import TracebackType
+
+import paramiko
+
+from backupsvc.errors import RemoteUnreachable
+from backupsvc.remote.ssh import Peer, open_client
+from backupsvc.settings import ProbeSettings
+
+CHUNK = 32 * 1024  # bytes, SSH's usual packet
+SEND_TIMEOUT = 30.0  # seconds that a peer may refuse to take more data
+PROHIBITED, CONNECT_FAILED = 1, 2  # reasons for which an SSH server opens no channel (RFC 4254, 5.1)
+
+
+class Jump:
+    """Connections through the probe. Its SSH connection is opened when it is first needed, and again when it has died."""
+
+    def __init__(self, settings: ProbeSettings) -> None:
+        self._peer = Peer(
+            what="the probe",
+            address=settings.host,
+            user=settings.user,
+            key_file=settings.key_file,
+            setting="BACKUPSVC_PROBE__HOST, __USER, __KEY_FILE, __HOST_KEY",
+            pinned=settings.host_key,
+        )
+        self._lock = threading.Lock()
+        self._client: paramiko.SSHClient | None = None
+        self._pumps: list[threading.Thread] = []
+
+    def __enter__(self) -> Jump:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def connect(self, address: str, port: int, timeout: float) -> socket.socket:
+        """Given an address on the isolated bridge, return a connected socket with that timeout in seconds.
+
+        Raise RemoteUnreachable if the probe is at fault, ConnectionRefusedError or TimeoutError if the address is.
+        """
+        channel = self._open(address, port, timeout)
+        ours, theirs = socket.socketpair()
+        ours.settimeout(timeout)
+        pump = threading.Thread(target=_pump, args=(channel, theirs), name=f"jump {address}:{port}", daemon=True)
+        self._pumps = [thread for thread in self._pumps if thread.is_alive()] + [pump]
+        pump.start()
+        return ours
+
+    def close(self) -> None:
+        """End the SSH connection and every connection through it."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+        for pump in self._pumps:
+            pump.join(SEND_TIMEOUT)
+        self._pumps = []
+
+    def _open(self, address: str, port: int, timeout: float) -> paramiko.Channel:
+        transport = self._transport()
+        try:
+            return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
+        except paramiko.ChannelException as refused:
+            if refused.code == PROHIBITED:
+                hint = "allow TCP forwarding there (AllowTcpForwarding yes, or no -j and -k for dropbear)"
+                raise RemoteUnreachable(f"{self._peer} forbids forwarding to {address}:{port}", hint) from None
+            raise _connect_failed(address, port, str(refused.text)) from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if transport.is_active():
+                raise TimeoutError(f"no connection to {address}:{port} through the probe within {timeout:g} s") from None
+            said = str(error) or type(error).__name__
+            raise RemoteUnreachable(f"{self._peer} broke the connection off: {said}", "is the probe still up?") from None
+
+    def _transport(self) -> paramiko.Transport:
+        with self._lock:
+            transport = self._client.get_transport() if self._client else None
+            if transport is None or not transport.is_active():
+                if self._client is not None:
+                    self._client.close()
+                self._client = open_client(self._peer)
+                transport = self._client.get_transport()
+            assert transport is not None, "a connected SSH client has a transport"
+            return transport
+
+
+def _connect_failed(address: str, port: int, text: str) -> OSError:
+    """Given the probe's word on a connection that it could not make, return what a direct one would have raised."""
+    if "timed out" in text.lower() or "no route" in text.lower() or "unreachable" in text.lower():
+        return TimeoutError(f"the probe has no connection to {address}:{port}: {text}")
+    return ConnectionRefusedError(f"the probe has no connection to {address}:{port}: {text or 'refused'}")
+
+
+def _pump(channel: paramiko.Channel, inner: socket.socket) -> None:
+    """Carry bytes both ways until either side is gone. Each side's end of sending is passed on, as TCP does."""
+    channel.settimeout(SEND_TIMEOUT)
+    poller = select.poll()
+    poller.register(channel.fileno(), select.POLLIN)
+    poller.register(inner, select.POLLIN)
+    with contextlib.closing(inner), contextlib.closing(channel), contextlib.suppress(OSError, EOFError):
+        while True:
+            for descriptor, events in poller.poll():
+                if descriptor == inner.fileno():
+                    if not _outward(channel, inner, events, poller):
+                        return
+                elif not _inward(channel, inner, poller):
+                    return
+
+
+def _outward(channel: paramiko.Channel, inner: socket.socket, events: int, poller: select.poll) -> bool:
+    """Pass on what our side sent; return False when our side is gone altogether (a half-closed one gives POLLIN, no POLLHUP)."""
+    data = inner.recv(CHUNK) if events & select.POLLIN else b""
+    if data:
+        channel.sendall(data)
+        return True
+    if events & select.POLLHUP:
+        return False
+    channel.shutdown_write()
+    poller.modify(inner, 0)  # POLLHUP is reported all the same
+    return True
+
+
+def _inward(channel: paramiko.Channel, inner: socket.socket, poller: select.poll) -> bool:
+    """Pass on what the other side sent; return False when nothing can follow in either direction."""
+    data = channel.recv(CHUNK)
+    if data:
+        inner.sendall(data)
+        return True
+    inner.shutdown(socket.SHUT_WR)
+    poller.unregister(channel.fileno())
+    return not channel.closed

@@ -1,0 +1,183 @@
+"""Opening an SSH connection: a known host key or none, one key file, and errors that name the host and the next action."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from backupsvc.errors import RemoteUnreachable, UsageError
+
+CONNECT_TIMEOUT = 10.0  # seconds, for the TCP connection
+BANNER_TIMEOUT = 15.0  # seconds; a guest under emulation answers late
+AUTH_TIMEOUT = 20.0  # seconds
+KEEPALIVE = 15  # seconds, so that a dead peer is noticed
+DEFAULT_PORT = 22
+
+# Without a handler Python would print the library's tracebacks to the terminal; what went wrong is in our own errors.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom to connect to. ``what`` names it in messages (``the probe``, ``node clovis``), ``setting`` where it is configured.
+
+    ``pinned`` is the only host key that is believed (``type base64``); without it ``known_hosts`` decides, else the user's own.
+    """
+
+    what: str
+    address: str
+    user: str
+    key_file: Path | None
+    setting: str
+    pinned: str | None = None
+    known_hosts: Path | None = None
+
+    @property
+    def host(self) -> str:
+        """The host alone."""
+        return _split(self)[0]
+
+    @property
+    def port(self) -> int:
+        """The port, 22 if none is given."""
+        return _split(self)[1]
+
+    @property
+    def key_name(self) -> str:
+        """How known_hosts calls it."""
+        return self.host if self.port == DEFAULT_PORT else f"[{self.host}]:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.user}@{self.host}:{self.port})"
+
+
+def open_client(peer: Peer) -> paramiko.SSHClient:
+    """Given a peer, return an authenticated connection to it.
+
+    Raise RemoteUnreachable if it does not answer, shows another host key, or does not accept the key; UsageError if a
+    setting is wrong.
+    """
+    client = paramiko.SSHClient()
+    policy = _Refuse(peer)
+    _load_host_keys(client, peer)
+    client.set_missing_host_key_policy(policy)
+    try:
+        client.connect(
+            peer.host,
+            port=peer.port,
+            username=peer.user,
+            key_filename=_key_file(peer),
+            allow_agent=False,
+            look_for_keys=False,
+            timeout=CONNECT_TIMEOUT,
+            banner_timeout=BANNER_TIMEOUT,
+            auth_timeout=AUTH_TIMEOUT,
+            transport_factory=_transport,
+        )
+    except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
+        client.close()
+        raise _refusal(peer, error, policy.seen, _known(client, peer)) from None
+    transport = client.get_transport()
+    if transport is not None:
+        transport.set_keepalive(KEEPALIVE)
+    return client
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """Given a host key, return its fingerprint as ssh-keygen -l prints it."""
+    return str(key.fingerprint)
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    """Refuses every host key that is not known, and remembers it for the message."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.seen: paramiko.PKey | None = None
+        self._peer = peer
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        """Given a key that is not known, refuse it."""
+        self.seen = key
+        raise paramiko.SSHException(f"the host key of {self._peer.what} is not known")
+
+
+def _transport(*args: Any, **kwargs: Any) -> paramiko.Transport:
+    """A transport that prefers AES-GCM, which computes faster. Its window is left alone: larger ones are slower."""
+    transport = paramiko.Transport(*args, **kwargs)
+    options = transport.get_security_options()
+    options.ciphers = tuple(sorted(options.ciphers, key=lambda cipher: "gcm" not in cipher))
+    return transport
+
+
+def _load_host_keys(client: paramiko.SSHClient, peer: Peer) -> None:
+    if peer.pinned:
+        kind, _, data = peer.pinned.strip().partition(" ")
+        entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{peer.key_name} {kind} {data.split(' ')[0]}")
+        if entry is None or entry.key is None:
+            raise UsageError(
+                f"the pinned host key of {peer.what} is not one", f"{peer.setting} takes a line like `ssh-ed25519 AAAA...`"
+            )
+        client.get_host_keys().add(peer.key_name, entry.key.get_name(), entry.key)
+    elif peer.known_hosts:
+        try:
+            client.load_host_keys(str(peer.known_hosts))
+        except OSError as error:
+            raise UsageError(
+                f"the known_hosts file {peer.known_hosts} cannot be read: {error.strerror}", "correct the setting"
+            ) from None
+    else:
+        client.load_system_host_keys()
+
+
+def _key_file(peer: Peer) -> str | None:
+    if peer.key_file is None:
+        raise UsageError(
+            f"no SSH key is configured for {peer.what}", f"name a private key file without passphrase: {peer.setting}"
+        )
+    if not peer.key_file.is_file():
+        raise UsageError(f"the SSH key {peer.key_file} for {peer.what} is not a file", "create it with ssh-keygen -t ed25519")
+    return str(peer.key_file)
+
+
+def _known(client: paramiko.SSHClient, peer: Peer) -> str:
+    """The fingerprints that are known of the peer, for the message."""
+    keys = client.get_host_keys().lookup(peer.key_name)
+    return ", ".join(fingerprint(key) for key in keys.values()) if keys else "none"
+
+
+def _refusal(peer: Peer, error: Exception, unknown: paramiko.PKey | None, known: str) -> RemoteUnreachable:
+    """Given what paramiko raised, return the sentence and the next action."""
+    if isinstance(error, paramiko.BadHostKeyException):
+        return _wrong_key(peer, f"shows the host key {fingerprint(error.key)}, known is {fingerprint(error.expected_key)}")
+    if unknown is not None:
+        return _wrong_key(peer, f"shows the {unknown.get_name()} host key {fingerprint(unknown)}, known is {known}")
+    if isinstance(error, paramiko.PasswordRequiredException):
+        return RemoteUnreachable(
+            f"the SSH key {peer.key_file} needs a passphrase", "use a key without one, kept private by its file mode"
+        )
+    if isinstance(error, paramiko.AuthenticationException):
+        hint = f"append the public half of {peer.key_file} to {peer.user}'s authorized_keys there"
+        return RemoteUnreachable(f"{peer} does not accept the key {peer.key_file}", hint)
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return RemoteUnreachable(f"{peer} cannot be reached by SSH: {said}", f"is it up, and is the address right? {peer.setting}")
+
+
+def _wrong_key(peer: Peer, what: str) -> RemoteUnreachable:
+    return RemoteUnreachable(
+        f"{peer} {what}; nothing was sent",
+        "compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the machine itself; "
+        f"only if they agree, correct {peer.setting}",
+    )
+
+
+def _split(peer: Peer) -> tuple[str, int]:
+    host, colon, port = peer.address.rpartition(":")
+    if not colon or "]" in port:
+        host, port = peer.address, str(DEFAULT_PORT)
+    if not port.isdigit() or not host:
+        raise UsageError(f"{peer.address!r} is not host:port", f"correct {peer.setting}")
+    return host.strip("[]"), int(port)
