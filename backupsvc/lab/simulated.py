@@ -1,0 +1,174 @@
+"""Guests that are only modelled: for machines without QEMU, and for tests of the API. They never prove anything.
+
+``/version`` says ``simulated`` and so does every screen. A modelled guest has the same methods as a real machine; its disks are
+real (sparse) files, so that archives of it are real archives, but nothing boots from them.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent, Snapshot
+from backupsvc.lab.vmm.spec import MachineSpec
+
+_pids = itertools.count(900_000)
+
+
+class SimulatedMachine:
+    """One modelled guest."""
+
+    def __init__(self, spec: MachineSpec) -> None:
+        self.spec = spec
+        self._started: float | None = None
+        self._pid: int | None = None
+        self._links = {nic.index: nic.link_up for nic in spec.nics}
+        self._executed: dict[int, dict[str, Any]] = {}
+        self._frozen = False
+
+    @property
+    def pid(self) -> int | None:
+        """A number that no process has, None when the guest is off."""
+        return self._pid
+
+    def start(self) -> None:
+        """Switch on; the modelled guest is up at once."""
+        self._started, self._pid = time.monotonic(), next(_pids)
+
+    def stop(self) -> None:
+        """Switch off."""
+        self._started = self._pid = None
+
+    def powerdown(self) -> None:
+        """Press the power button: the modelled guest obeys at once."""
+        self.stop()
+
+    def reset(self) -> None:
+        """Press the reset button."""
+        self._started = time.monotonic()
+
+    def status(self) -> str:
+        """Return ``running`` or ``stopped``."""
+        return "stopped" if self._started is None else "running"
+
+    def uptime(self) -> float:
+        """Return seconds since it was switched on."""
+        return 0 if self._started is None else time.monotonic() - self._started
+
+    def set_link(self, index: int, up: bool) -> None:
+        """Plug or pull a cable."""
+        self._links[index] = up
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """Answer the one question that needs no machine behind it."""
+        return {"status": self.status(), "running": self.status() == "running"} if command == "query-status" else {}
+
+    def agent(self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0) -> Any:
+        """Answer as a guest agent does. Raise AgentSilent when there is none, AgentFailure for what the model does not know."""
+        if not self.spec.agent or self.status() == "stopped":
+            raise AgentSilent(f"no agent in guest {self.spec.vmid}")
+        known: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "guest-ping": lambda _: {},
+            "guest-info": lambda _: {"version": "7.2.0", "supported_commands": []},
+            "guest-get-osinfo": lambda _: {"id": "simulated", "name": "Simulated", "pretty-name": "Simulated guest", "machine": "x86_64"},
+            "guest-get-host-name": lambda _: {"host-name": self.spec.name},
+            "guest-get-time": lambda _: time.time_ns(),
+            "guest-get-fsinfo": lambda _: [],
+            "guest-network-get-interfaces": lambda _: self._interfaces(),
+            "guest-fsfreeze-status": lambda _: "frozen" if self._frozen else "thawed",
+            "guest-fsfreeze-freeze": lambda _: self._freeze(True),
+            "guest-fsfreeze-thaw": lambda _: self._freeze(False),
+            "guest-shutdown": lambda _: self.stop(),
+            "guest-exec": self._exec,
+            "guest-exec-status": self._exec_status,
+        }
+        if command not in known:
+            raise AgentFailure(f"The command {command} has not been found")
+        return known[command](arguments or {})
+
+    def snapshot(self, targets: Mapping[str, Path], *, freeze: bool, on_event: Callable[..., None] | None = None) -> Snapshot:
+        """Copy the disks to the targets. Nothing writes to them, so that every copy is a point in time."""
+        started = time.monotonic()
+        disks = {disk.key: disk.path for disk in self.spec.disks}
+        for key, target in targets.items():
+            copy_sparse(disks[key], target)
+        return Snapshot(frozen=freeze and self.spec.agent, seconds=time.monotonic() - started)
+
+    def _freeze(self, frozen: bool) -> int:
+        self._frozen = frozen
+        return 1
+
+    def _interfaces(self) -> list[dict[str, Any]]:
+        return [{"name": f"eth{n.index}", "hardware-address": n.mac.lower(), "ip-addresses": []} for n in self.spec.nics]
+
+    def _exec(self, arguments: dict[str, Any]) -> dict[str, int]:
+        """No program runs: its output says so."""
+        pid = next(_pids)
+        text = f"simulated: {arguments.get('path', '')}\n".encode()
+        self._executed[pid] = {"exited": True, "exitcode": 0, "out-data": base64.b64encode(text).decode()}
+        return {"pid": pid}
+
+    def _exec_status(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        found = self._executed.pop(int(arguments.get("pid", 0)), None)
+        if found is None:
+            raise AgentFailure("PID ld does not exist")
+        return found
+
+
+class SimulatedHypervisor:
+    """Makes modelled guests."""
+
+    name = "simulated"
+
+    def __init__(self) -> None:
+        self.networks = SimpleNamespace(capture=lambda bridge: [])
+        self._machines: list[SimulatedMachine] = []
+
+    def create(self, spec: MachineSpec) -> SimulatedMachine:
+        """Given a spec, return its modelled guest, switched off."""
+        machine = SimulatedMachine(spec)
+        self._machines.append(machine)
+        return machine
+
+    def close(self) -> None:
+        """Switch everything off."""
+        for machine in self._machines:
+            machine.stop()
+
+
+def make_disk(path: Path, size: int, name: str) -> None:
+    """Make a modelled guest's disk: ``size`` bytes, sparse, with some content of its own at the start."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(f"simulated disk of {name}\n".encode() * 4096)
+        file.truncate(size)
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file and keep its holes."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        size, offset = os.fstat(reader.fileno()).st_size, 0
+        while offset < size:
+            try:
+                start = os.lseek(reader.fileno(), offset, os.SEEK_DATA)
+            except OSError:  # ENXIO: only a hole is left
+                break
+            end = os.lseek(reader.fileno(), start, os.SEEK_HOLE)
+            reader.seek(start)
+            writer.seek(start)
+            _copy_exactly(reader, writer, end - start)
+            offset = end
+        writer.truncate(size)
+
+
+def _copy_exactly(reader: Any, writer: Any, length: int) -> None:
+    while length > 0 and (chunk := reader.read(min(length, shutil.COPY_BUFSIZE))):
+        writer.write(chunk)
+        length -= len(chunk)
