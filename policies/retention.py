@@ -28,8 +28,10 @@ UNCOVERED = "not covered by any keep rule"
 _EXTENSION = r"(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
 _ANY_NAME = re.compile(rf"vzdump-(lxc|openvz|qemu)-.+\.{_EXTENSION}")
 _NAME = re.compile(
-    rf"vzdump-(?:lxc|openvz|qemu)-([1-9][0-9]{{2,8}})-([0-9]{{4}})_([0-9]{{2}})_([0-9]{{2}})-([0-9]{{2}})_([0-9]{{2}})_([0-9]{{2}})\.{_EXTENSION}"
+    rf"vzdump-(lxc|openvz|qemu)-([1-9][0-9]{{2,8}})-"
+    rf"([0-9]{{4}})_([0-9]{{2}})_([0-9]{{2}})-([0-9]{{2}})_([0-9]{{2}})_([0-9]{{2}})\.{_EXTENSION}"
 )
+_Marks = dict[int, tuple[Mark, str]]  # the index of an archive in the listing -> its mark and the reason
 
 
 # --- the keep string ----------------------------------------------------------------------------------------------------
@@ -175,29 +177,26 @@ def decide(
     that a copy elsewhere neither keeps nor removes anything. Raise PolicyError if the time zone is unknown.
     """
     place = zone(tz)
-    marks: list[tuple[Mark, str] | None] = [None] * len(archives)
-    chosen: set[int] = set()
+    marks: _Marks = {}
     groups: dict[object, list[_Entry]] = defaultdict(list)
     for index, archive in enumerate(archives):
-        name = archive.volid.rpartition("/")[2]
-        kind, owner, ctime = _read_name(name, place)
+        kind, owner, ctime = _read_name(archive.volid.rpartition("/")[2], place)
         if (vmid is not None and archive.vmid != vmid) or (type is not None and kind != type):
             continue
-        chosen.add(index)
         if archive.protected:
             marks[index] = (Mark.PROTECTED, PROTECTED if owner else f"{PROTECTED}; {RENAMED}")
         elif owner is None:
             marks[index] = (Mark.RENAMED, RENAMED)
         else:
-            node = "" if archive.shared else archive.node
-            entry = _Entry(index, ctime, datetime.fromtimestamp(ctime, place))
-            groups[node, archive.storage, kind, owner].append(entry)
-    for group in groups.values():
-        _mark_group(group, keep, marks)
-    return [
-        Marked(archive, mark[0], (mark[1],)) if index in chosen and (mark := marks[index]) else None
-        for index, archive in enumerate(archives)
-    ]
+            group = groups["" if archive.shared else archive.node, archive.storage, kind, owner]
+            group.append(_Entry(index, ctime, datetime.fromtimestamp(ctime, place)))
+    for entries in groups.values():
+        _mark_group(entries, keep, marks)
+    return [_marked(archive, marks.get(index)) for index, archive in enumerate(archives)]
+
+
+def _marked(archive: Archive, mark: tuple[Mark, str] | None) -> Marked | None:
+    return Marked(archive, mark[0], (mark[1],)) if mark else None
 
 
 def local_ctime(volid: str, tz: str) -> int | None:
@@ -211,52 +210,53 @@ def local_ctime(volid: str, tz: str) -> int | None:
 
 def _read_name(name: str, place: ZoneInfo) -> tuple[str, str | None, int]:
     """Given a file name, return its type (or ``unknown``), VMID and time; the VMID is None if the name is not standard."""
-    known = _ANY_NAME.fullmatch(name)
-    if known is None:
-        return "unknown", None, 0
     standard = _NAME.fullmatch(name)
     if standard is None:
-        return known[1], None, 0
-    owner, *numbers = standard.groups()
-    year, month, day, hour, minute, second = map(int, numbers)
+        known = _ANY_NAME.fullmatch(name)
+        return (known[1] if known else "unknown"), None, 0
+    kind, owner, year, month, day, hour, minute, second = standard.groups()
     try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=place)
+        moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=place)
     except ValueError:  # such as month 13: PVE's own reading of the name fails altogether
         return "unknown", None, 0
-    return known[1], owner, int(moment.timestamp())
+    return kind, owner, int(moment.timestamp())
 
 
-def _mark_group(group: list[_Entry], keep: Keep, marks: list[tuple[Mark, str] | None]) -> None:
+def _mark_group(group: list[_Entry], keep: Keep, marks: _Marks) -> None:
     """Given one guest's archives of one storage, mark each: rules in order, then whatever no rule has reached is removed."""
     if keep.keep_all:
-        for entry in group:
-            marks[entry.index] = (Mark.KEEP, "keep-all")
+        marks.update((entry.index, (Mark.KEEP, "keep-all")) for entry in group)
         return
-    newest_first = sorted(group, key=lambda entry: -entry.ctime)  # equal times keep the order of the listing
+    pending = sorted(group, key=lambda entry: -entry.ctime)  # equal times keep the order of the listing
+    kept: list[_Entry] = []
     for rule, count in keep.counts():
-        _apply(rule, count, newest_first, marks)
-    for entry in newest_first:
-        marks[entry.index] = marks[entry.index] or (Mark.REMOVE, UNCOVERED)
+        pending = _apply(rule, count, pending, kept, marks)
+    marks.update((entry.index, (Mark.REMOVE, UNCOVERED)) for entry in pending)
 
 
-def _apply(rule: str, count: int, entries: Sequence[_Entry], marks: list[tuple[Mark, str] | None]) -> None:
-    """Given a rule, keep the newest archive of each of the next ``count`` periods that nothing represents yet, and remove the
-    others of these periods: that is final, no later rule rescues them."""
+def _apply(rule: str, count: int, pending: list[_Entry], kept: list[_Entry], marks: _Marks) -> list[_Entry]:
+    """Given what is not marked yet, newest first, mark what one rule reaches, add what it keeps to ``kept``, return the rest.
+
+    It keeps the newest archive of each of the next ``count`` periods that nothing represents yet, and removes the others of these
+    periods: that is final, no later rule rescues them.
+    """
     period = PERIODS[rule]
-    identified = [(entry, period.id(entry)) for entry in entries]
-    represented = {id for entry, id in identified if (mark := marks[entry.index]) and mark[0] is Mark.KEEP}
+    represented = {period.id(entry) for entry in kept}
     taken: set[object] = set()
-    for entry, id in identified:
-        if marks[entry.index] or id in represented:
-            continue
-        label = period.label(entry.local)
-        if id in taken:
-            marks[entry.index] = (Mark.REMOVE, f"{rule}: a newer archive of {label} is kept")
-            continue
-        if len(taken) == count:
-            return
-        taken.add(id)
-        marks[entry.index] = (Mark.KEEP, f"{rule} {len(taken)}/{count}: newest of {label}")
+    rest: list[_Entry] = []
+    for position, entry in enumerate(pending):
+        id = period.id(entry)
+        if id in represented:
+            rest.append(entry)
+        elif id in taken:
+            marks[entry.index] = (Mark.REMOVE, f"{rule}: a newer archive of {period.label(entry.local)} is kept")
+        elif len(taken) == count:
+            return rest + pending[position:]
+        else:
+            taken.add(id)
+            kept.append(entry)
+            marks[entry.index] = (Mark.KEEP, f"{rule} {len(taken)}/{count}: newest of {period.label(entry.local)}")
+    return rest
 
 
 # --- law 3 --------------------------------------------------------------------------------------------------------------

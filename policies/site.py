@@ -128,7 +128,7 @@ def _jobs(value: Value, timezone: str, scratch: Scratch) -> tuple[Job, ...]:
 
 
 def _job(name: str, key: Value, value: Value, timezone: str, scratch: Scratch) -> Job:
-    key.matching(r"[A-Za-z][A-Za-z0-9_-]{1,49}", "a job's name: a letter, then letters, digits, - and _")
+    key.matching(r"[A-Za-z][A-Za-z0-9_-]{0,49}", "a job's name: a letter, then letters, digits, - and _")
     section = value.section(
         "schedule", "storage", "guests", "exclude", "mode", "compress", "keep", "window", "bandwidth", "timeout"
     )  # fmt: skip
