@@ -58,6 +58,12 @@ class ProbeSettings(BaseModel):
     host_key: str | None = None
 
 
+class BrokerSettings(BaseModel):
+    """The Redis that carries hints between beat and workers, as a URL; the command line needs none."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+
+
 class SshSettings(BaseModel):
     """SSH to the nodes, to read archives: node name -> host:port. Optional: without it archives are proven by restoring alone."""
 
@@ -76,6 +82,7 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     probe: ProbeSettings = ProbeSettings()
     ssh: SshSettings = SshSettings()
+    broker: BrokerSettings = BrokerSettings()
     state_dir: Path = Path()
     policy: Path | None = None
     lab: bool = False

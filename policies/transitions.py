@@ -14,12 +14,16 @@ from policies.model import OperationState
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of one kind of operation. ``failure_is_result``: a failed step is a result, not a failed operation."""
+    """The steps of one kind of operation. ``failure_is_result``: a failed step is a result, not a failed operation.
+
+    ``alone``: at most one such operation is open at a time for one subject; a night, which only opens others, needs no such rule.
+    """
 
     kind: str
     steps: tuple[str, ...]
     cleanup: tuple[str, ...] = ()
     failure_is_result: bool = False
+    alone: bool = True
 
     @property
     def first(self) -> str:
@@ -45,7 +49,9 @@ RESTORE_TEST = Plan(
 RESTORE = Plan("restore", ("choose", "restore", "read-back", "start"))
 PRUNE = Plan("prune", ("decide", "remove"))
 
-PLANS = {plan.kind: plan for plan in (BACKUP, RESTORE_TEST, RESTORE, PRUNE)}
+NIGHT = Plan("night", ("back-up", "prune", "prove"), alone=False)
+
+PLANS = {plan.kind: plan for plan in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, NIGHT)}
 
 
 def following(plan: Plan, step: str, *, failed: bool, failed_before: bool = False) -> Next:

@@ -41,6 +41,12 @@ class OperationStore:
             row = connection.execute(select(OPERATION).where(OPERATION.c.id == id)).first()
         return operation_of(row) if row else None
 
+    def occurrence(self, key: str) -> Operation | None:
+        """Given an occurrence's key, return the operation that was opened for it, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(select(OPERATION).where(OPERATION.c.occurrence == key)).first()
+        return operation_of(row) if row else None
+
     def operations(
         self,
         *,

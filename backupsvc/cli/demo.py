@@ -19,7 +19,7 @@ CRITICAL, WITH_AGENT, LOST = 108, 101, 105
 def demo(
     output: Annotated[Path, typer.Option("--output", help="Where the report goes.")] = Path("demo-report"),
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab running afterwards.")] = False,
-    hypervisor: Annotated[str, typer.Option("--hypervisor", help="auto, qemu, or simulated (which proves nothing, and says so).")] = "auto",
+    hypervisor: Annotated[str, typer.Option("--hypervisor", help="auto, qemu, or simulated (which proves nothing).")] = "auto",
 ) -> None:
     """Start the lab with its eleven guests and live through one night: back up, prove, prune, lose a guest, restore it, report."""
     from backupsvc.bootstrap import open_service
@@ -78,7 +78,7 @@ def _prune(service: Service, progress: Progress) -> dict[str, Any]:
     from backupsvc.operations import prune
 
     service.engine.watcher = progress
-    return prune.outcome(service.engine.drive([prune.open_prune(service).id])[0])
+    return prune.outcome(service.engine.drive_one(prune.open_prune(service)))
 
 
 def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> di
     service.engine.watcher = progress
     planned = restore.plan(service, LOST, at=None, volid=None, node=None, storage=None)
     opened = restore.open_restore(service, LOST, planned, start=True)
-    return restore.outcome(service.engine.drive([opened.id])[0])
+    return restore.outcome(service.engine.drive_one(opened))
 
 
 def _report(service: Service, output: Path) -> tuple[list[Path], str]:

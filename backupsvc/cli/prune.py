@@ -28,7 +28,7 @@ def prune(
             with Progress(quiet=as_json) as progress:
                 service.engine.watcher = progress
                 opened = operation.open_prune(service, vmid or [])
-                result = operation.outcome(service.engine.drive([opened.id])[0])
+                result = operation.outcome(service.engine.drive_one(opened))
     if as_json:
         emit_json(result)
     else:

@@ -37,7 +37,7 @@ def restore(
         with Progress(quiet=as_json) as progress:
             service.engine.watcher = progress
             opened = operation.open_restore(service, vmid, planned, start=start)
-            result = operation.outcome(service.engine.drive([opened.id])[0])
+            result = operation.outcome(service.engine.drive_one(opened))
     if as_json:
         emit_json(result)
     else:

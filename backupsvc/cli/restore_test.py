@@ -56,7 +56,7 @@ def run_tests(
     results, exit_code = [], 0
     for vmid in vmids:
         opened = operation.open_test(service, vmid, at=at, volid=volid)
-        ended = service.engine.drive([opened.id])[0]
+        ended = service.engine.drive_one(opened)
         result = proving.outcome(ended)
         hard = proving.failed_hard(ended)
         good = result["verdict"] == "proven" and ended.state == "done"
@@ -66,14 +66,13 @@ def run_tests(
 
 
 def _preview(service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool) -> None:
-    from policies.site import policy_for
-
     from backupsvc.cli.output import emit_json, say
     from backupsvc.operations.choosing import choose
     from backupsvc.operations.listing import as_dict
     from policies import isolation
+    from policies.site import policy_for
 
-    planned = []
+    planned: list[dict[str, Any]] = []
     for vmid in vmids:
         archive = choose(service, vmid, at=at, volid=volid)
         config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def build_engine(service: Service) -> Engine:
     """Given the service, return an engine that knows every kind of operation."""
-    from backupsvc.operations import backup, prune, restore, restore_test
+    from backupsvc.operations import backup, night, prune, restore, restore_test
     from backupsvc.operations.engine import Engine
 
     handlers = {
@@ -19,5 +19,6 @@ def build_engine(service: Service) -> Engine:
         "restore-test": restore_test.HANDLERS,
         "restore": restore.HANDLERS,
         "prune": prune.HANDLERS,
+        "night": night.HANDLERS,
     }
     return Engine(service, handlers)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def open_job(service: Service, job: Job, only: Collection[int] = (), occurrence: str | None = None) -> list[Operation]:
     """Given a job, open one backup operation for each guest that it expects, and return them in VMID order.
 
-    With ``occurrence`` (a scheduled time's key) each guest is opened at most once for it (law 9).
+    With ``occurrence`` (one guest's scheduled turn) it is opened at most once for it (law 9).
     """
     found = expected(job, service.policy, service.pve.cluster.guests(), only)
     opened = []
@@ -36,8 +36,7 @@ def open_job(service: Service, job: Job, only: Collection[int] = (), occurrence:
             "name": item.guest.name if item.guest else "",
             "deadline": int(service.clock.now()) + job.timeout,
         }
-        key = f"{job.id}@{occurrence}#{item.vmid}" if occurrence else None
-        operation = service.engine.open("backup", item.vmid, data, key)
+        operation = service.engine.open("backup", item.vmid, data, occurrence)
         if operation:
             opened.append(operation)
     return opened

@@ -149,6 +149,7 @@ class Engine:
         self.service, self.handlers = service, handlers
         self.watcher: Watcher = watcher or (lambda event: None)
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.opened: list[str] = []
 
     def open(self, kind: str, subject: int | None, data: Mapping[str, Any], occurrence: str | None = None) -> Operation | None:
         """Given a kind, the guest it is about and what it must know, record a new operation and return it.
@@ -156,6 +157,16 @@ class Engine:
         Return None when that occurrence was opened before (law 9). Raise Refused when the guest already has an operation at work;
         one whose owner is gone is cleaned up first.
         """
+        if PLANS[kind].alone:
+            self._make_way(kind, subject)
+        now = int(self.service.clock.now())
+        opened = self.service.catalog.open_operation(kind, subject, PLANS[kind].first, dict(data), now, occurrence)
+        if opened:
+            self.service.catalog.claim(opened.id, self.owner, now, LEASE_SECONDS)
+            self.opened.append(opened.id)
+        return opened
+
+    def _make_way(self, kind: str, subject: int | None) -> None:
         for other in self.service.catalog.operations(subject=subject, state=OperationState.OPEN):
             if other.subject != subject or (subject is None and other.kind != kind):
                 continue
@@ -167,11 +178,6 @@ class Engine:
                 )
             self.service.catalog.release(other.id, str(other.lease_owner))
             self.abandon(other.id, "its driver disappeared")
-        now = int(self.service.clock.now())
-        opened = self.service.catalog.open_operation(kind, subject, PLANS[kind].first, dict(data), now, occurrence)
-        if opened:
-            self.service.catalog.claim(opened.id, self.owner, now, LEASE_SECONDS)
-        return opened
 
     def _at_work(self, operation: Operation) -> bool:
         """Whether somebody drives it: a lease that runs, unless its holder was a process of this machine that is no more."""
@@ -179,6 +185,12 @@ class Engine:
             return operation.lease_until is None and operation.created > self.service.clock.now() - LEASE_SECONDS
         host, _, pid = str(operation.lease_owner).rpartition(":")
         return host != socket.gethostname() or (pid.isdigit() and _alive(int(pid)))
+
+    def drive_one(self, operation: Operation | None) -> Operation:
+        """Given what ``open`` returned, drive it to its end. Raise Refused if it was opened by somebody else."""
+        if operation is None:
+            raise Refused("this was opened before, by somebody else", "look at it with `backupsvc operations list`")
+        return self.drive([operation.id])[0]
 
     def drive(self, ids: Sequence[str]) -> list[Operation]:
         """Given operations' ids, advance them side by side until all have ended; return them as they ended.
@@ -247,8 +259,7 @@ class Engine:
         except BackupsvcError as error:
             return self._failed(run, plan, error)
         if wait is not None:
-            if run.data != _thaw(operation.data):
-                run.save()
+            run.save()  # also when nothing changed: the row's time shows that somebody is at it
             return Advance(operation, wait)
         return self._done(run, plan)
 

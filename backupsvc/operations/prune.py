@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, PveError, Refused
+from backupsvc.errors import LawRefused, PveError
 from backupsvc.operations.engine import Run, Wait
 from backupsvc.operations.listing import as_dict, observe
 from policies import retention
@@ -67,12 +67,9 @@ def in_use(service: Service) -> set[str]:
     return {operation.data["archive"]["volid"] for operation in operations if operation.data.get("archive")}
 
 
-def open_prune(service: Service, only: Collection[int] = (), occurrence: str | None = None) -> Operation:
-    """Open a prune of the whole site, or of some guests' archives."""
-    operation = service.engine.open("prune", None, {"only": sorted(only)}, occurrence)
-    if operation is None:
-        raise Refused("this prune was already done", "look at it with `backupsvc operations list`")
-    return operation
+def open_prune(service: Service, only: Collection[int] = (), occurrence: str | None = None) -> Operation | None:
+    """Open a prune of the whole site, or of some guests' archives. Return None when ``occurrence`` was opened before (law 9)."""
+    return service.engine.open("prune", None, {"only": sorted(only)}, occurrence)
 
 
 def decide(run: Run) -> Wait | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from policies.site import policy_for
-
 from backupsvc.errors import LawRefused, OperationFailed, PveError, PveNotFound, Refused
 from backupsvc.operations import choosing, proving
 from backupsvc.operations.engine import Run, Wait
@@ -24,6 +22,7 @@ from policies.model import (
     Proof,
     Stage,
 )
+from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -32,14 +31,16 @@ if TYPE_CHECKING:
 NETWORK_KINDS = frozenset({"tcp", "http", "ssh"})
 
 
-def open_test(service: Service, vmid: int, *, at: str | None = None, volid: str | None = None) -> Operation:
-    """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names."""
+def open_test(
+    service: Service, vmid: int, *, at: str | None = None, volid: str | None = None, occurrence: str | None = None
+) -> Operation | None:
+    """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names.
+
+    Return None when ``occurrence`` was opened before (law 9).
+    """
     policy = service.policy
     deadline = int(service.clock.now()) + policy.scratch.restore_timeout + _guest_policy(service, vmid).boot_timeout + 3600
-    operation = service.engine.open("restore-test", vmid, {"at": at, "volid": volid, "deadline": deadline})
-    if operation is None:
-        raise Refused(f"a restore test of guest {vmid} was opened meanwhile", "look at it with `backupsvc operations list`")
-    return operation
+    return service.engine.open("restore-test", vmid, {"at": at, "volid": volid, "deadline": deadline}, occurrence)
 
 
 # --- the steps ----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_an_interruption_owes_the_cleanup_from_where_it_struck(plan: Plan, data:
 
 @pytest.mark.parametrize("kind", sorted(PLANS))
 def test_every_kind_has_handlers_for_exactly_its_steps(kind: str) -> None:
-    from backupsvc.operations import backup, prune, restore, restore_test
+    from backupsvc.operations import backup, night, prune, restore, restore_test
 
-    modules = {"backup": backup, "prune": prune, "restore": restore, "restore-test": restore_test}
+    modules = {"backup": backup, "night": night, "prune": prune, "restore": restore, "restore-test": restore_test}
     assert set(modules[kind].HANDLERS) == set(PLANS[kind].steps + PLANS[kind].cleanup)
