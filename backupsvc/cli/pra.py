@@ -1,0 +1,118 @@
+"""``backupsvc pra``: is the recovery plan kept, and the monthly report that says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.report.document import Document
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command()
+def status(
+    language: Annotated[str, typer.Option("--language", help="en or fr.")] = "en",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what is proven, what is late and what is wrong, now. Exit 1 if the site is not compliant."""
+    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.output import emit_json
+    from backupsvc.report import json
+
+    with open_service() as service:
+        document = _document(service, None, language)
+    if as_json:
+        emit_json(json.status(document))
+    else:
+        _show(document)
+    raise typer.Exit(0 if document.compliant else 1)
+
+
+@app.command()
+def report(
+    month: Annotated[str | None, typer.Option("--month", help="Such as 2026-03; the current month if not given.")] = None,
+    output: Annotated[Path, typer.Option("--output", help="The directory to write to; created if need be.")] = Path(),
+    language: Annotated[str | None, typer.Option("--language", help="en or fr; the policy's language if not given.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 if the site is not compliant.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write the month's report as HTML and JSON, and print where. Exit 0 if it was written: the verdict stands in it."""
+    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.output import emit_json, say
+    from backupsvc.report.write import write_report
+
+    with open_service() as service:
+        document = _document(service, month, language)
+    paths = write_report(document, output, document.language)
+    if as_json:
+        emit_json({"month": document.period.month, "status": document.status, "files": [str(path) for path in paths]})
+    else:
+        for path in paths:
+            say(str(path))
+    raise typer.Exit(1 if check and not document.compliant else 0)
+
+
+def _document(service: Service, month: str | None, language: str | None) -> Document:
+    """Given the service, return the report; a wrong month or language is refused before the cluster is asked."""
+    from dataclasses import replace
+
+    from backupsvc.errors import UsageError
+    from backupsvc.report.document import build, month_of, period_of
+    from backupsvc.report.facts import collect
+    from policies.wording import LANGUAGES, names
+
+    if language is not None and language not in LANGUAGES:
+        raise UsageError(f"there is no report in {language!r}", f"choose one of: {names(LANGUAGES)}")
+    policy = replace(service.policy, language=language or service.policy.language)
+    now = int(service.clock.now())
+    month = month or month_of(now, policy.timezone)
+    period_of(month, policy.timezone, now)
+    return build(collect(service.pve, service.catalog, policy, service.clock), policy, month, now)
+
+
+def _show(document: Document) -> None:
+    """Guests first, then the findings once each with their subjects, then what is not known."""
+    from backupsvc.cli.output import say, table
+    from policies.wording import duration, typeset
+
+    def span(seconds: float | None) -> str:
+        return "-" if seconds is None else typeset(duration(seconds, document.language), document.language)
+
+    if document.facts.simulated:
+        say("SIMULATED: the guests of this cluster are only modelled; nothing here proves anything")
+    say(f"{document.policy.site}: {document.status.replace('-', ' ')}")
+    rows = [
+        (
+            line.assessment.vmid,
+            line.assessment.name,
+            line.assessment.node,
+            line.assessment.tier,
+            line.assessment.archives,
+            f"{span(line.assessment.rpo)} / {span(line.rpo.objective)}",
+            f"{span(line.assessment.rto)} / {span(line.rto.objective)}",
+            span(line.assessment.proof_age),
+            line.assessment.status,
+        )
+        for line in document.guests
+    ]
+    table(("VMID", "name", "node", "tier", "archives", "RPO / objective", "RTO / objective", "proven ago", "status"), rows)
+    for group in document.grouped():
+        subjects = ", ".join(line.finding.subject for line in group.lines)
+        say()
+        say(f"{'exempted' if group.exempted else group.severity}: {group.id}: {subjects}")
+        say(f"  {group.lines[0].finding.detail}")
+        say(f"  -> {group.lines[0].finding.action}")
+    if document.gaps:
+        say()
+    for gap in document.gaps:
+        say(f"not known: {gap.text} ({gap.reason})")

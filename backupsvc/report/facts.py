@@ -1,0 +1,274 @@
+"""Collects a site's facts from the cluster, the catalog and the policy: one listing a storage, one call for all guests.
+
+A call that is refused or fails becomes a gap with PVE's own words; only the two calls without which there is nothing to say (the
+guests and the nodes) end the collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from backupsvc.clock import Clock
+from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
+from policies import isolation
+from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, Storage
+from policies.site_facts import (
+    BackupOutcome,
+    BridgeFacts,
+    Clocks,
+    ClusterJob,
+    Gap,
+    GuestFacts,
+    Listing,
+    Quorum,
+    SiteFacts,
+)
+
+if TYPE_CHECKING:
+    from backupsvc.catalog import Catalog
+    from backupsvc.pve import Pve
+    from backupsvc.pve.cluster import PveJob
+
+T = TypeVar("T")
+_FAILS = (PveError, PvePermissionDenied, PveUnreachable)
+_OFFLINE = "the node is offline"
+_INACTIVE = "the storage is not active"
+_CONTAINER = "the configuration of containers is not read"
+
+
+class Gaps:
+    """Asks, and remembers what could not be answered."""
+
+    def __init__(self) -> None:
+        self.found: list[Gap] = []
+
+    def ask(self, kind: str, subject: str, question: Callable[[], T]) -> T | None:
+        """Given a question to the cluster, return its answer, or None after noting why there is none."""
+        try:
+            return question()
+        except _FAILS as error:
+            self.note(kind, subject, error.message)
+            return None
+
+    def note(self, kind: str, subject: str, reason: str) -> None:
+        """Remember that something is not known."""
+        self.found.append(Gap(kind, subject, reason))
+
+
+def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFacts:
+    """Given cluster, catalog, policy and clock, return what is known now. Raise Unreachable or Refused if the
+    cluster says nothing at all.
+    """
+    gaps = Gaps()
+    version = pve.cluster.version()
+    guests, nodes = pve.cluster.guests(), pve.cluster.nodes()
+    for node in nodes:
+        if not node.online:
+            gaps.note("node", node.name, _OFFLINE)
+    storages = gaps.ask("storages", "", pve.storage.storages) or []
+    listed, listings = _archives(pve, catalog, storages, nodes, gaps)
+    name, quorum = _quorum(pve, gaps)
+    resources = gaps.ask("ha", "", pve.cluster.ha_resources)
+    return SiteFacts(
+        cluster=name or policy.site,
+        at=int(clock.now()),
+        guests=_guests(pve, catalog, policy, guests, listed, resources or set(), gaps),
+        nodes=tuple(nodes),
+        storages=tuple(storages),
+        quorum=quorum,
+        clocks=_clocks(pve, nodes, gaps),
+        jobs=_jobs(pve, guests, gaps),
+        permissions=gaps.ask("permissions", "", pve.cluster.permissions),
+        bridges=_bridges(pve, nodes, gaps),
+        listings=tuple(listings),
+        gaps=tuple(gaps.found),
+        simulated=version.simulated,
+        release=version.version,
+    )
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------------
+
+
+def _quorum(pve: Pve, gaps: Gaps) -> tuple[str, Quorum | None]:
+    status = gaps.ask("quorum", "", pve.cluster.status)
+    if status is None:
+        return "", None
+    clustered = status.quorate is not None or len(status.nodes) > 1
+    return status.name, Quorum(clustered=clustered, votes=len(status.nodes), quorate=status.quorate)
+
+
+def _clocks(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> Clocks:
+    offsets = gaps.ask("clocks", "", pve.cluster.clock_offsets)
+    for node in nodes if offsets is not None else ():
+        if node.online and node.name not in (offsets or {}):
+            gaps.note("clock", node.name, "the node did not answer")
+    ha = gaps.ask("ha", "", pve.cluster.ha)
+    drifting = [f"{node}: {ha.lrm[node]}" for node in ha.drifting] if ha else []
+    return Clocks({node: round(offset) for node, offset in (offsets or {}).items()}, tuple(drifting))
+
+
+def _jobs(pve: Pve, guests: Sequence[Guest], gaps: Gaps) -> tuple[ClusterJob, ...] | None:
+    jobs = gaps.ask("jobs", "", pve.cluster.jobs)
+    return None if jobs is None else tuple(_job(job, guests) for job in jobs)
+
+
+def _job(job: PveJob, guests: Sequence[Guest]) -> ClusterJob:
+    members = tuple(guest.vmid for guest in guests if guest.pool == job.pool) if job.pool else job.guests
+    return ClusterJob(job.id, job.enabled, job.node, job.storage, None if job.all else members, job.exclude, job.schedule)
+
+
+def _bridges(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> tuple[BridgeFacts, ...] | None:
+    found: list[BridgeFacts] = []
+    answered = False
+    for node in nodes:
+        bridges = gaps.ask("bridges", node.name, _bound(pve.cluster.bridges, node.name)) if node.online else None
+        answered = answered or bridges is not None
+        found += [BridgeFacts(item.name, item.node, tuple(item.ports), item.address or None) for item in bridges or ()]
+    return tuple(found) if answered else None
+
+
+def _bound(call: Callable[..., T], *arguments: object) -> Callable[[], T]:
+    return lambda: call(*arguments)
+
+
+# --- the archives -----------------------------------------------------------------------------------------------------------
+
+
+def _archives(
+    pve: Pve, catalog: Catalog, storages: Sequence[Storage], nodes: Sequence[Node], gaps: Gaps
+) -> tuple[list[Archive], list[Listing]]:
+    """Every storage with archives, listed once (a shared one from the first node that can), and what the catalog knows."""
+    known = {_key(archive): archive for archive in catalog.archives()}
+    online = {node.name for node in nodes if node.online}
+    found: dict[tuple[str, str], Archive] = {}
+    listings: list[Listing] = []
+    done: set[str] = set()
+    for storage in storages:
+        if "backup" not in storage.content or not storage.enabled or storage.node not in online or storage.name in done:
+            continue
+        rows = _listing(pve, storage, gaps)
+        if rows is None:
+            continue
+        if storage.shared:
+            done.add(storage.name)
+        there = {_key(archive): archive for archive in rows}
+        found |= {key: _joined(archive, known.get(key)) for key, archive in there.items()}
+        expected = {key for key, archive in known.items() if archive.storage == storage.name and key[0] == _place(storage)}
+        listings.append(Listing(storage.node, storage.name, len(there), len(expected - there.keys())))
+    return list(found.values()), listings
+
+
+def _listing(pve: Pve, storage: Storage, gaps: Gaps) -> list[Archive] | None:
+    subject = f"{storage.name} ({storage.node})"
+    if not storage.active:
+        gaps.note("listing", subject, _INACTIVE)
+        return None
+    return gaps.ask("listing", subject, _bound(pve.storage.archives, storage.node, storage.name))
+
+
+def _key(archive: Archive) -> tuple[str, str]:
+    """An archive on a shared storage is the same one from every node."""
+    return ("" if archive.shared else archive.node, archive.volid)
+
+
+def _place(storage: Storage) -> str:
+    return "" if storage.shared else storage.node
+
+
+def _joined(archive: Archive, known: Archive | None) -> Archive:
+    """What the storage says, with what the catalog has learnt; not if another file now bears the name."""
+    if known is None or known.ctime != archive.ctime:
+        return archive
+    return replace(archive, name=known.name, rung=known.rung, proven_at=known.proven_at, sha256=known.sha256)
+
+
+# --- the guests -------------------------------------------------------------------------------------------------------------
+
+
+def _guests(
+    pve: Pve,
+    catalog: Catalog,
+    policy: Policy,
+    guests: Sequence[Guest],
+    listed: Sequence[Archive],
+    resources: Collection[str],
+    gaps: Gaps,
+) -> tuple[GuestFacts, ...]:
+    """The guests that are there, and those that the policy expects, by VMID; scratch copies are no guests of the site."""
+    present = {guest.vmid: guest for guest in guests if guest.vmid not in policy.scratch}
+    archives, removed = _by_vmid(listed), _by_vmid(catalog.archives(gone=True))
+    proofs: dict[int, list[Proof]] = defaultdict(list)
+    for proof in catalog.proofs():
+        proofs[proof.vmid].append(proof)
+    backups = _backups(catalog.operations(kind="backup"))
+    found = []
+    for vmid in sorted(present.keys() | _expected(policy)):
+        guest = present.get(vmid)
+        agent, excluded = _config(pve, guest, gaps) if guest else (None, ())
+        found.append(
+            GuestFacts(
+                vmid=vmid,
+                name=_name(vmid, guest, policy, archives.get(vmid, [])),
+                guest=guest,
+                agent=agent,
+                excluded=excluded,
+                archives=tuple(archives.get(vmid, ())),
+                removed=tuple(removed.get(vmid, ())),
+                proofs=tuple(proofs.get(vmid, ())),
+                backups=tuple(backups.get(vmid, ())),
+                ha_managed=bool({f"vm:{vmid}", f"ct:{vmid}"} & set(resources)),
+            )
+        )
+    return tuple(found)
+
+
+def _expected(policy: Policy) -> set[int]:
+    named = {vmid for job in policy.jobs for vmid in job.guests or () if vmid not in job.exclude}
+    return {vmid for vmid in named | set(policy.guests) if vmid not in policy.scratch}
+
+
+def _name(vmid: int, guest: Guest | None, policy: Policy, archives: Sequence[Archive]) -> str:
+    written = policy.guests.get(vmid)
+    if guest and guest.name:
+        return guest.name
+    return written.name if written else next((archive.name for archive in archives if archive.name), "")
+
+
+def _by_vmid(archives: Iterable[Archive]) -> Mapping[int, list[Archive]]:
+    found: dict[int, list[Archive]] = defaultdict(list)
+    for archive in archives:
+        if archive.vmid is not None:
+            found[archive.vmid].append(archive)
+    return found
+
+
+def _backups(operations: Iterable[Operation]) -> Mapping[int, list[BackupOutcome]]:
+    found: dict[int, list[BackupOutcome]] = defaultdict(list)
+    for operation in operations:
+        if operation.subject is not None and operation.state in (OperationState.DONE, OperationState.FAILED):
+            succeeded = operation.state is OperationState.DONE
+            found[operation.subject].append(BackupOutcome(operation.created, succeeded, operation.error or ""))
+    return found
+
+
+def _config(pve: Pve, guest: Guest, gaps: Gaps) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether the agent is configured, and the disks that no backup holds."""
+    if guest.template:
+        return None, ()
+    if guest.type is GuestType.LXC:
+        gaps.note("config", str(guest.vmid), _CONTAINER)
+        return None, ()
+    config = gaps.ask("config", str(guest.vmid), _bound(pve.guests.config, guest.node, guest.vmid))
+    if config is None:
+        return None, ()
+    return agent_configured(config), isolation.missing_disks(config, config)
+
+
+def agent_configured(config: Mapping[str, str]) -> bool:
+    """Given a VM's config, return whether its agent option is on: ``1``, ``enabled=1,...`` (qemu-server's property string)."""
+    first = config.get("agent", "0").split(",")[0].removeprefix("enabled=")
+    return first.strip().lower() in ("1", "yes", "on", "true")

@@ -1,0 +1,51 @@
+"""The report as one self-contained HTML page: no script, no outside resource, made to be printed on A4."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from backupsvc.report import words
+from backupsvc.report.document import Document
+from backupsvc.report.json import totals
+from policies import wording
+from policies.objectives import Objective
+
+_FULL = 1.5  # a bar ends at one and a half times the objective; what is worse is drawn as full
+
+
+def render(document: Document) -> str:
+    """Given a report, return its HTML in the report's language."""
+    language, timezone = document.language, document.policy.timezone
+    environment = Environment(
+        loader=PackageLoader("backupsvc.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        span=lambda seconds: _dash(seconds) or wording.typeset(wording.duration(seconds, language), language),
+        size=lambda octets: wording.typeset(wording.size(octets, language), language),
+        moment=lambda epoch: _dash(epoch) or wording.moment(epoch, timezone, language),
+        day=lambda text: words.day(text, language),
+    )
+    template = environment.get_template("pra.html.j2")
+    return template.render(
+        document=document,
+        totals=totals(document),
+        t=lambda key, **values: words.chrome(key, language, **values),
+        month=words.month(document.period.month, language),
+        zone=datetime.fromtimestamp(document.generated_at, ZoneInfo(timezone)).tzname(),
+        bar=bar,
+    )
+
+
+def bar(objective: Objective | None) -> tuple[float, float] | None:
+    """Given an objective, return how far its bar reaches and where its mark stands, in percent; None if unmeasured."""
+    if objective is None or objective.measured is None or objective.objective <= 0:
+        return None
+    share = min(objective.measured / objective.objective, _FULL) / _FULL
+    return (round(max(share, 0.02) * 100, 1), round(100 / _FULL, 1))
+
+
+def _dash(value: object) -> str:
+    return "–" if value is None else ""

@@ -1,0 +1,137 @@
+"""The report, and the shorter status, as JSON values. Times are ISO 8601 in UTC, durations seconds, sizes bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backupsvc.clock import iso
+from backupsvc.report.document import Document, FindingLine, GapLine, GuestLine
+from policies.model import Exemption, Proof
+
+
+def status(document: Document) -> dict[str, Any]:
+    """Given a report, return what ``pra status --json`` prints."""
+    return {
+        "site": document.policy.site,
+        "cluster": document.facts.cluster,
+        "at": iso(document.generated_at),
+        "simulated": document.facts.simulated,
+        "status": document.status,
+        "guests": [_guest(line) for line in document.guests],
+        "findings": [_finding(line) for line in document.findings],
+        "gaps": [_gap(gap) for gap in document.gaps],
+    }
+
+
+def full(document: Document) -> dict[str, Any]:
+    """Given a report, return all of it."""
+    period = document.period
+    return status(document) | {
+        "month": period.month,
+        "period": {"start": iso(period.start), "end": iso(period.end), "over": period.over, "timezone": document.policy.timezone},
+        "generated_at": iso(document.generated_at),
+        "language": document.language,
+        "versions": {"backupsvc": document.version, "pve": document.facts.release},
+        "policy": {"source": document.policy.source, "sha256": document.policy.digest},
+        "totals": totals(document),
+        "proofs": [_proof(proof) for proof in document.proofs],
+        "exemptions": [_exemption(line.exemption) | {"expired": line.expired} for line in document.exemptions],
+        "limits": list(document.limits),
+    }
+
+
+def totals(document: Document) -> dict[str, int]:
+    """Given a report, return the numbers of its first page."""
+    return {
+        "guests": len(document.guests),
+        "proven_in_time": document.met("proof"),
+        "rpo_met": document.met("rpo"),
+        "rto_met": document.met("rto"),
+        "backups_due": sum(line.due for line in document.guests),
+        "backups_taken": sum(line.taken for line in document.guests),
+        "backups_failed": sum(line.failed for line in document.guests),
+        "restore_tests": len(document.proofs),
+    }
+
+
+def _guest(line: GuestLine) -> dict[str, Any]:
+    item = line.assessment
+    objectives = {objective.name: objective for objective in item.objectives}
+    return {
+        "vmid": item.vmid,
+        "name": item.name,
+        "role": line.role,
+        "node": item.node,
+        "tier": item.tier,
+        "status": str(item.status),
+        "last_backup": _time(item.last_backup),
+        "last_proven": _time(item.last_proven),
+        "rpo_seconds": item.rpo,
+        "rpo_recorded_seconds": item.rpo_recorded,
+        "rpo_objective_seconds": objectives["rpo"].objective,
+        "rto_seconds": item.rto,
+        "rto_objective_seconds": objectives["rto"].objective,
+        "proof_age_seconds": item.proof_age,
+        "proof_age_objective_seconds": objectives["proof"].objective,
+        "archives": item.archives,
+        "copies": item.copies,
+        "depth_days": item.depth,
+        "last_test": _proof(item.last_test) if item.last_test else None,
+        "objectives": [
+            {
+                "name": objective.name,
+                "objective": objective.objective,
+                "measured": objective.measured,
+                "status": str(objective.status),
+                "reason": objective.reason,
+            }
+            for objective in item.objectives
+        ],
+        "reasons": [objective.reason for objective in item.objectives if objective.status != "met"],
+        "month": {"due": line.due, "taken": line.taken, "failed": line.failed, "tests": line.tests},
+    }
+
+
+def _finding(line: FindingLine) -> dict[str, Any]:
+    item = line.finding
+    return {
+        "id": item.id,
+        "severity": str(item.severity),
+        "subject": item.subject,
+        "vmid": item.vmid,
+        "detail": item.detail,
+        "action": item.action,
+        "exemption": _exemption(line.exemption) if line.exemption else None,
+    }
+
+
+def _exemption(item: Exemption) -> dict[str, Any]:
+    return {"finding": item.finding, "vmid": item.vmid, "owner": item.owner, "reason": item.reason, "until": item.until}
+
+
+def _gap(item: GapLine) -> dict[str, Any]:
+    return {"kind": item.kind, "subject": item.subject, "text": item.text, "reason": item.reason}
+
+
+def _proof(proof: Proof) -> dict[str, Any]:
+    return {
+        "operation": proof.operation,
+        "vmid": proof.vmid,
+        "volid": proof.volid,
+        "node": proof.node,
+        "archive_time": iso(proof.archive_ctime),
+        "verdict": str(proof.verdict),
+        "rung": str(proof.rung),
+        "started": iso(proof.started),
+        "ended": iso(proof.ended),
+        "rto_seconds": proof.rto,
+        "scratch": {"vmid": proof.scratch_vmid, "node": proof.scratch_node},
+        "reasons": list(proof.reasons),
+        "stages": [{"name": stage.name, "seconds": stage.seconds} for stage in proof.stages],
+        "checks": [{"name": check.name, "outcome": str(check.outcome), "detail": check.detail} for check in proof.checks],
+        "isolation": {"stripped": list(proof.stripped), "asserted": list(proof.asserted)},
+    }
+
+
+def _time(epoch: int | None) -> str | None:
+    return None if epoch is None else iso(epoch)

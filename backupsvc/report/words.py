@@ -1,0 +1,230 @@
+"""The words of the report's page in English and French, and the sentences that say what was not tested."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from policies import wording
+from policies.model import Policy
+from policies.site_facts import SiteFacts
+
+# key: (English, French); the names of findings and of verdicts stand here too, for headings
+CHROME: dict[str, tuple[str, str]] = {
+    "title": ("Disaster recovery: compliance report", "Plan de reprise d'activité (PRA) : rapport de conformité"),
+    "site": ("Site", "Site"),
+    "cluster": ("Cluster", "Cluster"),
+    "period": ("Period", "Période"),
+    "generated": ("Generated on", "Produit le"),
+    "running": ("month in progress", "mois en cours"),
+    "compliant": ("Compliant", "Conforme"),
+    "not-compliant": ("Not compliant", "Non conforme"),
+    "lead.compliant": (
+        "Every guest is proven, every objective is met, and no finding is open.",
+        "Chaque invité est prouvé, chaque objectif est tenu, et aucun constat n'est ouvert.",
+    ),
+    "lead.none": (
+        "No guest is known: nothing can be said about recovery.",
+        "Aucun invité n'est connu : rien ne peut être dit de la reprise.",
+    ),
+    "lead.proof": (
+        "{proven} of {guests} guests have been restored and checked in time. For the others, recovery is a hope, not a fact.",
+        "Invités restaurés et contrôlés à temps : {proven} sur {guests}. Pour les autres, la reprise est un espoir, pas un fait.",
+    ),
+    "lead.findings": (
+        "All {guests} guests are proven in time, but findings or objectives are open.",
+        "Les {guests} invités sont prouvés à temps, mais des constats ou des objectifs restent ouverts.",
+    ),
+    "simulated": (
+        "SIMULATED DATA: the guests of this cluster are only modelled. Nothing in this report proves anything.",
+        "DONNÉES SIMULÉES : les invités de ce cluster ne sont que modélisés. Rien dans ce rapport ne prouve quoi que ce soit.",
+    ),
+    "tile.proven": ("restored and checked in time", "restaurés et contrôlés à temps"),
+    "tile.rpo": ("meet their RPO (data that would be lost)", "tiennent leur RPO (données perdues)"),
+    "tile.rto": ("meet their RTO (time to be back)", "tiennent leur RTO (durée de reprise)"),
+    "tile.critical": ("critical findings", "constats critiques"),
+    "tile.of": ("of {count}", "sur {count}"),
+    "first": ("What to do first", "À faire en premier"),
+    "more": ("All findings are explained in section 2.", "Tous les constats sont expliqués en section 2."),
+    "guests": ("Guests and their objectives", "Invités et objectifs"),
+    "guest": ("Guest", "Invité"),
+    "tier": ("Tier", "Niveau"),
+    "rpo": ("RPO: age of the last proven backup", "RPO : âge de la dernière sauvegarde prouvée"),
+    "rto": ("RTO: last proven restore", "RTO : dernière restauration prouvée"),
+    "proof": ("Last proof", "Dernière preuve"),
+    "copies": ("Copies", "Copies"),
+    "history": ("History", "Historique"),
+    "month": ("Backups in the month", "Sauvegardes du mois"),
+    "status": ("Status", "État"),
+    "days": ("{count} d", "{count} j"),
+    "objective": ("objective {value}", "objectif {value}"),
+    "recorded": ("last archive {age} old", "dernière archive : {age}"),
+    "no-archive": ("no archive", "aucune archive"),
+    "unproven": ("not proven", "non prouvé"),
+    "unmeasured": ("not measured", "non mesuré"),
+    "never": ("never", "jamais"),
+    "ago": ("{age} ago", "il y a {age}"),
+    "of-due": ("{taken} taken, {due} due", "{taken} pour {due} dues"),
+    "failed-count": ("{count} failed", "échecs : {count}"),
+    "met": ("met", "tenu"),
+    "breached": ("breached", "non tenu"),
+    "unknown": ("unknown", "inconnu"),
+    "legend": (
+        "Bars: the mark is the objective; beyond it is a breach. RPO counts from the start of the last proven backup.",
+        "Barres : le trait marque l'objectif ; au-delà, il n'est pas tenu. RPO : depuis le début de la dernière prouvée.",
+    ),
+    "why": ("Why not", "Pourquoi"),
+    "findings": ("Findings", "Constats"),
+    "no-findings": ("No finding.", "Aucun constat."),
+    "action": ("Action", "Action"),
+    "critical": ("critical", "critique"),
+    "warning": ("warning", "avertissement"),
+    "info": ("information", "information"),
+    "exempted": (
+        "Accepted until {until} by {owner}: {reason}",
+        "Accepté jusqu'au {until} par {owner} : {reason}",
+    ),
+    "tests": ("Restore tests of the month", "Tests de restauration du mois"),
+    "no-tests": ("No restore test ended in this month.", "Aucun test de restauration ne s'est terminé ce mois-ci."),
+    "when": ("Ended", "Terminé"),
+    "archive": ("Archive", "Archive"),
+    "verdict": ("Verdict", "Verdict"),
+    "rung": ("Rung", "Échelon"),
+    "checks": ("Checks and reasons (as recorded)", "Contrôles et motifs (tels que consignés)"),
+    "isolation": (
+        "{stripped} thing(s) stripped, {asserted} assertion(s) before the start",
+        "retirés : {stripped}, vérifiés : {asserted}",
+    ),
+    "evidence": ("evidence {id}", "preuve {id}"),
+    "proven": ("proven", "prouvé"),
+    "failed": ("failed", "échec"),
+    "inconclusive": ("inconclusive", "non concluant"),
+    "skipped": ("skipped", "ignoré"),
+    "simulated-verdict": ("simulated", "simulé"),
+    "recorded-rung": ("recorded", "consignée"),
+    "intact": ("intact", "intacte"),
+    "restored": ("restored", "restaurée"),
+    "booted": ("booted", "démarrée"),
+    "healthy": ("healthy", "saine"),
+    "current": ("current", "à jour"),
+    "exemptions": ("Exemptions", "Dérogations"),
+    "no-exemptions": ("None.", "Aucune."),
+    "owner": ("Owner", "Responsable"),
+    "reason": ("Reason", "Motif"),
+    "until": ("Until", "Jusqu'au"),
+    "expired": ("expired", "expirée"),
+    "in-force": ("in force", "en vigueur"),
+    "limits": ("Limits: what was not tested", "Limites : ce qui n'a pas été testé"),
+    "gaps": ("What could not be read", "Ce qui n'a pas pu être lu"),
+    "gaps-lead": (
+        "What is not known is never counted as good.",
+        "Ce qui n'est pas connu n'est jamais compté comme bon.",
+    ),
+    "policy": ("Policy applied", "Politique appliquée"),
+    "tier-name": ("Tier", "Niveau"),
+    "proof-age": ("Proof at least every", "Preuve au moins tous les"),
+    "depth": ("Depth", "Profondeur"),
+    "signoff": ("Sign-off", "Visa"),
+    "signoff.name": ("Name and function", "Nom et fonction"),
+    "signoff.date": ("Date", "Date"),
+    "signoff.signature": ("Signature", "Signature"),
+    "footer": (
+        "Computed by backupsvc {version} from what was measured; policy {digest}; Proxmox VE {release}.",
+        "Calculé par backupsvc {version} à partir de mesures ; politique {digest} ; Proxmox VE {release}.",
+    ),
+    "name.archives-on-guest-node": ("Archives on the guest's own node", "Archives sur le nœud de l'invité"),
+    "name.job-pinned-to-node": ("Backup job pinned to a node", "Tâche de sauvegarde liée à un nœud"),
+    "name.quorum-two-votes": ("Quorum of two votes", "Quorum à deux votes"),
+    "name.clock-drift": ("Clock drift", "Dérive d'horloge"),
+    "name.guest-agent-missing": ("Guest agent not configured", "Agent invité non configuré"),
+    "name.never-proven": ("Never proven", "Jamais prouvé"),
+    "name.scratch-not-isolated": ("Test network not isolated", "Réseau de test non isolé"),
+    "name.guest-not-covered": ("Guest not covered", "Invité non couvert"),
+    "name.disk-excluded": ("Disk excluded from backup", "Disque exclu de la sauvegarde"),
+    "name.backup-missed": ("Backup missed", "Sauvegarde manquante"),
+    "name.archive-shrunk": ("Archive shrunk", "Archive amaigrie"),
+    "name.listing-blind": ("Listing incomplete", "Liste d'archives incomplète"),
+    "name.foreign-job": ("PVE job beside ours", "Tâche PVE en double"),
+    "name.storage-prunes": ("Storage prunes by itself", "Stockage qui purge de lui-même"),
+    "name.exception-expired": ("Exemption expired", "Dérogation expirée"),
+    "name.storage-filling": ("Storage filling up", "Stockage presque plein"),
+}
+
+LIMITS: dict[str, tuple[str, str]] = {
+    "alone": (
+        "Each guest was restored alone: what it takes to restore the whole site at once was not measured.",
+        "Chaque invité a été restauré seul : la durée d'une restauration de tout le site à la fois n'a pas été mesurée.",
+    ),
+    "dependencies": (
+        "A copy met no other guest: what it does with its directory, its databases or its clients was not tested.",
+        "Une copie ne rencontre aucun autre invité : ses échanges avec annuaire, bases ou clients n'ont pas été testés.",
+    ),
+    "currency": (
+        "The age of the data inside a copy was not measured: the RPO counts from the start of the backup.",
+        "L'âge des données dans la copie n'a pas été mesuré : le RPO se compte depuis le début de la sauvegarde.",
+    ),
+    "memory": (
+        "Copies ran with at most {memory} MiB of memory, which may be less than in production.",
+        "Les copies ont tourné avec au plus {memory} Mio de mémoire, parfois moins qu'en production.",
+    ),
+    "link-down": (
+        "No network check was possible for: {guests} (their copies start with links down).",
+        "Aucun contrôle par le réseau n'a été possible pour : {guests} (copies démarrées liens coupés).",
+    ),
+    "unchecked": (
+        "No check is configured for: {guests}. Their copies can boot at most, and are never proven.",
+        "Aucun contrôle n'est configuré pour : {guests}. Leurs copies peuvent au plus démarrer, et ne sont jamais prouvées.",
+    ),
+    "elsewhere": (
+        "Only the storages of this cluster were seen: tapes, other sites and clouds are not counted as copies.",
+        "Seuls les stockages de ce cluster ont été vus : bandes, autres sites et nuages ne comptent pas comme copies.",
+    ),
+    "moment": (
+        "Objectives and findings are those of the moment this report was produced, not of the end of the month.",
+        "Objectifs et constats sont ceux du moment où ce rapport a été produit, pas de la fin du mois.",
+    ),
+    "unsigned": (
+        "This report is not signed: its integrity rests on where it is kept.",
+        "Ce rapport n'est pas signé : son intégrité dépend de l'endroit où il est conservé.",
+    ),
+}
+
+_MONTHS = (
+    *("janvier", "février", "mars", "avril", "mai", "juin"),
+    *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
+)
+
+
+def chrome(key: str, language: str, **values: object) -> str:
+    """Given a key of CHROME and its values, return the words."""
+    return _said(CHROME[key], language, values)
+
+
+def month(name: str, language: str) -> str:
+    """Given a month such as ``2026-03``, return it in words: ``March 2026``, ``mars 2026``."""
+    first = date.fromisoformat(f"{name}-01")
+    return f"{_MONTHS[first.month - 1]} {first.year}" if language == wording.FRENCH else first.strftime("%B %Y")
+
+
+def day(text: str, language: str) -> str:
+    """Given an ISO date, return it as the language writes it."""
+    return date.fromisoformat(text).strftime("%d/%m/%Y") if language == wording.FRENCH else text
+
+
+def limits(facts: SiteFacts, policy: Policy, past: bool) -> tuple[str, ...]:
+    """Given facts and policy, return what the month's tests did not show. ``past``: the month is over."""
+    language = policy.language
+    link_down = [guest for guest in policy.guests.values() if guest.network == "link-down"]
+    unchecked = [guest for guest in policy.guests.values() if not guest.checks]
+    wanted: list[tuple[str, dict[str, object]]] = [("alone", {}), ("dependencies", {}), ("currency", {})]
+    if policy.scratch.memory:
+        wanted.append(("memory", {"memory": policy.scratch.memory}))
+    for key, guests in (("link-down", link_down), ("unchecked", unchecked)):
+        if guests:
+            wanted.append((key, {"guests": wording.names(f"{guest.vmid} {guest.name}" for guest in guests)}))
+    wanted += [("elsewhere", {}), *([("moment", {})] if past else []), ("unsigned", {})]
+    return tuple(_said(LIMITS[key], language, values) for key, values in wanted)
+
+
+def _said(pair: tuple[str, str], language: str, values: dict[str, object]) -> str:
+    text = pair[1] if language == wording.FRENCH else pair[0]
+    return wording.typeset(text.format(**values), language)

@@ -1,0 +1,44 @@
+"""Writes a report as files: both are rendered before the first is written, and each appears whole or not at all."""
+
+from __future__ import annotations
+
+import json as stdlib_json
+import os
+import tempfile
+from pathlib import Path
+
+from backupsvc.errors import UsageError
+from backupsvc.report import html, json
+from backupsvc.report.document import Document, told_in
+
+
+def write_report(document: Document, directory: Path, language: str) -> list[Path]:
+    """Given a report, write ``pra-<month>.html`` and ``.json`` into a directory (created if need be) and return their paths.
+
+    Raise UsageError if there is no such language or the directory cannot be written.
+    """
+    document = told_in(document, language)
+    text = stdlib_json.dumps(json.full(document), indent=2, ensure_ascii=False) + "\n"
+    contents = {f"pra-{document.period.month}.html": html.render(document), f"pra-{document.period.month}.json": text}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return [_replace(directory / name, content) for name, content in contents.items()]
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"the report cannot be written to {directory}: {reason}", "choose another directory with --output"
+        ) from None
+
+
+def _replace(path: Path, content: str) -> Path:
+    """Write beside the file, then rename: whoever reads meanwhile sees the old report or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,367 @@
+"""What is wrong with a site: facts and policy in, findings out, by the ids that stay the same in every answer.
+
+A table of small functions, one a finding. Each looks at the facts alone and yields nothing when the thing is right, so that every
+finding can disappear. What could not be read is never taken for right: it stands among the facts' gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from statistics import median
+from zoneinfo import ZoneInfo
+
+from policies import wording
+from policies.calendar import occurrences
+from policies.jobs import job_for
+from policies.model import Archive, Exemption, Finding, Job, Policy, Severity
+from policies.scratch_network import privileges, scratch_network
+from policies.site_facts import ClusterJob, GuestFacts, SiteFacts, newest_proof, place, proven, usable
+
+SHRUNK = 0.5  # an archive below this part of the usual size is missing something (FIELD D15: success says nothing of the content)
+HISTORY = 7  # how many archives before the newest say what is usual; fewer than two say nothing
+FULL = 85  # percent at which a storage is about to be a problem
+ROUND = 1.3  # room that one round of backups needs, as a multiple of the last one (FIELD D16)
+_LOOK_BACK = tuple(
+    days * 86400 for days in (2, 9, 40, 400)
+)  # for a job's last occurrence: as far as its schedule makes necessary
+
+# what is not critical is a warning: something to plan, not something to get up for
+WARNINGS = frozenset(
+    {
+        "job-pinned-to-node",
+        "clock-drift",
+        "clock-drift.own",
+        "clock-drift.ha",
+        "guest-agent-missing",
+        "scratch-not-isolated.none",
+        "scratch-not-isolated.missing",
+        "scratch-not-isolated.address",
+        "scratch-not-isolated.token",
+        "disk-excluded",
+        "archive-shrunk",
+        "listing-blind",
+        "listing-blind.guests",
+        "foreign-job",
+        "storage-prunes",
+        "storage-filling",
+    }
+)
+
+
+class Speaker:
+    """Writes findings in one language, with the site's own time."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.language = policy, wording.language_of(policy.language)
+
+    def says(self, key: str, subject: str, values: Mapping[str, object], vmid: int | None = None) -> Finding:
+        """Given a key of the sentences and its values, return the finding; its id is the key without the variant."""
+        detail, action = wording.finding(key, self.language, **{"vmid": vmid, **values})
+        severity = Severity.WARNING if key in WARNINGS else Severity.CRITICAL
+        return Finding(key.partition(".")[0], severity, subject, detail, action, vmid)
+
+    def about(self, key: str, guest: GuestFacts, **values: object) -> Finding:
+        """Given a key and a guest, return the finding about that guest."""
+        return self.says(key, f"{guest.vmid} {guest.name}".strip(), values, guest.vmid)
+
+    def when(self, epoch: int) -> str:
+        """Given epoch seconds, return the site's local time."""
+        return wording.moment(epoch, self.policy.timezone, self.language)
+
+
+Rule = Callable[[SiteFacts, Policy, int, Speaker], Iterable[Finding]]
+
+
+def findings(facts: SiteFacts, policy: Policy, now: int) -> tuple[Finding, ...]:
+    """Given facts, policy and the time, return all findings in the policy's language, critical first."""
+    speaker = Speaker(policy)
+    found = [finding for rule in RULES.values() for finding in rule(facts, policy, now, speaker)]
+    return tuple(sorted(found, key=lambda finding: list(Severity).index(finding.severity)))
+
+
+def exemption_for(finding: Finding, policy: Policy, now: int) -> Exemption | None:
+    """Given a finding, return the exemption in force that accepts it, or None. An expired one accepts nothing."""
+    today = local_day(now, policy.timezone)
+    for exemption in policy.exemptions:
+        same = exemption.finding == finding.id and exemption.vmid in (None, finding.vmid)
+        if same and today <= date.fromisoformat(exemption.until):
+            return exemption
+    return None
+
+
+def pressing(found: Iterable[Finding], policy: Policy, now: int) -> tuple[Finding, ...]:
+    """Given findings, return those that make a site not compliant: more than information, and not exempted."""
+    return tuple(item for item in found if item.severity is not Severity.INFO and not exemption_for(item, policy, now))
+
+
+def local_day(now: int, timezone: str) -> date:
+    """Given epoch seconds and a time zone, return the local day."""
+    return datetime.fromtimestamp(now, ZoneInfo(timezone)).date()
+
+
+# --- the guests' archives -------------------------------------------------------------------------------------------------
+
+
+def _archives_on_guest_node(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for item in facts.guests:
+        if item.guest is None:
+            continue
+        held = usable(item.archives)
+        if held and {place(archive) for archive in held} == {item.guest.node}:
+            yield speaker.about("archives-on-guest-node", item, node=item.guest.node, count=len(held))
+        elif not held and (job := job_for(policy, item.vmid)) and _writes_beside(facts, job, item.guest.node):
+            yield speaker.about("archives-on-guest-node.planned", item, node=item.guest.node, job=job.id, storage=job.storage)
+
+
+def _writes_beside(facts: SiteFacts, job: Job, node: str) -> bool:
+    return any(item.name == job.storage and item.node == node and not item.shared for item in facts.storages)
+
+
+def _never_proven(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for item in _backed_up(facts, policy):
+        latest = newest_proof(item)
+        if proven(facts, item):
+            continue
+        if latest is None:
+            yield speaker.about("never-proven", item)
+        else:
+            yield speaker.about(
+                "never-proven.tried",
+                item,
+                count=sum(proof.verdict is not latest.verdict.SKIPPED for proof in item.proofs),
+                when=speaker.when(latest.ended),
+                verdict=wording.word(latest.verdict, speaker.language),
+                reason=latest.reasons[0] if latest.reasons else wording.word("no-reason", speaker.language),
+            )
+
+
+def _guest_not_covered(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    """Law 4: an expected guest that is absent, that no job covers, or that has no archive."""
+    for item in facts.guests:
+        if item.guest is None:
+            yield speaker.about("guest-not-covered.absent", item, count=len(usable(item.archives)))
+        elif item.guest.template:
+            continue
+        elif job_for(policy, item.vmid) is None:
+            yield speaker.about("guest-not-covered.job", item)
+        elif not usable(item.archives):
+            yield speaker.about("guest-not-covered.archive", item)
+
+
+def _disk_excluded(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for item in _backed_up(facts, policy):
+        if item.excluded:
+            yield speaker.about("disk-excluded", item, disks=wording.names(item.excluded))
+
+
+def _backup_missed(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    """A failed operation, or an occurrence that passed its window without an archive. (No archive at all: guest-not-covered.)"""
+    due = {job.id: last_due(job, policy.timezone, now) for job in policy.jobs}
+    slack = policy.max_clock_drift + max((-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0)
+    for item in _backed_up(facts, policy):
+        held, last = usable(item.archives), item.last_backup
+        job = job_for(policy, item.vmid)
+        wanted = due[job.id] if job else None
+        if last and not last.succeeded and (not held or held[-1].ctime < last.at):
+            yield speaker.about("backup-missed.failed", item, when=speaker.when(last.at), detail=last.detail)
+        elif job and held and wanted is not None and held[-1].ctime < wanted - slack:
+            yield speaker.about("backup-missed", item, due=speaker.when(wanted), job=job.id, last=speaker.when(held[-1].ctime))
+
+
+def last_due(job: Job, timezone: str, now: int) -> int | None:
+    """Given a job, return its last occurrence whose window has passed, in epoch seconds, or None within the last 400 days."""
+    until = now - job.window
+    for back in _LOOK_BACK:
+        if found := occurrences(job.schedule, timezone, until - back, until):
+            return found[-1]
+    return None
+
+
+def _archive_shrunk(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for item in facts.guests:
+        newest = max(item.archives, key=lambda archive: (archive.ctime, archive.size), default=None)
+        if newest is None:
+            continue
+        if newest.size <= 0:
+            yield speaker.about("archive-shrunk.empty", item, volid=newest.volid)
+        elif (usual := _usual(item.archives, newest)) and newest.size < SHRUNK * usual[1]:
+            size, before = wording.size(newest.size, speaker.language), wording.size(usual[1], speaker.language)
+            yield speaker.about("archive-shrunk", item, volid=newest.volid, size=size, count=usual[0], usual=before)
+
+
+def _usual(archives: Sequence[Archive], newest: Archive) -> tuple[int, int] | None:
+    """Given archives, return how many before the newest of its format say what is usual, and their median size in bytes."""
+    older = {
+        item.ctime: item.size for item in archives if item.ctime < newest.ctime and item.size > 0 and item.format == newest.format
+    }
+    sizes = [older[ctime] for ctime in sorted(older)[-HISTORY:]]
+    return (len(sizes), int(median(sizes))) if len(sizes) >= 2 else None
+
+
+def _guest_agent_missing(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for item in _backed_up(facts, policy):
+        if item.agent_matters and item.agent is False:
+            yield speaker.about("guest-agent-missing", item)
+
+
+def _backed_up(facts: SiteFacts, policy: Policy) -> Iterator[GuestFacts]:
+    """The guests that are there and that a backup is wanted of: those of a job."""
+    for item in facts.guests:
+        if item.guest is not None and not item.guest.template and job_for(policy, item.vmid):
+            yield item
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------------
+
+
+def _quorum_two_votes(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    quorum = facts.quorum
+    if quorum is None or not quorum.clustered:
+        return
+    if quorum.quorate is False:
+        yield speaker.says("quorum-two-votes.lost", facts.cluster, {"votes": quorum.votes})
+    elif quorum.votes == 2 and not quorum.qdevice:
+        yield speaker.says("quorum-two-votes", facts.cluster, {"votes": quorum.votes})
+
+
+def _clock_drift(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    """Nodes against the service's clock. When they agree with one another but not with us, the wrong clock is likely ours."""
+    offsets, most = facts.clocks.offsets, policy.max_clock_drift
+    wrong = {node: offset for node, offset in sorted(offsets.items()) if abs(offset) > most}
+    agree = len(offsets) > 1 and max(offsets.values()) - min(offsets.values()) <= most
+    if wrong and agree:
+        offset = max(wrong.values(), key=abs)
+        yield speaker.says("clock-drift.own", wording.word("this-service", speaker.language), _drift(offset, speaker))
+        return
+    for node, offset in wrong.items():
+        yield speaker.says("clock-drift", node, {"node": node, **_drift(offset, speaker)})
+    if not wrong:
+        for text in facts.clocks.drift_texts:
+            yield speaker.says("clock-drift.ha", facts.cluster, {"text": text})
+
+
+def _drift(offset: int, speaker: Speaker) -> dict[str, str]:
+    direction = wording.word("ahead" if offset > 0 else "behind", speaker.language)
+    return {"offset": wording.duration(abs(offset), speaker.language), "direction": direction}
+
+
+def _job_pinned_to_node(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    """On a single node there is nowhere to go to, so nothing is skipped."""
+    if len(facts.nodes) < 2:
+        return
+    for job in facts.jobs or ():
+        if job.enabled and job.node:
+            movable = [item for item in _of_job(facts, job) if item.ha_managed or (item.guest and item.guest.node != job.node)]
+            guests = wording.names(f"{item.vmid} {item.name}" for item in movable)
+            yield speaker.says("job-pinned-to-node" + (".skips" if movable else ""), job.id, {"node": job.node, "guests": guests})
+
+
+def _foreign_job(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for job in facts.jobs or ():
+        both = [item.vmid for item in _of_job(facts, job) if job_for(policy, item.vmid)]
+        values = {"schedule": job.schedule, "storage": job.storage, "guests": wording.names(both)}
+        if job.enabled and both:
+            yield speaker.says("foreign-job", job.id, values)
+
+
+def _of_job(facts: SiteFacts, job: ClusterJob) -> list[GuestFacts]:
+    return [item for item in facts.guests if item.guest is not None and not item.guest.template and job.covers(item.vmid)]
+
+
+# --- the storages -----------------------------------------------------------------------------------------------------------
+
+
+def _storage_prunes(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    rules = {item.name: item.prune for item in facts.storages if "backup" in item.content and item.enabled}
+    for name, prune in sorted(rules.items()):
+        if prune and prune.replace(" ", "") not in ("keep-all=1", "keep-all=true"):
+            yield speaker.says("storage-prunes", name, {"prune": prune})
+
+
+def _storage_filling(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    ours = {job.storage for job in policy.jobs} | {policy.scratch.storage}
+    seen: set[str] = set()
+    for item in facts.storages:
+        subject = item.name if item.shared else f"{item.name} ({item.node})"
+        if item.name not in ours or not item.active or item.total <= 0 or subject in seen:
+            continue
+        seen.add(subject)
+        share, left = round(100 * item.used / item.total), wording.size(item.available, speaker.language)
+        needed = int(ROUND * _round_of(facts, item.name, None if item.shared else item.node))
+        if needed > item.available:
+            amount = wording.size(needed, speaker.language)
+            yield speaker.says("storage-filling.night", subject, {"available": left, "needed": amount})
+        elif share >= FULL:
+            yield speaker.says("storage-filling", subject, {"share": share, "available": left})
+
+
+def _round_of(facts: SiteFacts, storage: str, node: str | None) -> int:
+    """Given a storage (on a node, or None if shared), return the bytes of the newest archive of each guest on it."""
+    total = 0
+    for item in facts.guests:
+        there = [archive for archive in usable(item.archives) if archive.storage == storage and node in (None, archive.node)]
+        total += there[-1].size if there else 0
+    return total
+
+
+def _listing_blind(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    yield from _blind_by_rights(facts, policy, speaker)
+    if not any(item.guest for item in facts.guests):
+        yield speaker.says("listing-blind.empty", facts.cluster, {})
+    for listing in facts.listings:
+        if listing.lost > 0:
+            key = "listing-blind" if listing.now else "listing-blind.all"
+            values = {"now": listing.now, "lost": listing.lost, "storage": listing.storage}
+            yield speaker.says(key, f"{listing.storage} ({listing.node})", values)
+
+
+def _blind_by_rights(facts: SiteFacts, policy: Policy, speaker: Speaker) -> Iterator[Finding]:
+    """PVE answers 200 and an empty list to a token that may not see archives (OBSERVED, minimal privileges)."""
+    if facts.permissions is None:
+        return
+    everything = True
+    for storage in sorted({job.storage for job in policy.jobs}):
+        rights = privileges(facts.permissions, f"/storage/{storage}")
+        everything = everything and "Datastore.Allocate" in rights
+        if not rights & {"Datastore.AllocateSpace", "Datastore.Allocate"}:
+            yield speaker.says("listing-blind.storage", storage, {"storage": storage})
+    if not everything and "VM.Backup" not in privileges(facts.permissions, "/vms"):
+        yield speaker.says("listing-blind.guests", facts.cluster, {})
+
+
+# --- the policy -------------------------------------------------------------------------------------------------------------
+
+
+def _scratch_not_isolated(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for fault in scratch_network(facts, policy.scratch):
+        yield speaker.says(f"scratch-not-isolated.{fault.kind}", fault.subject, fault.values)
+
+
+def _exception_expired(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    today = local_day(now, policy.timezone)
+    for item in policy.exemptions:
+        if today > date.fromisoformat(item.until):
+            subject = f"{item.finding} {item.vmid or ''}".strip()
+            values = {"finding": item.finding, "until": item.until, "owner": item.owner, "reason": item.reason}
+            yield speaker.says("exception-expired", subject, values, item.vmid)
+
+
+RULES: dict[str, Rule] = {
+    "guest-not-covered": _guest_not_covered,
+    "backup-missed": _backup_missed,
+    "never-proven": _never_proven,
+    "archives-on-guest-node": _archives_on_guest_node,
+    "quorum-two-votes": _quorum_two_votes,
+    "scratch-not-isolated": _scratch_not_isolated,
+    "listing-blind": _listing_blind,
+    "job-pinned-to-node": _job_pinned_to_node,
+    "foreign-job": _foreign_job,
+    "storage-prunes": _storage_prunes,
+    "storage-filling": _storage_filling,
+    "archive-shrunk": _archive_shrunk,
+    "disk-excluded": _disk_excluded,
+    "guest-agent-missing": _guest_agent_missing,
+    "clock-drift": _clock_drift,
+    "exception-expired": _exception_expired,
+}

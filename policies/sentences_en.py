@@ -1,0 +1,223 @@
+"""The sentences of findings, objectives and gaps in English. Placeholders are filled in by policies.wording."""
+
+from __future__ import annotations
+
+# key: a finding's id, with a dot and the variant where it has several -> (detail, action)
+FINDINGS: dict[str, tuple[str, str]] = {
+    "archives-on-guest-node": (
+        "All archives of this guest ({count}) lie on {node}, the node that runs it: losing {node} loses the guest "
+        "and every copy.",
+        "Copy the archives to another node or site, or back up to a storage that does not live on {node}.",
+    ),
+    "archives-on-guest-node.planned": (
+        "The job {job} writes to the storage {storage} of {node}, the node that runs this guest: losing {node} would lose both.",
+        "Copy the archives to another node or site, or back up to a storage that does not live on {node}.",
+    ),
+    "job-pinned-to-node": (
+        "The PVE job is pinned to {node}: a guest that moves to another node is silently skipped, and PVE still answers OK.",
+        "Clear the node of the job (Datacenter > Backup), or disable the job: backupsvc backs each guest up where it is.",
+    ),
+    "job-pinned-to-node.skips": (
+        "The PVE job is pinned to {node}, and these guests run elsewhere or may be moved by HA: {guests}. They are "
+        "silently skipped as soon as they leave {node}, and PVE still answers OK.",
+        "Clear the node of the job (Datacenter > Backup), or disable the job: backupsvc backs each guest up where it is.",
+    ),
+    "quorum-two-votes": (
+        "The cluster has {votes} votes: losing one node loses quorum, then HA cannot act and PVE refuses every restore.",
+        "Add a third vote: a QDevice on a small machine outside the cluster (pvecm qdevice setup), or a third node. "
+        "PVE's API does not show a QDevice: if there is one already, record an exemption for this finding.",
+    ),
+    "quorum-two-votes.lost": (
+        "The cluster has {votes} votes and no quorum at this moment: HA does not act and PVE refuses every restore.",
+        "Bring the missing node back; if it is lost for good, follow the PRA's procedure (pvecm expected 1, on the "
+        "surviving node only).",
+    ),
+    "clock-drift": (
+        "The clock of {node} is {offset} {direction} this service's clock: schedules, retention, HA and measured "
+        "ages all lean on it.",
+        "Set the time on {node} and keep it synchronised (chronyc tracking; chrony ships with PVE).",
+    ),
+    "clock-drift.own": (
+        "All nodes agree with one another, but their clocks are {offset} {direction} this service's clock: the "
+        "wrong clock is probably the one of the machine that runs backupsvc, and every measured age is wrong by as "
+        "much.",
+        "Synchronise the clock of the machine that runs backupsvc (timedatectl, chronyc tracking).",
+    ),
+    "clock-drift.ha": (
+        "The HA manager reports a clock drift: {text}",
+        "Synchronise the clocks of all nodes (chronyc tracking on each).",
+    ),
+    "guest-agent-missing": (
+        "The QEMU guest agent is not configured: backups are only crash-consistent (no file-system freeze), and a "
+        "restored copy cannot be asked from inside.",
+        "Install qemu-guest-agent in the guest, then set the VM's option QEMU Guest Agent (qm set {vmid} --agent 1) "
+        "and restart it.",
+    ),
+    "never-proven": (
+        "No archive of this guest has ever been restored and checked: a backup that has never been restored is a hope.",
+        "Run backupsvc restore-test {vmid}.",
+    ),
+    "never-proven.tried": (
+        "{count} restore test(s) were run, none of them proved anything; the latest, on {when}, ended {verdict}: {reason}",
+        "Remove the cause named above, then run backupsvc restore-test {vmid}.",
+    ),
+    "scratch-not-isolated.none": (
+        "The policy names no isolated bridge: restored copies start with their links down, on their production "
+        "bridges, and nothing that answers over the network can be checked.",
+        "Create a bridge without ports on the nodes, name it under scratch: bridge: in the policy, and grant the "
+        "token SDN.Use on it alone.",
+    ),
+    "scratch-not-isolated.missing": (
+        "The isolated bridge {bridge} does not exist on {nodes}, or the token cannot see it: nothing can be proven "
+        "there over the network.",
+        "Create {bridge} without ports there, and grant the token SDN.Use on /sdn/zones/localnetwork/{bridge}.",
+    ),
+    "scratch-not-isolated.ports": (
+        "The bridge {bridge} is not isolated: on {node} it has the port(s) {ports}, so a restored copy would meet "
+        "the network behind (duplicate addresses, a rogue gateway, a domain controller rolled back).",
+        "Remove the ports from {bridge} on {node}, or name another bridge in the policy. Run no restore test before.",
+    ),
+    "scratch-not-isolated.address": (
+        "The node {node} has an address of its own ({address}) on the bridge {bridge}: restored copies can reach "
+        "the node, and beyond it if it routes.",
+        "Remove the address from {bridge} on {node}; the probe is the only host that belongs there.",
+    ),
+    "scratch-not-isolated.token": (
+        "The token may use production networks ({bridges}): PVE itself would not stop a restored copy from meeting production.",
+        "Grant the token SDN.Use on the isolated bridge alone (/sdn/zones/localnetwork/<bridge>), and keep "
+        "production bridges to the restore token.",
+    ),
+    "guest-not-covered.absent": (
+        "The policy expects this guest, but the cluster does not list it ({count} archive(s) remain): it was "
+        "deleted, or the token cannot see it.",
+        "If it was deleted by mistake, run backupsvc restore {vmid}; if it is retired, take it out of the policy; "
+        "else grant the token VM.Audit on /vms.",
+    ),
+    "guest-not-covered.job": (
+        "No job of the policy backs this guest up.",
+        "Add it to a job in the policy, or record an exemption with an owner, a reason and an end date.",
+    ),
+    "guest-not-covered.archive": (
+        "No storage that could be read holds an archive of this guest: there is nothing to restore it from.",
+        "Run backupsvc backup run --vmid {vmid}, and read what it says.",
+    ),
+    "disk-excluded": (
+        "Disk(s) {disks} are excluded from backup (backup=0): a restored copy comes without them, and is never proven.",
+        "Tick Backup on the disk (VM > Hardware), or record an exemption that says why its data is not needed.",
+    ),
+    "backup-missed": (
+        "The backup due on {due} (job {job}) is not there: the newest archive began on {last}.",
+        "Run backupsvc backup run {job} --vmid {vmid}, and look for the cause in backupsvc operations list.",
+    ),
+    "backup-missed.failed": (
+        "The latest backup failed on {when}: {detail}",
+        "Remove the cause, then run backupsvc backup run --vmid {vmid}.",
+    ),
+    "archive-shrunk": (
+        "The newest archive {volid} is {size}; the {count} before it were around {usual}: data may be missing from it.",
+        "Compare the guest's disks with the archive (backupsvc archive info), and run backupsvc restore-test {vmid}.",
+    ),
+    "archive-shrunk.empty": (
+        "The newest archive {volid} is empty: it holds nothing to restore.",
+        "Look at the backup task's log and the storage's free space, then run backupsvc backup run --vmid {vmid}.",
+    ),
+    "listing-blind": (
+        "The storage lists {now} archive(s), and {lost} more that the catalog knows there are not listed: they were "
+        "removed by someone else, or the token lost rights.",
+        "Check the storage by hand (pvesm list {storage}); if they are really gone, run backupsvc catalog sync.",
+    ),
+    "listing-blind.all": (
+        "The storage lists no archive any more, but the catalog knows {lost} there: the token lost its rights, the "
+        "storage is not mounted, or everything was deleted.",
+        "Check the storage by hand (pvesm list {storage}) before anything else; nothing is pruned meanwhile.",
+    ),
+    "listing-blind.storage": (
+        "The token has neither Datastore.AllocateSpace nor Datastore.Allocate on this storage: PVE answers an empty "
+        "list, not an error.",
+        "Grant the token's user and the token Datastore.AllocateSpace on /storage/{storage}.",
+    ),
+    "listing-blind.guests": (
+        "The token lacks VM.Backup on /vms: archives of deleted guests, and of guests it has no right on, are "
+        "silently left out of every listing.",
+        "Grant the token's user and the token VM.Backup on /vms, with propagation.",
+    ),
+    "listing-blind.empty": (
+        "The cluster lists no guest at all to this token: without VM.Audit PVE answers an empty list, not an error.",
+        "Grant the token's user and the token VM.Audit on /vms.",
+    ),
+    "foreign-job": (
+        "A PVE job of its own ({schedule}, to {storage}) backs up guests that this service backs up too: {guests}. "
+        "They are dumped twice, wait for each other's lock, and each prunes by its own rules.",
+        "Disable the PVE job (Datacenter > Backup), or take these guests out of the policy.",
+    ),
+    "storage-prunes": (
+        "PVE applies a retention of its own on this storage ({prune}): it may remove archives that the policy "
+        "keeps, proven ones too.",
+        "Set the storage's retention to keep-all (Datacenter > Storage > Backup Retention) and let backupsvc prune.",
+    ),
+    "exception-expired": (
+        "The exemption of {finding} ended on {until} (owner {owner}; reason: {reason}).",
+        "Remove the cause and the exemption, or have {owner} renew it with a new end date.",
+    ),
+    "storage-filling": (
+        "The storage is {share} % full: {available} are left.",
+        "Prune (backupsvc prune --dry-run shows what would go), or enlarge the storage.",
+    ),
+    "storage-filling.night": (
+        "{available} are left, but one round of backups takes about {needed}: the next one may fill the storage and fail.",
+        "Prune (backupsvc prune --dry-run shows what would go), or enlarge the storage, before the next backup.",
+    ),
+}
+
+REASONS: dict[str, str] = {
+    "rpo.met": "the last proven backup began {age} ago (objective {objective})",
+    "rpo.breached": "the last proven backup began {age} ago; {objective} is the objective",
+    "rpo.unproven": "no backup of this guest is proven: what a restore would bring back is not known",
+    "rpo.gone": "the archive that was proven is no longer listed, and none that is left is proven",
+    "rpo.blind": "not every storage could be read, and no archive of this guest that was proven is among what could",
+    "rpo.future": "the proven archive is dated in the future: a clock is wrong, and its age cannot be told",
+    "rto.met": "the last proven restore took {measured} (objective {objective})",
+    "rto.breached": "the last proven restore took {measured}; {objective} is the objective",
+    "rto.unknown": "never measured: no restore of this guest is proven",
+    "proof.met": "proven {age} ago (at least every {objective})",
+    "proof.breached": "last proven {age} ago; a proof is due every {objective}",
+    "proof.failed": "a restore test of a backup at least as new failed after the last proof: {reason}",
+    "proof.unknown": "never proven",
+    "proof.latest": "never proven; the latest restore test ended {verdict}: {reason}",
+    "copies.met": "a recent backup lies in {measured} place(s): {places}",
+    "copies.breached": "a recent backup lies in {measured} place(s) ({places}); {objective} are wanted",
+    "copies.none": "there is no archive",
+    "copies.unknown": "{measured} place(s) seen of {objective} wanted, but not every storage could be read",
+    "depth.met": "the history goes back {measured} days (objective {objective})",
+    "depth.breached": "the history goes back {measured} days; {objective} are wanted",
+    "depth.unknown": "{measured} days of history seen of {objective} wanted, but not every storage could be read",
+    "absent": "the cluster does not list this guest",
+}
+
+GAPS: dict[str, str] = {
+    "quorum": "votes and quorum of the cluster",
+    "clock": "clock of the node {subject}",
+    "clocks": "clocks of the nodes",
+    "ha": "high availability: its status and the guests it manages",
+    "jobs": "PVE's own backup jobs",
+    "permissions": "the token's permissions",
+    "bridges": "bridges of the node {subject}",
+    "storages": "the storages and their retention",
+    "listing": "archives of the storage {subject}",
+    "node": "everything that lies on the node {subject}",
+    "config": "configuration of guest {subject} (agent, excluded disks)",
+}
+
+WORDS: dict[str, str] = {
+    "ahead": "ahead of",
+    "behind": "behind",
+    "proven": "proven",
+    "failed": "failed",
+    "inconclusive": "inconclusive",
+    "skipped": "skipped",
+    "simulated": "simulated",
+    "no-reason": "no reason was recorded",
+    "nowhere": "nowhere",
+    "none": "none",
+    "this-service": "this service's machine",
+}

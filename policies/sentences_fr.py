@@ -1,0 +1,239 @@
+"""The sentences of findings, objectives and gaps in French. Typed with plain spaces: policies.wording sets the no-break ones."""
+
+from __future__ import annotations
+
+# same keys and placeholders as in sentences_en
+FINDINGS: dict[str, tuple[str, str]] = {
+    "archives-on-guest-node": (
+        "Toutes les archives de cet invité ({count}) sont sur {node}, le nœud qui l'exécute : perdre {node}, c'est "
+        "perdre l'invité et toutes ses copies.",
+        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+    ),
+    "archives-on-guest-node.planned": (
+        "La tâche {job} écrit sur le stockage {storage} de {node}, le nœud qui exécute cet invité : perdre "
+        "{node}, ce serait perdre les deux.",
+        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+    ),
+    "job-pinned-to-node": (
+        "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est ignoré sans un mot, et PVE répond OK.",
+        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
+        "sauvegarde chaque invité là où il se trouve.",
+    ),
+    "job-pinned-to-node.skips": (
+        "La tâche de sauvegarde PVE est liée au nœud {node}, et ces invités tournent ailleurs ou peuvent être déplacés par la HA "
+        ": {guests}. Ils sont ignorés sans un mot dès qu'ils quittent {node}, et PVE répond OK.",
+        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
+        "sauvegarde chaque invité là où il se trouve.",
+    ),
+    "quorum-two-votes": (
+        "Le cluster compte {votes} votes : la perte d'un nœud fait perdre le quorum, alors la HA ne peut plus agir "
+        "et PVE refuse toute restauration.",
+        "Ajouter un troisième vote : un QDevice sur une petite machine hors du cluster (pvecm qdevice setup), ou "
+        "un troisième nœud. L'API de PVE ne montre pas les QDevices : s'il en existe déjà un, consigner une "
+        "dérogation pour ce constat.",
+    ),
+    "quorum-two-votes.lost": (
+        "Le cluster compte {votes} votes et n'a pas le quorum en ce moment : la HA n'agit pas et PVE refuse toute restauration.",
+        "Remettre en service le nœud manquant ; s'il est perdu, suivre la procédure du PRA (pvecm expected 1, sur "
+        "le seul nœud survivant).",
+    ),
+    "clock-drift": (
+        "L'horloge de {node} est {direction} de {offset} sur celle de ce service : planification, rétention, HA et "
+        "mesures d'âge en dépendent.",
+        "Remettre à l'heure {node} et la garder synchronisée (chronyc tracking ; chrony est livré avec PVE).",
+    ),
+    "clock-drift.own": (
+        "Tous les nœuds sont d'accord entre eux, mais leurs horloges sont {direction} de {offset} sur celle de ce "
+        "service : l'horloge fausse est sans doute celle de la machine qui exécute backupsvc, et chaque âge mesuré "
+        "est faux d'autant.",
+        "Synchroniser l'horloge de la machine qui exécute backupsvc (timedatectl, chronyc tracking).",
+    ),
+    "clock-drift.ha": (
+        "Le gestionnaire HA signale une dérive d'horloge : {text}",
+        "Synchroniser les horloges de tous les nœuds (chronyc tracking sur chacun).",
+    ),
+    "guest-agent-missing": (
+        "L'agent invité QEMU n'est pas configuré : les sauvegardes ont la cohérence d'un arrêt brutal (pas de gel "
+        "des systèmes de fichiers), et une copie restaurée ne peut pas être interrogée de l'intérieur.",
+        "Installer qemu-guest-agent dans l'invité, puis activer l'option QEMU Guest Agent de la VM (qm set {vmid} "
+        "--agent 1) et la redémarrer.",
+    ),
+    "never-proven": (
+        "Aucune archive de cet invité n'a jamais été restaurée puis contrôlée : une sauvegarde jamais restaurée "
+        "n'est qu'un espoir.",
+        "Lancer backupsvc restore-test {vmid}.",
+    ),
+    "never-proven.tried": (
+        "Test(s) de restauration effectué(s) : {count}, aucun n'a rien prouvé ; le dernier, le {when}, a pour "
+        "verdict « {verdict} » : {reason}",
+        "Supprimer la cause indiquée, puis lancer backupsvc restore-test {vmid}.",
+    ),
+    "scratch-not-isolated.none": (
+        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, sur leurs ponts de "
+        "production, et rien de ce qui répond par le réseau ne peut être contrôlé.",
+        "Créer sur les nœuds un pont sans port, le nommer sous scratch: bridge: dans la politique, et n'accorder au "
+        "jeton SDN.Use que sur lui.",
+    ),
+    "scratch-not-isolated.missing": (
+        "Le pont isolé {bridge} n'existe pas sur {nodes}, ou le jeton ne le voit pas : rien ne peut y être prouvé par le réseau.",
+        "Y créer {bridge} sans port, et accorder au jeton SDN.Use sur /sdn/zones/localnetwork/{bridge}.",
+    ),
+    "scratch-not-isolated.ports": (
+        "Le pont {bridge} n'est pas isolé : sur {node} il a le(s) port(s) {ports} ; une copie restaurée "
+        "rencontrerait le réseau derrière (adresses en double, passerelle parasite, contrôleur de domaine revenu en "
+        "arrière).",
+        "Retirer les ports de {bridge} sur {node}, ou nommer un autre pont dans la politique. D'ici là, ne lancer "
+        "aucun test de restauration.",
+    ),
+    "scratch-not-isolated.address": (
+        "Le nœud {node} a une adresse ({address}) sur le pont {bridge} : les copies restaurées peuvent joindre le "
+        "nœud, et au-delà s'il route.",
+        "Retirer l'adresse de {bridge} sur {node} ; seule la sonde a sa place sur ce pont.",
+    ),
+    "scratch-not-isolated.token": (
+        "Le jeton peut utiliser des réseaux de production ({bridges}) : PVE lui-même n'empêcherait pas une copie "
+        "restaurée de rencontrer la production.",
+        "N'accorder au jeton SDN.Use que sur le pont isolé (/sdn/zones/localnetwork/<pont>), et réserver les ponts "
+        "de production au jeton de restauration.",
+    ),
+    "guest-not-covered.absent": (
+        "La politique attend cet invité, mais le cluster ne le montre pas (archives restantes : {count}) : il a été "
+        "supprimé, ou le jeton ne le voit pas.",
+        "S'il a été supprimé par erreur, lancer backupsvc restore {vmid} ; s'il est retiré du service, l'ôter de la "
+        "politique ; sinon accorder au jeton VM.Audit sur /vms.",
+    ),
+    "guest-not-covered.job": (
+        "Aucune tâche de la politique ne sauvegarde cet invité.",
+        "L'ajouter à une tâche de la politique, ou consigner une dérogation avec responsable, motif et échéance.",
+    ),
+    "guest-not-covered.archive": (
+        "Aucun stockage lisible ne contient d'archive de cet invité : il n'y a rien à partir de quoi le restaurer.",
+        "Lancer backupsvc backup run --vmid {vmid}, et lire ce qui est dit.",
+    ),
+    "disk-excluded": (
+        "Disque(s) exclu(s) de la sauvegarde (backup=0) : {disks}. Une copie restaurée ne les a pas, et n'est jamais prouvée.",
+        "Cocher Sauvegarde sur le disque (VM > Matériel), ou consigner une dérogation disant pourquoi ses données sont inutiles.",
+    ),
+    "backup-missed": (
+        "La sauvegarde prévue le {due} (tâche {job}) est absente : l'archive la plus récente a été commencée le {last}.",
+        "Lancer backupsvc backup run {job} --vmid {vmid}, et chercher la cause dans backupsvc operations list.",
+    ),
+    "backup-missed.failed": (
+        "La dernière sauvegarde a échoué le {when} : {detail}",
+        "Supprimer la cause, puis lancer backupsvc backup run --vmid {vmid}.",
+    ),
+    "archive-shrunk": (
+        "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ {usual} : il y "
+        "manque peut-être des données.",
+        "Comparer les disques de l'invité à l'archive (backupsvc archive info), et lancer backupsvc restore-test {vmid}.",
+    ),
+    "archive-shrunk.empty": (
+        "L'archive la plus récente {volid} est vide : elle ne contient rien à restaurer.",
+        "Lire le journal de la tâche et vérifier l'espace libre du stockage, puis lancer backupsvc backup run --vmid {vmid}.",
+    ),
+    "listing-blind": (
+        "Le stockage montre {now} archive(s) ; {lost} autre(s), connue(s) du catalogue, n'y figurent plus : "
+        "supprimées par quelqu'un d'autre, ou droits du jeton perdus.",
+        "Vérifier le stockage à la main (pvesm list {storage}) ; si elles ont vraiment disparu, lancer backupsvc catalog sync.",
+    ),
+    "listing-blind.all": (
+        "Le stockage ne montre plus aucune archive, mais le catalogue y en connaît {lost} : jeton sans droits, "
+        "stockage non monté, ou tout a été supprimé.",
+        "Vérifier d'abord le stockage à la main (pvesm list {storage}) ; rien n'est purgé entre-temps.",
+    ),
+    "listing-blind.storage": (
+        "Le jeton n'a ni Datastore.AllocateSpace ni Datastore.Allocate sur ce stockage : PVE répond par une liste "
+        "vide, pas par une erreur.",
+        "Accorder à l'utilisateur du jeton et au jeton Datastore.AllocateSpace sur /storage/{storage}.",
+    ),
+    "listing-blind.guests": (
+        "Le jeton n'a pas VM.Backup sur /vms : les archives des invités supprimés, ou hors de ses droits, manquent "
+        "sans un mot à toutes les listes.",
+        "Accorder à l'utilisateur du jeton et au jeton VM.Backup sur /vms, avec propagation.",
+    ),
+    "listing-blind.empty": (
+        "Le cluster ne montre aucun invité à ce jeton : sans VM.Audit, PVE répond par une liste vide, pas par une erreur.",
+        "Accorder à l'utilisateur du jeton et au jeton VM.Audit sur /vms.",
+    ),
+    "foreign-job": (
+        "Une tâche propre à PVE ({schedule}, vers {storage}) sauvegarde des invités que ce service sauvegarde "
+        "aussi : {guests}. Ils sont sauvegardés deux fois, attendent le verrou l'un de l'autre, et chacun purge "
+        "selon ses règles.",
+        "Désactiver la tâche PVE (Centre de données > Sauvegarde), ou ôter ces invités de la politique.",
+    ),
+    "storage-prunes": (
+        "PVE applique sa propre rétention sur ce stockage ({prune}) : elle peut supprimer des archives que la "
+        "politique garde, même prouvées.",
+        "Mettre la rétention du stockage à keep-all (Centre de données > Stockage > Rétention) et laisser backupsvc purger.",
+    ),
+    "exception-expired": (
+        "La dérogation pour {finding} a pris fin le {until} (responsable : {owner} ; motif : {reason}).",
+        "Supprimer la cause et la dérogation, ou la faire renouveler par {owner} avec une nouvelle échéance.",
+    ),
+    "storage-filling": (
+        "Le stockage est rempli à {share} % : il reste {available}.",
+        "Purger (backupsvc prune --dry-run montre ce qui partirait), ou agrandir le stockage.",
+    ),
+    "storage-filling.night": (
+        "Il reste {available}, mais une série de sauvegardes occupe environ {needed} : la prochaine peut remplir le "
+        "stockage et échouer.",
+        "Purger (backupsvc prune --dry-run montre ce qui partirait) ou agrandir le stockage avant la prochaine sauvegarde.",
+    ),
+}
+
+REASONS: dict[str, str] = {
+    "rpo.met": "la dernière sauvegarde prouvée a commencé il y a {age} (objectif {objective})",
+    "rpo.breached": "la dernière sauvegarde prouvée a commencé il y a {age} ; l'objectif est {objective}",
+    "rpo.unproven": "aucune sauvegarde de cet invité n'est prouvée : on ignore ce qu'une restauration rendrait",
+    "rpo.gone": "l'archive qui a été prouvée n'est plus listée, et aucune de celles qui restent n'est prouvée",
+    "rpo.blind": (
+        "tous les stockages n'ont pas pu être lus, et aucune archive prouvée de cet invité ne figure dans ce qui a pu l'être"
+    ),
+    "rpo.future": "l'archive prouvée est datée du futur : une horloge est fausse, et son âge ne peut être dit",
+    "rto.met": "la dernière restauration prouvée a pris {measured} (objectif {objective})",
+    "rto.breached": "la dernière restauration prouvée a pris {measured} ; l'objectif est {objective}",
+    "rto.unknown": "jamais mesuré : aucune restauration de cet invité n'est prouvée",
+    "proof.met": "prouvé il y a {age} (au moins tous les {objective})",
+    "proof.breached": "dernière preuve il y a {age} ; une preuve est due tous les {objective}",
+    "proof.failed": (
+        "un test de restauration d'une sauvegarde au moins aussi récente a échoué depuis la dernière preuve : {reason}"
+    ),
+    "proof.unknown": "jamais prouvé",
+    "proof.latest": "jamais prouvé ; le dernier test de restauration a pour verdict « {verdict} » : {reason}",
+    "copies.met": "une sauvegarde récente se trouve à {measured} endroit(s) : {places}",
+    "copies.breached": "une sauvegarde récente se trouve à {measured} endroit(s) ({places}) ; il en faut {objective}",
+    "copies.none": "il n'y a aucune archive",
+    "copies.unknown": "{measured} endroit(s) vu(s) sur {objective} voulus, mais tous les stockages n'ont pas pu être lus",
+    "depth.met": "l'historique remonte à {measured} jours (objectif {objective})",
+    "depth.breached": "l'historique remonte à {measured} jours ; il en faut {objective}",
+    "depth.unknown": "{measured} jours d'historique vus sur {objective} voulus, mais tous les stockages n'ont pas pu être lus",
+    "absent": "le cluster ne montre pas cet invité",
+}
+
+GAPS: dict[str, str] = {
+    "quorum": "votes et quorum du cluster",
+    "clock": "horloge du nœud {subject}",
+    "clocks": "horloges des nœuds",
+    "ha": "haute disponibilité : état et invités gérés",
+    "jobs": "tâches de sauvegarde propres à PVE",
+    "permissions": "droits du jeton",
+    "bridges": "ponts du nœud {subject}",
+    "storages": "les stockages et leur rétention",
+    "listing": "archives du stockage {subject}",
+    "node": "tout ce qui se trouve sur le nœud {subject}",
+    "config": "configuration de l'invité {subject} (agent, disques exclus)",
+}
+
+WORDS: dict[str, str] = {
+    "ahead": "en avance",
+    "behind": "en retard",
+    "proven": "prouvé",
+    "failed": "échec",
+    "inconclusive": "non concluant",
+    "skipped": "ignoré",
+    "simulated": "simulé",
+    "no-reason": "aucun motif n'a été consigné",
+    "nowhere": "aucun",
+    "none": "aucune",
+    "this-service": "machine de ce service",
+}
