@@ -1,0 +1,107 @@
+"""Which archive is next, and whose turn it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import sampling
+from policies.model import Archive, GuestPolicy, GuestType, Policy, Proof, Rung, Scratch, Tier, Verdict
+
+DAY = 86400
+NOW = 1_773_100_000
+POLICY = Policy(
+    site="x",
+    timezone="Europe/Paris",
+    language="fr",
+    jobs=(),
+    tiers=MappingProxyType({"gold": Tier("gold", DAY, 3600, 7 * DAY), "iron": Tier("iron", DAY, 3600, 30 * DAY)}),
+    guests=MappingProxyType(
+        {vmid: GuestPolicy(vmid, f"g{vmid}", tier) for vmid, tier in [(100, "iron"), (101, "gold"), (102, "iron")]}
+    ),
+    scratch=Scratch(9000, 9099),
+    default_tier="iron",
+)
+
+
+def archive(days: float, proven: bool = False, size: int = 100) -> Archive:
+    ctime = int(NOW - days * DAY)
+    return Archive(f"local:{ctime}", "clovis", "local", 108, GuestType.QEMU, ctime, size, proven_at=NOW if proven else None)
+
+
+def proof(of: Archive, days_ago: float) -> Proof:
+    at = int(NOW - days_ago * DAY)
+    return Proof("op", 108, of.volid, "clovis", of.ctime, Verdict.FAILED, Rung.RECORDED, at, at)
+
+
+def chosen(archives: list[Archive], proofs: list[Proof] | None = None, seed: str = "s") -> Archive | None:
+    found = sampling.next_archive(archives, proofs or [], now=NOW, seed=seed)
+    assert found.reasons
+    return found.archive
+
+
+def test_the_newest_archive_comes_first() -> None:
+    assert chosen([archive(3), archive(1), archive(20)]) == archive(1)
+
+
+def test_an_archive_from_the_future_or_of_no_size_is_passed_over_and_named() -> None:
+    found = sampling.next_archive([archive(-1), archive(0.5, size=0), archive(2)], [], now=NOW, seed="s")
+    assert found.archive == archive(2)
+    assert any("from the future" in reason for reason in found.reasons) and any("is empty" in reason for reason in found.reasons)
+
+
+def test_a_clock_a_few_seconds_ahead_is_not_the_future() -> None:
+    assert chosen([archive(-20 / DAY)]) == archive(-20 / DAY)
+
+
+def test_without_an_archive_there_is_none_to_prove() -> None:
+    assert chosen([]) is None
+
+
+def test_once_the_newest_is_proven_an_old_one_is_drawn_by_lot() -> None:
+    old = [archive(days) for days in (8, 15, 22)]
+    drawn = {chosen([archive(1, proven=True), *old], seed=str(seed)) for seed in range(30)}
+    assert drawn == set(old)
+    assert chosen([archive(1, proven=True), *old], seed="a") == chosen([*reversed(old), archive(1, proven=True)], seed="a")
+
+
+def test_old_archives_that_were_never_proven_are_drawn_before_others() -> None:
+    archives = [archive(1, proven=True), archive(8, proven=True), archive(15)]
+    assert {chosen(archives, seed=str(seed)) for seed in range(10)} == {archive(15)}
+
+
+def test_one_old_archive_a_month_is_enough_even_if_its_test_failed() -> None:
+    archives = [archive(1, proven=True), archive(15)]
+    assert chosen(archives, [proof(archive(45), 20)]) == archives[0]
+    assert chosen(archives, [proof(archive(45), 31)]) == archives[1]
+    assert chosen(archives, [proof(archive(5), 4)]) == archives[1]  # that one was young when it was tested
+
+
+@given(st.lists(st.floats(-5, 400), max_size=20), st.text(max_size=5))
+def test_whatever_is_listed_the_choice_is_one_of_it_and_usable(days: list[float], seed: str) -> None:
+    archives = [archive(day, proven=day < 3) for day in days]
+    found = chosen(archives, seed=seed)
+    assert (
+        found in [item for item in archives if item.ctime <= NOW + 30]
+        if found
+        else all(item.ctime > NOW + 30 for item in archives)
+    )
+
+
+def test_the_guest_that_was_never_proven_is_first_and_then_the_earliest_deadline() -> None:
+    turns = sampling.due(POLICY, {100: NOW - 29 * DAY, 101: NOW - 8 * DAY, 102: None}, NOW)
+    assert [turn.vmid for turn in turns] == [102, 101, 100]
+    assert [turn.overdue for turn in turns] == [True, True, False]
+    assert [turn.reason for turn in turns] == ["never proven", "overdue for 1.0 days", "due in 1.0 days"]
+
+
+def test_of_guests_never_proven_the_stricter_tier_comes_first() -> None:
+    assert [turn.vmid for turn in sampling.due(POLICY, {}, NOW)] == [101, 100, 102]
+
+
+def test_every_guest_of_the_policy_has_its_turn_and_no_other() -> None:
+    one = replace(POLICY, guests={101: POLICY.guests[101]})
+    assert [turn.vmid for turn in sampling.due(one, {999: NOW}, NOW)] == [101]

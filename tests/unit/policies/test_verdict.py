@@ -1,0 +1,128 @@
+"""Law 5: proof has rungs and none is skipped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.model import CheckResult, Outcome, Rung, Verdict
+from policies.verdict import Evidence, Judgement, decide
+
+PASSED = CheckResult("web", Outcome.PASSED, "200 OK")
+FAILED = CheckResult("web", Outcome.FAILED, "500 Internal Server Error")
+UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent is configured")
+GREEN = Evidence(compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,))
+
+
+def judged(**changes: object) -> Judgement:
+    return decide(replace(GREEN, **changes))  # type: ignore[arg-type]
+
+
+def test_law_5_all_green_is_proven_and_healthy() -> None:
+    assert decide(GREEN) == Judgement(Verdict.PROVEN, Rung.HEALTHY, ("restored, booted, 1 of 1 checks passed",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "rung", "reason"),
+    [
+        ({"simulated": True}, Verdict.SIMULATED, Rung.RECORDED, "proves nothing"),
+        ({"verified_intact": False}, Verdict.FAILED, Rung.RECORDED, "not intact"),
+        ({"restored": False, "restore_error": "exit code 133"}, Verdict.FAILED, Rung.RECORDED, "exit code 133"),
+        ({"restored": False, "restore_error": "no space", "verified_intact": True}, Verdict.FAILED, Rung.INTACT, "no space"),
+        (
+            {"restored": False, "isolation_ok": False, "booted": None, "checks": ()},
+            Verdict.INCONCLUSIVE,
+            Rung.RECORDED,
+            "not restored",
+        ),
+        ({"missing_disks": ("scsi1",)}, Verdict.FAILED, Rung.RESTORED, "disk scsi1 is not in the archive"),
+        ({"isolation_ok": False, "booted": None, "checks": ()}, Verdict.INCONCLUSIVE, Rung.RESTORED, "not started"),
+        ({"booted": False, "checks": ()}, Verdict.FAILED, Rung.RESTORED, "no sign of life"),
+        ({"booted": None, "checks": ()}, Verdict.INCONCLUSIVE, Rung.RESTORED, "nothing could tell"),
+        ({"booted": None, "checks": (UNASKED,)}, Verdict.INCONCLUSIVE, Rung.RESTORED, "check agent could not be asked: no agent"),
+        ({"checks": ()}, Verdict.INCONCLUSIVE, Rung.BOOTED, "no health check was asked, so it is booted at most"),
+        ({"checks": (FAILED,)}, Verdict.FAILED, Rung.BOOTED, "check web failed: 500"),
+        ({"checks": (UNASKED,)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "could not be asked"),
+        ({"checks": (PASSED, UNASKED)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "could not be asked"),
+        ({"checks": (UNASKED, FAILED)}, Verdict.FAILED, Rung.BOOTED, "check web failed"),
+        ({"compressed_checksum": False}, Verdict.INCONCLUSIVE, Rung.RECORDED, "flipped bits"),
+        ({"warnings": ("cancelled",)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "cancelled"),
+    ],
+)
+def test_law_5_each_thing_short_of_green_has_its_verdict_its_rung_and_its_reason(
+    changes: dict[str, object], verdict: Verdict, rung: Rung, reason: str
+) -> None:
+    found = judged(**changes)
+    assert (found.verdict, found.rung) == (verdict, rung)
+    assert any(reason in sentence for sentence in found.reasons)
+
+
+def test_law_5_a_plain_archive_that_we_verified_ourselves_can_be_proven() -> None:
+    assert judged(compressed_checksum=False, verified_intact=True).verdict is Verdict.PROVEN
+
+
+def test_law_5_a_passed_check_is_a_sign_of_life_where_nothing_else_could_look() -> None:
+    assert judged(booted=None).verdict is Verdict.PROVEN
+
+
+OUTCOMES = st.builds(CheckResult, name=st.just("c"), outcome=st.sampled_from(Outcome), detail=st.just("d"))
+EVIDENCE = st.builds(
+    Evidence,
+    simulated=st.booleans(),
+    compressed_checksum=st.booleans(),
+    verified_intact=st.sampled_from([True, False, None]),
+    restored=st.booleans(),
+    restore_error=st.sampled_from([None, "error"]),
+    isolation_ok=st.booleans(),
+    booted=st.sampled_from([True, False, None]),
+    checks=st.lists(OUTCOMES, max_size=3).map(tuple),
+    missing_disks=st.sampled_from([(), ("scsi1",)]),
+    warnings=st.sampled_from([(), ("w",)]),
+)
+
+
+@given(EVIDENCE)
+def test_law_5_nothing_but_all_green_evidence_proves(evidence: Evidence) -> None:
+    green = (
+        not evidence.simulated
+        and evidence.verified_intact is not False
+        and (evidence.verified_intact or evidence.compressed_checksum)
+        and evidence.restored
+        and evidence.restore_error is None
+        and evidence.isolation_ok
+        and evidence.booted is not False
+        and bool(evidence.checks)
+        and all(check.outcome is Outcome.PASSED for check in evidence.checks)
+        and not evidence.missing_disks
+        and not evidence.warnings
+    )
+    assert (decide(evidence).verdict is Verdict.PROVEN) == bool(green)
+
+
+@given(EVIDENCE)
+def test_law_5_proven_and_the_rung_healthy_come_only_together_and_every_verdict_has_a_reason(evidence: Evidence) -> None:
+    found = decide(evidence)
+    assert (found.verdict is Verdict.PROVEN) == (found.rung is Rung.HEALTHY)
+    assert found.reasons and all(found.reasons)
+
+
+BETTER = {
+    "restored": True,
+    "restore_error": None,
+    "isolation_ok": True,
+    "booted": True,
+    "verified_intact": True,
+    "compressed_checksum": True,
+    "missing_disks": (),
+    "warnings": (),
+    "simulated": False,
+}
+
+
+@given(EVIDENCE, st.sampled_from(sorted(BETTER)))
+def test_law_5_better_evidence_never_lowers_the_rung(evidence: Evidence, field: str) -> None:
+    improved = replace(evidence, **{field: BETTER[field]})  # type: ignore[arg-type]
+    assert decide(improved).rung.height >= decide(evidence).rung.height
