@@ -58,15 +58,11 @@ class Keep:
         return "keep-all=1" if self.keep_all else ",".join(f"{name}={count}" for name, count in self.counts())
 
     def describe(self) -> str:
-        """Return the rules in plain English, such as ``keep the last 3, 7 daily and 4 weekly archives``."""
+        """Return the rules in plain English, such as ``of each guest, keep 3 last, 7 daily, 4 weekly archives``."""
         if self.keep_all:
             return "keep every archive"
-        words = [f"{'the last ' if name == 'keep-last' else ''}{count}{_english(name)}" for name, count in self.counts()]
-        return f"keep {' and '.join(filter(None, [', '.join(words[:-1]), words[-1]]))} archives of each guest"
-
-
-def _english(name: str) -> str:
-    return "" if name == "keep-last" else f" {name.removeprefix('keep-')}"
+        counts = ", ".join(f"{count} {name.removeprefix('keep-')}" for name, count in self.counts())
+        return f"of each guest, keep {counts} archives"
 
 
 def parse_keep(text: str) -> Keep:

@@ -1,0 +1,172 @@
+"""``backupsvc policy``: check a site's policy, show it with its defaults, and say what it makes happen next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from policies.model import GuestPolicy, Policy
+
+app = typer.Typer(no_args_is_help=True)
+
+File = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="The policy; without it the one in force (BACKUPSVC_POLICY).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("check")
+def check(file: File = None, as_json: AsJson = False) -> None:
+    """Say whether a policy is right; if not, say in which line, what is wrong and what is allowed (exit code 2)."""
+    from backupsvc.cli.output import emit_json, say
+
+    policy = _load(file)
+    if as_json:
+        emit_json({"valid": True, **_head(policy), "jobs": len(policy.jobs), "guests": len(policy.guests)})
+        return
+    say(f"{policy.source}: the policy of {policy.site} is right")
+    for job in policy.jobs:
+        guests = _guests_of(job.guests, job.exclude)
+        say(f"  job {job.id}: {job.schedule} {policy.timezone}, {guests}, to {job.storage}, {job.keep}")
+    if not policy.jobs:
+        say("  no job: nothing is backed up by this service")
+    say(f"  guests: {len(policy.guests)} listed, the others at tier {policy.default_tier} with the check agent")
+    bridge = f"isolated bridge {policy.scratch.bridge}" if policy.scratch.bridge else "no isolated bridge: links down"
+    say(f"  restored copies: VMID {policy.scratch.first}-{policy.scratch.last}, {bridge}")
+
+
+@app.command("show")
+def show(file: File = None, as_json: AsJson = False) -> None:
+    """Show the policy as it is understood, with every default filled in."""
+    from backupsvc.cli.output import emit_json
+
+    policy = _load(file)
+    if as_json:
+        emit_json(_as_dict(policy))
+    else:
+        _show(policy)
+
+
+@app.command("next")
+def following(
+    file: File = None,
+    days: Annotated[int, typer.Option("--days", min=1, max=366, help="How far to look ahead.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """List the coming occurrences of every job, in the policy's time zone and in UTC."""
+    from backupsvc.cli.output import emit_json, say, table
+    from backupsvc.clock import SystemClock
+
+    policy = _load(file)
+    coming = _occurrences(policy, int(SystemClock().now()), days)
+    if as_json:
+        emit_json({**_head(policy), "days": days, "occurrences": coming})
+    elif coming:
+        table(("local time", "UTC", "job"), [(one["local"], one["at"], one["job"]) for one in coming])
+    else:
+        say(f"no job is due within {days} days")
+
+
+def _load(file: Path | None) -> Policy:
+    """Given a file, or None for the policy in force, return it. Raise UsageError if there is none, PolicyError if it is wrong."""
+    from backupsvc.bootstrap import open_service
+    from backupsvc.errors import UsageError
+    from policies.site import load_policy
+
+    if file is None:
+        with open_service() as service:
+            return service.policy
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"the policy {file} cannot be read: {error.strerror}", "give the file of a policy") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the policy {file} is not UTF-8 text", "write it in UTF-8") from None
+    return load_policy(text, str(file))
+
+
+def _head(policy: Policy) -> dict[str, Any]:
+    return {"site": policy.site, "source": policy.source, "digest": policy.digest, "timezone": policy.timezone}
+
+
+def _occurrences(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
+    """Given a policy, return its jobs' occurrences of the coming days, soonest first."""
+    from datetime import datetime
+
+    from backupsvc.clock import iso
+    from policies.calendar import occurrences, zone
+
+    place = zone(policy.timezone)
+    due = [(at, job) for job in policy.jobs for at in occurrences(job.schedule, policy.timezone, now, now + days * 86400)]
+    return [
+        {"job": job.id, "at": iso(at), "local": f"{datetime.fromtimestamp(at, place):%a %Y-%m-%d %H:%M:%S %Z}", "epoch": at}
+        for at, job in sorted(due, key=lambda pair: (pair[0], pair[1].id))
+    ]
+
+
+def _as_dict(policy: Policy) -> dict[str, Any]:
+    """Given a policy, return it as ``policy show --json`` prints it: the model's own words, durations in seconds."""
+    from dataclasses import asdict
+
+    return {
+        **_head(policy),
+        "language": policy.language,
+        "scratch": asdict(policy.scratch),
+        "jobs": [asdict(job) for job in policy.jobs],
+        "tiers": {name: asdict(tier) for name, tier in policy.tiers.items()},
+        "default_tier": policy.default_tier,
+        "guests": [_guest(guest) for guest in policy.guests.values()],
+        "prune": asdict(policy.prune),
+        "exemptions": [asdict(exemption) for exemption in policy.exemptions],
+        "max_clock_drift": policy.max_clock_drift,
+    }
+
+
+def _guest(guest: GuestPolicy) -> dict[str, Any]:
+    checks = [
+        {"kind": check.kind, "name": check.name, "options": dict(check.options), "timeout": check.timeout}
+        for check in guest.checks
+    ]
+    words = ("vmid", "name", "tier", "role", "network", "address", "boot_timeout", "check_timeout", "memory")
+    return {word: getattr(guest, word) for word in words} | {"checks": checks}
+
+
+def _show(policy: Policy) -> None:
+    from backupsvc.cli.output import say, table
+
+    say(f"site {policy.site}, time zone {policy.timezone}, reports in {policy.language}, from {policy.source}")
+    scratch = policy.scratch
+    memory = f"at most {scratch.memory} MiB" if scratch.memory else "as archived"
+    say(
+        f"restored copies: VMID {scratch.first}-{scratch.last}, bridge {scratch.bridge or 'none (links down)'}, "
+        f"storage {scratch.storage or 'any'}, node {scratch.node or 'any'}, memory {memory}"
+    )
+    jobs = [(j.id, j.schedule, _guests_of(j.guests, j.exclude), j.storage, j.mode, j.compress, j.keep) for j in policy.jobs]
+    table(("job", "schedule", "guests", "storage", "mode", "compress", "keep"), jobs, "Jobs")
+    tiers = [(t.name, span(t.rpo), span(t.rto), span(t.proof_age), t.copies, t.depth) for t in policy.tiers.values()]
+    table(("tier", "RPO", "RTO", "proof age", "copies", "days of history"), tiers, f"Tiers (default: {policy.default_tier})")
+    guests = [
+        (g.vmid, g.name or "-", g.tier, g.network, g.address, ", ".join(c.name for c in g.checks) or "none")
+        for g in policy.guests.values()
+    ]
+    table(("VMID", "name", "tier", "network", "address", "checks"), guests, "Guests (all others: default tier, check agent)")
+
+
+def _guests_of(guests: tuple[int, ...] | None, exclude: tuple[int, ...]) -> str:
+    if guests is not None:
+        return f"{len(guests)} guests"
+    return f"all guests but {', '.join(map(str, exclude))}" if exclude else "all guests"
+
+
+def span(seconds: int) -> str:
+    """Given seconds, return them as a policy writes a duration, in the largest units that fit: ``36h``, ``1h30m``, ``7d``."""
+    text = ""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if unit == "d" and seconds % length:
+            continue  # 36h reads better than 1d12h
+        count, seconds = divmod(seconds, length)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
