@@ -19,9 +19,9 @@ CRITICAL, WITH_AGENT, LOST = 108, 101, 105
 def demo(
     output: Annotated[Path, typer.Option("--output", help="Where the report goes.")] = Path("demo-report"),
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab running afterwards.")] = False,
-    hypervisor: Annotated[str, typer.Option("--hypervisor", help="auto, qemu, or simulated (which proves nothing).")] = "auto",
+    hypervisor: Annotated[str, typer.Option("--hypervisor", help="auto, qemu or simulated (proves nothing).")] = "auto",
 ) -> None:
-    """Start the lab with its eleven guests and live through one night: back up, prove, prune, lose a guest, restore it, report."""
+    """Start the lab and live through one night: back up, prove, prune, lose a guest, restore it, report."""
     from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import say
     from backupsvc.cli.progress import Progress

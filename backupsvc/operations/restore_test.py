@@ -5,14 +5,14 @@ The first seven steps may fail: that is a result. Tear-down and judgement follow
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, OperationFailed, PveError, PveNotFound, Refused
 from backupsvc.operations import choosing, proving
 from backupsvc.operations.engine import Run, Wait
 from backupsvc.operations.listing import as_dict
-from policies import isolation, ownership, placement, verdict
+from policies import bridges, isolation, ownership, placement, verdict
 from policies.model import (
     Archive,
     GuestPolicy,
@@ -73,6 +73,7 @@ def reserve(run: Run) -> Wait | None:
         taken.add(place.vmid)
     run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}
     run.data["network"] = wanted.network
+    run.data["bridge"] = bridges.usable(config, service.policy.scratch, service.pve.cluster.permissions()).bridge
     run.note("reserved", vmid=place.vmid, node=place.node, reasons=list(place.reasons))
     run.data["said"] = f"VMID {place.vmid} on {place.node}"
     return None
@@ -83,7 +84,7 @@ def restore(run: Run) -> Wait | None:
     service, archive, scratch = run.service, _archive(run), run.data["scratch"]
     overrides = isolation.overrides(
         _config(run),
-        scratch=service.policy.scratch,
+        scratch=replace(service.policy.scratch, bridge=run.data["bridge"]),
         network=str(run.data["network"]),
         operation=run.id,
         memory=_memory_cap(service, run.vmid),
