@@ -1,0 +1,135 @@
+"""What the catalog remembers of archives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from backupsvc.catalog import Catalog, Observation
+from backupsvc.errors import PveNotFound
+from policies.model import Archive, GuestType, Rung
+
+CLOVIS = ("clovis", "local")
+
+
+def archive(vmid: int = 108, ctime: int = 1000, **more: object) -> Archive:
+    volid = f"local:backup/vzdump-qemu-{vmid}-{ctime}.vma.zst"
+    return replace(Archive(volid, "clovis", "local", vmid, GuestType.QEMU, ctime, 500, "vma.zst"), **more)  # type: ignore[arg-type]
+
+
+def observe(catalog: Catalog, *listing: Archive, at: int = 5000, scope: tuple[tuple[str, str], ...] = (CLOVIS,)) -> Observation:
+    return catalog.observe(listing, scope=scope, at=at)
+
+
+def test_a_listing_is_remembered_as_it_was(catalog: Catalog) -> None:
+    first = archive(protected=True, notes="Debian-Server\nbefore upgrade é", name="Debian-Server", operation="OP")
+    seen = observe(catalog, first, replace(archive(109, 4_000_000_000, size=1 << 43), vmid=None, type=None))
+    assert seen.known_before == 0 and seen.gone == ()
+    assert catalog.archives(vmid=108) == [first]
+    assert [(item.vmid, item.type, item.size) for item in catalog.archives() if item.vmid is None] == [(None, None, 1 << 43)]
+
+
+def test_only_what_was_not_there_is_new(catalog: Catalog) -> None:
+    observe(catalog, archive(ctime=1000))
+    seen = observe(catalog, archive(ctime=1000), archive(ctime=2000))
+    assert (seen.new, seen.gone, seen.known_before) == ((archive(ctime=2000),), (), 1)
+
+
+def test_an_archive_that_is_no_longer_listed_is_gone_and_its_row_stays(catalog: Catalog) -> None:
+    observe(catalog, archive(ctime=1000), archive(ctime=2000))
+    seen = observe(catalog, archive(ctime=2000), at=6000)
+    assert seen.gone == (archive(ctime=1000),) and seen.known_before == 2
+    assert catalog.archives() == [archive(ctime=2000)]
+    assert catalog.archives(gone=True) == [archive(ctime=1000)]
+    assert catalog.archive("clovis", archive(ctime=1000).volid) == archive(ctime=1000)
+    assert catalog.archive_facts("clovis", archive(ctime=1000).volid)["gone_at"] == 6000
+
+
+def test_law_3_what_was_not_listed_completely_cannot_be_gone(catalog: Catalog) -> None:
+    observe(catalog, archive(108), archive(109))
+    assert observe(catalog, archive(108), scope=()).gone == ()
+    assert observe(catalog, scope=(("lge-pve02", "local"),)).gone == ()
+    assert observe(catalog, scope=(("clovis", "nas"),)).gone == ()
+    assert len(catalog.archives()) == 2
+
+
+def test_an_archive_that_comes_back_is_new_again_with_what_it_had_proven(catalog: Catalog) -> None:
+    observe(catalog, archive())
+    catalog.raise_rung("clovis", archive().volid, Rung.INTACT, 1)
+    observe(catalog)
+    assert observe(catalog, archive()).new == (archive(),)
+    assert [item.rung for item in catalog.archives()] == [Rung.INTACT]
+
+
+def test_two_nodes_list_the_same_file_of_a_shared_storage_and_equal_names_of_local_ones(catalog: Catalog) -> None:
+    there = replace(archive(), node="lge-pve02")
+    observe(catalog, archive(), there, scope=(CLOVIS, ("lge-pve02", "local")))
+    shared = [replace(archive(), node=node, storage="nas", volid="nas:backup/x", shared=True) for node in ("clovis", "lge-pve02")]
+    seen = observe(catalog, *shared, scope=(("clovis", "nas"), ("lge-pve02", "nas")))
+    assert seen.new == (shared[0],)
+    assert len(catalog.archives()) == 3 and catalog.archives(storage="nas") == [shared[0]]
+    catalog.raise_rung("lge-pve02", "nas:backup/x", Rung.INTACT, 1)
+    assert [item.rung for item in catalog.archives()].count(Rung.INTACT) == 1
+    assert observe(catalog, scope=(("lge-pve02", "nas"),)).gone == (replace(shared[0], rung=Rung.INTACT),)
+
+
+def test_changed_notes_and_protection_are_seen(catalog: Catalog) -> None:
+    observe(catalog, archive())
+    observe(catalog, archive(notes="keep me", protected=True))
+    assert catalog.archives() == [archive(notes="keep me", protected=True)]
+
+
+def test_law_5_another_file_under_the_same_name_inherits_no_proof(catalog: Catalog) -> None:
+    observe(catalog, archive())
+    catalog.annotate("clovis", archive().volid, sha256="aa", config="memory: 1", name="x", excluded=["scsi1"])
+    catalog.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
+    observe(catalog, archive(size=501))
+    assert catalog.archives() == [archive(size=501)]
+    facts = catalog.archive_facts("clovis", archive().volid)
+    assert (facts["config"], facts["sha256"], facts["excluded"], facts["rung_at"]) == (None, None, None, None)
+
+
+def test_what_is_learnt_adds_up_and_a_listing_does_not_undo_it(catalog: Catalog) -> None:
+    observe(catalog, archive(), at=5000)
+    catalog.annotate("clovis", archive().volid, name="Debian-Server", sha256="ab", operation="OP", excluded=("scsi1",))
+    catalog.annotate("clovis", archive().volid, config="memory: 512", uuid="u", consistency="crash-consistent")
+    observe(catalog, archive(), at=7000)
+    assert catalog.archives() == [archive(name="Debian-Server", sha256="ab", operation="OP")]
+    facts = catalog.archive_facts("clovis", archive().volid)
+    assert facts == {
+        "name": "Debian-Server",
+        "sha256": "ab",
+        "config": "memory: 512",
+        "uuid": "u",
+        "consistency": "crash-consistent",
+        "excluded": ["scsi1"],
+        "operation": "OP",
+        "rung_at": None,
+        "first_seen": 5000,
+        "gone_at": None,
+    }
+
+
+def test_a_rung_is_raised_and_never_lowered(catalog: Catalog) -> None:
+    observe(catalog, archive())
+    for rung in (Rung.RESTORED, Rung.INTACT, Rung.RECORDED):
+        catalog.raise_rung("clovis", archive().volid, rung, 10)
+    assert [(item.rung, item.proven_at) for item in catalog.archives()] == [(Rung.RESTORED, None)]
+
+
+def test_an_archive_that_was_never_seen_is_an_error_with_the_way_out(catalog: Catalog) -> None:
+    assert catalog.archive("clovis", "local:backup/none") is None
+    assert catalog.archive_facts("clovis", "local:backup/none") == {}
+    with pytest.raises(PveNotFound, match="local:backup/none on clovis") as caught:
+        catalog.raise_rung("clovis", "local:backup/none", Rung.INTACT, 1)
+    assert "catalog sync" in caught.value.hint
+    with pytest.raises(PveNotFound):
+        catalog.annotate("clovis", "local:backup/none", name="x")
+
+
+def test_archives_come_newest_first_and_by_guest_and_storage(catalog: Catalog) -> None:
+    observe(catalog, archive(108, 1000), archive(109, 3000), archive(108, 2000))
+    assert [item.ctime for item in catalog.archives()] == [3000, 2000, 1000]
+    assert [item.ctime for item in catalog.archives(vmid=108)] == [2000, 1000]
+    assert catalog.archives(storage="elsewhere") == []
