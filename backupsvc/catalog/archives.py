@@ -133,7 +133,7 @@ class ArchiveStore:
             lift(connection, _locate(connection, node, volid), rung, at)
 
     def mark_gone(self, node: str, volid: str, at: int) -> None:
-        """Given an archive that we removed ourselves, remember that, so that nobody misses it. Raise PveNotFound if never seen."""
+        """Given an archive that we removed ourselves, remember it, so that nobody misses it. Raise PveNotFound if never seen."""
         with self._database.write() as connection:
             _mark_gone(connection, [_locate(connection, node, volid)], at)
 

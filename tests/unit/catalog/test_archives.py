@@ -133,3 +133,13 @@ def test_archives_come_newest_first_and_by_guest_and_storage(catalog: Catalog) -
     assert [item.ctime for item in catalog.archives()] == [3000, 2000, 1000]
     assert [item.ctime for item in catalog.archives(vmid=108)] == [2000, 1000]
     assert catalog.archives(storage="elsewhere") == []
+
+
+def test_law_3_what_we_removed_ourselves_is_gone_before_the_next_listing_could_miss_it(catalog: Catalog) -> None:
+    observe(catalog, archive(ctime=1000), archive(ctime=2000))
+    catalog.mark_gone("clovis", archive(ctime=1000).volid, 5500)
+    seen = observe(catalog, archive(ctime=2000), at=6000)
+    assert (seen.gone, seen.known_before) == ((), 1)
+    assert catalog.archive_facts("clovis", archive(ctime=1000).volid)["gone_at"] == 5500
+    with pytest.raises(PveNotFound):
+        catalog.mark_gone("clovis", "local:backup/none", 1)
