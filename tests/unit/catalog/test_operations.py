@@ -48,6 +48,8 @@ def test_law_9_an_occurrence_is_opened_once(catalog: Catalog) -> None:
     assert catalog.open_operation("backup", None, "a", {}, 2000, "nightly@2026-03-09T21:00") is None
     assert catalog.open_operation("backup", None, "a", {}, 1000, "nightly@2026-03-10T21:00") is not None
     assert opened(catalog).occurrence is None and opened(catalog).occurrence is None
+    found = catalog.occurrence("nightly@2026-03-09T21:00")
+    assert found and found.created == 1000 and catalog.occurrence("nightly@1999") is None
 
 
 def test_an_operation_has_one_driver_until_its_lease_runs_out(catalog: Catalog) -> None:
