@@ -6,6 +6,7 @@ proxmoxer's own traps are dealt with here (it exits the process without requests
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import warnings
@@ -44,7 +45,7 @@ class _Answers(JsonSerializer):  # type: ignore[misc]
     def loads(self, response: requests.Response) -> Any:
         """Given an answer of 200, return its data. Raise PveError if it is not PVE's envelope."""
         try:
-            return response.json()["data"]
+            return json.loads(response.content)["data"]
         except (ValueError, KeyError, TypeError):
             raise PveError(
                 f"{response.url.partition('/api2')[0]} answered with something that Proxmox VE does not say",
@@ -55,7 +56,7 @@ class _Answers(JsonSerializer):  # type: ignore[misc]
     def loads_errors(self, response: requests.Response) -> dict[str, Any]:
         """Given a refusal, return what its body adds to the status line; nothing if the body is empty or plain text."""
         try:
-            body = response.json()
+            body = json.loads(response.content)
         except ValueError:
             return {}
         return body if isinstance(body, dict) else {}
@@ -155,7 +156,7 @@ class Client:
         )
         session: requests.Session = api._store["session"]
         session.trust_env = False  # no variable of the environment may change the CA, the proxy or the credentials
-        session.max_redirects = 0
+        session.hooks["response"].append(_refuse_redirect)
         if self._trust.pin:
             session.mount("https://", trust.PinnedAdapter(self._trust.pin))
         api._store["serializer"] = _Answers()
@@ -214,6 +215,16 @@ def encoded(params: Mapping[str, Value]) -> dict[str, Any]:
     if refused := NEVER_SENT & params.keys():
         raise LawRefused(1, f"{', '.join(sorted(refused))} is never sent to PVE")
     return {name: int(value) if isinstance(value, bool) else value for name, value in params.items() if value is not None}
+
+
+def _refuse_redirect(response: requests.Response, *args: Any, **kwargs: Any) -> None:
+    """Given an answer that points elsewhere, refuse it: PVE has none, and the token goes nowhere else (proxmoxer returns None)."""
+    if 300 <= response.status_code < 400:
+        raise PveError(
+            f"{response.url.partition('/api2')[0]} points elsewhere ({response.status_code}), which Proxmox VE does not do",
+            "is BACKUPSVC_PVE__HOST the API of a Proxmox VE node (host:8006)?",
+            status=response.status_code,
+        )
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
 from backupsvc.clock import Clock
@@ -80,8 +79,8 @@ class HaStatus:
 
     quorate: bool | None = None
     master: str | None = None
-    lrm: Mapping[str, str] = MappingProxyType({})
-    services: Mapping[str, str] = MappingProxyType({})
+    lrm: Mapping[str, str] = field(default_factory=dict)
+    services: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def drifting(self) -> tuple[str, ...]:

@@ -1,0 +1,44 @@
+"""A fake PVE over TLS, and the service's own client connected to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from backupsvc.pve import Pve, connect
+from backupsvc.settings import PveSettings
+
+from .server import TOKEN, Certificate, FakeClock, FakePve, make_certificate
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def fake(certificate: Certificate) -> Iterator[FakePve]:
+    server = FakePve(certificate)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def settings_for(fake: FakePve, **changes: Any) -> PveSettings:
+    """Settings that reach the fake: its CA, the usual token, a short timeout."""
+    known: dict[str, Any] = {"host": fake.host, "token": SecretStr(TOKEN), "ca_file": Path(fake.certificate.ca), "timeout": 5}
+    return PveSettings(**(known | changes))
+
+
+@pytest.fixture
+def pve(fake: FakePve, clock: FakeClock) -> Pve:
+    return connect(settings_for(fake), clock)

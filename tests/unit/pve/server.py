@@ -1,0 +1,225 @@
+"""A Proxmox VE API on loopback, over real TLS: it replays what a real server answered, or what a test scripts."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import json
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+RECORDED = Path(__file__).parents[2] / "golden" / "recorded_real"
+SECRET = "5ecre700-1111-2222-3333-444455556666"
+TOKEN = f"svc@pve!b1={SECRET}"
+
+
+class FakeClock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self, now: float = 1_795_423_000.0) -> None:
+        self.time, self.slept = now, []
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+@dataclass(frozen=True)
+class Request:
+    """What arrived: path without /api2/json, decoded parameters of query and body, headers."""
+
+    method: str
+    path: str
+    params: dict[str, Any]
+    headers: dict[str, str]
+    raw_path: str = ""
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is answered. ``raw`` replaces the JSON body; ``drop`` closes the connection instead."""
+
+    data: Any = None
+    status: int = 200
+    reason: str = "OK"
+    message: str | None = None
+    errors: dict[str, str] | None = None
+    raw: str | None = None
+    drop: bool = False
+    location: str = ""
+    delay: float = 0.0
+
+    def body(self) -> str:
+        if self.raw is not None:
+            return self.raw
+        extra = {"message": self.message} if self.message is not None else {}
+        return json.dumps({"data": self.data, **extra, **({"errors": self.errors} if self.errors else {})})
+
+
+def refuse(status: int, text: str) -> Reply:
+    """An error as PVE sends it: the text in the reason phrase and in the body."""
+    return Reply(status=status, reason=text.splitlines()[0], message=text + "\n")
+
+
+Responder = Reply | Callable[[Request], Any]
+
+
+@dataclass
+class FakePve:
+    """Routes by (method, path); each holds a list of replies, of which the last stays."""
+
+    certificate: Certificate
+    routes: dict[tuple[str, str], list[Responder]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+
+    def on(self, method: str, path: str, *replies: Any) -> None:
+        """Given replies (a Reply, a function of the request, or plain data), answer one after another; the last stays."""
+        made = [reply if isinstance(reply, Reply) or callable(reply) else Reply(reply) for reply in replies]
+        self.routes[method, path] = made
+
+    def replay(self, scene: str, *numbers: int) -> None:
+        """Given a recorded scene and numbers in it, answer the same requests with the recorded answers, in their order."""
+        (file,) = RECORDED.glob(f"{scene}_*.json")
+        for exchange in json.loads(file.read_text()):
+            if exchange["n"] in numbers:
+                asked, said = exchange["request"], exchange["response"]
+                raw = json.dumps(said["json"]) if "json" in said else said.get("text", "")
+                key = (asked["method"], unquote(asked["path"].removeprefix("/api2/json")))
+                self.routes.setdefault(key, []).append(Reply(status=said["status"], reason=said["reason"], raw=raw))
+
+    def answer(self, request: Request) -> Reply:
+        self.requests.append(request)
+        replies = self.routes.get((request.method, request.path))
+        if not replies:
+            return refuse(501, f"Method '{request.method} {request.path}' not implemented")
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        made = reply(request) if callable(reply) else reply
+        return made if isinstance(made, Reply) else Reply(made)
+
+    def sent(self, method: str, path: str) -> list[dict[str, Any]]:
+        """The parameters of every request of that kind."""
+        return [request.params for request in self.requests if (request.method, request.path) == (method, path)]
+
+    def changes(self) -> list[tuple[str, str]]:
+        """Every request that was not a reading."""
+        return [(request.method, request.path) for request in self.requests if request.method != "GET"]
+
+    def start(self) -> None:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _serve(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length).decode()
+                path, _, query = self.path.removeprefix("/api2/json").partition("?")
+                params: dict[str, Any] = {}
+                for name, value in parse_qsl(body, keep_blank_values=True) + parse_qsl(query, keep_blank_values=True):
+                    params[name] = [*_listed(params[name]), value] if name in params else value
+                request = Request(self.command, unquote(path), params, dict(self.headers), self.path, body)
+                reply = fake.answer(request)
+                if reply.delay:
+                    threading.Event().wait(reply.delay)
+                if reply.drop:
+                    self.close_connection = True
+                    return
+                raw = reply.body().encode()
+                self.send_response(reply.status, reply.reason)
+                self.send_header("Content-Length", str(len(raw)))
+                if reply.location:
+                    self.send_header("Location", reply.location)
+                if raw:
+                    self.send_header("Content-Type", "application/json;charset=UTF-8")
+                self.end_headers()
+                self.wfile.write(raw)
+
+            do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Nothing on the terminal."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that refuses the certificate goes away
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate.chain)
+        self.http.socket = context.wrap_socket(self.http.socket, server_side=True, do_handshake_on_connect=False)
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True)
+        self.thread.start()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.http.server_address[1]}"
+
+    def stop(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A leaf signed by a CA of its own: ``chain`` holds certificate and key, ``ca`` the CA alone."""
+
+    chain: Path
+    ca: Path
+    fingerprint: str
+
+
+def make_certificate(directory: Path, *, names: tuple[str, ...] = ("localhost",), address: str = "127.0.0.1") -> Certificate:
+    """Given a directory, write a CA and a server certificate as PVE makes them (a CA of the cluster, a leaf of the node)."""
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Cluster Manager CA")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pve.test")])
+    ca = _sign(issuer, issuer, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=None))
+    alternative = [*(x509.DNSName(name) for name in names), x509.IPAddress(ipaddress.ip_address(address))]
+    leaf = _sign(subject, issuer, key, ca_key, x509.BasicConstraints(ca=False, path_length=None), alternative)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "chain.pem").write_bytes(private + leaf.public_bytes(pem))
+    (directory / "ca.pem").write_bytes(ca.public_bytes(pem))
+    digest = hashlib.sha256(leaf.public_bytes(serialization.Encoding.DER)).hexdigest().upper()
+    shown = ":".join(digest[i : i + 2] for i in range(0, 64, 2))
+    return Certificate(directory / "chain.pem", directory / "ca.pem", shown)
+
+
+def _sign(subject: Any, issuer: Any, key: Any, signer: Any, basic: Any, alternative: list[Any] | None = None) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(basic, critical=True)
+    )
+    if alternative:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
+    return builder.sign(signer, hashes.SHA256())
