@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 PAGE = 4096
 
 
@@ -16,6 +18,7 @@ class ClusterSet:
         self.count = count
         self._pages: dict[int, bytearray] = {}
         self._left: dict[int, int] = {}
+        self._added = 0
 
     def add(self, cluster: int) -> bool:
         """Given a cluster below ``count``, note it. Return False if it was there already."""
@@ -25,6 +28,7 @@ class ClusterSet:
             self._pages[number], left = bytearray(PAGE), self._size(number)
         elif left == 0 or self._pages[number][bit]:
             return False
+        self._added += 1
         self._left[number] = left - 1
         if left == 1:
             del self._pages[number]
@@ -34,14 +38,12 @@ class ClusterSet:
 
     def missing(self) -> tuple[int, int]:
         """Return the first cluster that was never seen and how many there are; (0, 0) when all were."""
-        first, total = None, 0
-        for number in range(-(-self.count // PAGE)):
-            left = self._left.get(number, self._size(number))
-            if left and first is None:
-                page = self._pages.get(number)
-                first = number * PAGE + (page.index(0) if page else 0)
-            total += left
-        return first or 0, total
+        total = self.count - self._added
+        if not total:
+            return 0, 0
+        number = next(number for number in itertools.count() if self._left.get(number, 1))
+        page = self._pages.get(number)
+        return number * PAGE + (page.index(0) if page else 0), total
 
     def _size(self, number: int) -> int:
         return min(PAGE, self.count - number * PAGE)

@@ -10,7 +10,7 @@ from pathlib import Path
 from backupsvc.archives.content import Content
 from backupsvc.archives.names import ArchiveName, parse_name
 from backupsvc.archives.streams import ByteStream, Damage, chunks_of
-from backupsvc.archives.tar import TarPass
+from backupsvc.archives.tar import CONFIG_FOLDER, TarPass
 from backupsvc.archives.vma import Device, Header, read_header
 from backupsvc.errors import ArchiveError, UsageError
 from policies.model import GuestType
@@ -90,7 +90,7 @@ def _describe(content: Content, path: Path) -> Description:
 def _container_configs(raw: ByteStream) -> dict[str, bytes]:
     """Return a container's configs. vzdump writes them before all else, so the first other file behind them ends the search."""
     reader = TarPass()
-    reader.read(raw, until=lambda seen: bool(seen.configs) and seen.members > len(seen.configs))
+    reader.read(raw, until=lambda name: bool(reader.configs) and not name.startswith(CONFIG_FOLDER))
     return reader.configs
 
 

@@ -34,8 +34,8 @@ class TarPass:
         self.members = 0
         self.problems: list[Problem] = []
 
-    def read(self, stream: ByteStream, until: Callable[[TarPass], bool] = lambda _: False) -> None:
-        """Given a tar stream, read it to its end, or ``until`` says so after a member. Raise Damage where it breaks off."""
+    def read(self, stream: ByteStream, until: Callable[[str], bool] = lambda name: False) -> None:
+        """Given a tar stream, read it to its end, or to a member whose name ``until`` picks. Raise Damage where it breaks off."""
         name, size = "", None
         while True:
             offset = stream.offset
@@ -47,10 +47,11 @@ class TarPass:
             if kind in (PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK):
                 name, size = self._extra(stream, header, offset, name, size)
                 continue
+            name = (name or _header_name(header)).removeprefix("./")
+            if until(name):
+                return None
             self._member(stream, header, offset, name, size)
             name, size = "", None
-            if until(self):
-                return None
 
     def _extra(self, stream: ByteStream, header: bytes, offset: int, name: str, size: int | None) -> tuple[str, int | None]:
         """Read a member that only describes the next one; return that one's name and size as far as they are known."""
@@ -72,7 +73,6 @@ class TarPass:
         if kind == SPARSE and header[482]:
             _skip_sparse_maps(stream)
         length = _number(header, 124, offset) if size is None else size
-        name = (name or _header_name(header)).removeprefix("./")
         if kind in WITHOUT_DATA:
             return
         if name.startswith(CONFIG_FOLDER) and length <= MAX_CONFIG:

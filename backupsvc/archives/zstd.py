@@ -16,12 +16,13 @@ from backupsvc.archives.streams import ByteStream, Damage
 MAGIC = b"\x28\xb5\x2f\xfd"
 SKIPPABLE = 0x184D2A50
 BLOCK_MAX = 128 * 1024
+PIECE = 32 * 1024  # the size of the first buffer that the decoder allocates
 RLE, COMPRESSED = 1, 2
 DICTIONARY_ID_BYTES = (0, 1, 2, 4)
 
 
 class ZstdDecoder:
-    """Given the file's bytes, iterate over the decoded ones, at most 128 KiB at a time. Raise Damage where decoding ends.
+    """Given the file's bytes, iterate over the decoded ones, at most 32 KiB at a time. Raise Damage where decoding ends.
 
     ``checksummed`` is true when every frame carried a checksum of its content (zstd's default, so every archive of PVE's).
     """
@@ -49,15 +50,17 @@ class ZstdDecoder:
 
     def _frame(self) -> Iterator[bytes]:
         decoder = ZstdDecompressor()
+        start = self._source.offset - len(MAGIC)
         header, has_checksum = self._header()
-        self._decode(decoder, MAGIC + header, self._source.offset - len(header))
+        self._decode(decoder, MAGIC + header, start)
         last = False
         while not last:
             start = self._source.offset
-            block, last = self._block()
-            yield self._decode(decoder, block, start)
+            size, last = self._block(decoder)
+            yield from self._pieces(decoder, self._exactly(size), start)
         if has_checksum:
-            self._decode(decoder, self._exactly(4), self._source.offset - 4)
+            start = self._source.offset
+            self._decode(decoder, self._exactly(4), start)
         else:
             self.checksummed = False
         if not decoder.eof:
@@ -72,15 +75,23 @@ class ZstdDecoder:
         rest = self._exactly((1 - single_segment) + DICTIONARY_ID_BYTES[flags & 3] + content_size)
         return descriptor + rest, bool(flags & 4)
 
-    def _block(self) -> tuple[bytes, bool]:
-        """Return the next block with its header, and whether it is the frame's last."""
+    def _block(self, decoder: ZstdDecompressor) -> tuple[int, bool]:
+        """Feed the next block's header; return how many bytes the block has in the file, and whether it is the frame's last."""
         start = self._source.offset
         header = self._exactly(3)
         word = int.from_bytes(header, "little")
         kind, size = word >> 1 & 3, word >> 3
         if kind > COMPRESSED or size > BLOCK_MAX:
             raise Damage(start, "corrupt zstd block header")
-        return header + self._exactly(1 if kind == RLE else size), bool(word & 1)
+        self._decode(decoder, header, start)
+        return 1 if kind == RLE else size, bool(word & 1)
+
+    def _pieces(self, decoder: ZstdDecompressor, block: bytes, start: int) -> Iterator[bytes]:
+        """Given a block and where it starts, yield its content in pieces for which the decoder needs one buffer and no copy."""
+        piece = self._decode(decoder, block, start)
+        while piece:
+            yield piece
+            piece = b"" if decoder.needs_input or decoder.eof else self._decode(decoder, b"", start)
 
     def _skip_frame(self) -> None:
         (size,) = struct.unpack("<I", self._exactly(4))
@@ -89,7 +100,7 @@ class ZstdDecoder:
 
     def _decode(self, decoder: ZstdDecompressor, data: bytes, offset: int) -> bytes:
         try:
-            return decoder.decompress(data)
+            return decoder.decompress(data, PIECE)
         except (ZstdError, EOFError) as error:
             raise Damage(offset, f"corrupt zstd data: {error}") from error
 

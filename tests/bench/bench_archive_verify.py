@@ -1,0 +1,98 @@
+"""How long `archive verify` takes next to `zstd -t` on the same file: a 1 GiB mixed disk in .vma.zst, with SHA-256 of the file.
+
+    python -m pytest tests/bench/bench_archive_verify.py -s
+
+The target is a ratio of at most 1.5 and a peak memory under 100 MB. Nothing here asserts a wall time: on a busy machine only the
+ratio of two medians measured in turns says anything.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from backupsvc.archives.verify import verify_file
+from tests.unit.archives.build import CLUSTER, Vma, extent
+
+GIB = 1024**3
+PER_EXTENT = 58
+RUNS = 7
+COMMAND = [sys.executable, "-m", "backupsvc", "archive", "verify", "--json"]
+
+
+def disk(size: int) -> Iterator[bytes]:
+    """Yield a disk's clusters: a third zeros, a third like text, a third random, in stretches of 1 MiB."""
+    dice = random.Random(108)
+    words = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=dice.randint(2, 10))).encode() for _ in range(4000)]
+    text = [b" ".join(dice.choices(words, k=12000))[:CLUSTER] for _ in range(512)]
+    for number in range(size // CLUSTER):
+        kind = number // 16 % 3
+        yield (bytes(CLUSTER), dice.choice(text), dice.randbytes(CLUSTER))[kind]
+
+
+def vma(size: int) -> Iterator[bytes]:
+    """Yield the VMA stream of one disk."""
+    yield Vma({"drive-scsi0": b""}, sizes={"drive-scsi0": size}).header()
+    clusters = disk(size)
+    for first in range(0, size // CLUSTER, PER_EXTENT):
+        part = enumerate(islice(clusters, PER_EXTENT), first)
+        yield extent([(1, number, 0xFFFF, data) if any(data) else (1, number, 0, b"") for number, data in part])
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("bench") / "vzdump-qemu-108-2026_03_09-21_00_02.vma.zst"
+    with path.open("wb") as out:
+        compress = subprocess.Popen(["zstd", "-3", "--threads=1", "-q", "-c"], stdin=subprocess.PIPE, stdout=out)
+        assert compress.stdin
+        for part in vma(GIB):
+            compress.stdin.write(part)
+        compress.stdin.close()
+        assert compress.wait() == 0
+    yield path
+    path.unlink()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def peak(archive: Path) -> float:
+    """Return the command's peak memory in MiB, asked of itself: a child's own maximum would include what it was forked from."""
+    code = "import atexit, runpy, sys\nfrom pathlib import Path\natexit.register(lambda: print(Path('/proc/self/status').read_text()))\n"
+    code += "sys.argv[1:] = ['archive', 'verify', '--quiet', sys.argv[1]]\nrunpy.run_module('backupsvc', run_name='__main__')"
+    told = subprocess.run([sys.executable, "-c", code, str(archive)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return int(next(line for line in told.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(900)
+def test_verify_of_a_gibibyte_next_to_zstd_t(archive: Path) -> None:
+    def peer() -> None:
+        subprocess.run(["zstd", "-t", "-q", str(archive)], check=True)
+
+    def command() -> None:
+        subprocess.run([*COMMAND, str(archive)], check=True, stdout=subprocess.DEVNULL)
+
+    found = verify_file(archive)
+    assert found.intact and found.devices[0].size == GIB
+    rows: dict[str, list[float]] = {"zstd -t": [], "verify, in process": [], "verify, command": []}
+    for _ in range(RUNS):  # in turns, so that a busy moment of the machine hits all three
+        for name, work in zip(rows, (peer, lambda: verify_file(archive), command), strict=True):
+            rows[name].append(seconds(work))
+    base = statistics.median(rows["zstd -t"])
+    print(f"\n{found.size / 2**20:.0f} MiB archive of a {GIB / 2**20:.0f} MiB disk, medians of {RUNS} runs")
+    for name, times in rows.items():
+        median = statistics.median(times)
+        print(f"  {name:<20} {median:6.3f} s   {median / base:5.2f} x   (best {min(times):.3f}, worst {max(times):.3f})")
+    print(f"  peak memory of the command: {peak(archive):.0f} MiB")

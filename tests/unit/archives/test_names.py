@@ -1,0 +1,79 @@
+"""Archive names as PVE reads them (PVE_FACTS 4)."""
+
+from datetime import datetime
+
+import pytest
+
+from backupsvc.archives.names import parse_name, parse_volid
+from backupsvc.errors import UsageError
+from policies.model import GuestType
+
+PARIS = "Europe/Paris"
+
+
+def test_a_standard_name_tells_guest_kind_time_and_format() -> None:
+    name = parse_name("vzdump-qemu-108-2026_03_09-21_00_02.vma.zst")
+    assert (name.vmid, name.type, name.extension, name.standard) == (108, GuestType.QEMU, "vma.zst", True)
+    assert name.time == datetime(2026, 3, 9, 21, 0, 2)
+    assert name.ctime(PARIS) == 1773086402
+
+
+def test_a_volid_tells_its_storage_too() -> None:
+    name = parse_volid("local:backup/vzdump-lxc-200-2026_03_09-21_00_02.tar.gz")
+    assert (name.storage, name.file, name.type) == ("local", "vzdump-lxc-200-2026_03_09-21_00_02.tar.gz", GuestType.LXC)
+
+
+@pytest.mark.parametrize("extension", ["tgz", "tar", "vma", "tar.gz", "vma.lzo", "tar.zst", "vma.bz2"])
+def test_every_extension_of_pve_is_known(extension: str) -> None:
+    assert parse_name(f"vzdump-qemu-100-2026_01_01-00_00_00.{extension}").extension == extension
+
+
+def test_an_openvz_archive_is_standard_but_of_no_kind_that_lives_today() -> None:
+    name = parse_name("vzdump-openvz-101-2013_01_01-00_00_00.tar.gz")
+    assert (name.vmid, name.type, name.standard) == (101, None, True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "before-upgrade.vma.zst",
+        "vzdump-qemu-108-2026_03_09-21_00_02-keep.vma.zst",
+        "vzdump-qemu-99-2026_03_09-21_00_02.vma.zst",
+        "vzdump-qemu-0108-2026_03_09-21_00_02.vma.zst",
+        "vzdump-qemu-108-2026_02_30-21_00_02.vma.zst",
+        "vzdump-qemu-108-2026_03_09-21_00_02.x.vma.zst",
+    ],
+)
+def test_a_renamed_archive_is_listed_but_is_nobodys(name: str) -> None:
+    parsed = parse_name(name)
+    assert (parsed.standard, parsed.vmid, parsed.time, parsed.ctime(PARIS)) == (False, None, None, None)
+    assert parsed.extension == "vma.zst"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "vzdump-qemu-108-2026_03_09-21_00_02.log", "x.vma.xz", "dump/x.vma", ""])
+def test_what_pve_would_not_list_is_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        parse_name(name)
+
+
+@pytest.mark.parametrize("volid", ["local", "backup/x.vma", "local:images/x.vma", ":backup/x.vma", "local:iso/debian.iso"])
+def test_a_volid_of_something_else_is_refused(volid: str) -> None:
+    with pytest.raises(UsageError):
+        parse_volid(volid)
+
+
+def test_the_hour_that_autumn_repeats_counts_as_the_first_one() -> None:
+    # 2026-10-25 02:30 happens twice in Paris: at 00:30 UTC (summer time) and at 01:30 UTC.
+    assert parse_name("vzdump-qemu-108-2026_10_25-02_30_00.vma.zst").ctime(PARIS) == 1792888200
+
+
+def test_the_hour_that_spring_leaves_out_moves_forward() -> None:
+    # 2026-03-29 02:30 never happens in Paris; PVE's timelocal makes it 03:30 summer time, 01:30 UTC.
+    assert parse_name("vzdump-qemu-108-2026_03_29-02_30_00.vma.zst").ctime(PARIS) == 1774747800
+
+
+def test_a_backup_server_names_the_time_in_utc() -> None:
+    name = parse_volid("pbs:backup/vm/108/2026-03-09T20:00:02Z")
+    assert (name.vmid, name.type, name.extension) == (108, GuestType.QEMU, "pbs-vm")
+    assert name.ctime(PARIS) == name.ctime("Asia/Tokyo") == 1773086402
+    assert parse_volid("pbs:backup/ct/200/2026-03-09T20:00:02Z").type is GuestType.LXC

@@ -1,0 +1,199 @@
+"""One pass over a file: the real tool's samples, every kind of damage, and what is reported of it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backupsvc.archives.verify import Verification, verify, verify_file
+from backupsvc.errors import ArchiveError
+
+from .build import CLUSTER, UUID, Vma, entry, extent, pattern, zst
+
+SAMPLES = Path(__file__).parents[2] / "golden" / "vma_samples"
+MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())["entries"]
+GOOD = [sample for sample in MANIFEST if not sample.get("broken")]
+BROKEN = [sample for sample in MANIFEST if sample.get("broken")]
+NAME = "vzdump-qemu-108-2026_03_09-21_00_02.vma"
+
+DISK = pattern(3 * CLUSTER)
+SOURCE = Vma({"drive-scsi0": DISK}, per_extent=2)
+PLAIN = SOURCE.bytes()
+PACKED = zst(PLAIN)
+
+
+def check(data: bytes, name: str = NAME) -> Verification:
+    return verify(io.BytesIO(data), name)
+
+
+@pytest.mark.parametrize("sample", GOOD, ids=lambda sample: sample["file"])
+def test_what_the_real_tool_wrote_is_intact(sample: dict) -> None:
+    found = verify_file(SAMPLES / sample["file"])
+    assert found.intact and found.problems == ()
+    assert [(device.name, device.size) for device in found.devices] == [
+        (disk["devname"], disk["size"]) for disk in sample["disks"]
+    ]
+    assert list(found.configs) == [config["name"] for config in sample["configs"]]
+    assert found.raw_size == sample["vma_size"]
+    assert found.sha256 == sample.get("zst_sha256", sample["vma_sha256"])
+    assert found.size == (SAMPLES / sample["file"]).stat().st_size
+    assert found.checksummed is sample["file"].endswith(".zst")
+
+
+@pytest.mark.parametrize("sample", BROKEN, ids=lambda sample: sample["file"])
+def test_what_is_broken_is_a_result_with_its_offset(sample: dict) -> None:
+    found = verify_file(SAMPLES / sample["file"])
+    problem = found.problems[0]
+    expected = {
+        "bad-header-md5.vma": ("vma", 32, "wrong vma header checksum"),
+        "truncated-after-header.vma": ("vma", 13312, "detected missing cluster 0 for stream drive-virtio0 (and 15 more)"),
+        "truncated.vma.zst": ("file", 41165, "the file ends in the middle of its zstd data (premature end)"),
+    }
+    assert (problem.layer, problem.offset, problem.text) == expected[sample["file"]]
+    assert found.sha256 == sample["sha256"], "the whole file is hashed all the same"
+
+
+@given(st.integers(0, len(PACKED) - 1))
+def test_law_5_a_compressed_archive_cut_anywhere_is_not_intact(cut: int) -> None:
+    found = check(PACKED[:cut], NAME + ".zst")
+    assert not found.intact and found.size == cut
+    assert found.problems[0].layer == "file" and found.problems[0].offset <= cut
+
+
+@given(st.integers(0, len(PLAIN) - 1))
+def test_law_5_a_plain_archive_cut_anywhere_is_not_intact(cut: int) -> None:
+    assert not check(PLAIN[:cut]).intact
+
+
+@given(st.integers(0, 8 * len(PACKED) - 1))
+def test_law_5_a_flipped_bit_in_a_compressed_archive_is_found_unless_its_content_is_the_same(bit: int) -> None:
+    data = bytearray(PACKED)
+    data[bit // 8] ^= 1 << bit % 8
+    found = check(bytes(data), NAME + ".zst")
+    # Three bytes of the frame's header hold bits that no decoder minds: an unused flag, a larger window, an id of no dictionary.
+    assert not found.intact or bit // 8 < 9
+
+
+def test_a_flipped_bit_in_the_data_of_a_plain_archive_is_beyond_any_reader_and_said_so() -> None:
+    data = bytearray(PLAIN)
+    data[-1] ^= 1
+    found = check(bytes(data))
+    assert found.intact and not found.checksummed
+
+
+def test_a_flipped_bit_that_decodes_is_told_with_its_cause() -> None:
+    """zstd may hand out wrong bytes before its checksum fails: then both are told, the structure and the checksum."""
+    wrong = bytearray(PLAIN)
+    wrong[len(SOURCE.header()) + 5] ^= 1
+    packed = zst(bytes(wrong))
+    found = check(packed[:-4] + zst(PLAIN)[-4:], NAME + ".zst")
+    assert [(problem.layer, problem.offset) for problem in found.problems] == [
+        ("vma", len(SOURCE.header())),
+        ("file", len(packed) - 4),
+    ]
+    assert not found.checksummed
+
+
+def test_a_frame_without_checksum_is_intact_in_structure_only() -> None:
+    found = check(zst(PLAIN, checksum=False), NAME + ".zst")
+    assert found.intact and not found.checksummed
+
+
+def test_the_forms_of_compression_are_told_in_pves_words() -> None:
+    assert (check(gzip.compress(PLAIN), NAME + ".gz").format, check(PLAIN).format) == ("vma.gz", "vma")
+    assert check(PACKED, NAME + ".zst").format == "vma.zst"
+    lzo = check(b"\x89LZO\0\r\n\x1a\n", NAME + ".lzo")
+    assert not lzo.intact and "lzop -d" in lzo.problems[0].text and lzo.format == "vma.lzo"
+
+
+@pytest.mark.parametrize("data", [PLAIN, PACKED, gzip.compress(PLAIN)])
+def test_a_file_of_any_other_name_is_told_by_its_content(data: bytes) -> None:
+    assert check(data, "downloaded").intact
+
+
+def test_a_file_that_is_not_what_its_name_says_is_not_intact() -> None:
+    assert "wrong magic" in check(PLAIN, NAME + ".zst").problems[0].text
+    assert "wrong magic" in check(PACKED, NAME).problems[0].text
+    assert "not a vma file" in check(zst(b"hello" * 9999), NAME + ".zst").problems[0].text
+
+
+@pytest.mark.parametrize(
+    ("data", "text"), [(b"", "the file is empty"), (b"nothing of the kind", "neither a VMA nor a tar archive")]
+)
+def test_what_is_no_archive_at_all_is_a_result(data: bytes, text: str) -> None:
+    found = check(data, "something")
+    assert not found.intact and found.problems[0].text == text
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@given(st.binary(max_size=3000), st.sampled_from(["", ".zst", ".gz", ".bz2", ".lzo"]), st.sampled_from([".vma", ".tar", ""]))
+def test_random_bytes_of_any_name_are_a_result_and_never_a_crash(data: bytes, compression: str, kind: str) -> None:
+    assert not check(data, f"x{kind}{compression}").intact
+
+
+def test_a_zstd_file_that_swells_ends_at_what_is_no_archive_and_in_little_memory() -> None:
+    bomb = zst(bytes(64 * 1024 * 1024))
+    found = check(bomb, NAME + ".zst")
+    assert not found.intact and found.raw_size == 64 * 1024 * 1024
+
+
+def test_all_problems_that_do_not_end_the_pass_are_told() -> None:
+    extents = [[entry(1, 0, DISK), entry(1, 0, DISK), (9, 0, 0, b""), (1, 77, 0, b"")]]
+    texts = [problem.text for problem in check(SOURCE.with_extents(extents).bytes()).problems]
+    assert [text.split()[0:3] for text in texts] == [
+        ["found", "duplicated", "cluster"],
+        ["got", "wrong", "dev"],
+        ["got", "wrong", "block"],
+        ["detected", "missing", "cluster"],
+    ]
+
+
+def test_an_extent_of_another_archive_appended_is_found() -> None:
+    found = check(PLAIN + extent([entry(1, 0, DISK)], uuid=UUID[::-1]))
+    assert found.problems[0].offset == len(PLAIN) + 8
+
+
+def test_a_container_archive_is_verified_too() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo("./etc/vzdump/pct.conf")
+        member.size = 5
+        tar.addfile(member, io.BytesIO(b"a: b\n"))
+    whole = out.getvalue()
+    found = check(zst(whole), "vzdump-lxc-200-2026_03_09-21_00_02.tar.zst")
+    assert (found.intact, found.format, found.configs, found.uuid, found.devices) == (True, "tar.zst", ("pct.conf",), None, ())
+    assert check(gzip.compress(whole), "vzdump-lxc-200-2026_03_09-21_00_02.tgz").format == "tar.gz"
+    assert check(whole, "anything").format == "tar"
+    assert not check(zst(whole[:1024]), "vzdump-lxc-200-2026_03_09-21_00_02.tar.zst").intact
+
+
+def test_the_json_form_has_the_keys_of_the_contract() -> None:
+    told = json.loads(json.dumps(check(PACKED[:-1], NAME + ".zst").as_dict()))
+    assert list(told) == [
+        *("file", "intact", "format", "size", "raw_size", "sha256", "checksummed"),
+        *("uuid", "ctime", "devices", "configs", "problems", "seconds"),
+    ]
+    assert told["intact"] is False
+    assert told["problems"] == [{"offset": len(PACKED) - 1, "text": told["problems"][0]["text"], "layer": "file"}]
+    assert told["devices"] == [{"name": "drive-scsi0", "size": len(DISK), "clusters": 3}]
+    assert (told["uuid"], told["ctime"]) == ("00010203-0405-0607-0809-0a0b0c0d0e0f", 1773086402)
+
+
+def test_progress_ends_at_the_files_size() -> None:
+    told: list[int] = []
+    verify(io.BytesIO(PACKED), NAME + ".zst", on_progress=told.append)
+    assert told[-1] == len(PACKED)
+
+
+def test_a_file_that_is_not_there_is_an_error_with_a_next_step(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="No such file") as caught:
+        verify_file(tmp_path / "gone.vma")
+    assert caught.value.hint
