@@ -26,8 +26,8 @@ class SeedNic:
 class Service:
     """One thing that a guest answers.
 
-    ``kind`` is ``http`` (a page at ``path`` that holds ``text``; with ``database`` it is made from the database file and is a 500
-    without it), ``tcp`` (a listener that answers ``text``, in printf's escapes, to whatever it is sent), ``dns`` (UDP) or ``ssh``.
+    ``kind`` is ``http`` (a page at ``path`` that holds ``text``; with ``database`` it is made from the database file and is
+    a 500 without it), ``tcp`` (a listener that answers ``text``, with escapes, to whatever it is sent), ``dns`` (UDP) or ``ssh``.
     """
 
     kind: str
@@ -78,7 +78,7 @@ def _page(port: int, path: str, text: str, database: bool = False) -> Service:
     return Service("http", port, path, text, database)
 
 
-# An LDAP anonymous bind's good answer (message 1, success) and a Kerberos error, so that a client sees a protocol, not just a port.
+# An LDAP anonymous bind's good answer (message 1, success) and a Kerberos error: a client sees a protocol, not just a port.
 _LDAP = r"\060\014\002\001\001\141\007\012\001\000\004\000\004\000"
 _KERBEROS = r"\000\000\000\004\176\002\060\000"
 _ZABBIX = r'ZBXD\001\026\000\000\000\000\000\000\000{"response":"success"}'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """One network card: ``netN`` of a PVE config. ``tag`` None: untagged; ``link_up`` False: the cable is pulled (link_down=1)."""
+    """One network card, ``netN`` of a PVE config. ``tag`` None: untagged; ``link_up`` False: the cable is out (link_down=1)."""
 
     index: int
     mac: str

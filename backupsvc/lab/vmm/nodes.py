@@ -1,0 +1,128 @@
+"""An SSH/SFTP endpoint for each node: OpenSSH's own server on a loopback port, as the user who runs the lab."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import subprocess
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from backupsvc.errors import BackupsvcError
+from backupsvc.lab.images import keys
+from backupsvc.lab.vmm import processes
+from backupsvc.lab.vmm.probe import answers_ssh
+
+SSHD = "/usr/sbin/sshd"
+# Where sshd, when root, keeps an empty folder to lock itself into (Debian's build).
+PRIVILEGE_SEPARATION = Path("/run/sshd")
+PATIENCE = 10.0
+CONFIG = """\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+AllowUsers {user}
+AllowTcpForwarding no
+AllowAgentForwarding no
+X11Forwarding no
+PermitTTY no
+Subsystem sftp internal-sftp
+ForceCommand internal-sftp
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAccess:
+    """How to log in to a node; ``known_hosts_line`` is its host key as known_hosts holds it."""
+
+    host: str
+    port: int
+    user: str
+    key_file: Path
+    known_hosts_line: str
+
+
+class NodeSsh:
+    """One node's endpoint. Its keys are made once and kept in its folder."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self._folder = name, folder.absolute()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> NodeAccess:
+        """Start the server and return how to log in, once it answers. Raise BackupsvcError when it does not come up."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        processes.kill_left_over(self._folder / "sshd.pid", str(self._folder))
+        host_key, user = self._make_once(), getpass.getuser()
+        if os.geteuid() == 0:
+            PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        port = _free_port()
+        config = self._folder / "sshd_config"
+        config.write_text(CONFIG.format(port=port, folder=self._folder, user=user))
+        self._process = processes.spawn([SSHD, "-D", "-e", "-f", str(config)], self._folder / "sshd.log")
+        (self._folder / "sshd.pid").write_text(str(self._process.pid))
+        self._await(port)
+        return NodeAccess("127.0.0.1", port, user, self._folder / "login_key", f"[127.0.0.1]:{port} {host_key}")
+
+    def stop(self) -> None:
+        """Stop the server; connections that are open end too."""
+        if self._process is None:
+            return
+        # The listener's death leaves its connections running.
+        connections = _children(self._process.pid)
+        processes.end(self._process)
+        for pid in connections:
+            with suppress(ProcessLookupError):
+                os.kill(pid, 15)
+        self._process = None
+        (self._folder / "sshd.pid").unlink(missing_ok=True)
+
+    def _await(self, port: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not answers_ssh("127.0.0.1", port):
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                log = (self._folder / "sshd.log").read_text().strip().splitlines()
+                raise BackupsvcError(
+                    f"the SSH server of node {self.name} did not come up: {log[-1] if log else 'it said nothing'}"
+                )
+            time.sleep(0.05)
+
+    def _make_once(self) -> str:
+        """Make the host's and the login key unless they are there; return the public host key."""
+        public = self._folder / "host_key.pub"
+        if not public.exists():
+            host, login = keys.generate(), keys.generate()
+            for name, private in (("host_key", host.private), ("login_key", login.private)):
+                (self._folder / name).touch(mode=0o600)
+                (self._folder / name).write_bytes(private)
+            (self._folder / "authorized_keys").write_text(login.public + "\n")
+            public.write_text(host.public)
+        return public.read_text()
+
+
+def _free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def _children(parent: int) -> list[int]:
+    """Pids of the children of a process (proc(5): field 4 of stat)."""
+    children = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            text = stat.read_text()
+            if int(text[text.rindex(")") + 2 :].split()[1]) == parent:
+                children.append(int(stat.parent.name))
+    return children
