@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.model import Policy, PolicyError
-from policies.site import load_policy, policy_for
+from policies.site import SECTIONS, load_policy, policy_for
 
 SITES = ["langeo", "small", "large"]
 
@@ -148,6 +150,29 @@ def test_checks_are_written_short_or_long(written: str, name: str, options: dict
 def test_a_check_may_have_its_own_timeout() -> None:
     text = "site: home\nguests: {105: {address: 10.0.0.5, checks: [{tcp: {port: 22, timeout: 45s}}]}}"
     assert load(text).guests[105].checks[0].timeout == 45
+
+
+def keys_that_are_read() -> set[str]:
+    """Every key that the reader knows, from the calls of ``section`` in its source."""
+    keys = set(SECTIONS)
+    for module in ("site.py", "site_checks.py"):
+        for node in ast.walk(ast.parse(files("policies").joinpath(module).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("section", "_options"):
+                keys |= {str(word.value) for word in node.args if isinstance(word, ast.Constant)}
+    return keys
+
+
+def test_every_key_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "policy.md").read_text(encoding="utf-8")
+    assert {"restore-timeout", "contains", "max-share"} <= keys_that_are_read()
+    assert [key for key in sorted(keys_that_are_read()) if f"`{key}`" not in page] == []
+
+
+def test_the_documented_shortest_policy_means_what_the_page_says() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "policy.md").read_text(encoding="utf-8")
+    policy = load(page.split("```yaml\n")[1].split("```")[0])
+    job = policy.jobs[0]
+    assert (job.schedule, job.guests, job.storage, job.keep) == ("21:00", None, "local", "keep-last=3,keep-daily=7")
 
 
 # --- a wrong policy: file, line, what is wrong, what is allowed ---------------------------------------------------------
