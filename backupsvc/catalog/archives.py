@@ -149,6 +149,12 @@ def lift(connection: Connection, row: Row[Any], rung: Rung, at: int, *, proven: 
         connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(values))
 
 
+def withdraw(connection: Connection, row: Row[Any], rung: Rung, at: int) -> None:
+    """Given a row of the table archive whose newest restore test failed, let it stand no higher than ``rung``, and unproven."""
+    values = {"rung": rung.value, "rung_at": at, "proven_at": None}
+    connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(values))
+
+
 def find(connection: Connection, node: str, volid: str) -> Row[Any] | None:
     """Given an archive's node and volid, return its row, locked until the transaction ends, or None."""
     return connection.execute(select(*_LIGHT).where(_is(node, volid)).with_for_update()).first()

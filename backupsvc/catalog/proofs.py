@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from backupsvc.catalog.archives import find, lift
+from backupsvc.catalog.archives import find, lift, withdraw
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.rows import proof_of, proof_row
 from backupsvc.catalog.tables import PROOF
@@ -21,16 +21,21 @@ class ProofStore:
     def record_proof(self, proof: Proof) -> bool:
         """Given what a restore test found, record it and raise its archive's rung; only a proven verdict moves the date of proof.
 
-        A simulated test says nothing about the archive (law 5). Return False, and change nothing, if that operation has already
-        recorded its proof of that archive: a step that is resumed after a crash records once. An archive that the catalog does
-        not know is no obstacle to keeping its proof.
+        A failed test withdraws what an earlier one had proven of the archive (the history keeps both): what fails today is not
+        what law 3 must hold on to. A simulated test says nothing about the archive (law 5). Return False, and change nothing,
+        if that operation has already recorded its proof of that archive: a step that is resumed after a crash records once. An
+        archive that the catalog does not know is no obstacle to keeping its proof.
         """
         try:
             with self._database.write() as connection:
                 connection.execute(insert(PROOF).values(proof_row(proof)))
                 row = find(connection, proof.node, proof.volid)
-                if row is not None and row.ctime == proof.archive_ctime and proof.verdict is not Verdict.SIMULATED:
-                    lift(connection, row, proof.rung, proof.ended, proven=proof.verdict is Verdict.PROVEN)
+                same = row is not None and row.ctime == proof.archive_ctime and proof.ended >= (row.rung_at or 0)
+                if row is not None and same and proof.verdict is not Verdict.SIMULATED:
+                    if proof.verdict is Verdict.FAILED:
+                        withdraw(connection, row, proof.rung, proof.ended)
+                    else:
+                        lift(connection, row, proof.rung, proof.ended, proven=proof.verdict is Verdict.PROVEN)
         except IntegrityError:
             return False
         return True

@@ -134,8 +134,12 @@ def verify(run: Run) -> Wait | None:
             offset=first["offset"],
         )
     run.service.catalog.annotate(node, volid, sha256=found["sha256"])
+    run.data["archive"]["sha256"] = found["sha256"]
+    if not found["checksummed"]:
+        run.data["said"] = "complete, but it carries no checksum of its data, so nobody can say that it is intact"
+        return None
     run.service.catalog.raise_rung(node, volid, Rung.INTACT, run.now())
-    run.data["archive"] |= {"rung": str(Rung.INTACT), "sha256": found["sha256"]}
+    run.data["archive"]["rung"] = str(Rung.INTACT)
     run.data["said"] = f"intact, sha256 {found['sha256'][:12]}"
     return None
 

@@ -22,13 +22,21 @@ def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
         compressed_checksum=archive.volid.endswith(CHECKSUMMED),
         verified_intact=True if archive.rung.height >= Rung.INTACT.height else None,
         restored=restored,
-        restore_error=error["message"] if error and error["step"] in ("choose", "reserve", "restore") else None,
+        restore_error=error["message"] if error and _against_the_archive(error) else None,
         isolation_ok="isolate" in done and not (error and error["step"] in ("isolate", "start")),
         booted=data.get("booted"),
         checks=results_of(data),
         missing_disks=tuple(data.get("missing_disks", ())),
-        warnings=(error["message"],) if error and error["step"] not in ("choose", "reserve", "restore") else (),
+        warnings=(error["message"],) if error and not _against_the_archive(error) else (),
     )
+
+
+def _against_the_archive(error: Mapping[str, Any]) -> bool:
+    """Whether an error speaks against the archive: PVE could not read its config, or could not restore it.
+
+    A missing permission, a full storage range, a lost connection or a cancelled test say nothing of it.
+    """
+    return error["step"] in ("choose", "restore") and error["kind"] in ("PveError", "TaskFailed")
 
 
 def results_of(data: Mapping[str, Any]) -> tuple[CheckResult, ...]:

@@ -63,9 +63,22 @@ def test_law_5_a_simulated_test_says_nothing_of_the_archive(catalog: Catalog) ->
     assert state(catalog) == (Rung.RECORDED, None)
 
 
-def test_law_5_a_later_failure_lowers_neither_rung_nor_date_and_an_earlier_proof_does_not_move_it_back(catalog: Catalog) -> None:
+def test_law_5_a_later_failure_withdraws_the_proof_and_an_earlier_one_does_not_bring_it_back(catalog: Catalog) -> None:
     catalog.record_proof(PROOF)
     catalog.record_proof(replace(PROOF, operation="01B", verdict=Verdict.FAILED, rung=Rung.RECORDED, ended=3000))
+    catalog.record_proof(replace(PROOF, operation="01C", ended=1500))
+    assert state(catalog) == (Rung.RECORDED, None)
+    assert len(catalog.proofs()) == 3
+
+
+def test_law_5_an_inconclusive_test_withdraws_nothing(catalog: Catalog) -> None:
+    catalog.record_proof(PROOF)
+    catalog.record_proof(replace(PROOF, operation="01B", verdict=Verdict.INCONCLUSIVE, rung=Rung.RECORDED, ended=3000))
+    assert state(catalog) == (Rung.HEALTHY, 2060)
+
+
+def test_law_5_an_older_proof_that_arrives_late_moves_nothing_back(catalog: Catalog) -> None:
+    catalog.record_proof(PROOF)
     catalog.record_proof(replace(PROOF, operation="01C", ended=1500))
     assert state(catalog) == (Rung.HEALTHY, 2060)
 
