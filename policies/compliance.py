@@ -343,7 +343,12 @@ def _exception_expired(facts: SiteFacts, policy: Policy, now: int, speaker: Spea
     for item in policy.exemptions:
         if today > date.fromisoformat(item.until):
             subject = f"{item.finding} {item.vmid or ''}".strip()
-            values = {"finding": item.finding, "until": item.until, "owner": item.owner, "reason": item.reason}
+            values = {
+                "finding": item.finding,
+                "until": wording.day(item.until, speaker.language),
+                "owner": item.owner,
+                "reason": item.reason,
+            }
             yield speaker.says("exception-expired", subject, values, item.vmid)
 
 

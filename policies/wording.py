@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from types import ModuleType
 from zoneinfo import ZoneInfo
 
@@ -81,6 +81,11 @@ def moment(epoch: int, timezone: str, language: str) -> str:
     """Given epoch seconds and a time zone, return local date and minute, as ``2026-03-09 21:00`` or ``09/03/2026 à 21:00``."""
     local = datetime.fromtimestamp(epoch, ZoneInfo(timezone))
     return local.strftime("%d/%m/%Y à %H:%M" if language_of(language) == FRENCH else "%Y-%m-%d %H:%M")
+
+
+def day(text: str, language: str) -> str:
+    """Given an ISO date, return it as the language writes it: ``2026-03-09``, in French ``09/03/2026``."""
+    return date.fromisoformat(text).strftime("%d/%m/%Y") if language_of(language) == FRENCH else text
 
 
 def names(items: Iterable[object]) -> str:

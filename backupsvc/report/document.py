@@ -83,7 +83,7 @@ class FindingLine:
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """The findings of one id, severity and kind of action, as a reader wants them: once, with all their subjects."""
+    """The findings of one id and severity, as a reader wants them: once, with all their subjects."""
 
     id: str
     severity: Severity
@@ -93,6 +93,14 @@ class FindingGroup:
     def exempted(self) -> bool:
         """Whether every finding of the group is accepted by an exemption in force."""
         return all(line.exemption for line in self.lines)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The different next steps of the group; those that differ by the guest alone are one, with VMID in its place."""
+        if len(self.lines) == 1:
+            return (self.lines[0].finding.action,)
+        told = [re.sub(rf"\b{line.finding.vmid}\b", "VMID", line.finding.action) for line in self.lines]
+        return tuple(dict.fromkeys(told))
 
 
 @dataclass(frozen=True, slots=True)

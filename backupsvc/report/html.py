@@ -26,7 +26,7 @@ def render(document: Document) -> str:
         span=lambda seconds: _dash(seconds) or wording.typeset(wording.duration(seconds, language), language),
         size=lambda octets: wording.typeset(wording.size(octets, language), language),
         moment=lambda epoch: _dash(epoch) or wording.moment(epoch, timezone, language),
-        day=lambda text: words.day(text, language),
+        day=lambda text: wording.day(text, language),
     )
     template = environment.get_template("pra.html.j2")
     return template.render(

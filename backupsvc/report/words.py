@@ -6,6 +6,7 @@ from datetime import date
 
 from policies import wording
 from policies.model import Policy
+from policies.site import policy_for
 from policies.site_facts import SiteFacts
 
 # key: (English, French); the names of findings and of verdicts stand here too, for headings
@@ -56,6 +57,12 @@ CHROME: dict[str, tuple[str, str]] = {
     "month": ("Backups in the month", "Sauvegardes du mois"),
     "status": ("Status", "État"),
     "days": ("{count} d", "{count} j"),
+    "of.rpo": ("RPO", "RPO"),
+    "of.rto": ("RTO", "RTO"),
+    "of.proof": ("Proof", "Preuve"),
+    "of.copies": ("Copies", "Copies"),
+    "of.depth": ("History", "Historique"),
+    "of.presence": ("Presence", "Présence"),
     "objective": ("objective {value}", "objectif {value}"),
     "recorded": ("last archive {age} old", "dernière archive : {age}"),
     "no-archive": ("no archive", "aucune archive"),
@@ -75,7 +82,8 @@ CHROME: dict[str, tuple[str, str]] = {
     "why": ("Why not", "Pourquoi"),
     "findings": ("Findings", "Constats"),
     "no-findings": ("No finding.", "Aucun constat."),
-    "action": ("Action", "Action"),
+    "action": ("Action:", "Action :"),
+    "colon": (": ", " : "),
     "critical": ("critical", "critique"),
     "warning": ("warning", "avertissement"),
     "info": ("information", "information"),
@@ -205,16 +213,12 @@ def month(name: str, language: str) -> str:
     return f"{_MONTHS[first.month - 1]} {first.year}" if language == wording.FRENCH else first.strftime("%B %Y")
 
 
-def day(text: str, language: str) -> str:
-    """Given an ISO date, return it as the language writes it."""
-    return date.fromisoformat(text).strftime("%d/%m/%Y") if language == wording.FRENCH else text
-
-
 def limits(facts: SiteFacts, policy: Policy, past: bool) -> tuple[str, ...]:
     """Given facts and policy, return what the month's tests did not show. ``past``: the month is over."""
     language = policy.language
-    link_down = [guest for guest in policy.guests.values() if guest.network == "link-down"]
-    unchecked = [guest for guest in policy.guests.values() if not guest.checks]
+    wishes = [policy_for(policy, item.vmid, item.name) for item in facts.guests if item.vmid not in policy.scratch]
+    link_down = [guest for guest in wishes if guest.network == "link-down"]
+    unchecked = [guest for guest in wishes if not guest.checks]
     wanted: list[tuple[str, dict[str, object]]] = [("alone", {}), ("dependencies", {}), ("currency", {})]
     if policy.scratch.memory:
         wanted.append(("memory", {"memory": policy.scratch.memory}))

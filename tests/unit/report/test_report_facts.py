@@ -1,0 +1,237 @@
+"""The collector: one listing a storage, refusals become gaps, and the catalog's knowledge is joined to what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backupsvc.catalog import Catalog
+from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
+from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
+from backupsvc.report.facts import agent_configured, collect
+from policies.compliance import findings
+from policies.model import Guest, GuestType, Node, OperationState, Rung
+from policies.site_facts import Gap, GuestFacts, SiteFacts
+from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
+from tests.unit.report.worlds import FakePve, StoppedClock, World
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as opened:
+        yield opened
+
+
+def seen(world: World, catalog: Catalog, **policy_changes: object) -> SiteFacts:
+    pve: Any = FakePve(world)
+    return collect(pve, catalog, policy(**policy_changes), StoppedClock())
+
+
+def one(facts: SiteFacts, vmid: int) -> GuestFacts:
+    return next(item for item in facts.guests if item.vmid == vmid)
+
+
+def test_the_reference_site_is_seen_as_it_is(catalog: Catalog) -> None:
+    facts = seen(World(), catalog)
+    assert facts.gaps == () and facts.cluster == "langeo" and facts.release == "9.2.11"
+    assert [item.vmid for item in facts.guests] == list(NAMES)
+    assert [item.vmid for item in facts.guests if item.agent is False] == [108]
+    assert [item.vmid for item in facts.guests if item.ha_managed] == [108]
+    assert facts.quorum is not None and (facts.quorum.clustered, facts.quorum.votes) == (True, 2)
+    assert facts.clocks.offsets == {"clovis": 0, "lge-pve02": 3644} and "time drift" in facts.clocks.drift_texts[0]
+    wanted = {
+        "archives-on-guest-node",
+        "job-pinned-to-node",
+        "quorum-two-votes",
+        "clock-drift",
+        "guest-agent-missing",
+        "never-proven",
+    }
+    assert {item.id for item in findings(facts, policy(), NOW)} == wanted | {"foreign-job"}
+
+
+def test_each_storage_is_listed_once_and_a_shared_one_from_one_node_only(catalog: Catalog) -> None:
+    world = World()
+    world.storage_list += [storage("nfs", node, "backup", shared=True) for node in ("clovis", "lge-pve02")]
+    world.archive_list.append(archive(108, NIGHTS[-1], storage="nfs", shared=True))
+    facts = seen(world, catalog)
+    asked = [str(call[0]) for call in world.calls if str(call[0]).startswith("archives")]
+    assert asked == ["archives clovis local", "archives lge-pve02 local", "archives clovis nfs"]
+    assert len(one(facts, 108).archives) == 4
+    assert sum(call[0] == "guests" for call in world.calls) == 1
+
+
+def test_every_refusal_is_a_gap_with_pves_own_words_and_nothing_is_taken_for_fine(catalog: Catalog) -> None:
+    world = World()
+    denied = PvePermissionDenied("Permission check failed (/, Sys.Audit)")
+    names = (
+        "status",
+        "jobs",
+        "clock_offsets",
+        "permissions",
+        "bridges clovis",
+        "bridges lge-pve02",
+        "ha",
+        "ha_resources",
+        "config 108",
+    )
+    world.refuse = dict.fromkeys((*names, "archives lge-pve02 local"), denied)
+    facts = seen(world, catalog)
+    kinds = {"quorum", "jobs", "clocks", "permissions", "bridges", "ha", "config", "listing"}
+    assert {gap.kind for gap in facts.gaps} == kinds
+    assert {gap.reason for gap in facts.gaps} == {denied.message}
+    assert (facts.quorum, facts.jobs, facts.permissions, facts.bridges, one(facts, 108).agent) == (None,) * 5
+    assert len(one(facts, 108).archives) == 3
+    assert facts.cluster == "langeo"
+
+
+def test_an_offline_node_is_a_gap_and_is_not_asked(catalog: Catalog) -> None:
+    world = World()
+    world.node_list[1] = Node("lge-pve02", False)
+    del world.offsets["lge-pve02"]
+    facts = seen(world, catalog)
+    assert facts.gaps == (Gap("node", "lge-pve02", "the node is offline"),)
+    assert not [call for call in world.calls if "lge-pve02" in str(call)]
+
+
+def test_a_node_whose_clock_does_not_answer_and_a_storage_that_is_not_active_are_gaps(catalog: Catalog) -> None:
+    world = World()
+    del world.offsets["lge-pve02"]
+    world.storage_list[0] = replace(world.storage_list[0], active=False)
+    gaps = seen(world, catalog).gaps
+    assert {(gap.kind, gap.subject) for gap in gaps} == {("clock", "lge-pve02"), ("listing", "local (clovis)")}
+
+
+def test_a_cluster_that_does_not_answer_at_all_is_an_error_and_no_report(catalog: Catalog) -> None:
+    world = World()
+    world.refuse = {"guests": PveUnreachable("no answer")}
+    with pytest.raises(PveUnreachable):
+        seen(world, catalog)
+
+
+def test_a_single_node_without_cluster_has_no_quorum_to_lose(catalog: Catalog) -> None:
+    world = World()
+    world.node_list, world.offsets = [Node("pve", True)], {"pve": 0.0}
+    world.status_answer = ClusterStatus("pve", None, (ClusterNode("pve", 0, "10.99.0.1", True),))
+    facts = seen(world, catalog)
+    assert facts.quorum is not None and not facts.quorum.clustered
+
+
+def test_the_catalogs_knowledge_is_joined_unless_another_file_bears_the_name(catalog: Catalog) -> None:
+    known = archive(108, NIGHTS[-1])
+    catalog.observe([known, archive(108, NIGHTS[0])], scope=[("clovis", "local")], at=NOW)
+    catalog.record_proof(proof(108, NIGHTS[-1]))
+    world = World()
+    held = {item.ctime: item for item in one(seen(world, catalog), 108).archives}
+    assert held[NIGHTS[-1]].rung is Rung.HEALTHY and held[NIGHTS[-1]].proven_at == proof(108, NIGHTS[-1]).ended
+    assert held[NIGHTS[0]].rung is Rung.RECORDED
+    world.archive_list = [replace(known, ctime=known.ctime + 60)]
+    assert one(seen(world, catalog), 108).archives[0].rung is Rung.RECORDED
+
+
+def test_proofs_failed_backups_and_removed_archives_come_from_the_catalog(catalog: Catalog) -> None:
+    gone = archive(108, NIGHTS[0] - 86400)
+    catalog.observe([gone], scope=[("clovis", "local")], at=NOW - 10)
+    catalog.observe([], scope=[("clovis", "local")], at=NOW - 5)
+    catalog.record_proof(proof(108, NIGHTS[-1]))
+    for state, error in ((OperationState.FAILED, "job errors"), (OperationState.DONE, None)):
+        operation = catalog.open_operation("backup", 108, "dump", {}, NOW - 60)
+        assert operation is not None
+        catalog.finish(operation.id, state, NOW, error)
+    catalog.open_operation("backup", 108, "dump", {}, NOW)
+    item = one(seen(World(), catalog), 108)
+    assert [archive.volid for archive in item.removed] == [gone.volid]
+    assert [(backup.succeeded, backup.detail) for backup in item.backups] == [(True, ""), (False, "job errors")]
+    assert len(item.proofs) == 1
+
+
+def test_archives_that_the_catalog_knows_and_the_storage_no_longer_lists_are_counted_as_lost(catalog: Catalog) -> None:
+    known = [archive(108, NIGHTS[0] - 86400 * days) for days in (1, 2)]
+    catalog.observe(known, scope=[], at=NOW)
+    facts = seen(World(), catalog)
+    assert {(item.node, item.lost) for item in facts.listings} == {("clovis", 2), ("lge-pve02", 0)}
+    assert "listing-blind" in {item.id for item in findings(facts, policy(), NOW)}
+
+
+def test_law_4_a_guest_that_policy_or_job_names_is_there_even_when_the_cluster_does_not_list_it(catalog: Catalog) -> None:
+    world = World()
+    world.guest_list = [item for item in world.guest_list if item.vmid != 105]
+    item = one(seen(world, catalog), 105)
+    assert item.guest is None and item.name == "Kanboard-Server" and len(item.archives) == 3
+    assert one(seen(world, catalog, guests={}), 105).guest is None
+
+
+def test_scratch_copies_are_no_guests_of_the_site(catalog: Catalog) -> None:
+    world = World()
+    world.guest_list.append(guest(9000))
+    assert 9000 not in {item.vmid for item in seen(world, catalog).guests}
+
+
+def test_excluded_disks_are_read_from_the_config_and_cdroms_are_none(catalog: Catalog) -> None:
+    world = World()
+    world.configs[104] |= {"scsi1": "local-lvm:vm-104-disk-1,backup=0,size=8G", "ide2": "none,media=cdrom"}
+    assert one(seen(world, catalog), 104).excluded == ("scsi1",)
+
+
+def test_a_containers_config_is_a_gap_and_a_templates_is_not_asked(catalog: Catalog) -> None:
+    world = World()
+    world.guest_list = [Guest(200, "ct", "clovis", GuestType.LXC), guest(201, template=True)]
+    facts = seen(world, catalog)
+    assert [gap.subject for gap in facts.gaps] == ["200"]
+    assert not [call for call in world.calls if str(call[0]).startswith("config")]
+
+
+def test_a_guest_that_vanishes_while_it_is_read_is_a_gap(catalog: Catalog) -> None:
+    world = World()
+    del world.configs[110]
+    assert [(gap.kind, gap.subject) for gap in seen(world, catalog).gaps] == [("config", "110")]
+
+
+def test_a_job_of_a_pool_or_of_all_guests_covers_whom_pve_would_back_up(catalog: Catalog) -> None:
+    world = World()
+    world.guest_list[0] = guest(100, pool="edge")
+    world.job_list = [
+        PveJob("pool", True, "22:00", "local", pool="edge"),
+        PveJob("all", True, "23:00", "local", all=True, exclude=(101,)),
+    ]
+    jobs = seen(world, catalog).jobs or ()
+    assert jobs[0].guests == (100,)
+    assert jobs[1].covers(102) and not jobs[1].covers(101)
+
+
+def test_a_cluster_that_says_it_is_simulated_is_believed(catalog: Catalog) -> None:
+    world = World()
+    world.version_answer = Version("9.2", "9.2.11", simulated=True)
+    assert seen(world, catalog).simulated
+
+
+def test_an_error_of_one_storage_leaves_the_others_listed(catalog: Catalog) -> None:
+    world = World()
+    world.refuse = {"archives clovis local": PveError("storage 'local' is not available on node 'clovis'")}
+    world.archive_list.append(archive(108, NIGHTS[-1], "lge-pve02"))
+    facts = seen(world, catalog)
+    assert [item.node for item in one(facts, 108).archives] == ["lge-pve02"]
+    assert [gap.kind for gap in facts.gaps] == ["listing"]
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [
+        ("1", True),
+        ("enabled=1", True),
+        ("1,type=virtio", True),
+        ("enabled=1,fstrim_cloned_disks=1", True),
+        ("0", False),
+        ("enabled=0", False),
+    ],
+)
+def test_the_agent_option_is_read_as_pve_writes_it(value: str, on: bool) -> None:
+    assert agent_configured({"agent": value}) is on
+
+
+def test_no_agent_option_means_no_agent() -> None:
+    assert agent_configured({}) is False
