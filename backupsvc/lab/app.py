@@ -51,6 +51,8 @@ def dispatch(lab: Lab, request: Request) -> Reply:
         if error.status == 595:
             return Reply(595, error.reason)
         return wire.failure(request, error, pause=delay * _BROKEN_PIPE_FACTOR)
+    except wire.BodyUnreadable as error:
+        return error.reply()
     except Exception as error:  # noqa: BLE001 - a handler's bug is an answer of the server (any Perl die is a 500), and is logged
         _log.exception("%s %s failed", request.method, request.path)
         return wire.failure(request, LabError(500, f"{type(error).__name__}: {error}"), pause=delay)

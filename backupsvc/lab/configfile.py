@@ -130,7 +130,7 @@ class GuestTable:
 
     @contextmanager
     def lock(self, vmid: int, timeout: float = 10) -> Iterator[None]:
-        """Hold the guest's file lock (PVE: /var/lock/qemu-server). Raise LabError 500 with PVE's text when time is up (seconds)."""
+        """Hold the guest's file lock (PVE: /var/lock/qemu-server). Raise LabError 500 in PVE's words when time is up."""
         with self._mutex:
             flock = self._flocks.setdefault(vmid, threading.RLock())
         if not flock.acquire(timeout=timeout):

@@ -16,13 +16,13 @@ REASON_HEADER = "x-lab-reason"
 class _ReasonConnection(h11.Connection):
     """Turns the application's reason header into the reason phrase of the status line."""
 
-    def send(self, event: h11.Event) -> bytes | None:
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
         if isinstance(event, h11.Response):
             headers = [(name, value) for name, value in event.headers if name != REASON_HEADER.encode()]
             reasons = [value for name, value in event.headers if name == REASON_HEADER.encode()]
             if reasons:
                 event = h11.Response(status_code=event.status_code, headers=headers, reason=reasons[0])
-        return super().send(event)
+        return super().send_with_data_passthrough(event)
 
 
 class ReasonProtocol(H11Protocol):

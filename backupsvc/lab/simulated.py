@@ -9,16 +9,18 @@ from __future__ import annotations
 import base64
 import itertools
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from backupsvc.lab.vmm.accel import READY
 from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent, Snapshot
+from backupsvc.lab.vmm.snapshot import EventHook
 from backupsvc.lab.vmm.spec import MachineSpec
 
+_COPY_PIECE = 1024 * 1024
 _pids = itertools.count(900_000)
 
 
@@ -62,6 +64,10 @@ class SimulatedMachine:
         """Return seconds since it was switched on."""
         return 0 if self._started is None else time.monotonic() - self._started
 
+    def console(self) -> str:
+        """Say what a real guest's console says when it is up."""
+        return READY if self.status() == "running" else ""
+
     def set_link(self, index: int, up: bool) -> None:
         """Plug or pull a cable."""
         self._links[index] = up
@@ -77,7 +83,12 @@ class SimulatedMachine:
         known: dict[str, Callable[[dict[str, Any]], Any]] = {
             "guest-ping": lambda _: {},
             "guest-info": lambda _: {"version": "7.2.0", "supported_commands": []},
-            "guest-get-osinfo": lambda _: {"id": "simulated", "name": "Simulated", "pretty-name": "Simulated guest", "machine": "x86_64"},
+            "guest-get-osinfo": lambda _: {
+                "id": "simulated",
+                "name": "Simulated",
+                "pretty-name": "Simulated guest",
+                "machine": "x86_64",
+            },
             "guest-get-host-name": lambda _: {"host-name": self.spec.name},
             "guest-get-time": lambda _: time.time_ns(),
             "guest-get-fsinfo": lambda _: [],
@@ -93,13 +104,22 @@ class SimulatedMachine:
             raise AgentFailure(f"The command {command} has not been found")
         return known[command](arguments or {})
 
-    def snapshot(self, targets: Mapping[str, Path], *, freeze: bool, on_event: Callable[..., None] | None = None) -> Snapshot:
+    def snapshot(
+        self, targets: Mapping[str, Path], *, freeze: bool, on_event: EventHook | None = None, speed: int = 0
+    ) -> Snapshot:
         """Copy the disks to the targets. Nothing writes to them, so that every copy is a point in time."""
-        started = time.monotonic()
-        disks = {disk.key: disk.path for disk in self.spec.disks}
+        began, tell = time.monotonic(), on_event or (lambda event, done, total: None)
+        frozen = freeze and self.spec.agent
+        for event in ("freeze", "thaw") if frozen else ():
+            tell(event, 0, 0)
+        tell("started", 0, 0)
+        disks = {disk.key: disk for disk in self.spec.disks}
+        done, total = 0, sum(disks[key].size for key in targets)
         for key, target in targets.items():
-            copy_sparse(disks[key], target)
-        return Snapshot(frozen=freeze and self.spec.agent, seconds=time.monotonic() - started)
+            copy_sparse(disks[key].path, target)
+            done += disks[key].size
+            tell("progress", done, total)
+        return Snapshot(frozen=frozen, seconds=time.monotonic() - began)
 
     def _freeze(self, frozen: bool) -> int:
         self._frozen = frozen
@@ -169,6 +189,6 @@ def copy_sparse(source: Path, target: Path) -> None:
 
 
 def _copy_exactly(reader: Any, writer: Any, length: int) -> None:
-    while length > 0 and (chunk := reader.read(min(length, shutil.COPY_BUFSIZE))):
+    while length > 0 and (chunk := reader.read(min(length, _COPY_PIECE))):
         writer.write(chunk)
         length -= len(chunk)

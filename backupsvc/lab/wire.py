@@ -19,6 +19,17 @@ _LARGEST_BODY = 512 * 1024
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
+class BodyUnreadable(Exception):
+    """A JSON body that is none: Perl's own text with its line number, as plain text (OBSERVED 4)."""
+
+    def __init__(self, text: str, line: int) -> None:
+        super().__init__(f"{text} at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line {line}.")
+
+    def reply(self) -> Reply:
+        """Return the 500 that it is answered with."""
+        return Reply(500, str(self), f"{self}\n".encode(), "text/plain")
+
+
 @dataclass(frozen=True)
 class Request:
     """One HTTP request. ``path`` is still percent-encoded and holds ``/api2/<format>``; header names are lower case."""
@@ -105,14 +116,15 @@ def _decode(text: str) -> str:
 
 
 def _json_body(body: bytes) -> dict[str, Any]:
+    text = body.decode("utf-8", "surrogateescape")
     try:
-        parsed = json.loads(body)
-    except ValueError as error:
-        offset = getattr(error, "pos", 0)
-        text = f"malformed JSON string, neither tag, array, object, number, string or atom, at character offset {offset}"
-        raise LabError(500, f"{text} at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 932.") from None
+        parsed = json.loads(text)
+    except json.JSONDecodeError as error:
+        rest = f'(before "{text[error.pos :] or "(end of string)"}")'
+        kinds = "neither tag, array, object, number, string or atom"
+        raise BodyUnreadable(f"malformed JSON string, {kinds}, at character offset {error.pos} {rest}", 932) from None
     if not isinstance(parsed, dict):
-        raise LabError(500, "Not a HASH reference at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 976.")
+        raise BodyUnreadable("Not a HASH reference", 976)
     return parsed
 
 
@@ -151,7 +163,9 @@ def failure(request: Request, error: LabError, *, pause: float) -> Reply:
     if error.errors:
         envelope["errors"] = error.errors
     if request.formatter == "extjs":
-        return Reply(200, "OK", _encode(envelope | {"success": 0, "status": error.status}), JSON_TYPE)
+        # Perl keeps the status of parameter errors as a string (01_auth 42 and 43)
+        status = str(error.status) if error.errors else error.status
+        return Reply(200, "OK", _encode(envelope | {"success": 0, "status": status}), JSON_TYPE)
     return Reply(error.status, text.split("\n")[0], _encode(envelope), JSON_TYPE)
 
 

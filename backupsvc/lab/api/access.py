@@ -196,7 +196,7 @@ def create_user(call: Call) -> Any:
     name, access = call.params["userid"], call.lab.access
     if name in access.users:
         raise LabError(500, f"create user failed: user '{name}' already exists")
-    kept = {key: call.params[key] for key in ("comment", "email", "firstname", "lastname") if key in call.params}
+    kept: dict[str, Any] = _given(call, "comment", "email", "firstname", "lastname")
     access.users[name] = {"enable": call.params.get("enable", 1), "expire": call.params.get("expire", 0), **kept}
     if "password" in call.params:
         access.passwords[name] = authentication.password_digest(access, name, call.params["password"])
@@ -223,8 +223,7 @@ def create_token(call: Call) -> Any:
     full, access = f"{call.params['userid']}!{call.params['tokenid']}", call.lab.access
     if full in access.tokens:
         raise parameter_error(tokenid="Token already exists.")
-    info = {key: call.params[key] for key in ("comment", "expire") if key in call.params}
-    info["privsep"] = call.params.get("privsep", 1)
+    info = {**_given(call, "comment", "expire"), "privsep": call.params.get("privsep", 1)}
     access.tokens[full] = {"expire": 0, **info, "secret": str(uuid.uuid4())}
     access.save()
     # Perl hands the flag back as it came: a string
@@ -239,6 +238,10 @@ def delete_token(call: Call) -> Any:
     del access.tokens[full]
     access.acl[:] = [entry for entry in access.acl if entry["ugid"] != full]
     access.save()
+
+
+def _given(call: Call, *names: str) -> dict[str, Any]:
+    return {name: call.params[name] for name in names if name in call.params}
 
 
 def _need_user(call: Call) -> None:

@@ -81,7 +81,8 @@ def check_format(value: str, name: str, path: str, named: dict[str, Any], check:
         FORMATS[name](value)
     elif named.get(name, {}).get("type") == "property-string":
         parsed = parse_property_string(named[name]["properties"], value, path, check)
-        _validators.get(name, lambda parsed: None)(parsed)
+        if name in _VALIDATORS:
+            _VALIDATORS[name](parsed)
 
 
 def split_list(value: str) -> list[str]:
@@ -137,4 +138,4 @@ def _fleecing(parsed: dict[str, Any]) -> None:
         raise FormatError("'storage' parameter is required when 'enabled' is set\n")
 
 
-_validators: dict[str, Callable[[dict[str, Any]], None]] = {"prune-backups": _prune_backups, "backup-fleecing": _fleecing}
+_VALIDATORS: dict[str, Callable[[dict[str, Any]], None]] = {"prune-backups": _prune_backups, "backup-fleecing": _fleecing}

@@ -96,7 +96,7 @@ def task_log(call: Call) -> Any:
 @route("DELETE", "/nodes/{node}/tasks/{upid}")
 def task_stop(call: Call) -> Any:
     """Tell a running task to stop; a finished one is left alone. Answers after about a second, as PVE does."""
-    call.lab.tasks.stop(_task(call, "Sys.Modify"), grace=1.0)
+    call.lab.tasks.stop(_task(call, "Sys.Modify").text, grace=1.0)
 
 
 def _task(call: Call, privilege: str) -> Upid:

@@ -17,7 +17,7 @@ _HIGHEST = {"net": 31, "scsi": 30, "virtio": 15, "sata": 5, "ide": 3, "serial": 
 
 
 def validate(schema: Schema, given: dict[str, Any]) -> dict[str, Any]:
-    """Given an endpoint's parameters and what was sent, return the values converted. Raise LabError 400 with all that is wrong."""
+    """Given an endpoint's parameters and what was sent, return the values converted. Raise LabError 400 if any is wrong."""
     errors: dict[str, str] = {}
     check_object(schema, given, "", errors)
     if errors:

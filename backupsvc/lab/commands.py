@@ -1,0 +1,80 @@
+"""``backupsvc lab``: start, stop and look at the embedded cluster."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="The embedded cluster: a Proxmox VE stand-in over real QEMU guests."
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _lab_dir() -> Path:
+    from backupsvc.settings import lab_settings_file
+
+    return lab_settings_file().parent
+
+
+def _say(text: str) -> None:
+    print(f"lab: {text}", file=sys.stderr, flush=True)
+
+
+@app.command()
+def up(
+    hypervisor: Annotated[
+        str, typer.Option(help="auto, qemu, or simulated: guests that are only modelled and prove nothing.")
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Start the lab and wait until all its guests answer; print what points other programs at it."""
+    from backupsvc.errors import UsageError
+    from backupsvc.lab import control
+
+    if hypervisor not in control.HYPERVISORS:
+        raise UsageError(f"--hypervisor {hypervisor}: there is no such hypervisor", f"one of {', '.join(control.HYPERVISORS)}")
+    access = control.up(_lab_dir(), hypervisor=hypervisor, progress=_say)
+    if as_json:
+        print(json.dumps(access.as_json()))
+        return
+    for name, value in access.environment().items():
+        print(f"export {name}={shlex.quote(value)}")
+    if access.hypervisor == "simulated":
+        _say("SIMULATED: the guests are only modelled, nothing that is tested here is proven")
+
+
+@app.command()
+def down(
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the lab's state, to start it again from there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop the lab and remove everything of it."""
+    from backupsvc.lab import control
+
+    was_there = control.down(_lab_dir(), keep=keep)
+    if as_json:
+        print(json.dumps({"stopped": was_there, "kept": keep}))
+    else:
+        _say("stopped" if was_there else "there is none")
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Say whether the lab runs, and what runs in it. Exit code 1 when it does not run."""
+    from backupsvc.lab import control
+
+    found = control.status(_lab_dir())
+    if as_json:
+        print(json.dumps(found))
+    else:
+        for key, value in found.items():
+            print(f"{key:12} {value}")
+    if not found["running"]:
+        raise typer.Exit(1)

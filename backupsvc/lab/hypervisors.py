@@ -1,0 +1,156 @@
+"""Where guests, disks and appliances come from: real QEMU machines, or the model.
+
+A platform is a hypervisor (see ``kernel.Hypervisor``) with what a whole lab needs around it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+from backupsvc.errors import UsageError
+from backupsvc.lab.images.build import build_guest_disks, ensure_images
+from backupsvc.lab.images.site import GuestSeed
+from backupsvc.lab.kernel import Lab, Machine
+from backupsvc.lab.seed import ISOLATED_BRIDGE
+from backupsvc.lab.simulated import SimulatedHypervisor, make_disk
+from backupsvc.lab.vmm import accel
+from backupsvc.lab.vmm import machine as vmm
+from backupsvc.lab.vmm.network import Networks
+from backupsvc.lab.vmm.nodes import SSHD, NodeSsh
+from backupsvc.lab.vmm.probe import Probe
+from backupsvc.lab.vmm.spec import MachineSpec
+
+Disks = Mapping[GuestSeed, Mapping[str, Path]]
+
+
+class Platform(Protocol):
+    """A hypervisor with disks, probe and the nodes' SSH endpoints."""
+
+    name: str
+
+    def create(self, spec: Any) -> Machine: ...
+    def make_disks(self, wanted: Disks) -> None: ...
+    def start_appliances(self, lab: Lab) -> dict[str, Any]:
+        """Start the nodes' SSH endpoints and the probe; return the settings that lead to them (``ssh``, ``probe``)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def choose(wanted: str, run_dir: Path, progress: Callable[[str], None]) -> Platform:
+    """Given ``qemu``, ``simulated`` or ``auto`` (QEMU when it is installed), return the platform."""
+    found = shutil.which("qemu-system-x86_64")
+    if wanted == "qemu" and not found:
+        raise UsageError("qemu-system-x86_64 is not installed", "apt-get install qemu-system-x86 qemu-utils, or `make setup`")
+    if wanted == "simulated" or not found:
+        progress("SIMULATED: the guests are only modelled, nothing that is tested here is proven")
+        return SimulatedPlatform(run_dir)
+    return QemuPlatform(run_dir, progress)
+
+
+class SimulatedPlatform(SimulatedHypervisor):
+    """The model, with real SSH endpoints for the nodes where sshd is installed. It has no probe: there is nothing to reach."""
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__()
+        self._nodes = _Nodes(run_dir)
+
+    def make_disks(self, wanted: Disks) -> None:
+        """Make the guests' modelled disks."""
+        for guest, disks in wanted.items():
+            for key, path in disks.items():
+                make_disk(path, guest.disks[key], guest.name)
+
+    def start_appliances(self, lab: Lab) -> dict[str, Any]:
+        """Start the nodes' SSH endpoints."""
+        return self._nodes.start(lab)
+
+    def close(self) -> None:
+        """End everything."""
+        super().close()
+        self._nodes.stop()
+
+
+class QemuPlatform:
+    """Real guests: one QEMU process each, on the lab's own switch, with the accelerator that really boots a guest here."""
+
+    name = "qemu"
+
+    def __init__(self, run_dir: Path, progress: Callable[[str], None]) -> None:
+        self._run_dir = run_dir
+        self._images = ensure_images(progress=progress)
+        self._accelerator = accel.choose(self._images)
+        progress(f"QEMU with {self._accelerator}")
+        self.networks = Networks()
+        self._machines: dict[int, vmm.Machine] = {}
+        self._nodes = _Nodes(run_dir)
+        self._probe = Probe(self._images, run_dir / "probe", self.networks, self._accelerator, bridge=ISOLATED_BRIDGE)
+
+    def create(self, spec: MachineSpec) -> vmm.Machine:
+        """Given a spec, return its machine, not started. An older machine of that VMID is ended first."""
+        if older := self._machines.get(spec.vmid):
+            older.stop()
+        machine = vmm.Machine(spec, self._run_dir / f"vm{spec.vmid}", self.networks, self._accelerator)
+        self._machines[spec.vmid] = machine
+        return machine
+
+    def make_disks(self, wanted: Disks) -> None:
+        """Build the guests' disks, two at a time."""
+        with ThreadPoolExecutor(2) as pool:
+            for _ in pool.map(self._make_disks, wanted, wanted.values()):
+                pass
+
+    def _make_disks(self, guest: GuestSeed, targets: Mapping[str, Path]) -> None:
+        for key, made in build_guest_disks(
+            self._images, guest, next(iter(targets.values())).parent / f"new-{guest.vmid}"
+        ).items():
+            made.replace(targets[key])
+        (targets["scsi0"].parent / f"new-{guest.vmid}").rmdir()
+
+    def start_appliances(self, lab: Lab) -> dict[str, Any]:
+        """Start the nodes' SSH endpoints and the probe."""
+        settings, probe = self._nodes.start(lab), self._probe.start()
+        access = {"host": f"{probe.host}:{probe.port}", "user": probe.user}
+        return {**settings, "probe": {**access, "key_file": str(probe.key_file), "host_key": probe.host_key.strip()}}
+
+    def close(self) -> None:
+        """End everything."""
+        self._nodes.stop()
+        self._probe.stop()
+        for machine in self._machines.values():
+            machine.stop()
+        self.networks.close()
+
+
+class _Nodes:
+    """The nodes' SSH endpoints; one key logs in to all of them."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._folder, self._endpoints = run_dir / "ssh", list[NodeSsh]()
+
+    def start(self, lab: Lab) -> dict[str, Any]:
+        """Start one endpoint a node and return the settings, empty where OpenSSH's server is not installed."""
+        if not Path(SSHD).is_file():
+            return {}
+        found = {}
+        for name in lab.nodes:
+            endpoint = NodeSsh(name, self._folder / name)
+            self._endpoints.append(endpoint)
+            found[name] = endpoint.start()
+        first, *others = [self._folder / name for name in lab.nodes]
+        for folder in others:
+            (folder / "authorized_keys").write_text((first / "authorized_keys").read_text())
+        known_hosts = self._folder / "known_hosts"
+        known_hosts.write_text("".join(f"{access.known_hosts_line.strip()}\n" for access in found.values()))
+        login = next(iter(found.values()))
+        hosts = {name: f"{access.host}:{access.port}" for name, access in found.items()}
+        return {"ssh": {"nodes": hosts, "user": login.user, "key_file": str(login.key_file), "known_hosts": str(known_hosts)}}
+
+    def stop(self) -> None:
+        """Stop them all."""
+        for endpoint in self._endpoints:
+            endpoint.stop()

@@ -1,0 +1,166 @@
+"""The lab's server process: ``python -m backupsvc.lab.server --dir D`` runs one lab in the foreground until SIGTERM.
+
+It opens the state in D (or seeds the reference site there), serves the API, switches the guests on and, when all of them answer,
+writes D/settings.json, which points the service at it, and D/ready.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from backupsvc.errors import BackupsvcError, UsageError
+from backupsvc.lab import certificates, control, power, seed
+from backupsvc.lab.hypervisors import Platform, choose
+from backupsvc.lab.images.site import GUESTS
+from backupsvc.lab.kernel import Lab
+from backupsvc.lab.serving import ApiServer
+
+_log = logging.getLogger(__name__)
+
+
+class LabServer:
+    """One lab from start to end. ``progress`` is told, line by line, what takes time."""
+
+    def __init__(self, directory: Path, hypervisor: str, progress: Callable[[str], None]) -> None:
+        self.directory, self._progress = directory, progress
+        self._runtime: dict[str, Any] = {"pid": os.getpid(), "started": control.process_start(os.getpid()), "since": time.time()}
+        self.run_dir = seed.new_run_dir()
+        self._note(run_dir=str(self.run_dir))
+        self._close = contextlib.ExitStack()
+        self.platform: Platform = choose(self._wanted(hypervisor), self.run_dir, progress)
+        self._close.callback(self.platform.close)
+
+    def _wanted(self, hypervisor: str) -> str:
+        """A kept lab goes on with the hypervisor that it was made for: the disks are no others'."""
+        known = seed.read_definition(self.directory)
+        if known and hypervisor not in ("auto", known["hypervisor"]):
+            raise UsageError(f"this lab was made for the hypervisor {known['hypervisor']}", "`backupsvc lab down` removes it")
+        return str(known["hypervisor"]) if known else hypervisor
+
+    def start(self) -> None:
+        """Bring everything up; return when every guest answers."""
+        began = time.monotonic()
+        lab = self.lab = self._open()
+        certs = certificates.ensure(lab.etc, ["127.0.0.1", "localhost", *lab.nodes, *(n.ip for n in lab.nodes.values())])
+        lab.settings["fingerprint"] = certs.fingerprint
+        self.api = ApiServer(lab, certs, int(lab.settings.get("port", 0)))
+        self.api.start()
+        self._close.callback(self.api.stop)
+        lab.settings["port"] = self.api.port
+        self._note(port=self.api.port, hypervisor=self.platform.name)
+        seed.write_definition(self.directory, {**(seed.read_definition(self.directory) or {}), "port": self.api.port})
+        self._progress(f"API on https://127.0.0.1:{self.api.port}/api2/json")
+        access = self.platform.start_appliances(lab)
+        power.start_all(lab, self._progress)
+        self._write_settings(access, certs)
+        seconds = round(time.monotonic() - began, 1)
+        control.write_json(self.directory / control.READY_FILE, {"hypervisor": self.platform.name, "seconds": seconds})
+        self._progress(f"{len(lab.machines)} guests answer after {seconds} s")
+
+    def stop(self) -> None:
+        """End everything that was started."""
+        self._close.close()
+
+    def _open(self) -> Lab:
+        """Open the kept state, or seed the reference site. A seeding that was cut short is begun anew."""
+        definition = seed.read_definition(self.directory)
+        if definition:
+            return seed.open_lab(self.directory, self.platform, self.run_dir, definition)
+        definition = {**seed.cluster(), "hypervisor": self.platform.name}
+        lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
+        self._progress(f"making the disks of {len(GUESTS)} guests")
+        self.platform.make_disks({guest: {key: seed.disk_path(lab, guest, key) for key in guest.disks} for guest in GUESTS})
+        seed.seed_cluster(lab)
+        seed.write_root(lab)
+        for guest in GUESTS:
+            seed.seed_guest(lab, guest, guest.disks)
+        seed.write_definition(self.directory, definition)
+        return lab
+
+    def _write_settings(self, access: dict[str, Any], certs: certificates.Certificates) -> None:
+        """Write what ``backupsvc.settings.Settings`` reads (mode 0600: it holds tokens)."""
+        from importlib.resources import files
+
+        settings = {
+            "lab": True,
+            "pve": {
+                "host": f"127.0.0.1:{self.api.port}",
+                "token": seed.token(self.lab, seed.SERVICE_TOKEN),
+                "restore_token": seed.token(self.lab, seed.RESTORE_TOKEN),
+                "ca_file": str(certs.ca_file),
+            },
+            "catalog": {"url": f"sqlite:///{self.directory / 'catalog.db'}"},
+            "policy": str(files("policies").joinpath("sites", "langeo.yaml")),
+            **access,
+        }
+        control.write_json(self.directory / "settings.json", settings)
+
+    def _note(self, **values: Any) -> None:
+        self._runtime |= values
+        control.write_json(self.directory / control.RUNTIME_FILE, self._runtime)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a lab until SIGTERM or SIGINT. Return the exit code."""
+    parser = argparse.ArgumentParser(prog="backupsvc.lab.server", description="Run a lab in the foreground.")
+    parser.add_argument("--dir", type=Path, required=True, help="the lab's directory")
+    parser.add_argument("--hypervisor", choices=control.HYPERVISORS, default="auto")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    directory: Path = options.dir.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        return _run(directory, options.hypervisor, ended)
+    except BackupsvcError as error:
+        print(f"{error.message}. {error.hint}".strip(), file=sys.stderr)
+        return error.exit_code
+
+
+def _run(directory: Path, hypervisor: str, ended: threading.Event) -> int:
+    """Start in a thread, so that a signal during a long start ends it at once."""
+    failure: list[BaseException] = []
+    server = LabServer(directory, hypervisor, _progress_file(directory))
+
+    def start() -> None:
+        try:
+            server.start()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it again
+            failure.append(error)
+            ended.set()
+
+    threading.Thread(target=start, name="start", daemon=True).start()
+    try:
+        ended.wait()
+    finally:
+        server.stop()
+    if failure:
+        raise failure[0]
+    return 0
+
+
+def _progress_file(directory: Path) -> Callable[[str], None]:
+    """Return what writes a progress line to the file that ``control.up`` follows, and to the log."""
+
+    def progress(text: str) -> None:
+        with (directory / control.PROGRESS_FILE).open("a") as file:
+            file.write(f"{text}\n")
+        _log.info("%s", text)
+
+    return progress
+
+
+if __name__ == "__main__":
+    sys.exit(main())
