@@ -118,8 +118,8 @@ def _print_json(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | 
         dict(entry) if one is None else {**entry, "mark": str(one.mark), "reasons": list(one.reasons)}
         for entry, one in zip(entries, marked, strict=True)
     ]
-    json.dump(result, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in result)  # one archive a line: half the time of indenting
+    sys.stdout.write(f"[\n{lines}\n]\n" if lines else "[]\n")
 
 
 def _show(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None], rules: str) -> None:
