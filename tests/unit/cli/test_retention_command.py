@@ -82,6 +82,12 @@ def test_numbers_may_come_as_text_as_pve_sometimes_writes_them() -> None:
     assert json.loads(simulate("--vmid", "108", listing=listing).stdout)[0]["mark"] == "keep"
 
 
+def test_the_answer_can_be_printed_in_any_locale() -> None:
+    answer = simulate(listing='[{"volid": "local:backup/\\ud800\u00e9.vma", "ctime": 1}]')
+    assert answer.stdout.isascii()
+    assert json.loads(answer.stdout)[0]["volid"] == "local:backup/\ud800\u00e9.vma"
+
+
 def test_an_empty_list_is_an_empty_list() -> None:
     assert json.loads(simulate(listing=[]).stdout) == []
 
