@@ -111,7 +111,8 @@ def _show(document: Document) -> None:
         say()
         say(f"{'exempted' if group.exempted else group.severity}: {group.id}: {subjects}")
         say(f"  {group.lines[0].finding.detail}")
-        say(f"  -> {group.lines[0].finding.action}")
+        for action in group.actions:
+            say(f"  -> {action}")
     if document.gaps:
         say()
     for gap in document.gaps:

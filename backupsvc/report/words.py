@@ -35,6 +35,10 @@ CHROME: dict[str, tuple[str, str]] = {
         "All {guests} guests are proven in time, but findings or objectives are open.",
         "Les {guests} invités sont prouvés à temps, mais des constats ou des objectifs restent ouverts.",
     ),
+    "gaps-count": (
+        "Not everything could be read ({count}): see section 5. What is not known is not counted as good.",
+        "Tout n'a pas pu être lu ({count}) : voir la section 5. Ce qui n'est pas connu n'est pas compté comme bon.",
+    ),
     "simulated": (
         "SIMULATED DATA: the guests of this cluster are only modelled. Nothing in this report proves anything.",
         "DONNÉES SIMULÉES : les invités de ce cluster ne sont que modélisés. Rien dans ce rapport ne prouve quoi que ce soit.",

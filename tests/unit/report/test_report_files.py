@@ -137,6 +137,12 @@ def test_the_french_page_is_french_down_to_its_spaces() -> None:
     assert "Findings" not in text and "breached" not in text
 
 
+def test_a_report_with_gaps_says_so_on_its_first_page_even_when_compliant() -> None:
+    text = page(replace(put_right(), gaps=(Gap("ha", "", "403"),))).text
+    assert text.index("Not everything could be read (1)") < text.index("Guests and their objectives")
+    assert "Not everything" not in page(put_right()).text
+
+
 def test_a_bar_shows_the_share_of_the_objective_and_nothing_when_nothing_was_measured() -> None:
     def objective(measured: float | None) -> Objective:
         return Objective("rpo", 100.0, measured, Status.MET, "")
