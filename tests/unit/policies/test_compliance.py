@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -347,6 +349,19 @@ def test_a_right_taken_away_below_is_not_held_there() -> None:
         "/sdn/zones": frozenset[str](),
     }
     assert variants(replace(put_right(), permissions=rights)) == []
+
+
+def test_the_rights_that_a_real_server_lists_for_a_minimal_token_leave_no_finding() -> None:
+    recorded = json.loads(
+        (Path(__file__).parents[2] / "golden" / "recorded_real" / "10_permissions.json").read_text(encoding="utf-8")
+    )
+    answer = next(item for item in recorded if item["n"] == 37)["response"]["json"]["data"]
+    rights = {path: frozenset(names) for path, names in answer.items()}
+    facts = replace(
+        put_right(), permissions=rights, bridges=tuple(BridgeFacts("vmbr1", node) for node in ("clovis", "lge-pve02"))
+    )
+    scratch = replace(policy().scratch, bridge="vmbr1")
+    assert variants(facts, scratch=scratch) == [] and not found(facts, "listing-blind")
 
 
 def test_rights_and_bridges_that_could_not_be_read_are_gaps_and_no_findings() -> None:
