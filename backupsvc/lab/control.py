@@ -143,8 +143,9 @@ def _wait(
         if (server.poll() is not None) if server else not running(lab_dir):
             break
     last = next((line for line in reversed(_lines(lab_dir / LOG_FILE)) if line.strip()), "it said nothing")
-    if running(lab_dir):
-        down(lab_dir, keep=True)
+    if pid := running(lab_dir):
+        _stop(pid, lab_dir)
+    _remove_stale(lab_dir)
     raise OperationFailed(f"the lab did not come up: {last}", f"see {lab_dir / LOG_FILE}")
 
 

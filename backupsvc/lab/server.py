@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,10 @@ class LabServer:
         self._note(port=self.api.port, hypervisor=self.platform.name)
         seed.write_definition(self.directory, {**(seed.read_definition(self.directory) or {}), "port": self.api.port})
         self._progress(f"API on https://127.0.0.1:{self.api.port}/api2/json")
-        access = self.platform.start_appliances(lab)
-        power.start_all(lab, self._progress)
+        with ThreadPoolExecutor(1, thread_name_prefix="appliances") as pool:
+            appliances = pool.submit(self.platform.start_appliances, lab)
+            power.start_all(lab, self._progress)
+            access = appliances.result()
         self._write_settings(access, certs)
         seconds = round(time.monotonic() - began, 1)
         control.write_json(self.directory / control.READY_FILE, {"hypervisor": self.platform.name, "seconds": seconds})
