@@ -218,7 +218,7 @@ def encoded(params: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def _refuse_redirect(response: requests.Response, *args: Any, **kwargs: Any) -> None:
-    """Given an answer that points elsewhere, refuse it: PVE has none, and the token goes nowhere else (proxmoxer returns None)."""
+    """Given an answer that points elsewhere, refuse it: the token goes nowhere else (proxmoxer would return None)."""
     if 300 <= response.status_code < 400:
         raise PveError(
             f"{response.url.partition('/api2')[0]} points elsewhere ({response.status_code}), which Proxmox VE does not do",

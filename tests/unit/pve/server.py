@@ -97,14 +97,14 @@ class FakePve:
         self.routes[method, path] = made
 
     def replay(self, scene: str, *numbers: int) -> None:
-        """Given a recorded scene and numbers in it, answer the same requests with the recorded answers, in their order."""
+        """Given a recorded scene and numbers in it, answer the same requests with the recorded answers, in that order."""
         (file,) = RECORDED.glob(f"{scene}_*.json")
-        for exchange in json.loads(file.read_text()):
-            if exchange["n"] in numbers:
-                asked, said = exchange["request"], exchange["response"]
-                raw = json.dumps(said["json"]) if "json" in said else said.get("text", "")
-                key = (asked["method"], unquote(asked["path"].removeprefix("/api2/json")))
-                self.routes.setdefault(key, []).append(Reply(status=said["status"], reason=said["reason"], raw=raw))
+        exchanges = {exchange["n"]: exchange for exchange in json.loads(file.read_text())}
+        for number in numbers:
+            asked, said = exchanges[number]["request"], exchanges[number]["response"]
+            raw = json.dumps(said["json"]) if "json" in said else said.get("text", "")
+            key = (asked["method"], unquote(asked["path"].removeprefix("/api2/json")))
+            self.routes.setdefault(key, []).append(Reply(status=said["status"], reason=said["reason"], raw=raw))
 
     def answer(self, request: Request) -> Reply:
         self.requests.append(request)

@@ -1,0 +1,91 @@
+"""The guest agent, as a real server relays it."""
+
+from __future__ import annotations
+
+import pytest
+
+from backupsvc.errors import PveError, PvePermissionDenied, TaskFailed
+from backupsvc.pve import Pve
+
+from .server import FakePve, Reply, refuse
+
+AGENT = "/nodes/pve/qemu/9001/agent"
+
+
+def test_an_agent_that_answers_answers(fake: FakePve, pve: Pve) -> None:
+    fake.on("POST", f"{AGENT}/ping", {"result": {}})
+    assert pve.agent.ping("pve", 9001)
+    assert pve.agent.port("pve", 9001).ping()
+
+
+@pytest.mark.parametrize("text", ["VM 9001 is not running", "QEMU guest agent is not running"])
+def test_a_guest_that_still_boots_does_not_answer_yet(fake: FakePve, pve: Pve, text: str) -> None:
+    fake.on("POST", f"{AGENT}/ping", refuse(500, text))
+    assert not pve.agent.ping("pve", 9001)
+
+
+def test_a_recorded_boot_is_silence_and_then_an_answer(fake: FakePve, pve: Pve) -> None:
+    fake.replay("05", 71)
+    assert not pve.agent.ping("pve", 9001)
+
+
+def test_a_guest_without_agent_is_an_error_and_no_silence(fake: FakePve, pve: Pve) -> None:
+    fake.replay("06", 586)
+    with pytest.raises(PveError, match="No QEMU guest agent configured"):
+        pve.agent.ping("pve", 9010)
+
+
+def test_a_missing_right_to_ask_the_agent_is_no_silence(fake: FakePve, pve: Pve) -> None:
+    fake.replay("06", 529)
+    with pytest.raises(PvePermissionDenied):
+        pve.agent.ping("pve", 200)
+
+
+def test_the_operating_system_is_unwrapped(fake: FakePve, pve: Pve) -> None:
+    fake.on("GET", f"{AGENT}/get-osinfo", {"result": {"pretty-name": "Lab guest 1", "kernel-release": "6.12"}})
+    fake.replay("05", 84, 86)
+    assert pve.agent.osinfo("pve", 9001)["pretty-name"] == "Lab guest 1"
+    assert pve.agent.hostname("pve", 9001) == "labguest"
+    assert pve.agent.interfaces("pve", 9001)[0]["name"] == "lo"
+
+
+def test_an_error_inside_a_200_is_an_error(fake: FakePve, pve: Pve) -> None:
+    fake.on("GET", f"{AGENT}/get-osinfo", {"result": {"error": {"class": "GenericError", "desc": "not supported"}}})
+    with pytest.raises(PveError, match="not supported"):
+        pve.agent.osinfo("pve", 9001)
+
+
+def test_a_command_is_run_and_its_three_answers_are_kept(fake: FakePve, pve: Pve) -> None:
+    fake.replay("05", 97, 98)
+    result = pve.agent.exec("pve", 9001, ["/bin/sh", "-c", "echo out; echo err >&2; exit 3"], 10)
+    assert (result.exitcode, result.out, result.err, result.signal, result.truncated) == (3, "out\n", "err\n", None, False)
+    assert fake.sent("POST", f"{AGENT}/exec") == [{"command": ["/bin/sh", "-c", "echo out; echo err >&2; exit 3"]}]
+
+
+def test_the_bytes_of_a_guest_become_its_text_again(fake: FakePve, pve: Pve) -> None:
+    fake.replay("05c", 5, 6)
+    assert pve.agent.exec("pve", 200, ["printf", "\\303\\274"], 10).out == "ü"
+
+
+def test_a_command_that_takes_its_time_is_asked_for_until_it_ends(fake: FakePve, pve: Pve) -> None:
+    fake.on("POST", f"{AGENT}/exec", {"pid": 7})
+    fake.on("GET", f"{AGENT}/exec-status", {"exited": 0}, {"exited": 0}, {"exited": 1, "signal": 9})
+    result = pve.agent.exec("pve", 9001, ["sleep", "9"], 60)
+    assert (result.exitcode, result.signal) == (None, 9)
+    assert fake.sent("GET", f"{AGENT}/exec-status") == [{"pid": "7"}] * 3
+
+
+def test_a_command_that_outlives_its_deadline_is_an_error_and_no_task_failure(fake: FakePve, pve: Pve) -> None:
+    fake.on("POST", f"{AGENT}/exec", {"pid": 7})
+    fake.on("GET", f"{AGENT}/exec-status", {"exited": 0})
+    with pytest.raises(PveError, match="still runs in guest 9001") as caught:
+        pve.agent.exec("pve", 9001, ["sleep", "99"], 5)
+    assert not isinstance(caught.value, TaskFailed)
+
+
+def test_the_answer_of_a_command_is_fetched_once_even_when_the_line_breaks(fake: FakePve, pve: Pve) -> None:
+    fake.on("POST", f"{AGENT}/exec", {"pid": 7})
+    fake.on("GET", f"{AGENT}/exec-status", Reply(drop=True), {"exited": 1, "exitcode": 0})
+    with pytest.raises(Exception, match="exec-status"):
+        pve.agent.exec("pve", 9001, ["true"], 5)
+    assert len(fake.sent("GET", f"{AGENT}/exec-status")) == 1

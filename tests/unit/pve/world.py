@@ -1,0 +1,114 @@
+"""A node whose guests change when they are told to: enough of PVE for whole sequences of scratch guests."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from policies import ownership
+
+from .server import FakePve, Reply, Request, refuse
+
+OPERATION = "01JD3VMZ7WXG0R5T9K2QH8N4BC"
+TOKEN_ID = "svc@pve!b1"
+ISOLATED = "virtio=BC:24:11:00:00:08,bridge=vmbr9"
+
+
+def copy_of(vmid: int, operation: str = OPERATION, **changes: str) -> dict[str, str]:
+    """The config of a restored copy that satisfies both laws; ``changes`` are applied to it."""
+    config = {
+        "name": "restore-test-108",
+        "description": f"{ownership.marker(operation)}\nCopy made by a restore test.\n",  # PVE ends it with a line feed
+        "net0": ISOLATED,
+        "scsi0": f"local-lvm:vm-{vmid}-disk-0,size=2G",
+        "onboot": "0",
+        "memory": "512",
+    }
+    return config | changes
+
+
+@dataclass
+class World:
+    """Guests of node ``pve`` by VMID. ``on_read`` changes a config just before it is read for the nth time."""
+
+    fake: FakePve
+    configs: dict[int, dict[str, str]] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+    ha: set[int] = field(default_factory=set)
+    hide_ha: bool = False
+    exits: dict[str, str] = field(default_factory=dict)
+    tasks: dict[str, str] = field(default_factory=dict)
+    reads: int = 0
+    swap: dict[int, dict[str, str]] = field(default_factory=dict)
+    numbers: Any = field(default_factory=lambda: count(1))
+
+    def add(self, vmid: int, config: dict[str, str], *, running: bool = False) -> None:
+        self.configs[vmid] = dict(config)
+        if running:
+            self.running.add(vmid)
+        path = f"/nodes/pve/qemu/{vmid}"
+        self.fake.on("GET", f"{path}/config", lambda request: self._config(vmid))
+        self.fake.on("PUT", f"{path}/config", lambda request: self._change(vmid, request))
+        self.fake.on("GET", f"{path}/status/current", lambda request: self._status(vmid))
+        self.fake.on("POST", f"{path}/status/start", lambda request: self._start(vmid))
+        self.fake.on("POST", f"{path}/status/stop", lambda request: self._stop(vmid))
+        self.fake.on("DELETE", path, lambda request: self._destroy(vmid))
+        self.fake.on("GET", "/cluster/ha/resources", lambda request: [{"sid": f"vm:{number}"} for number in self.ha])
+
+    def task(self, kind: str, vmid: int, user: str = TOKEN_ID, exitstatus: str | None = None) -> str:
+        """A task that has ended at once (or runs, with exitstatus ``running``)."""
+        upid = f"UPID:pve:{next(self.numbers):08X}:00097285:6B03FD3F:{kind}:{vmid}:{user}:"
+        status = exitstatus or self.exits.get(kind, "OK")
+        path = f"/nodes/pve/tasks/{upid}"
+        state = {"status": "running"} if status == "running" else {"status": "stopped", "exitstatus": status}
+        self.fake.on("GET", f"{path}/status", state)
+        self.fake.on("GET", f"{path}/log", [{"n": 1, "t": f"TASK {'OK' if status == 'OK' else f'ERROR: {status}'}"}])
+        self.fake.on("GET", "/nodes/pve/tasks", [])
+        return upid
+
+    def digest(self, vmid: int) -> str:
+        return hashlib.sha1(repr(sorted(self.configs[vmid].items())).encode()).hexdigest()
+
+    def _missing(self, vmid: int) -> Reply:
+        return refuse(500, f"Configuration file 'nodes/pve/qemu-server/{vmid}.conf' does not exist")
+
+    def _config(self, vmid: int) -> Any:
+        if vmid not in self.configs:
+            return self._missing(vmid)
+        self.reads += 1
+        if self.reads in self.swap:
+            self.configs[vmid] = self.swap[self.reads]
+        return self.configs[vmid] | {"digest": self.digest(vmid)}
+
+    def _change(self, vmid: int, request: Request) -> Any:
+        if request.params.get("digest") != self.digest(vmid):
+            return refuse(500, "checksum mismatch (file change by other user?)")
+        gone = [name for name in request.params.get("delete", "").split(",") if name]
+        new = {name: value for name, value in request.params.items() if name not in ("delete", "digest")}
+        self.configs[vmid] = {name: value for name, value in (self.configs[vmid] | new).items() if name not in gone}
+        return None
+
+    def _status(self, vmid: int) -> Any:
+        if vmid not in self.configs:
+            return self._missing(vmid)
+        ha = {} if self.hide_ha else {"ha": {"managed": int(vmid in self.ha)}}
+        return {"vmid": vmid, "status": "running" if vmid in self.running else "stopped", "qmpstatus": "x", **ha}
+
+    def _start(self, vmid: int) -> str:
+        self.running.add(vmid)
+        return self.task("qmstart", vmid)
+
+    def _stop(self, vmid: int) -> str:
+        self.running.discard(vmid)
+        return self.task("qmstop", vmid)
+
+    def _destroy(self, vmid: int) -> Any:
+        if vmid not in self.configs:
+            return self._missing(vmid)
+        if vmid in self.running:
+            return refuse(500, f"VM {vmid} is running - destroy failed")
+        if self.exits.get("qmdestroy", "OK") == "OK":
+            del self.configs[vmid]
+        return self.task("qmdestroy", vmid)
