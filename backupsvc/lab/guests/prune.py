@@ -1,0 +1,75 @@
+"""Which archives PVE's retention would remove: the lab's own reading of PVE_FACTS 5, checked against PVE's vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+RULES = ("keep-last", "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly")
+Mark = str
+_PERIODS: Mapping[str, Callable[[datetime], object]] = {
+    "keep-hourly": lambda t: (t.hour, t.day, t.month, t.year),
+    "keep-daily": lambda t: (t.day, t.month, t.year),
+    "keep-weekly": lambda t: t.isocalendar()[:2],
+    "keep-monthly": lambda t: (t.month, t.year),
+    "keep-yearly": lambda t: t.year,
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An archive as pruning sees it: group None (no standard name) is out of every group; ``ctime`` in epoch seconds."""
+
+    group: tuple[str, int] | None
+    ctime: int
+    protected: bool = False
+
+
+def parse_keep(text: str) -> dict[str, int]:
+    """Given a checked property string (``keep-last=3,keep-daily=7``), return its positive rules; empty means keep everything."""
+    pairs = (part.split("=", 1) for part in text.split(",") if part)
+    return {key: int(value) for key, value in pairs if key in RULES and int(value) > 0}
+
+
+def prune(archives: Sequence[Candidate], keep: Mapping[str, int], tz: str) -> list[Mark]:
+    """Return a mark for each archive, in the same order: ``keep``, ``remove``, ``protected`` or ``renamed``."""
+    marks: list[Mark | None] = ["protected" if a.protected else "renamed" if a.group is None else None for a in archives]
+    groups: dict[object, list[int]] = {}
+    for index, archive in enumerate(archives):
+        if marks[index] is None:
+            groups.setdefault(archive.group, []).append(index)
+    for members in groups.values():
+        members.sort(key=lambda i: archives[i].ctime, reverse=True)
+        _mark(archives, members, keep, ZoneInfo(tz), marks)
+    return [mark or ("remove" if keep else "keep") for mark in marks]
+
+
+def _mark(
+    archives: Sequence[Candidate], members: list[int], keep: Mapping[str, int], zone: ZoneInfo, marks: list[Mark | None]
+) -> None:
+    """Apply the rules in their order to one group, newest first."""
+    for rule in RULES:
+        if keep.get(rule):
+            ids = [_period(rule, archives[index].ctime, zone) for index in members]
+            _apply(members, ids, keep[rule], marks)
+
+
+def _apply(members: list[int], ids: list[object], count: int, marks: list[Mark | None]) -> None:
+    represented = {id for index, id in zip(members, ids, strict=True) if marks[index] == "keep"}
+    taken: set[object] = set()
+    for index, id in zip(members, ids, strict=True):
+        if marks[index] is not None or id in represented:
+            continue
+        if id in taken:
+            marks[index] = "remove"
+        elif len(taken) == count:
+            return
+        else:
+            taken.add(id)
+            marks[index] = "keep"
+
+
+def _period(rule: str, ctime: int, zone: ZoneInfo) -> object:
+    return ctime if rule == "keep-last" else _PERIODS[rule](datetime.fromtimestamp(ctime, zone))

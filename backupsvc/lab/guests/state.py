@@ -1,0 +1,58 @@
+"""A guest's configuration as handlers and tasks change it: sorted like PVE's files, locked like PVE's, refused while locked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from backupsvc.lab.api.schema import api
+from backupsvc.lab.api.validate import property_schema
+from backupsvc.lab.kernel import Lab, LabError, TaskDied, TaskLog, VmConfig
+
+_FLOCK_TIMEOUT = 10.0
+
+
+def save(lab: Lab, vm: VmConfig, config: Mapping[str, str]) -> None:
+    """Replace a guest's current values and write its file, keys in PVE's order."""
+    vm.config = {key: config[key] for key in sorted(config)}
+    lab.guests.save(vm)
+
+
+def check_unlocked(vm: VmConfig, *but: str) -> None:
+    """Raise LabError 500 with PVE's text if the guest bears a lock (other than ``but``)."""
+    lock = vm.config.get("lock")
+    if lock and lock not in but:
+        raise LabError(500, f"VM is locked ({lock})")
+
+
+@contextmanager
+def task_lock(lab: Lab, vmid: int, log: TaskLog, timeout: float = _FLOCK_TIMEOUT) -> Iterator[None]:
+    """Hold the guest's file lock in a task, which says so when it has to wait. Raise LabError when ``timeout`` seconds are up."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lab.guests.lock(vmid, 0))
+        except LabError:
+            log.line("trying to acquire lock...")
+            stack.enter_context(lab.guests.lock(vmid, timeout))
+            log.line(" OK")
+        yield
+
+
+def need(lab: Lab, node: str, vmid: int) -> VmConfig:
+    """Return a guest in a task. Raise TaskDied with PVE's text if it is gone."""
+    try:
+        return lab.guests.need(node, vmid)
+    except LabError as error:
+        raise TaskDied(error.reason) from error
+
+
+def typed(config: Mapping[str, str]) -> dict[str, Any]:
+    """Return values as PVE's API answers them: numbers for options that are integers or booleans, strings for all others."""
+    found = api().find("POST", "/nodes/x/qemu")
+    schema = found[0].parameters if found else {}
+    return {key: _typed((property_schema(schema, key) or {}).get("type"), value) for key, value in config.items()}
+
+
+def _typed(kind: object, value: str) -> Any:
+    return int(value) if kind in ("integer", "boolean") and value.lstrip("-").isdigit() else value
