@@ -44,7 +44,7 @@ def _get(access: LabAccess, path: str) -> Any:
 
 
 def _processes(run_dir: str) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in listed if run_dir in line]
 
 
