@@ -16,7 +16,8 @@ from backupsvc.errors import ArchiveError
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What one pass found. ``size`` and ``sha256`` are the file's, ``raw_size`` the decompressed stream's, as far as it was read.
+    """What one pass found. ``size`` and ``sha256`` are the file's, ``raw_size`` the decompressed stream's, as far as
+    they could be read.
 
     ``checksummed`` says whether a checksum covers the data: without one (an uncompressed archive) ``intact`` speaks of structure
     only, and a flipped bit in the data goes unseen. ``uuid`` and ``ctime`` are those in the VMA header, None for a container.
@@ -80,7 +81,7 @@ def verify(stream: BinaryIO, name: str, *, on_progress: Progress | None = None, 
     with HashedSource(stream, on_progress) as source:
         file = ByteStream(source)
         findings = _inspect(file, name)
-        file.drain()
+        _drain(file, findings)
     devices, configs, uuid, ctime = _facts(findings.reader)
     return Verification(
         file=name,
@@ -99,12 +100,28 @@ def verify(stream: BinaryIO, name: str, *, on_progress: Progress | None = None, 
 
 
 def verify_file(path: Path | str, *, on_progress: Progress | None = None) -> Verification:
-    """Given a file's path, return what one pass over it found. Raise ArchiveError if it cannot be read."""
+    """Given a file's path, return what one pass over it found. Raise ArchiveError if it cannot be opened."""
     try:
         with Path(path).open("rb", buffering=0) as stream:
-            return verify(stream, str(path), on_progress=on_progress)
+            return verify(_FailingDisk(stream), str(path), on_progress=on_progress)  # type: ignore[arg-type]
     except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error.strerror}", "Check the file, its rights and its storage.") from error
+
+
+class _FailingDisk:
+    """A local file; where its disk cannot read it, the archive is damaged, which is a result."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._offset = file, 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes. Raise Damage where the disk fails."""
+        try:
+            data = self._file.read(size)
+        except OSError as error:
+            raise Damage(self._offset, f"the file cannot be read on from here: {error.strerror}") from error
+        self._offset += len(data)
+        return data
 
 
 def _inspect(file: ByteStream, name: str) -> _Findings:
@@ -135,9 +152,9 @@ def _read(content: Content, findings: _Findings, reader: VmaPass | TarPass) -> N
     findings.problems.extend(reader.problems)
 
 
-def _drain(raw: ByteStream, findings: _Findings) -> None:
+def _drain(stream: ByteStream, findings: _Findings) -> None:
     try:
-        raw.drain()
+        stream.drain()
     except Damage as damage:
         findings.problems.append(damage.problem)
 

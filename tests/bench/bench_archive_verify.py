@@ -69,8 +69,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def peak(archive: Path) -> float:
     """Return the command's peak memory in MiB, asked of itself: a child's own maximum would include what it was forked from."""
-    code = "import atexit, runpy, sys\nfrom pathlib import Path\natexit.register(lambda: print(Path('/proc/self/status').read_text()))\n"
-    code += "sys.argv[1:] = ['archive', 'verify', '--quiet', sys.argv[1]]\nrunpy.run_module('backupsvc', run_name='__main__')"
+    code = "import atexit, runpy, sys; sys.argv[1:] = ['archive', 'verify', '--quiet', sys.argv[1]];"
+    code += "atexit.register(lambda: print(open('/proc/self/status').read())); runpy.run_module('backupsvc', run_name='__main__')"
     told = subprocess.run([sys.executable, "-c", code, str(archive)], check=True, stdout=subprocess.PIPE, text=True).stdout
     return int(next(line for line in told.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 

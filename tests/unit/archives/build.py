@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backports.zstd import CompressionParameter, compress
+from hypothesis import settings
 
 BLOCK, CLUSTER = 4096, 65536
 UUID = bytes(range(16))
 CTIME = 1773086402
+
+# On a machine that boots guests at the same time, a test of a millisecond can take a second.
+unhurried = settings(deadline=None)
 
 Entry = tuple[int, int, int, bytes]  # device id, cluster number, mask, stored blocks
 

@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 
 from backupsvc.archives.clusters import PAGE, ClusterSet
 
+from .build import unhurried
 
+
+@unhurried
 @given(count=st.integers(1, 3 * PAGE), data=st.data())
 def test_it_agrees_with_a_plain_set(count: int, data: st.DataObject) -> None:
     added = data.draw(st.lists(st.integers(0, count - 1), max_size=50))

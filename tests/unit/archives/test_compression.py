@@ -15,7 +15,7 @@ from backupsvc.archives.compression import DECODERS, recognise
 from backupsvc.archives.streams import ByteStream, Damage
 from backupsvc.archives.zstd import ZstdDecoder
 
-from .build import pattern, zst
+from .build import pattern, unhurried, zst
 
 DATA = pattern(300_000)
 PACKED = {"zst": zst(DATA), "gz": gzip.compress(DATA), "bz2": bz2.compress(DATA)}
@@ -46,6 +46,7 @@ def test_nothing_but_the_wrong_magic_is_told_of_another_format(word: str) -> Non
 
 
 @each
+@unhurried
 @given(data=st.data())
 def test_a_file_cut_anywhere_is_found_at_its_end(word: str, data: st.DataObject) -> None:
     packed = PACKED[word]
@@ -56,6 +57,7 @@ def test_a_file_cut_anywhere_is_found_at_its_end(word: str, data: st.DataObject)
 
 
 @each
+@unhurried
 @given(data=st.data())
 def test_a_flipped_bit_is_found_or_changes_no_byte_of_the_content(word: str, data: st.DataObject) -> None:
     packed = bytearray(PACKED[word])

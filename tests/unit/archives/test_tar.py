@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from backupsvc.archives.streams import ByteStream, Damage
 from backupsvc.archives.tar import TarPass, looks_like_tar
 
+from .build import unhurried
+
 CONF = b"arch: amd64\nhostname: web\n"
 
 
@@ -85,6 +87,7 @@ def test_what_gnu_tar_writes_with_holes_is_whole(tmp_path: Path, options: list[s
     assert reader.problems == [] and reader.configs == {"pct.conf": CONF}
 
 
+@unhurried
 @given(st.integers(0, END + 1023))
 def test_a_tar_cut_anywhere_before_its_end_marker_is_found(cut: int) -> None:
     with pytest.raises(Damage) as caught:
@@ -96,6 +99,7 @@ def test_the_last_record_need_not_be_filled() -> None:
     assert read(PACKED[: END + 1024]).problems == []
 
 
+@unhurried
 @given(st.sampled_from([0, 512 * 2, 512 * 4]), st.integers(0, 8 * 512 - 1))
 def test_a_flipped_bit_in_a_header_is_found(at: int, bit: int) -> None:
     data = bytearray(container(tarfile.GNU_FORMAT))
@@ -106,12 +110,14 @@ def test_a_flipped_bit_in_a_header_is_found(at: int, bit: int) -> None:
             read(bytes(data))
 
 
+@unhurried
 @given(st.binary(max_size=5000))
 def test_random_bytes_are_no_tar_and_no_crash(data: bytes) -> None:
     with pytest.raises(Damage):
         read(data)
 
 
+@unhurried
 @given(st.data())
 def test_any_flipped_bit_is_a_result_and_never_a_crash(data: st.DataObject) -> None:
     packed = bytearray(PACKED)

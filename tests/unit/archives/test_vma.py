@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backupsvc.archives.streams import ByteStream, Damage
 from backupsvc.archives.vma import MAX_HEADER, Device, Header, VmaPass, read_header
 
-from .build import BLOCK, CLUSTER, CTIME, UUID, Vma, entry, extent, pattern, sign
+from .build import BLOCK, CLUSTER, CTIME, UUID, Vma, entry, extent, pattern, sign, unhurried
 
 SMALL, ODD = pattern(3 * CLUSTER), pattern(2 * CLUSTER + 5000)
 GOOD = Vma({"drive-scsi0": SMALL, "drive-scsi1": ODD}, per_extent=2)
@@ -79,6 +79,7 @@ def test_a_good_archive_hands_over_each_disk_as_it_was() -> None:
     assert sink.content["drive-scsi1"][: len(ODD)] == ODD
 
 
+@unhurried
 @given(st.permutations(range(6)), st.integers(1, 59))
 def test_clusters_may_come_in_any_order_and_up_to_59_in_an_extent(order: list[int], per_extent: int) -> None:
     entries = [one for part in GOOD.plan() for one in part]
@@ -92,6 +93,7 @@ def test_an_extent_with_all_59_slots_taken_is_read() -> None:
     assert texts(Vma({"drive-scsi0": disk}, per_extent=59).bytes()) == []
 
 
+@unhurried
 @given(st.integers(0, len(GOOD.bytes()) - 1))
 def test_an_archive_cut_anywhere_is_not_taken_for_whole(cut: int) -> None:
     data = GOOD.bytes()[:cut]
@@ -107,6 +109,7 @@ def test_a_cut_at_an_extent_boundary_is_found_by_what_is_missing(cut: int) -> No
     assert problems and all(problem.offset == cut and "missing cluster" in problem.text for problem in problems)
 
 
+@unhurried
 @given(st.integers(0, 8 * HEADER - 1))
 def test_any_flipped_bit_of_the_header_is_found(bit: int) -> None:
     data = bytearray(GOOD.bytes())
@@ -114,6 +117,7 @@ def test_any_flipped_bit_of_the_header_is_found(bit: int) -> None:
     damage(bytes(data))
 
 
+@unhurried
 @given(st.sampled_from(BOUNDARIES), st.integers(0, 8 * 512 - 1))
 def test_any_flipped_bit_of_an_extent_header_is_found_there(at: int, bit: int) -> None:
     data = bytearray(GOOD.bytes())
@@ -121,6 +125,7 @@ def test_any_flipped_bit_of_an_extent_header_is_found_there(at: int, bit: int) -
     assert damage(bytes(data)) == ("wrong vma extent header checksum", at)
 
 
+@unhurried
 @given(st.binary(max_size=20_000))
 def test_random_bytes_are_no_archive_and_no_crash(data: bytes) -> None:
     damage(data)
