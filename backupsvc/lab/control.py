@@ -67,7 +67,7 @@ def up(lab_dir: Path, *, hypervisor: str = "auto", progress: Callable[[str], Non
     if running(lab_dir):
         progress("the lab runs already")
         return _wait(lab_dir, started, progress)
-    if lab_dir.exists() and any(lab_dir.iterdir()) and not (lab_dir / STATE_FILE).is_file():
+    if lab_dir.exists() and any(lab_dir.iterdir()) and not _is_lab(lab_dir):
         raise UsageError(f"{lab_dir} is not empty and holds no lab", "choose another directory with BACKUPSVC_STATE_DIR")
     lab_dir.mkdir(parents=True, exist_ok=True)
     _remove_stale(lab_dir)
@@ -79,7 +79,7 @@ def up(lab_dir: Path, *, hypervisor: str = "auto", progress: Callable[[str], Non
 
 def down(lab_dir: Path, *, keep: bool = False) -> bool:
     """Stop the lab's server and all that it started; remove its directory unless ``keep``. Return whether there was a lab."""
-    if not (lab_dir / STATE_FILE).is_file() and not (lab_dir / RUNTIME_FILE).is_file():
+    if not _is_lab(lab_dir):
         return False
     pid = running(lab_dir)
     if pid:
@@ -147,6 +147,11 @@ def _wait(
         _stop(pid, lab_dir)
     _remove_stale(lab_dir)
     raise OperationFailed(f"the lab did not come up: {last}", f"see {lab_dir / LOG_FILE}")
+
+
+def _is_lab(lab_dir: Path) -> bool:
+    """Say whether a directory is a lab's, be it one whose first start was cut short."""
+    return any((lab_dir / name).is_file() for name in (STATE_FILE, RUNTIME_FILE, LOG_FILE))
 
 
 def _stop(pid: int, lab_dir: Path) -> None:

@@ -20,6 +20,10 @@ _LONGEST_BOOT = 120.0
 def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
     """Start all guests that start with their node and return when each answers. Raise OperationFailed if one does not."""
     wanted = [vm for vm in lab.guests.all() if vm.config.get("onboot") == "1" and lab.nodes[vm.node].online]
+    for vm in [vm for vm in wanted if "lock" in vm.config]:
+        # a dump or restore that was cut short leaves its lock, and PVE does not start such a guest either
+        progress(f"{vm.vmid} {vm.config.get('name', '')} stays off: VM is locked ({vm.config['lock']})")
+        wanted.remove(vm)
     # what takes longest comes first, so that no core waits for it at the end
     wanted.sort(key=lambda vm: ("scsi1" not in vm.config, vm.vmid))
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="power-on") as pool:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -79,6 +80,8 @@ class LabServer:
         definition = seed.read_definition(self.directory)
         if definition:
             return seed.open_lab(self.directory, self.platform, self.run_dir, definition)
+        for name in ("etc", "nodes"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
         definition = {**seed.cluster(), "hypervisor": self.platform.name}
         lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
         self._progress(f"making the disks of {len(GUESTS)} guests")

@@ -101,6 +101,25 @@ def test_a_killed_lab_starts_again_from_its_state(home: Path) -> None:
     assert len(_get(second, "/cluster/tasks")) >= 22
 
 
+def test_a_guest_whose_dump_was_cut_short_stays_locked_and_off_and_the_others_start(home: Path) -> None:
+    _up(home)
+    control.down(home, keep=True)
+    config = home / "etc" / "pve" / "nodes" / "clovis" / "qemu-server" / "101.conf"
+    config.write_text(config.read_text() + "lock: backup\n")
+    lines: list[str] = []
+    access = control.up(home, hypervisor="simulated", progress=lines.append)
+    stopped = [row for row in _get(access, "/cluster/resources?type=vm") if row["status"] == "stopped"]
+    assert [(row["vmid"], row["lock"]) for row in stopped] == [(101, "backup")]
+    assert "101 Windows-Client stays off: VM is locked (backup)" in lines
+
+
+def test_a_first_start_that_was_cut_short_is_begun_anew(home: Path) -> None:
+    _up(home)
+    control.down(home, keep=True)
+    (home / "lab.json").unlink()
+    assert len(_get(_up(home), "/cluster/resources?type=vm")) == 11
+
+
 def test_a_kept_lab_is_stopped_and_goes_on(home: Path) -> None:
     _up(home)
     assert control.down(home, keep=True)
