@@ -35,16 +35,6 @@ def old_form(call: Call) -> Any:
     return _generic(call, call.params["command"])
 
 
-def _register() -> None:
-    base = "/nodes/{node}/qemu/{vmid}/agent"
-    for method, names in (("GET", _READ_COMMANDS), ("POST", _WRITE_COMMANDS)):
-        for name in names:
-            route(method, f"{base}/{name}")(functools.partial(_generic, name=name))
-
-
-_register()
-
-
 @route("POST", "/nodes/{node}/qemu/{vmid}/agent/exec")
 def execute(call: Call) -> Any:
     """Start a program in the guest; only its process id comes back."""
@@ -144,3 +134,13 @@ def _bytes(text: str) -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         raise LabError(500, "Wide character in subroutine entry") from None
+
+
+def _register() -> None:
+    base = "/nodes/{node}/qemu/{vmid}/agent"
+    for method, names in (("GET", _READ_COMMANDS), ("POST", _WRITE_COMMANDS)):
+        for name in names:
+            route(method, f"{base}/{name}")(functools.partial(_generic, name=name))
+
+
+_register()

@@ -19,6 +19,7 @@ _CHUNK = 1024 * 1024
 # what zstd prints for its error codes (zstd lib/common/error_private.c), as far as damaged archives meet them
 _ZSTD_CODES = {"Restored data doesn't match checksum": 36, "Unknown frame descriptor": 10}
 _ZSTD_LEVEL = 1
+_ZSTD_BLOCK = 128 * 1024
 SUFFIXES = {"0": "", "1": ".lzo", "gzip": ".gz", "lzo": ".lzo", "zstd": ".zst"}
 COMMANDS = {".zst": "zstd -q -d -c", ".gz": "zcat", ".lzo": "lzop -d -c", ".bz2": "bzip2 -d -c"}
 
@@ -138,7 +139,7 @@ class Decompressed:
         return self._raw()
 
     def _unzstd(self) -> Iterator[bytes]:
-        """zstd writes a block only once the next one is decoded: the last block before a failure never comes out."""
+        """A damaged frame loses the block before the damage too: zstd writes it with the next one. A cut one loses nothing."""
         held, frame = b"", zstd.ZstdDecompressor()
         first = True
         for raw in self._raw():
@@ -150,7 +151,7 @@ class Decompressed:
                 if frame.eof:
                     frame = zstd.ZstdDecompressor()
                 try:
-                    out = frame.decompress(data, _CHUNK)
+                    out = frame.decompress(data, _ZSTD_BLOCK)
                 except zstd.ZstdError as error:
                     self.failure = self._explained(error)
                     return
@@ -162,8 +163,7 @@ class Decompressed:
             self.failure = f"zstd: {self._shown}: unexpected end of file "
         elif not frame.eof:
             self.failure = f"{self._shown} : Read error (39) : premature end "
-        else:
-            yield held
+        yield held
 
     def _explained(self, error: zstd.ZstdError) -> str:
         text = str(error).rpartition(": ")[2].rstrip(".")
