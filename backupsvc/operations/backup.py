@@ -21,6 +21,8 @@ from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
+LEFT_ALONE = 120  # seconds
+
 
 def open_job(service: Service, job: Job, only: Collection[int] = (), occurrence: str | None = None) -> list[Operation]:
     """Given a job, open one backup operation for each guest that it expects, and return them in VMID order.
@@ -45,11 +47,11 @@ def open_job(service: Service, job: Job, only: Collection[int] = (), occurrence:
 def locate(run: Run) -> Wait | None:
     """Find where the guest is now, wait for that node's turn, and note what its storage listed before."""
     if run.data["node"] and _lane_busy(run, str(run.data["node"])):
-        return Wait("another guest of this node is being dumped", most=0.5)
+        return Wait("another guest of this node is being dumped", most=0.3)
     guest, job = _guest(run), _job(run)
     run.data.update(node=guest.node, name=guest.name)
     if _lane_busy(run, guest.node):
-        return Wait("another guest of this node is being dumped", most=0.5)
+        return Wait("another guest of this node is being dumped", most=0.3)
     storage = run.service.pve.storage
     run.data["keep_all"] = prunes(str(storage.backup_defaults(guest.node, job.storage).get("prune-backups", "")))
     run.data["before"] = [archive.volid for archive in storage.archives(guest.node, job.storage, run.vmid)]
@@ -181,7 +183,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "excluded_disks": list(dumped.get("excluded", ())),
         "warnings": list(dumped.get("warnings", ())),
         "exitstatus": dumped.get("exitstatus"),
-        "seconds": round(sum((data.get("seconds") or {}).values()), 3),
+        "seconds": round(sum(value for step, value in (data.get("seconds") or {}).items() if step != "locate"), 3),
         "error": operation.error,
         "hint": (data.get("error") or {}).get("hint", "") if bad else "",
     }
@@ -205,8 +207,19 @@ def _job(run: Run) -> Job:
 
 
 def _lane_busy(run: Run, node: str) -> bool:
-    others = run.service.catalog.operations(kind="backup", state=OperationState.OPEN)
-    return any(other.id != run.id and other.step == "dump" and other.data.get("node") == node for other in others)
+    """Whether a guest of this node is being dumped, or one that was opened earlier still waits for its turn.
+
+    An earlier one counts only while somebody is at it: one that has been left alone for a while must not hold up the others.
+    """
+    waiting = False
+    for other in run.service.catalog.operations(kind="backup", state=OperationState.OPEN):  # newest first
+        if other.id == run.id:
+            waiting = True
+        elif other.data.get("node") == node:
+            ahead = waiting and other.step == "locate" and other.updated > run.now() - LEFT_ALONE
+            if ahead or other.step == "dump":
+                return True
+    return False
 
 
 def _no_archive(run: Run, job: Job) -> PveError:

@@ -197,7 +197,8 @@ def check(run: Run) -> Wait | None:
     pending = [result for result in results.values() if result["outcome"] == Outcome.FAILED]
     if pending and _passed(run, "check") <= wanted.check_timeout:
         return Wait(f"{pending[0]['name']}: {pending[0]['detail']}", most=1.0)
-    run.data["healthy_at"] = None if pending or not results else run.clock.now()
+    good = bool(results) and all(result["outcome"] == Outcome.PASSED for result in results.values())
+    run.data["healthy_at"] = run.clock.now() if good and not run.data["simulated"] else None
     run.data["said"] = ", ".join(f"{result['name']} {result['outcome']}" for result in results.values())
     return None
 
