@@ -119,9 +119,8 @@ def _tell(result: Verification, quiet: bool) -> None:
     elif not quiet:
         disks = sum(device.size for device in result.devices)
         typer.echo(f"{result.file}: intact")
-        typer.echo(
-            f"  {result.format}, {_size(result.size)}, {len(result.devices)} disks of {_size(disks)}, {result.seconds:.1f} s"
-        )
+        held = f"{_size(disks)} of disks, " if result.devices else ""
+        typer.echo(f"  {result.format}, {_size(result.size)}, {held}{result.seconds:.1f} s")
         typer.echo(f"  SHA-256 {result.sha256}")
         if not result.checksummed:
             typer.echo("  structure only: this archive carries no checksum of its data, so a flipped bit in it would not be seen")
