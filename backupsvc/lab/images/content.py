@@ -30,6 +30,8 @@ def write_system(seed: GuestSeed, folder: Path, extra: Mapping[str, bytes] | Non
         "services": "".join(f"{service.kind} {service.port}\n" for service in seed.services),
     }
     for service in seed.services:
+        if service.kind == "dns":
+            files["zone"] = f"{service.text}\n"
         if service.kind == "http":
             files[f"pages/{service.port}"] = f"{service.path}\n{'yes' if service.database else 'no'}\n{service.text}\n"
     contents = {name: text.encode() for name, text in files.items()}

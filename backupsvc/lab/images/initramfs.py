@@ -14,7 +14,8 @@ PROGRAMS = {
     "usr/sbin/qemu-ga": "usr/sbin/qemu-ga",
     "usr/sbin/dropbear": "usr/sbin/dropbear",
     "usr/bin/tcpsvd": "usr/bin/tcpsvd",
-    "usr/bin/udpsvd": "usr/bin/udpsvd",
+    "usr/sbin/tinydns": "usr/sbin/tinydns",
+    "usr/sbin/tinydns-data": "usr/sbin/tinydns-data",
 }
 # Sonames that the programs above need (readelf -d), the loader first.
 LIBRARIES = (

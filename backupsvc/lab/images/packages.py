@@ -13,7 +13,7 @@ from backupsvc.errors import Unreachable
 
 KERNEL = "linux-image-cloud-amd64"
 
-# In the guest: kernel, busybox, agent, SSH, tcpsvd and udpsvd, and the libraries these are linked with.
+# In the guest: kernel, busybox, agent, SSH, tcpsvd, a name server, and the libraries these are linked with.
 # On the host, run from where they are unpacked: the boot loader's installer and the FAT tools.
 PACKAGES = (
     KERNEL,
@@ -21,6 +21,7 @@ PACKAGES = (
     "qemu-guest-agent",
     "dropbear-bin",
     "ipsvd",
+    "tinydns",
     "libc6",
     "libglib2.0-0",
     "libpcre2-8-0",

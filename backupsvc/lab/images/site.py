@@ -27,7 +27,8 @@ class Service:
     """One thing that a guest answers.
 
     ``kind`` is ``http`` (a page at ``path`` that holds ``text``; with ``database`` it is made from the database file and is
-    a 500 without it), ``tcp`` (a listener that answers ``text``, with escapes, to whatever it is sent), ``dns`` (UDP) or ``ssh``.
+    a 500 without it), ``tcp`` (a listener that answers ``text``, with escapes, to whatever it is sent), ``dns`` (UDP, for the
+    zone ``text``) or ``ssh``.
     """
 
     kind: str
