@@ -107,7 +107,7 @@ def _pump(channel: paramiko.Channel, inner: socket.socket) -> None:
     poller = select.poll()
     poller.register(channel.fileno(), select.POLLIN)
     poller.register(inner, select.POLLIN)
-    with contextlib.closing(inner), contextlib.closing(channel), contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(OSError, EOFError), contextlib.closing(inner), contextlib.closing(channel):
         while True:
             for descriptor, events in poller.poll():
                 if descriptor == inner.fileno():

@@ -10,13 +10,12 @@ from typing import BinaryIO, cast
 import paramiko
 
 from backupsvc.errors import ArchiveError, RemoteUnreachable, UsageError
+from backupsvc.remote.ahead import Ahead
 from backupsvc.remote.ssh import Peer, open_client
 from backupsvc.settings import SshSettings
 
-# Requests for this much are under way at a time. Asking for a whole archive at once, as paramiko does, would hold a hundred
-# bytes of memory for every 32 KiB of it; a pause of one round trip every 64 MiB does not show.
-AHEAD = 64 * 1024 * 1024
 READ_TIMEOUT = 120.0  # seconds without a byte
+PIECE = 1024 * 1024  # bytes at a time when everything is asked for at once
 
 
 @contextmanager
@@ -27,16 +26,20 @@ def open_archive(ssh: SshSettings, node: str, path: str) -> Iterator[BinaryIO]:
     ArchiveError if the file is not there or may not be read.
     """
     peer = _peer(ssh, node)
-    with open_client(peer) as client, _sftp(client, peer) as sftp, _open(sftp, path, peer) as remote:
-        yield cast(BinaryIO, _Stream(remote, _size(remote, peer), peer))
+    client = open_client(peer)
+    try:
+        sftp = _sftp(client, peer)
+        remote = _open(sftp, path, peer)
+        yield cast(BinaryIO, _Stream(Ahead(sftp, remote, _size(remote, peer)), peer))
+    finally:
+        client.close()  # closes file and channel too, and says nothing to a peer that may be dead
 
 
 class _Stream(io.RawIOBase):
     """A remote file, read ahead of its reader. Sequential: it does not seek."""
 
-    def __init__(self, remote: paramiko.SFTPFile, size: int, peer: Peer) -> None:
-        self._remote, self._size, self._peer = remote, size, peer
-        self._at = self._asked = 0
+    def __init__(self, ahead: Ahead, peer: Peer) -> None:
+        self._ahead, self._peer = ahead, peer
 
     def readable(self) -> bool:
         """It is."""
@@ -45,16 +48,11 @@ class _Stream(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Given a number of bytes, return up to that many, b"" at the end. Raise RemoteUnreachable if the node breaks off."""
         if size is None or size < 0:
-            return b"".join(iter(lambda: self.read(AHEAD), b""))
+            return b"".join(iter(lambda: self.read(PIECE), b""))
         try:
-            if self._at >= self._asked and self._at < self._size:
-                self._asked = min(self._at + AHEAD, self._size)
-                self._remote.prefetch(self._asked)
-            data = self._remote.read(min(size, max(self._asked - self._at, 0)) or size)
+            return self._ahead.read(size)
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise _broken(self._peer, error) from None
-        self._at += len(data)
-        return data
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Given a buffer, fill it as far as one read goes; return the number of bytes, 0 at the end."""

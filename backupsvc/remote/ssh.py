@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import paramiko
+from paramiko.pkey import UnknownKeyType
 
 from backupsvc.errors import RemoteUnreachable, UsageError
 
@@ -116,12 +118,7 @@ def _transport(*args: Any, **kwargs: Any) -> paramiko.Transport:
 def _load_host_keys(client: paramiko.SSHClient, peer: Peer) -> None:
     if peer.pinned:
         kind, _, data = peer.pinned.strip().partition(" ")
-        entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{peer.key_name} {kind} {data.split(' ')[0]}")
-        if entry is None or entry.key is None:
-            raise UsageError(
-                f"the pinned host key of {peer.what} is not one", f"{peer.setting} takes a line like `ssh-ed25519 AAAA...`"
-            )
-        client.get_host_keys().add(peer.key_name, entry.key.get_name(), entry.key)
+        client.get_host_keys().add(peer.key_name, kind, _pinned_key(peer, kind, data.partition(" ")[0]))
     elif peer.known_hosts:
         try:
             client.load_host_keys(str(peer.known_hosts))
@@ -131,6 +128,14 @@ def _load_host_keys(client: paramiko.SSHClient, peer: Peer) -> None:
             ) from None
     else:
         client.load_system_host_keys()
+
+
+def _pinned_key(peer: Peer, kind: str, data: str) -> paramiko.PKey:
+    try:
+        return paramiko.PKey.from_type_string(kind, base64.b64decode(data, validate=True))
+    except (paramiko.SSHException, UnknownKeyType, ValueError, IndexError):
+        hint = f"{peer.setting} takes a line like `ssh-ed25519 AAAA...`"
+        raise UsageError(f"the pinned host key of {peer.what} is not one", hint) from None
 
 
 def _key_file(peer: Peer) -> str | None:

@@ -29,7 +29,8 @@ class FakeClock:
     """Time that passes only when somebody sleeps."""
 
     def __init__(self, now: float = 1_795_423_000.0) -> None:
-        self.time, self.slept = now, []
+        self.time = now
+        self.slept: list[float] = []
 
     def now(self) -> float:
         return self.time

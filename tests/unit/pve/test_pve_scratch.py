@@ -281,7 +281,7 @@ def test_law_1_a_stub_outside_the_range_or_leased_to_another_is_not_taken_over(w
     for vmid, holder in ((9001, "01JOTHER"), (9001, None), (108, OPERATION)):
         upid = world.task("qmrestore", vmid, exitstatus=BROKEN)
         with pytest.raises(LawRefused):
-            pve.scratch(RANGE, {vmid: holder}.get).mark_stub("pve", vmid, OPERATION, upid)  # type: ignore[arg-type]
+            pve.scratch(RANGE, {vmid: holder}.get).mark_stub("pve", vmid, OPERATION, upid)
     assert world.fake.changes() == []
 
 

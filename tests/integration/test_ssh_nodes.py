@@ -1,0 +1,137 @@
+"""Archives read from a real OpenSSH server by SFTP."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backupsvc.errors import ArchiveError, RemoteUnreachable
+from backupsvc.remote import ahead
+from backupsvc.remote.nodes import open_archive
+from backupsvc.settings import SshSettings
+from tests.unit.remote.sshd import Sshd, start_sshd
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    server = start_sshd(tmp_path_factory.mktemp("sshd"))
+    yield server
+    server.stop()
+
+
+def settings(sshd: Sshd) -> SshSettings:
+    return SshSettings(nodes={"clovis": sshd.address}, user=sshd.user, key_file=sshd.key_file, known_hosts=sshd.known_hosts)
+
+
+def write(path: Path, size: int) -> str:
+    """Given a size, write that much noise; return its SHA-256."""
+    data = random.Random(size).randbytes(size)
+    path.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 32768, 3 * 1024 * 1024 + 17])
+@pytest.mark.parametrize("chunk", [7001, 256 * 1024, -1])
+def test_an_archive_arrives_whole(sshd: Sshd, tmp_path: Path, size: int, chunk: int) -> None:
+    digest, seen = write(tmp_path / "a", size), hashlib.sha256()
+    with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
+        while data := stream.read(chunk):
+            seen.update(data)
+        assert stream.read(10) == b""
+    assert seen.hexdigest() == digest
+
+
+def test_an_archive_larger_than_what_is_under_way_arrives_whole(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "UNDER_WAY", 3)
+    digest, seen = write(tmp_path / "a", 5 * 1024 * 1024 + 3), hashlib.sha256()
+    with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
+        for data in iter(lambda: stream.read(300_000), b""):
+            seen.update(data)
+    assert seen.hexdigest() == digest
+
+
+def test_a_stream_fills_a_buffer(sshd: Sshd, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
+        buffer = bytearray(4)
+        assert stream.readable()
+        assert stream.readinto(memoryview(buffer)) == 4 and bytes(buffer) == b"0123"  # type: ignore[attr-defined]
+
+
+def test_a_large_archive_needs_little_memory(sshd: Sshd, tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(40 * 1024**3)  # sparse: only its size counts here
+    with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
+        tracemalloc.start()
+        for _ in range(64):
+            assert len(stream.read(256 * 1024)) == 256 * 1024
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 12 * 1024 * 1024
+
+
+def test_an_archive_that_is_not_there_is_named(sshd: Sshd, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ArchiveError, match=r"none\.vma\.zst is not on node clovis"),
+        open_archive(settings(sshd), "clovis", str(tmp_path / "none.vma.zst")),
+    ):
+        pass
+
+
+def test_a_node_that_breaks_off_is_named(tmp_path: Path) -> None:
+    server = start_sshd(tmp_path / "own")
+    write(tmp_path / "a", 8 * 1024 * 1024)
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    with (
+        pytest.raises(RemoteUnreachable, match=r"node clovis .* broke off"),
+        open_archive(settings(server), "clovis", str(tmp_path / "a")) as stream,
+    ):
+        stream.read(1024)
+        for pid in children.read_text().split():
+            os.kill(int(pid), 9)
+        while stream.read(256 * 1024):
+            pass
+    server.stop()
+
+
+def test_a_node_with_another_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
+    other = start_sshd(tmp_path / "other")
+    wrong = settings(sshd).model_copy(update={"nodes": {"clovis": other.address}})
+    wrong.known_hosts = tmp_path / "known_hosts"
+    wrong.known_hosts.write_text(f"[127.0.0.1]:{other.port} {sshd.host_key}\n")
+    with pytest.raises(RemoteUnreachable, match="nothing was sent"), open_archive(wrong, "clovis", "/x"):
+        pass
+    other.stop()
+
+
+def test_a_server_without_sftp_is_told(tmp_path: Path) -> None:
+    server = start_sshd(tmp_path / "bare")
+    config = (server.directory / "sshd_config").read_text().replace("Subsystem sftp internal-sftp", "")
+    (server.directory / "sshd_config").write_text(config)
+    os.kill(server.process.pid, 1)  # read it again
+    time.sleep(0.5)
+    with pytest.raises(RemoteUnreachable, match="offers no SFTP") as caught, open_archive(settings(server), "clovis", "/x"):
+        pass
+    assert "sshd_config" in caught.value.hint
+    server.stop()
+
+
+def test_reading_leaves_no_thread_behind(sshd: Sshd, tmp_path: Path) -> None:
+    write(tmp_path / "a", 1024 * 1024)
+    before = threading.active_count()
+    with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
+        stream.read(10)
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert threading.active_count() <= before

@@ -1,0 +1,91 @@
+"""A real OpenSSH server on a private port of loopback, with keys of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SSHD = Path("/usr/sbin/sshd")
+
+CONFIG = """
+ListenAddress 127.0.0.1:{port}
+HostKey {dir}/{host_key}
+AuthorizedKeysFile {dir}/authorized_keys
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+Subsystem sftp internal-sftp
+{extra}
+"""
+
+
+@dataclass
+class Sshd:
+    """A running server. ``host_key`` is its public key as known_hosts writes it, ``key_file`` a private key that it accepts."""
+
+    directory: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    host_key: str
+    key_file: Path
+    known_hosts: Path
+    user: str
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
+    """Given a path, make a key pair there; return the public half as ``type base64``."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "", "-f", str(path)], check=True)
+    return " ".join(path.with_suffix(".pub").read_text().split()[:2])
+
+
+def start_sshd(directory: Path, *, extra: str = "", host_key_type: str = "ed25519") -> Sshd:
+    """Given an empty directory, start a server in it and return it when it answers."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd, as root, separates its privileges
+    port, host_key = free_port(), keygen(directory / "host", host_key_type)
+    (directory / "authorized_keys").write_text(keygen(directory / "user") + "\n")
+    (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
+    config = directory / "sshd_config"
+    config.write_text(CONFIG.format(port=port, dir=directory, host_key="host", extra=extra))
+    log = (directory / "log").open("wb")
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stderr=log)
+    log.close()
+    server = Sshd(directory, port, process, host_key, directory / "user", directory / "known_hosts", getpass.getuser())
+    _await(server)
+    return server
+
+
+def _await(server: Sshd) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", server.port), 1) as sock:
+                if sock.recv(4) == b"SSH-":
+                    return
+        except OSError:
+            pass
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError((server.directory / "log").read_text())
+        time.sleep(0.05)
