@@ -96,6 +96,8 @@ def fill(path: Path, size: int, seed_number: int) -> str:
         for offset in (0, size // 4, size // 2 + 4096 * 3, size - 5000):
             file.seek(offset)
             file.write(source.randbytes(4000) + bytes(200_000) if offset == size // 4 else source.randbytes(4100))
+        file.seek(size // 2 + 100_000)
+        file.write(source.randbytes(500_000))
         file.truncate(size)
     return sha256(path)
 
