@@ -6,17 +6,19 @@ import base64
 import functools
 from typing import Any
 
+from backupsvc.lab.api.schema import api
 from backupsvc.lab.guests import power
 from backupsvc.lab.guests.devices import agent_enabled
 from backupsvc.lab.kernel import Call, LabError, Machine, route
 from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent
 
+_BASE = "/nodes/{node}/qemu/{vmid}/agent"
 _READ_COMMANDS = (
     *("get-fsinfo", "get-host-name", "get-memory-block-info", "get-memory-blocks", "get-osinfo", "get-time", "get-timezone"),
     *("get-users", "get-vcpus", "info", "network-get-interfaces"),
 )
 _WRITE_COMMANDS = ("fsfreeze-freeze", "fsfreeze-status", "fsfreeze-thaw", "fstrim", "ping", "shutdown", "suspend-disk")
-_OTHERS = ("exec", "exec-status", "file-read", "file-write", "set-user-password")
+_OWN_FORM = ("exec", "exec-status", "file-read", "file-write", "set-user-password")
 _LARGEST_READ = 16 * 1024 * 1024
 _READ_CHUNK = 1024 * 1024
 _ANSWER_TIMEOUT = 5.0
@@ -26,7 +28,7 @@ _SLOW = {"guest-fsfreeze-freeze": 60.0, "guest-fsfreeze-thaw": 60.0, "guest-fstr
 @route("GET", "/nodes/{node}/qemu/{vmid}/agent")
 def index(call: Call) -> Any:
     """Return the directory of agent calls."""
-    return [{"name": name} for name in sorted((*_READ_COMMANDS, *_WRITE_COMMANDS, *_OTHERS))]
+    return [{"name": name} for name in sorted((*_READ_COMMANDS, *_WRITE_COMMANDS, *_OWN_FORM))]
 
 
 @route("POST", "/nodes/{node}/qemu/{vmid}/agent")
@@ -137,10 +139,11 @@ def _bytes(text: str) -> bytes:
 
 
 def _register() -> None:
-    base = "/nodes/{node}/qemu/{vmid}/agent"
-    for method, names in (("GET", _READ_COMMANDS), ("POST", _WRITE_COMMANDS)):
-        for name in names:
-            route(method, f"{base}/{name}")(functools.partial(_generic, name=name))
+    """Serve every agent call of the schema that has no form of its own."""
+    for endpoint in api().endpoints:
+        name = endpoint.path.removeprefix(f"{_BASE}/")
+        if endpoint.path.startswith(f"{_BASE}/") and name not in _OWN_FORM:
+            route(endpoint.method, endpoint.path)(functools.partial(_generic, name=name))
 
 
 _register()

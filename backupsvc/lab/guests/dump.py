@@ -17,18 +17,18 @@ from backupsvc.lab import configfile
 from backupsvc.lab.guests import archives, power, text, volumes
 from backupsvc.lab.guests.compression import SUFFIXES, CompressorFailed, compressed
 from backupsvc.lab.guests.devices import Drive, disks, format_size, freezes
+from backupsvc.lab.guests.dump_progress import FreezeLines, Progress
 from backupsvc.lab.guests.dumplog import DumpLog
 from backupsvc.lab.guests.names import archive_name, parse_name
 from backupsvc.lab.guests.notes import expand
 from backupsvc.lab.guests.prune import parse_keep
 from backupsvc.lab.guests.state import check_unlocked, save
 from backupsvc.lab.guests.vma_format import CLUSTER, VmaError
-from backupsvc.lab.guests.vma_writer import Source, Written, clusters, write_vma
+from backupsvc.lab.guests.vma_writer import Source, clusters, write_vma
 from backupsvc.lab.guests.vzdump_options import Options
 from backupsvc.lab.kernel import Lab, LabError, Machine, TaskDied, VmConfig
 from backupsvc.lab.vmm.qmp import QemuError
 
-_PROGRESS_SECONDS = 2.0
 _NAP = 0.1
 # what never goes into an archived configuration (PVE_FACTS 3.3)
 _NOT_ARCHIVED = ("lock", "parent", "vmstate", "digest")
@@ -141,7 +141,7 @@ class Dump:
 
     def _snapshot(self, machine: Machine) -> list[Source]:
         wanted = freezes(self.vm.config) and self.mode == "snapshot"
-        events = _FreezeLines(self.log)
+        events = FreezeLines(self.log)
         targets = {drive.key: self.scratch / f"{drive.key}.raw" for drive, _ in self.drives}
         taken = machine.snapshot(targets, freeze=wanted, on_event=self._watched(events.hear))
         events.complete(wanted, taken.frozen)
@@ -205,7 +205,7 @@ class Dump:
 
     def _write(self, sources: list[Source]) -> None:
         temporary = self.archive.with_suffix(".dat")
-        progress = _Progress(self.log, sum(source.size for source in sources), self.options.bwlimit)
+        progress = Progress(self.log, sum(source.size for source in sources), self.options.bwlimit)
         try:
             with compressed(temporary, SUFFIXES[self.options.compress]) as sink:
                 write_vma(
@@ -330,70 +330,6 @@ def _backup_lock(lab: Lab, vm: VmConfig) -> Iterator[None]:
     finally:
         with suppress(LabError), lab.guests.lock(vm.vmid):
             save(lab, vm, {key: value for key, value in vm.config.items() if key != "lock"})
-
-
-class _FreezeLines:
-    """vzdump's lines about freezing: as the machine tells of it, made up for where it told nothing (a modelled guest)."""
-
-    _TEXTS = {
-        "freeze": "issuing guest-agent 'fs-freeze' command",
-        "thaw": "issuing guest-agent 'fs-thaw' command",
-        "freeze-skipped": "skipping guest-agent 'fs-freeze', agent configured but not running?",
-    }
-
-    def __init__(self, log: DumpLog) -> None:
-        self._log, self._heard = log, False
-
-    def hear(self, event: str) -> None:
-        if event in self._TEXTS:
-            self._heard = True
-            self._log.info(self._TEXTS[event])
-
-    def complete(self, wanted: bool, frozen: bool) -> None:
-        if wanted and not self._heard:
-            for event in ("freeze", "thaw") if frozen else ("freeze-skipped",):
-                self.hear(event)
-
-
-class _Progress:
-    """vzdump's progress lines, and the brake for ``bwlimit`` (KiB/s; 0 is none)."""
-
-    def __init__(self, log: DumpLog, total: int, bwlimit: int) -> None:
-        self._log, self._total, self._rate = log, total, bwlimit * 1024
-        self._start = self._shown_at = time.monotonic()
-        self._shown = -1
-        self._last, self._before = Written(), (0, 0)
-
-    def __call__(self, written: Written) -> None:
-        """Take note of what is written. Raise TaskDied when the task is told to stop."""
-        self._log.task.check_cancelled()
-        self._last = written
-        while self._rate and written.read / self._rate > time.monotonic() - self._start:
-            self._log.task.check_cancelled()
-            time.sleep(_NAP)
-        percent = min(written.read, self._total) * 100 // self._total if self._total else 100
-        if percent != self._shown and percent < 100 and time.monotonic() - self._shown_at > _PROGRESS_SECONDS:
-            self._show(percent)
-
-    def finish(self) -> None:
-        """Write the last line and the sums."""
-        seconds = int(time.monotonic() - self._start)
-        zero = min(self._last.zero, self._total)
-        self._show(100)
-        if zero:
-            self._log.info(f"backup is sparse: {text.size(zero, 2)} ({zero * 100 // self._total}%) total zero data")
-        rate = text.size(self._total / max(seconds, 1))
-        self._log.info(f"transferred {text.size(self._total, 2)} in {seconds or '<1'} seconds ({rate}/s)")
-
-    def _show(self, percent: int) -> None:
-        now = time.monotonic()
-        span = max(now - self._shown_at, 1.0)
-        read, stored = self._last.read - self._before[0], self._last.stored - self._before[1]
-        self._log.info(
-            f"{percent:3d}% ({text.size(min(self._last.read, self._total))} of {text.size(self._total)})"
-            f" in {text.duration(int(now - self._start))}, read: {text.size(read / span)}/s, write: {text.size(stored / span)}/s"
-        )
-        self._shown, self._shown_at, self._before = percent, now, (self._last.read, self._last.stored)
 
 
 def _copy_sparse(source: Path, target: Path) -> None:

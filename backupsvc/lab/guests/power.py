@@ -6,14 +6,15 @@ import re
 import time
 from collections.abc import Mapping
 
+from backupsvc.lab.api import figures
 from backupsvc.lab.guests import volumes
 from backupsvc.lab.guests.devices import NET, agent_enabled, disks, net, uuid_of
 from backupsvc.lab.guests.state import check_unlocked, need, task_lock
 from backupsvc.lab.kernel import Lab, LabError, Machine, TaskDied, TaskLog, VmConfig
-from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent
+from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent, QemuError
 from backupsvc.lab.vmm.spec import Disk, MachineSpec, Nic
 
-DEFAULT_MEMORY = 512
+MIB = 1024 * 1024
 _SHUTDOWN_WAIT = 60
 _POLL = 0.2
 _PING_TIMEOUT = 3.0
@@ -40,8 +41,11 @@ def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
 def start_machine(lab: Lab, vm: VmConfig) -> None:
     """Build a guest's machine from its configuration and switch it on. Raise TaskDied with PVE's text if it cannot run."""
     machine = lab.hypervisor.create(machine_spec(lab, vm))
+    try:
+        machine.start()
+    except QemuError as error:
+        raise TaskDied(f"start failed: {error}") from error
     lab.machines[vm.vmid] = machine
-    machine.start()
 
 
 def machine_spec(lab: Lab, vm: VmConfig) -> MachineSpec:
@@ -50,7 +54,7 @@ def machine_spec(lab: Lab, vm: VmConfig) -> MachineSpec:
     return MachineSpec(
         vmid=vm.vmid,
         name=config.get("name", f"VM {vm.vmid}"),
-        memory=int(config.get("memory", DEFAULT_MEMORY)),
+        memory=figures.memory(config) // MIB,
         cores=int(config.get("cores", 1)),
         uuid=uuid_of(config),
         nics=_nics(lab, config),

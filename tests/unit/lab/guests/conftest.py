@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ class Api:
     token: str = seed.ROOT_TOKEN
 
     def ask(self, method: str, path: str, **params: Any) -> Reply:
-        """Send a request; in names of parameters ``_`` stands for ``-``. Return the reply as it is."""
-        fields = {name.replace("_", "-"): value for name, value in params.items()}
+        """Send a request; in names of parameters ``_`` stands for ``-`` and ``__`` for ``_``. Return the reply as it is."""
+        fields = {re.sub("(?<!_)_(?!_)", "-", name).replace("__", "_"): value for name, value in params.items()}
         sent = urlencode(fields, doseq=True)
         headers = {"authorization": f"PVEAPIToken={seed.token(self.lab, self.token)}"}
         if method in ("GET", "DELETE"):

@@ -10,6 +10,7 @@ import pytest
 
 from backupsvc.lab import seed
 from backupsvc.lab.guests import dump as dump_module
+from backupsvc.lab.guests.vma_writer import Written
 from backupsvc.lab.kernel import Lab, StorageDef
 from tests.unit.lab.guests import recorded
 from tests.unit.lab.guests.conftest import HOME, Api
@@ -198,7 +199,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     def waiting(*args: object, **kwargs: object) -> object:
         progress = kwargs["progress"]
         while not go.wait(0.05):
-            progress(dump_module.Written())  # type: ignore[operator]
+            progress(Written())  # type: ignore[operator]
         return original(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(dump_module, "write_vma", waiting)
