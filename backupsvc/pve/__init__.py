@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from backupsvc.clock import Clock
-from backupsvc.settings import PveSettings
-from policies.model import Scratch
-
 if TYPE_CHECKING:
+    from backupsvc.clock import Clock
     from backupsvc.pve.client import Client
     from backupsvc.pve.scratch import ScratchGuests
+    from backupsvc.settings import PveSettings
+    from policies.model import Scratch
 
 __all__ = ["Pve", "connect"]
 

@@ -67,7 +67,12 @@ def test_bytes_travel_both_ways(jump: Jump) -> None:
 def test_megabytes_arrive_whole_and_in_order(jump: Jump) -> None:
     data = os.urandom(3 * 1024 * 1024)
     with talking(echo) as port, jump.connect("127.0.0.1", port, 20) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+
+        def send() -> None:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         received = b"".join(iter(lambda: sock.recv(65536), b""))
         sender.join()
@@ -95,7 +100,7 @@ def test_their_end_of_sending_is_passed_on(jump: Jump) -> None:
 
 def test_a_connection_that_we_close_leaves_no_thread_even_if_the_other_side_stays(jump: Jump) -> None:
     release = threading.Event()
-    with talking(lambda peer: release.wait(20) and None) as port:
+    with talking(lambda peer: release.wait(20)) as port:
         for _ in range(10):
             jump.connect("127.0.0.1", port, 5).close()
         assert gone()

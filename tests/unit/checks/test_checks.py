@@ -35,7 +35,7 @@ def straight(address: str, port: int, timeout: float) -> socket.socket:
 TARGET = checks.Target(108, ADDRESS, straight)
 
 
-def run(kind: str, timeout: int = 3, target: checks.Target = TARGET, **options: object) -> CheckResult:
+def run(kind: str, timeout: int = 3, target: checks.Target = TARGET, **options: Any) -> CheckResult:
     return checks.run(CheckSpec(kind, f"my {kind}", options, timeout), target)
 
 
@@ -92,7 +92,7 @@ def page() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def talking(say: Callable[[socket.socket], None]) -> Iterator[int]:
+def talking(say: Callable[[socket.socket], object]) -> Iterator[int]:
     """A server that does one thing with each connection; yields its port."""
     with socket.create_server((ADDRESS, 0)) as listener:
 
@@ -272,23 +272,23 @@ def test_a_token_that_may_not_ask_the_agent_decides_nothing() -> None:
 
 # --- what cannot be asked -----------------------------------------------------------------------------------------------
 
-NETWORK: list[tuple[str, dict[str, object]]] = [("tcp", {"port": 22}), ("http", {}), ("ssh", {})]
+NETWORK: list[tuple[str, dict[str, Any]]] = [("tcp", {"port": 22}), ("http", {}), ("ssh", {})]
 
 
 @pytest.mark.parametrize(("kind", "options"), NETWORK)
-def test_without_a_way_onto_the_isolated_bridge_nothing_is_decided(kind: str, options: dict[str, object]) -> None:
+def test_without_a_way_onto_the_isolated_bridge_nothing_is_decided(kind: str, options: dict[str, Any]) -> None:
     result = run(kind, target=checks.Target(108, ADDRESS), **options)
     assert result.outcome is Outcome.INCONCLUSIVE and "BACKUPSVC_PROBE__HOST" in result.detail
 
 
 @pytest.mark.parametrize(("kind", "options"), NETWORK)
-def test_without_an_address_nothing_is_decided(kind: str, options: dict[str, object]) -> None:
+def test_without_an_address_nothing_is_decided(kind: str, options: dict[str, Any]) -> None:
     result = run(kind, target=checks.Target(108, None, straight), **options)
     assert result.outcome is Outcome.INCONCLUSIVE and "address" in result.detail
 
 
 @pytest.mark.parametrize(("kind", "options"), NETWORK)
-def test_a_probe_that_does_not_answer_is_not_held_against_the_guest(kind: str, options: dict[str, object]) -> None:
+def test_a_probe_that_does_not_answer_is_not_held_against_the_guest(kind: str, options: dict[str, Any]) -> None:
     def broken(address: str, port: int, timeout: float) -> socket.socket:
         raise RemoteUnreachable("the probe is down", "start it")
 

@@ -114,7 +114,7 @@ def test_law_2_no_restore_is_asked_to_start_what_it_restores(trees: dict[str, as
     assert keys == set()
     restore = trees["pve/restore.py"]
     sent = [
-        key.value
+        str(key.value)
         for node in ast.walk(restore)
         if isinstance(node, ast.Dict)
         for key in node.keys
