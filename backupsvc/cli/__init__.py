@@ -7,21 +7,18 @@ import sys
 
 def main() -> None:
     """Run the command line. Exit codes: 0 good, 1 done and bad, 2 wrong usage, 3 unreachable, 4 refused, 130 interrupted."""
-    from backupsvc.cli.app import app
+    from backupsvc.cli.app import build
     from backupsvc.cli.output import fail
     from backupsvc.errors import BackupsvcError
-    from policies.model import PolicyError
 
+    as_json = "--json" in sys.argv
     try:
-        app()
+        build(sys.argv[1:])()
     except BackupsvcError as error:
-        sys.exit(fail(error.message, error.hint, error.exit_code, as_json="--json" in sys.argv))
-    except PolicyError as error:
-        sys.exit(
-            fail(
-                str(error),
-                "correct the policy; `backupsvc policy check` says whether it is right",
-                2,
-                as_json="--json" in sys.argv,
-            )
-        )
+        sys.exit(fail(error.message, error.hint, error.exit_code, as_json=as_json))
+    except ValueError as error:
+        from policies.model import PolicyError
+
+        if not isinstance(error, PolicyError):
+            raise
+        sys.exit(fail(str(error), "correct the policy; `backupsvc policy check` says whether it is right", 2, as_json=as_json))

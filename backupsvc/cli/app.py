@@ -1,13 +1,52 @@
-"""The command tree."""
+"""The command tree. Only the part that is asked for is loaded: a verification must not wait for the report's commands."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from backupsvc.cli import archive, backup, catalog, demo, operations, policy, pra, prune, restore, restore_test, retention
-from backupsvc.lab import commands as lab
+GROUPS = {
+    "backup": ("backupsvc.cli.backup", "Run backup jobs."),
+    "catalog": ("backupsvc.cli.catalog", "What archives exist, and how far each is proven."),
+    "archive": ("backupsvc.cli.archive", "Read archive files, without any cluster."),
+    "retention": ("backupsvc.cli.retention", "Try retention rules, without any cluster."),
+    "policy": ("backupsvc.cli.policy", "Check and show the site's policy."),
+    "pra": ("backupsvc.cli.pra", "Disaster recovery plan (PRA): compliance and reports."),
+    "operations": ("backupsvc.cli.operations", "What the service did, step by step."),
+    "lab": ("backupsvc.lab.commands", "The embedded cluster: a Proxmox VE stand-in over real QEMU guests."),
+}
+COMMANDS = {
+    "restore-test": ("backupsvc.cli.restore_test", "restore_test"),
+    "restore": ("backupsvc.cli.restore", "restore"),
+    "prune": ("backupsvc.cli.prune", "prune"),
+    "demo": ("backupsvc.cli.demo", "demo"),
+}
+
+
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Given the command line's words, return the tree, or only the branch that the first word names."""
+    first = words[0] if words else ""
+    whole = first not in GROUPS | COMMANDS or any(name.endswith("_COMPLETE") for name in os.environ)
+    app = typer.Typer(
+        name="backupsvc",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Backup lifecycle and restore verification for Proxmox VE: archives that are proven, not hoped for.",
+        epilog="Exit codes: 0 done and good; 1 done, and the answer is bad; 2 wrong usage or policy; 3 unreachable; 4 refused.",
+    )
+    app.callback()(_root)
+    for name, (module, function) in COMMANDS.items():
+        if whole or name == first:
+            app.command(name)(getattr(import_module(module), function))
+    for name, (module, sentence) in GROUPS.items():
+        if whole or name == first:
+            app.add_typer(import_module(module).app, name=name, help=sentence)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -18,32 +57,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(
-    name="backupsvc",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Backup lifecycle and restore verification for Proxmox VE: archives that are proven, not hoped for.",
-    epilog="Exit codes: 0 done and good; 1 done, and the answer is bad; 2 wrong usage or policy; 3 unreachable; 4 refused.",
-)
-
-
-@app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     pass
-
-
-app.command("restore-test")(restore_test.restore_test)
-app.command("restore")(restore.restore)
-app.command("prune")(prune.prune)
-app.command("demo")(demo.demo)
-app.add_typer(backup.app, name="backup", help="Run backup jobs.")
-app.add_typer(catalog.app, name="catalog", help="What archives exist, and how far each is proven.")
-app.add_typer(archive.app, name="archive", help="Read archive files, without any cluster.")
-app.add_typer(retention.app, name="retention", help="Try retention rules, without any cluster.")
-app.add_typer(policy.app, name="policy", help="Check and show the site's policy.")
-app.add_typer(pra.app, name="pra", help="Disaster recovery plan (PRA): compliance and reports.")
-app.add_typer(operations.app, name="operations", help="What the service did, step by step.")
-app.add_typer(lab.app, name="lab", help="The embedded cluster: a Proxmox VE stand-in over real QEMU guests.")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from backupsvc.cli.app import app
+from backupsvc.cli.app import build
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 HEAVY = (
@@ -31,7 +31,7 @@ HEAVY = (
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Every command of the tree, with its words."""
-    group = group or typer.main.get_command(app)
+    group = group or typer.main.get_command(build())
     for name, command in sorted(group.commands.items()):
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
@@ -43,7 +43,7 @@ TREE = dict(commands())
 
 
 def test_help_loads_nothing_heavy() -> None:
-    script = "import sys; from backupsvc.cli.app import app; print(*sorted(set(sys.modules) & set(sys.argv[1:])))"
+    script = "import sys; from backupsvc.cli.app import build; build(); print(*sorted(set(sys.modules) & set(sys.argv[1:])))"
     done = subprocess.run([sys.executable, "-c", script, *HEAVY], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
