@@ -29,6 +29,9 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"checksum mismatch", "somebody else changed the guest's configuration meanwhile: run the command again"),
     (r"got timeout", "the node was too busy or another task held the lock: run the command again"),
     (r"guest agent", "install and enable the QEMU guest agent in the guest"),
+    (r"Configuration file '.*' does not exist", "that node has no such guest: it has moved, was deleted, or never was there"),
+    (r"volume '.*' does not exist|failed - no format", "that archive is gone: list the archives anew"),
+    (r"storage '.*' does not exist|No such storage", "correct the storage's name in the policy, or create it in PVE"),
     (r"storage '.*' is (disabled|not available)", "enable the storage on that node, or name another one in the policy"),
 )
 
@@ -133,7 +136,7 @@ def _pve_error(answer: BadAnswer, caller: Caller) -> PveError:
     kind = PveNotFound if _MISSING.search(answer.text) else PveError
     return kind(
         f"{caller.host} refused {caller.call}: {answer.text or f'status {answer.status}'}",
-        hint_for(answer.text),
+        hint_for(answer.text) or "if PVE's words do not tell, `journalctl -u pvedaemon -u pveproxy` on the node may",
         status=answer.status,
         text=answer.text,
         errors=errors,

@@ -177,8 +177,9 @@ def test_a_call_that_no_token_may_make_is_told_so(fake: FakePve, client: Client)
 )
 def test_what_does_not_exist_is_told_apart(fake: FakePve, client: Client, scene: str, number: int, path: str) -> None:
     fake.replay(scene, number)
-    with pytest.raises(PveNotFound):
+    with pytest.raises(PveNotFound) as caught:
         client.get(path)
+    assert caught.value.text in caught.value.message and caught.value.hint
 
 
 def test_an_unknown_node_is_an_error_but_not_a_missing_guest(fake: FakePve, client: Client) -> None:
