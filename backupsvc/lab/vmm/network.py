@@ -135,11 +135,17 @@ class Networks:
 
     def _ask(self, change: Callable[[], object]) -> None:
         """Have the switch's thread make a change, and wait until it is made."""
+        if not self._open:
+            raise RuntimeError("the lab's switch is closed")
         done: Future[None] = Future()
 
         def make() -> None:
-            change()
-            done.set_result(None)
+            try:
+                change()
+            except (OSError, ValueError, KeyError) as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
 
         self._asked.append(make)
         self._bell.send(b"!")
