@@ -19,14 +19,13 @@ from backupsvc.remote.jump import Jump
 from backupsvc.settings import ProbeSettings
 from policies.model import CheckSpec, Outcome
 from tests.unit.checks.test_checks import closed_port, serving, talking
-from tests.unit.remote.sshd import Sshd, keygen, start_sshd
+from tests.unit.remote.sshd import Sshd, keygen, running_sshd
 
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = start_sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
 
 
 def settings(sshd: Sshd, **changes: object) -> ProbeSettings:
@@ -129,11 +128,10 @@ def test_the_socket_has_the_timeout_that_was_asked_for(jump: Jump) -> None:
 
 
 def test_one_ssh_connection_serves_all_and_is_opened_anew_when_it_died(sshd: Sshd, tmp_path: Path) -> None:
-    own = start_sshd(tmp_path / "own")
-    with talking(echo) as port, Jump(settings(own)) as jump:
+    with running_sshd(tmp_path / "own") as own, talking(echo) as port, Jump(settings(own)) as jump:
         first, second = jump.connect("127.0.0.1", port, 5), jump.connect("127.0.0.1", port, 5)
-        assert len(sessions(own)) == 1
-        for pid in sessions(own):
+        assert len(own.sessions()) == 1
+        for pid in own.sessions():
             os.kill(pid, 9)
         assert first.recv(1) == b"" and second.recv(1) == b""
         with jump.connect("127.0.0.1", port, 5) as third:
@@ -141,13 +139,6 @@ def test_one_ssh_connection_serves_all_and_is_opened_anew_when_it_died(sshd: Ssh
             assert third.recv(10) == b"again"
         first.close()
         second.close()
-    own.stop()
-
-
-def sessions(sshd: Sshd) -> list[int]:
-    """The processes that the server made for its connections."""
-    children = Path(f"/proc/{sshd.process.pid}/task/{sshd.process.pid}/children").read_text()
-    return [int(pid) for pid in children.split()]
 
 
 def test_a_wrong_host_key_is_refused_with_both_fingerprints(sshd: Sshd, tmp_path: Path) -> None:
@@ -191,13 +182,10 @@ def test_a_key_with_a_passphrase_is_told(sshd: Sshd, tmp_path: Path) -> None:
 
 
 def test_a_probe_that_forbids_forwarding_is_told_how_to_allow_it(tmp_path: Path) -> None:
-    server = start_sshd(tmp_path / "strict", extra="AllowTcpForwarding no")
-    try:
-        with Jump(settings(server)) as jump, pytest.raises(RemoteUnreachable, match="forbids forwarding") as caught:
+    with running_sshd(tmp_path / "strict", extra="AllowTcpForwarding no") as server, Jump(settings(server)) as jump:
+        with pytest.raises(RemoteUnreachable, match="forbids forwarding") as caught:
             jump.connect("127.0.0.1", 80, 5)
-        assert "AllowTcpForwarding yes" in caught.value.hint
-    finally:
-        server.stop()
+    assert "AllowTcpForwarding yes" in caught.value.hint
 
 
 def test_a_refused_connection_prints_nothing_on_the_terminal(sshd: Sshd, capfd: pytest.CaptureFixture[str]) -> None:

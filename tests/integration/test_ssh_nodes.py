@@ -17,14 +17,13 @@ from backupsvc.errors import ArchiveError, RemoteUnreachable
 from backupsvc.remote import ahead
 from backupsvc.remote.nodes import open_archive
 from backupsvc.settings import SshSettings
-from tests.unit.remote.sshd import Sshd, start_sshd
+from tests.unit.remote.sshd import Sshd, running_sshd
 
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = start_sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
 
 
 def settings(sshd: Sshd) -> SshSettings:
@@ -89,41 +88,33 @@ def test_an_archive_that_is_not_there_is_named(sshd: Sshd, tmp_path: Path) -> No
 
 
 def test_a_node_that_breaks_off_is_named(tmp_path: Path) -> None:
-    server = start_sshd(tmp_path / "own")
-    write(tmp_path / "a", 8 * 1024 * 1024)
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    write(tmp_path / "a", 16 * 1024 * 1024)
     with (
+        running_sshd(tmp_path / "own") as server,
         pytest.raises(RemoteUnreachable, match=r"node clovis .* broke off"),
         open_archive(settings(server), "clovis", str(tmp_path / "a")) as stream,
     ):
         stream.read(1024)
-        for pid in children.read_text().split():
-            os.kill(int(pid), 9)
+        for pid in server.sessions():
+            os.kill(pid, 9)
         while stream.read(256 * 1024):
             pass
-    server.stop()
 
 
 def test_a_node_with_another_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
-    other = start_sshd(tmp_path / "other")
-    wrong = settings(sshd).model_copy(update={"nodes": {"clovis": other.address}})
-    wrong.known_hosts = tmp_path / "known_hosts"
-    wrong.known_hosts.write_text(f"[127.0.0.1]:{other.port} {sshd.host_key}\n")
-    with pytest.raises(RemoteUnreachable, match="nothing was sent"), open_archive(wrong, "clovis", "/x"):
-        pass
-    other.stop()
+    with running_sshd(tmp_path / "other") as other:
+        known_hosts = tmp_path / "known_hosts"
+        known_hosts.write_text(f"[127.0.0.1]:{other.port} {sshd.host_key}\n")
+        wrong = settings(sshd).model_copy(update={"nodes": {"clovis": other.address}, "known_hosts": known_hosts})
+        with pytest.raises(RemoteUnreachable, match="nothing was sent"), open_archive(wrong, "clovis", "/x"):
+            pass
 
 
 def test_a_server_without_sftp_is_told(tmp_path: Path) -> None:
-    server = start_sshd(tmp_path / "bare")
-    config = (server.directory / "sshd_config").read_text().replace("Subsystem sftp internal-sftp", "")
-    (server.directory / "sshd_config").write_text(config)
-    os.kill(server.process.pid, 1)  # read it again
-    time.sleep(0.5)
-    with pytest.raises(RemoteUnreachable, match="offers no SFTP") as caught, open_archive(settings(server), "clovis", "/x"):
-        pass
+    with running_sshd(tmp_path / "bare", sftp=False) as server:
+        with pytest.raises(RemoteUnreachable, match="offers no SFTP") as caught, open_archive(settings(server), "clovis", "/x"):
+            pass
     assert "sshd_config" in caught.value.hint
-    server.stop()
 
 
 def test_reading_leaves_no_thread_behind(sshd: Sshd, tmp_path: Path) -> None:

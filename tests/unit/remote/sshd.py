@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +16,13 @@ SSHD = Path("/usr/sbin/sshd")
 
 CONFIG = """
 ListenAddress 127.0.0.1:{port}
-HostKey {dir}/{host_key}
+HostKey {dir}/host
 AuthorizedKeysFile {dir}/authorized_keys
 PidFile none
 StrictModes no
 UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-Subsystem sftp internal-sftp
 {extra}
 """
 
@@ -42,6 +43,11 @@ class Sshd:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    def sessions(self) -> list[int]:
+        """The processes that the server made for its connections."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(10)
@@ -59,22 +65,33 @@ def keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
     return " ".join(path.with_suffix(".pub").read_text().split()[:2])
 
 
-def start_sshd(directory: Path, *, extra: str = "", host_key_type: str = "ed25519") -> Sshd:
+def start_sshd(directory: Path, *, extra: str = "", sftp: bool = True) -> Sshd:
     """Given an empty directory, start a server in it and return it when it answers."""
     directory.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd, as root, separates its privileges
-    port, host_key = free_port(), keygen(directory / "host", host_key_type)
+    port, host_key = free_port(), keygen(directory / "host")
     (directory / "authorized_keys").write_text(keygen(directory / "user") + "\n")
     (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
     config = directory / "sshd_config"
-    config.write_text(CONFIG.format(port=port, dir=directory, host_key="host", extra=extra))
+    more = extra + ("\nSubsystem sftp internal-sftp" if sftp else "")
+    config.write_text(CONFIG.format(port=port, dir=directory, extra=more))
     log = (directory / "log").open("wb")
     process = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stderr=log)
     log.close()
     server = Sshd(directory, port, process, host_key, directory / "user", directory / "known_hosts", getpass.getuser())
     _await(server)
     return server
+
+
+@contextlib.contextmanager
+def running_sshd(directory: Path, *, extra: str = "", sftp: bool = True) -> Iterator[Sshd]:
+    """Given an empty directory, run a server in it for as long as the block lasts."""
+    server = start_sshd(directory, extra=extra, sftp=sftp)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _await(server: Sshd) -> None:
