@@ -182,9 +182,12 @@ def test_a_key_with_a_passphrase_is_told(sshd: Sshd, tmp_path: Path) -> None:
 
 
 def test_a_probe_that_forbids_forwarding_is_told_how_to_allow_it(tmp_path: Path) -> None:
-    with running_sshd(tmp_path / "strict", extra="AllowTcpForwarding no") as server, Jump(settings(server)) as jump:
-        with pytest.raises(RemoteUnreachable, match="forbids forwarding") as caught:
-            jump.connect("127.0.0.1", 80, 5)
+    with (
+        running_sshd(tmp_path / "strict", extra="AllowTcpForwarding no") as server,
+        Jump(settings(server)) as jump,
+        pytest.raises(RemoteUnreachable, match="forbids forwarding") as caught,
+    ):
+        jump.connect("127.0.0.1", 80, 5)
     assert "AllowTcpForwarding yes" in caught.value.hint
 
 

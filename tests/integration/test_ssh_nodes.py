@@ -111,9 +111,12 @@ def test_a_node_with_another_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> 
 
 
 def test_a_server_without_sftp_is_told(tmp_path: Path) -> None:
-    with running_sshd(tmp_path / "bare", sftp=False) as server:
-        with pytest.raises(RemoteUnreachable, match="offers no SFTP") as caught, open_archive(settings(server), "clovis", "/x"):
-            pass
+    with (
+        running_sshd(tmp_path / "bare", sftp=False) as server,
+        pytest.raises(RemoteUnreachable, match="offers no SFTP") as caught,
+        open_archive(settings(server), "clovis", "/x"),
+    ):
+        pass
     assert "sshd_config" in caught.value.hint
 
 
