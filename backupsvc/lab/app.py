@@ -28,7 +28,7 @@ from backupsvc.lab.api.schema import Endpoint, api
 from backupsvc.lab.api.validate import validate
 from backupsvc.lab.errors import LabError
 from backupsvc.lab.kernel import ROUTES, Call, Lab
-from backupsvc.lab.reason import REASON_HEADER
+from backupsvc.lab.reason import REASON_HEADER, carried
 from backupsvc.lab.wire import Reply, Request
 
 # agent calls block for 3 s and content calls for longer: enough threads that others are not kept waiting
@@ -189,7 +189,7 @@ def _response(reply: Reply) -> Response:
         "Server": "pve-api-daemon/3.0",
         "Expires": email.utils.formatdate(usegmt=True),
         "Connection": "close" if reply.status >= 400 else "Keep-Alive",
-        REASON_HEADER: reply.reason.encode("latin-1", "replace").decode("latin-1"),
+        REASON_HEADER: carried(reply.reason),
     }
     if reply.content_type:
         headers["Content-Type"] = reply.content_type

@@ -13,6 +13,11 @@ from uvicorn.server import ServerState
 REASON_HEADER = "x-lab-reason"
 
 
+def carried(reason: str) -> str:
+    """Given a reason phrase, return it as a header can carry it: PVE's texts may end in a blank, which no header value may."""
+    return reason.encode("latin-1", "replace").hex()
+
+
 class _ReasonConnection(h11.Connection):
     """Turns the application's reason header into the reason phrase of the status line."""
 
@@ -21,7 +26,7 @@ class _ReasonConnection(h11.Connection):
             headers = [(name, value) for name, value in event.headers if name != REASON_HEADER.encode()]
             reasons = [value for name, value in event.headers if name == REASON_HEADER.encode()]
             if reasons:
-                event = h11.Response(status_code=event.status_code, headers=headers, reason=reasons[0])
+                event = h11.Response(status_code=event.status_code, headers=headers, reason=bytes.fromhex(reasons[0].decode()))
         return super().send_with_data_passthrough(event)
 
 
