@@ -77,15 +77,14 @@ class Dump:
     def _describe(self) -> None:
         """Snapshot mode names the guest's disks before the mode, the others after."""
         log, options = self.log, self.options
-        inner = self._list_disks
         if self.mode == "snapshot":
-            inner()
+            self._list_disks()
         log.info(f"backup mode: {self.mode}")
         if options.bwlimit:
             log.info(f"bandwidth limit: {options.bwlimit} KiB/s")
         log.info(f"ionice priority: {options.ionice}")
         if self.mode != "snapshot":
-            inner()
+            self._list_disks()
 
     def _list_disks(self) -> None:
         self.log.info(f"VM Name: {self.vm.config.get('name', f'VM {self.vm.vmid}')}")
