@@ -86,7 +86,7 @@ class _Plain:
 class Decompressed:
     """An archive's content as a stream. When the decompressor fails the stream just ends, and ``failure`` says what it printed.
 
-    ``paced`` is called with the number of compressed bytes read, to slow a restore down (bwlimit).
+    ``consumed`` counts the compressed bytes read so far.
     """
 
     def __init__(self, path: Path, shown: str) -> None:

@@ -30,11 +30,6 @@ class DumpLog:
         self._keep(f"ERROR: {text}")
         self.task.line(f"ERROR: {text}")
 
-    def warn(self, text: str) -> None:
-        """Write a warning to both logs; the task counts it."""
-        self._keep(f"WARN: {text}")
-        self.task.warn(text)
-
     def raw(self, text: str) -> None:
         """Write a line of some program to the task's log alone."""
         self.task.line(text)
