@@ -181,7 +181,7 @@ def boot(run: Run) -> Wait | None:
         raise OperationFailed(
             f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} s", operation=run.id
         )
-    return Wait("the copy is booting", most=1.0)
+    return Wait("the copy is booting", most=0.25)
 
 
 def check(run: Run) -> Wait | None:
@@ -196,7 +196,7 @@ def check(run: Run) -> Wait | None:
             results[spec.name] = asdict(checks.run(spec, target)) | {"kind": spec.kind}
     pending = [result for result in results.values() if result["outcome"] == Outcome.FAILED]
     if pending and _passed(run, "check") <= wanted.check_timeout:
-        return Wait(f"{pending[0]['name']}: {pending[0]['detail']}", most=1.0)
+        return Wait(f"{pending[0]['name']}: {pending[0]['detail']}", most=0.5)
     good = bool(results) and all(result["outcome"] == Outcome.PASSED for result in results.values())
     run.data["healthy_at"] = run.clock.now() if good and not run.data["simulated"] else None
     run.data["said"] = ", ".join(f"{result['name']} {result['outcome']}" for result in results.values())
