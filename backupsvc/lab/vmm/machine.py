@@ -19,7 +19,7 @@ from backupsvc.lab.vmm.spec import MachineSpec
 
 __all__ = ["AgentFailure", "AgentSilent", "Machine", "QemuError", "Snapshot"]
 
-PID = "qemu.pid"
+PID, LOG = "qemu.pid", "qemu.log"
 
 
 class Machine:
@@ -56,12 +56,11 @@ class Machine:
             if self.pid is not None:
                 raise QemuError(f"machine {self.spec.vmid} runs already")
             self._clear()
+            (self.run_dir / LOG).unlink(missing_ok=True)
             self._ports = ports = [self._networks.port(str(self.spec.vmid), nic) for nic in self.spec.nics]
             command = qemu_command(self.spec, self.run_dir, ports, self._accelerator, self._extra)
             try:
-                self._process = processes.spawn(
-                    command, self.run_dir / "qemu.log", descriptors=[port.descriptor for port in ports]
-                )
+                self._process = processes.spawn(command, self.run_dir / LOG, descriptors=[port.descriptor for port in ports])
                 (self.run_dir / PID).write_text(str(self._process.pid))
                 self._qmp = Qmp(self.run_dir / MONITOR, lambda: self.pid is not None)
                 for port in ports:
@@ -71,9 +70,9 @@ class Machine:
                         self.set_link(nic.index, False)
                 if not paused:
                     self._qmp.execute("cont")
-            except (QemuError, OSError):
+            except (QemuError, OSError) as error:
                 self.stop()
-                raise
+                raise QemuError(f"machine {self.spec.vmid} did not start: {self._last_words() or error}") from error
             self._since = time.monotonic()
 
     def stop(self) -> None:
@@ -162,6 +161,12 @@ class Machine:
         sizes = {disk.key: disk.size for disk in self.spec.disks}
         agent: Callable[..., object] | None = self.agent if freeze and self.spec.agent else None
         return backup_disks(self.qmp, agent, {key: (path, sizes[key]) for key, path in targets.items()}, on_event, speed)
+
+    def _last_words(self) -> str:
+        """The last line that QEMU itself wrote."""
+        log = self.run_dir / LOG
+        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+        return next((line for line in reversed(lines) if line.strip()), "")
 
     def _clear(self) -> None:
         """Forget a process that is gone."""

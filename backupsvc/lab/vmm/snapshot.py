@@ -58,8 +58,11 @@ def backup_disks(
 
 
 def _add_target(qmp: Monitor, key: str, path: Path, size: int) -> None:
-    with path.open("wb") as file:
-        file.truncate(size)
+    try:
+        with path.open("wb") as file:
+            file.truncate(size)
+    except OSError as error:
+        raise QemuError(f"cannot write the copy of disk {key} to {path}: {error.strerror}") from error
     # Zeroes become holes: the copy of a half-empty disk is half as large.
     file_node = {"driver": "file", "filename": str(path), "cache": {"no-flush": True}, "discard": "unmap"}
     qmp("blockdev-add", driver="raw", node_name=_node(key), discard="unmap", detect_zeroes="unmap", file=file_node)
