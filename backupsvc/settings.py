@@ -65,7 +65,7 @@ class BrokerSettings(BaseModel):
 
 
 class SshSettings(BaseModel):
-    """SSH to the nodes, to read archives: node name -> host:port. Optional: without it archives are proven by restoring alone."""
+    """SSH to the nodes, to read archives: node name -> host:port. Optional: without it only restoring proves archives."""
 
     nodes: dict[str, str] = {}
     user: str = "root"

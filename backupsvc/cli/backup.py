@@ -43,7 +43,7 @@ def run(
         emit_json(result)
     else:
         _show(result)
-    raise typer.Exit(0 if result["good"] else 1)
+    raise typer.Exit(exit_code(result))
 
 
 def run_job(service: Service, job: Job, only: list[int], watcher: Any) -> dict[str, Any]:
@@ -64,6 +64,14 @@ def run_job(service: Service, job: Job, only: list[int], watcher: Any) -> dict[s
         "good": bool(guests) and all(guest["status"] != "failed" for guest in guests),
         "guests": guests,
     }
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """Given a job's result, return 0 if all is good, 3 or 4 if nothing could be done for that one reason, else 1."""
+    if result["good"]:
+        return 0
+    codes = {guest["exit_code"] for guest in result["guests"]}
+    return codes.pop() if codes in ({3}, {4}) else 1
 
 
 def _job(policy: Policy, name: str | None) -> Job:

@@ -10,9 +10,10 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import ArchiveError, PveError, PveNotFound
+from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied
 from backupsvc.operations.engine import Run, Wait
 from backupsvc.operations.listing import as_dict
+from backupsvc.pve.answers import grant_for
 from policies import vzdumplog
 from policies.isolation import parse_config
 from policies.jobs import expected
@@ -185,6 +186,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "exitstatus": dumped.get("exitstatus"),
         "seconds": round(sum(value for step, value in (data.get("seconds") or {}).items() if step != "locate"), 3),
         "error": operation.error,
+        "exit_code": (data.get("error") or {}).get("exit_code", 1) if bad else 0,
         "hint": (data.get("error") or {}).get("hint", "") if bad else "",
     }
 
@@ -222,14 +224,13 @@ def _lane_busy(run: Run, node: str) -> bool:
     return False
 
 
-def _no_archive(run: Run, job: Job) -> PveError:
+def _no_archive(run: Run, job: Job) -> BackupsvcError:
     dumped = run.data["dump"]
-    why = dumped["failure"] or dumped["exitstatus"]
-    return PveError(
-        f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {why}",
-        f"read the task's log with `backupsvc operations show {run.id}`",
-        text=str(why),
-    )
+    why = str(dumped["failure"] or dumped["exitstatus"])
+    message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {why}"
+    if "Permission check failed" in why:
+        return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
+    return PveError(message, f"read the task's log with `backupsvc operations show {run.id}`", text=why)
 
 
 def _uuid(config: Any) -> str | None:

@@ -109,18 +109,23 @@ def _denied(answer: BadAnswer, caller: Caller) -> BackupsvcError:
 
 
 def _grant(answer: BadAnswer, caller: Caller) -> str:
-    """Given a 403, return how to lift it. A token with privilege separation has only what its user has too."""
+    """Given a 403, return how to lift it."""
     if "need proper ticket" in answer.text:
         return "PVE gives this call to no API token at all"
-    path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (PVE_FACTS 1)
-    if found := _PRIVILEGE.search(answer.text):
-        path, privilege = found[1], found[2].replace("|", " or ")
-    elif answer.text != "Permission check failed":
+    if answer.text != "Permission check failed" and not _PRIVILEGE.search(answer.text):
         return "correct what PVE names there, or give the token's role more rights"
-    user = caller.token.partition("!")[0]
+    return grant_for(answer.text, caller.token)
+
+
+def grant_for(text: str, token: str) -> str:
+    """Given PVE's words and the token, return how to grant what is missing; a privilege-separated token needs it twice."""
+    path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (PVE_FACTS 1)
+    if found := _PRIVILEGE.search(text):
+        path, privilege = found[1], found[2].replace("|", " or ")
+    user = token.partition("!")[0]
     return (
         f"give a role with {privilege} on {path} (or above it) to the user and to its token: "
-        f"pveum acl modify {path} --users '{user}' --tokens '{caller.token}' --roles ROLE"
+        f"pveum acl modify {path} --users '{user}' --tokens '{token}' --roles ROLE"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from backupsvc.clock import Clock, polls
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, TaskFailed
-from backupsvc.pve.answers import hint_for
+from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.client import Client, Value
 from backupsvc.pve.fields import integer, text
 
@@ -53,7 +53,13 @@ class TaskResult:
     seconds: float
 
     def raise_if_failed(self, what: str) -> None:
-        """Given what the task was for, raise TaskFailed if it failed."""
+        """Given what the task was for, raise TaskFailed if it failed, PvePermissionDenied if the token lacked a privilege.
+
+        Some rights are checked only inside the task (OBSERVED 9 and bridges), so a refusal arrives as its exit status.
+        """
+        if not self.ok and "Permission check failed" in self.exitstatus:
+            token = parse_upid(self.upid).user
+            raise PvePermissionDenied(f"{what} failed: {self.exitstatus}", grant_for(self.exitstatus, token))
         if not self.ok:
             raise TaskFailed(
                 f"{what} failed: {self.exitstatus}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backupsvc.errors import PveError, PveNotFound, PveUnreachable, TaskFailed
+from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, TaskFailed
 from backupsvc.pve import Pve
 from backupsvc.pve.tasks import parse_upid, succeeded
 
@@ -42,6 +42,16 @@ def test_a_recorded_restore_of_a_cut_archive_fails_with_pves_words(fake: FakePve
     with pytest.raises(TaskFailed, match=r"restoring archive x failed: command .* exit code 133") as caught:
         result.raise_if_failed("restoring archive x")
     assert caught.value.upid == RESTORE and caught.value.log == result.log and caught.value.hint
+
+
+def test_a_privilege_that_is_missed_only_inside_the_task_is_a_missing_permission_with_its_grant(fake: FakePve, pve: Pve) -> None:
+    finished(fake, RESTORE, "403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)", ["TASK ERROR: 403"])
+    result = pve.tasks.poll(RESTORE)
+    assert result is not None
+    with pytest.raises(PvePermissionDenied, match="SDN.Use") as caught:
+        result.raise_if_failed("restoring archive x")
+    assert "pveum acl modify /sdn/zones/localnetwork/vmbr0" in caught.value.hint
+    assert caught.value.exit_code == 4
 
 
 @pytest.mark.parametrize(
