@@ -207,7 +207,7 @@ class GuestPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A backup job in PVE's own terms. ``guests`` None means every guest. ``window``: seconds after which an occurrence is missed."""
+    """A backup job in PVE's own terms. ``guests`` None: every guest. ``window``: seconds after which an occurrence is missed."""
 
     id: str
     schedule: str
@@ -327,7 +327,7 @@ class Stage:
 class Proof:
     """What one restore test found. ``rto`` is seconds from the start of the restore to the first good check, or None.
 
-    ``stripped`` and ``asserted`` are the isolation evidence (law 2), one sentence each; ``reasons`` say why the verdict is what it is.
+    ``stripped`` and ``asserted`` are the isolation evidence (law 2), one sentence each; ``reasons`` explain the verdict.
     """
 
     operation: str

@@ -15,7 +15,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
     ),
     "job-pinned-to-node": (
-        "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est ignoré sans un mot, et PVE répond OK.",
+        "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est ignoré sans bruit, et PVE dit OK.",
         "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
         "sauvegarde chaque invité là où il se trouve.",
     ),

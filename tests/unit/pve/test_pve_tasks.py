@@ -48,7 +48,7 @@ def test_a_privilege_that_is_missed_only_inside_the_task_is_a_missing_permission
     finished(fake, RESTORE, "403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)", ["TASK ERROR: 403"])
     result = pve.tasks.poll(RESTORE)
     assert result is not None
-    with pytest.raises(PvePermissionDenied, match="SDN.Use") as caught:
+    with pytest.raises(PvePermissionDenied, match=r"SDN\.Use") as caught:
         result.raise_if_failed("restoring archive x")
     assert "pveum acl modify /sdn/zones/localnetwork/vmbr0" in caught.value.hint
     assert caught.value.exit_code == 4
