@@ -55,7 +55,9 @@ def _disk(disk: Disk, number: int) -> list[str]:
         "discard": "unmap",
         "file": {"driver": "file", "filename": str(disk.path), "cache": {"no-flush": True}, "discard": "unmap"},
     }
-    return ["-blockdev", json.dumps(node), "-device", f"virtio-blk-pci,drive={disk.key},serial={disk.key},bootindex={number}"]
+    # A write that fails halts the guest, which then goes on with that write: see snapshot.py for when it matters.
+    device = f"virtio-blk-pci,drive={disk.key},serial={disk.key},bootindex={number},werror=stop"
+    return ["-blockdev", json.dumps(node), "-device", device]
 
 
 def _nic(nic: Nic) -> list[str]:

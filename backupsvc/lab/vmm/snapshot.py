@@ -54,6 +54,7 @@ def backup_disks(
         _wait(qmp, set(targets), tell)
     finally:
         _clean_up(qmp, targets)
+        _let_go_on(qmp)
     return Snapshot(frozen, time.monotonic() - started)
 
 
@@ -106,7 +107,8 @@ def _wait(qmp: Monitor, keys: set[str], tell: EventHook) -> None:
         jobs = _jobs(qmp, keys)
         for job in jobs:
             if job.get("error"):
-                raise QemuError(f"the copy of disk {job['id']} failed: {job['error']}", "check the space at the target")
+                disk = job["id"].removeprefix(_job(""))
+                raise QemuError(f"the copy of disk {disk} failed: {job['error']}", "check the space at the target")
         tell("progress", sum(job["current-progress"] for job in jobs), sum(job["total-progress"] for job in jobs))
         if all(job["status"] == "concluded" for job in jobs):
             return
@@ -126,6 +128,17 @@ def _clean_up(qmp: Monitor, keys: Mapping[str, object]) -> None:
     for key in keys:
         with suppress(QemuError):
             qmp("blockdev-del", node_name=_node(key))
+
+
+def _let_go_on(qmp: Monitor) -> None:
+    """Let a guest go on that a full target has halted: QEMU saves old data there before each of the guest's writes.
+
+    With the jobs gone, the write that failed is done as if nothing had been (command.py sets ``werror=stop``).
+    """
+    with suppress(QemuError):
+        state = qmp("query-status")
+        if isinstance(state, dict) and state.get("status") == "io-error":
+            qmp("cont")
 
 
 def _jobs(qmp: Monitor, keys: set[str]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 
 from backupsvc.lab.vmm.agent import AgentChannel, AgentFailure, AgentSilent
 
-Answer = Callable[[dict], bytes | None]
+Answer = Callable[[dict[str, object]], bytes | None]
 
 
 class ScriptedAgent:

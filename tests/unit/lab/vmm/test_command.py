@@ -46,8 +46,8 @@ def test_a_guest_gets_its_uuid_and_mac_and_boots_from_its_first_disk(networks: N
     assert values(words, "-uuid") == [SPEC.uuid]
     assert "virtio-net-pci,id=nic0,netdev=net0,mac=BC:24:11:00:00:04,romfile=" in devices
     assert [device for device in devices if device.startswith("virtio-blk")] == [
-        "virtio-blk-pci,drive=scsi0,serial=scsi0,bootindex=1",
-        "virtio-blk-pci,drive=scsi1,serial=scsi1,bootindex=2",
+        "virtio-blk-pci,drive=scsi0,serial=scsi0,bootindex=1,werror=stop",
+        "virtio-blk-pci,drive=scsi1,serial=scsi1,bootindex=2,werror=stop",
     ]
 
 

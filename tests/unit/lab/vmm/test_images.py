@@ -21,7 +21,8 @@ CONTENTS = st.dictionaries(st.text("abc/", min_size=1, max_size=12), st.binary(m
 
 def read_cpio(archive: bytes) -> dict[str, tuple[int, bytes]]:
     """Read a newc archive by the kernel's description of it, independently of the writer."""
-    entries, at = {}, 0
+    entries: dict[str, tuple[int, bytes]] = {}
+    at = 0
     while True:
         assert archive[at : at + 6] == b"070701"
         fields = [int(archive[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
