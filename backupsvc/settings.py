@@ -50,7 +50,7 @@ class CatalogSettings(BaseModel):
 
 
 class ProbeSettings(BaseModel):
-    """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key (``type base64``)."""
+    """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key."""
 
     host: str = ""
     user: str = "root"
