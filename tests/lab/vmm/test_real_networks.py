@@ -26,8 +26,6 @@ class Site:
     zabbix: Machine
     keycloak: Machine
     docker: Machine
-    copy: Machine
-    firewall: Machine
     directory: Machine
     probe: Probe
     access: ProbeAccess
@@ -37,14 +35,14 @@ class Site:
 @pytest.fixture(scope="module")
 def site(bench: Bench) -> Iterator[Site]:
     probe = Probe(bench.images, bench.folder / "probe", bench.networks, bench.accelerator)
-    machines = [bench.machine(vmid) for vmid in (103, 106, 110)]
-    machines += [bench.machine(vmid, copy=copy, bridge="vmbr9") for vmid, copy in ((108, 9000), (100, 9001), (102, 9002))]
-    for machine in machines:
+    zabbix, keycloak, docker = production = [bench.machine(vmid) for vmid in (103, 106, 110)]
+    copies = [bench.machine(vmid, copy=copy, bridge="vmbr9") for vmid, copy in ((108, 9000), (100, 9001), (102, 9002))]
+    for machine in production + copies:
         machine.start()
     access = probe.start()
-    for machine in machines:
+    for machine in production + copies:
         up(machine)
-    yield Site(*machines, probe=probe, access=access, bench=bench)
+    yield Site(zabbix, keycloak, docker, copies[2], probe, access, bench)
     probe.stop()
 
 
