@@ -1,0 +1,94 @@
+"""A night by Celery: a real Redis, real workers in processes of their own, a lab with modelled guests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from tests.commands import Shell
+
+pytestmark = pytest.mark.slow
+LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
+
+
+@pytest.fixture
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of the test's own, on a unix socket; its URL for Celery."""
+    home = tmp_path_factory.mktemp("r")
+    socket = home / "s"
+    server = subprocess.Popen(
+        ["redis-server", "--port", "0", "--unixsocket", socket, "--dir", home, "--save", ""], stdout=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 10
+    while not socket.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    yield f"redis+socket://{socket}"
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """The reference policy, its job cut down to two guests and due at every minute."""
+    text = (
+        LANGEO.read_text(encoding="utf-8").replace('schedule: "21:00"', 'schedule: "*:0/1"').replace("window: 4h", "window: 50s")
+    )
+    before, _, rest = text.partition("guests: [100")
+    path = tmp_path / "policy.yaml"
+    path.write_text(before + "guests: [105, 108]" + rest.partition("]")[2])
+    return path
+
+
+def worker(env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
+    """Start a worker process with two children."""
+    command = ["-m", "celery", "-A", "workers.app", "worker", "-c", "2", "-n", f"{name}@test", "-l", "warning"]
+    return subprocess.Popen([sys.executable, *command], env=os.environ | env, cwd=Path(__file__).parents[2])
+
+
+def test_law_9_two_beats_and_two_workers_live_through_one_night_once(site: Shell, redis: str, policy: Path) -> None:
+    env = {"BACKUPSVC_STATE_DIR": str(site.state), "BACKUPSVC_BROKER__URL": redis, "BACKUPSVC_POLICY": str(policy)}
+    _wait_for_a_fresh_minute()
+    workers = [worker(env, "one"), worker(env, "two")]
+    try:
+        client = Celery(broker=redis)
+        for _ in range(4):
+            client.send_task("workers.tasks.tick")
+        night = _ended_night(site, policy)
+    finally:
+        for process in workers:
+            process.terminate()
+        for process in workers:
+            process.wait(30)
+    assert night["state"] == "done"
+    operations = site("operations", "list", "--json", "--limit", 100).json["operations"]
+    first = [row for row in operations if row["id"] in set(night["data"]["children"].values())]
+    assert Counter(row["kind"] for row in first) == {"backup": 2, "prune": 1, "restore-test": 1}
+    assert {row["state"] for row in first} == {"done"}
+    assert next(row["verdict"] for row in first if row["kind"] == "restore-test") == "simulated"
+    assert sum(row["kind"] == "night" for row in operations) == 1
+
+
+def _wait_for_a_fresh_minute() -> None:
+    """So that the night's minute does not end before all ticks were handled."""
+    time.sleep(max(0.0, 62 - time.time() % 60) if time.time() % 60 > 20 else 0)
+
+
+def _ended_night(site: Shell, policy: Path) -> Any:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        rows = site("operations", "list", "--json", BACKUPSVC_POLICY=str(policy)).json["operations"]
+        nights = [row for row in rows if row["kind"] == "night" and row["state"] != "open"]
+        if nights:
+            return site("operations", "show", nights[-1]["id"], "--json").json
+        time.sleep(1)
+    raise AssertionError("no night has ended")
