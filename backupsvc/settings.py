@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     state_dir: Path = Path()
     policy: Path | None = None
     lab: bool = False
+    simulated: bool = False
 
     @classmethod
     def settings_customise_sources(

@@ -28,9 +28,9 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Back up the guests of a job now. Exit 1 if any guest has no new archive, or one that is corrupt."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
 
     with open_service() as service:
         chosen = _job(service.policy, job)

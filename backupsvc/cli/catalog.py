@@ -24,7 +24,7 @@ def list_archives(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the archives, newest first. An archive that is remembered and no longer listed is marked missing."""
-    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.session import open_service
     from backupsvc.operations.listing import observe
 
     with open_service() as service:
@@ -37,8 +37,8 @@ def list_archives(
 @app.command()
 def sync(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """List every storage, and accept what is found: archives that are no longer there are recorded as gone."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.session import open_service
     from backupsvc.operations.listing import as_dict, observe
 
     with open_service() as service:
@@ -75,4 +75,4 @@ def _print(archives: list[Archive], missing: set[tuple[str, str]], as_json: bool
         )
         for item in found
     ]
-    table(("VMID", "name", "time", "node", "archive", "size", "rung", ""), rows)
+    table(("VMID", "name", "time", "node", "archive", "size", "rung", "note"), rows)

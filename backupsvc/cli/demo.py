@@ -22,9 +22,9 @@ def demo(
     hypervisor: Annotated[str, typer.Option("--hypervisor", help="auto, qemu or simulated (proves nothing).")] = "auto",
 ) -> None:
     """Start the lab and live through one night: back up, prove, prune, lose a guest, restore it, report."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import say
     from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
     from backupsvc.lab import control
 
     began = time.monotonic()

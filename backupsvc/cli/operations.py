@@ -27,8 +27,8 @@ def list_operations(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List operations, newest first."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json, table
+    from backupsvc.cli.session import open_service
 
     with open_service() as service:
         found = [_summary(item) for item in service.catalog.operations(subject=vmid, limit=limit)]
@@ -47,8 +47,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show an operation with every transition, and the PVE task logs that it kept."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.session import open_service
     from backupsvc.clock import iso
 
     with open_service() as service:

@@ -72,7 +72,7 @@ def following(
 
 def _load(file: Path | None) -> Policy:
     """Given a file, or None for the policy in force, return it. Raise UsageError if there is none, PolicyError if it is wrong."""
-    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.session import open_service
     from backupsvc.errors import UsageError
     from policies.site import load_policy
 

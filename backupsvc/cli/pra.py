@@ -25,8 +25,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what is proven, what is late and what is wrong, now. Exit 1 if the site is not compliant."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
     from backupsvc.report import json
 
     with open_service() as service:
@@ -47,8 +47,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the month's report as HTML and JSON, and print where. Exit 0 if it was written: the verdict stands in it."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.session import open_service
     from backupsvc.report.write import write_report
 
     with open_service() as service:

@@ -15,9 +15,9 @@ def prune(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Remove the archives that the policy's retention does not keep. Law 3 has the last word over every one of them."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
     from backupsvc.operations import prune as operation
 
     with open_service() as service:

@@ -22,9 +22,9 @@ def restore(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")] = False,
 ) -> None:
     """Restore a guest that no longer exists, from its newest archive. Never overwrites a guest that exists."""
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
     from backupsvc.operations import restore as operation
 
     with open_service() as service:

@@ -25,9 +25,9 @@ def restore_test(
 
     Exit 0 if all are proven, 1 if any is not, 3 or 4 if a test could not be carried out at all.
     """
-    from backupsvc.bootstrap import open_service
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
 
     if archive and len(vmids) > 1:
         raise UsageError("--archive names one guest's archive, so it goes with one VMID", "leave it out, or test one guest")

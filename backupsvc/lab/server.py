@@ -99,6 +99,7 @@ class LabServer:
 
         settings = {
             "lab": True,
+            "simulated": self.platform.name == "simulated",
             "pve": {
                 "host": f"127.0.0.1:{self.api.port}",
                 "token": seed.token(self.lab, seed.SERVICE_TOKEN),

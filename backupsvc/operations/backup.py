@@ -17,7 +17,8 @@ from backupsvc.pve.answers import grant_for
 from policies import vzdumplog
 from policies.isolation import parse_config
 from policies.jobs import expected
-from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
+from policies.model import Guest, Job, Operation, OperationState, Rung
+from policies.wording import size
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -116,7 +117,7 @@ def read_back(run: Run) -> Wait | None:
         operation=run.id,
     )
     run.data["archive"] = as_dict(catalog.archive(node, archive.volid) or archive)
-    run.data["said"] = f"{archive.volid} {archive.size / 1e6:.1f} MB, {dumped['consistency']}"
+    run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}"
     return None
 
 
@@ -236,11 +237,6 @@ def _no_archive(run: Run, job: Job) -> BackupsvcError:
 def _uuid(config: Any) -> str | None:
     parts = dict(part.split("=", 1) for part in str(config.get("smbios1", "")).split(",") if "=" in part)
     return parts.get("uuid")
-
-
-def newest(archives: Collection[Archive]) -> Archive | None:
-    """Given archives, return the newest, or None."""
-    return max(archives, key=lambda archive: archive.ctime, default=None)
 
 
 HANDLERS = {"locate": locate, "dump": dump, "read-back": read_back, "verify": verify}

@@ -57,6 +57,11 @@ def test_law_5_a_modelled_guest_is_never_proven(site: Shell, night: Any) -> None
     assert all(archive["proven_at"] is None for archive in archives)
 
 
+@pytest.mark.parametrize("words", ["catalog list", "operations list", "pra status", "prune --dry-run", "backup run --dry-run"])
+def test_law_5_every_screen_over_modelled_guests_says_so(site: Shell, night: Any, words: str) -> None:
+    assert site(*words.split()).err.startswith("SIMULATED")
+
+
 def test_a_restore_test_leaves_no_guest_no_disk_and_no_lease(site: Shell, night: Any) -> None:
     answer = site("restore-test", 108, "--json").json
     assert [stage["name"] for stage in answer["stages"]][-2:] == ["tear-down", "judge"]

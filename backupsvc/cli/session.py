@@ -1,0 +1,23 @@
+"""The service, as commands open it: whoever works on modelled guests is told so on every screen (law 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from backupsvc.cli.output import tell
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+
+@contextmanager
+def open_service() -> Iterator[Service]:
+    """Yield the service for the settings in force."""
+    from backupsvc import bootstrap
+
+    with bootstrap.open_service() as service:
+        if service.settings.simulated:
+            tell("SIMULATED: the lab's guests are only modelled; nothing that is seen here is proven")
+        yield service
