@@ -8,12 +8,13 @@ from __future__ import annotations
 from celery import Celery
 
 from backupsvc.settings import load_settings
-from workers.schedule import beat_schedule
+from workers.schedule import beat_schedule, site_policy
 
 
 def build() -> Celery:
     """Return the application for the settings in force."""
     settings = load_settings()
+    policy = site_policy(settings)
     made = Celery("backupsvc", broker=settings.broker.url, include=["workers.tasks"])
     made.conf.update(
         task_serializer="json",
@@ -25,8 +26,8 @@ def build() -> Celery:
         broker_connection_retry_on_startup=True,
         broker_transport_options={"visibility_timeout": 6 * 3600},
         worker_hijack_root_logger=False,
-        timezone="UTC",
-        beat_schedule=beat_schedule(settings),
+        timezone=policy.timezone if policy else "UTC",
+        beat_schedule=beat_schedule(policy),
     )
     return made
 

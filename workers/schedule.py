@@ -7,33 +7,35 @@ clock change does no harm.
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from celery.schedules import crontab
 
 from backupsvc.settings import Settings
+from policies.model import Policy
 from policies.site import load_policy
 
 TICK_SECONDS = 30.0
 _DAILY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
-def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Given the settings, return beat's entries. Without a policy there is only the tick."""
-    entries: dict[str, dict[str, Any]] = {"tick": {"task": "workers.tasks.tick", "schedule": TICK_SECONDS}}
+def site_policy(settings: Settings) -> Policy | None:
+    """Return the site's policy, or None where none is configured. Raise PolicyError if it is wrong."""
     if settings.policy is None:
-        return entries
-    policy = load_policy(settings.policy.read_text(encoding="utf-8"), str(settings.policy))
-    for job in policy.jobs:
-        if entry := daily(job.schedule, policy.timezone):
+        return None
+    return load_policy(settings.policy.read_text(encoding="utf-8"), str(settings.policy))
+
+
+def beat_schedule(policy: Policy | None) -> dict[str, dict[str, Any]]:
+    """Given the policy, return beat's entries, which count in the policy's time zone. Without a policy there is only the tick."""
+    entries: dict[str, dict[str, Any]] = {"tick": {"task": "workers.tasks.tick", "schedule": TICK_SECONDS}}
+    for job in policy.jobs if policy else ():
+        if entry := daily(job.schedule):
             entries[f"job {job.id}"] = {"task": "workers.tasks.tick", "schedule": entry}
     return entries
 
 
-def daily(schedule: str, timezone: str) -> crontab | None:
-    """Given a calendar event and a time zone, return beat's crontab for it if it is a plain time of day, else None."""
+def daily(schedule: str) -> crontab | None:
+    """Given a calendar event, return beat's crontab for it if it is a plain time of day, else None."""
     found = _DAILY.fullmatch(schedule.strip())
-    zone = ZoneInfo(timezone)
-    return crontab(hour=int(found[1]), minute=int(found[2]), nowfun=lambda: datetime.now(zone)) if found else None
+    return crontab(hour=int(found[1]), minute=int(found[2])) if found else None
