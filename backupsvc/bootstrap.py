@@ -93,7 +93,8 @@ class Service:
 
         if not self.settings.pve.host:
             raise UsageError(*NO_CLUSTER)
-        return connect(self.settings.pve, self.clock, restore=restore, scratch=self.policy.scratch)
+        scratch = self.policy.scratch if self.settings.policy else None  # listing archives needs no policy
+        return connect(self.settings.pve, self.clock, restore=restore, scratch=scratch)
 
 
 @contextmanager

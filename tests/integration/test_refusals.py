@@ -26,7 +26,7 @@ def complaint(answer: Answer) -> str:
 
 
 def test_without_a_cluster_the_user_is_told_both_ways_on(tmp_path: Path) -> None:
-    answer = Shell(tmp_path)("catalog", "list", BACKUPSVC_POLICY=str(SMALL))
+    answer = Shell(tmp_path)("catalog", "list")
     assert answer.code == 2
     assert "no cluster is configured" in complaint(answer)
 
@@ -52,6 +52,12 @@ def lab(site: Shell) -> dict[str, str]:
         "BACKUPSVC_PVE__CA_FILE": saved["pve"]["ca_file"],
         "BACKUPSVC_POLICY": str(SMALL),
     }
+
+
+def test_archives_are_listed_without_a_policy(site: Shell, tmp_path: Path) -> None:
+    env = {name: value for name, value in lab(site).items() if name != "BACKUPSVC_POLICY"}
+    assert Shell(tmp_path, env)("catalog", "list", "--json").json == {"archives": []}
+    assert Shell(tmp_path, env)("backup", "run").code == 2
 
 
 def test_a_certificate_that_is_not_the_pinned_one_is_refused(site: Shell, tmp_path: Path) -> None:
