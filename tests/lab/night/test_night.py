@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -105,3 +108,40 @@ def test_an_empty_catalog_is_enough_to_restore_a_lost_guest(site: Shell, night: 
     delete_guest(site.state / "lab", "clovis", 110)
     answer = site("restore", 110, "--json", BACKUPSVC_CATALOG__URL=f"sqlite:///{tmp_path}/empty.db")
     assert answer.code == 0, answer.out
+
+
+def begun(site: Shell, word: str) -> subprocess.Popen[str]:
+    """Start a restore test of 108, and return its process once its progress says ``word``."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
+    env["BACKUPSVC_STATE_DIR"] = str(site.state)
+    words = [sys.executable, "-u", "-m", "backupsvc", "restore-test", "108"]
+    process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if word in line:
+            return process
+    raise AssertionError(f"it ended before {word}")
+
+
+def scratch_configs(site: Shell) -> list[Path]:
+    """The configs of scratch copies that the lab's cluster holds."""
+    return [path for path in (site.state / "lab").rglob("90??.conf") if path.parent.name == "qemu-server"]
+
+
+def test_law_9_a_killed_restore_test_is_cleaned_up_by_the_next(site: Shell, night: Any) -> None:
+    process = begun(site, "start ")
+    process.kill()
+    process.wait()
+    assert scratch_configs(site)
+    answer = site("restore-test", 108, "--json")
+    assert (answer.code, answer.json["verdict"]) == (0, "proven"), answer.out
+    assert not scratch_configs(site)
+    verdicts = [row["verdict"] for row in site("operations", "list", "--vmid", 108, "--limit", 2, "--json").json["operations"]]
+    assert verdicts == ["proven", "inconclusive"]
+
+
+def test_an_interrupted_restore_test_takes_its_copy_down_before_it_goes(site: Shell, night: Any) -> None:
+    process = begun(site, "start ")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert not scratch_configs(site)
