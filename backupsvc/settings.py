@@ -5,6 +5,7 @@ What is *wanted* stands in the policy; what it takes to *reach* the cluster, the
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ def state_dir() -> Path:
 def lab_settings_file() -> Path:
     """Return where ``backupsvc lab up`` saves what points the service at the lab."""
     return state_dir() / "lab" / "settings.json"
+
+
+def lab_host() -> str | None:
+    """Return host:port of the lab that was last brought up, or None."""
+    try:
+        saved = json.loads(lab_settings_file().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return str(saved["pve"]["host"])
 
 
 class PveSettings(BaseModel):
@@ -97,8 +107,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment first; the lab's saved settings only when no cluster is named in the environment."""
-        if os.environ.get("BACKUPSVC_PVE__HOST") or not lab_settings_file().is_file():
+        """Environment first; then the lab's saved settings, unless the environment names another cluster."""
+        if os.environ.get("BACKUPSVC_PVE__HOST", lab_host()) != lab_host():
             return (init_settings, env_settings)
         return (init_settings, env_settings, JsonConfigSettingsSource(settings_cls, json_file=lab_settings_file()))
 

@@ -1,0 +1,73 @@
+"""Settings come from the environment, and from the lab only when nothing names another cluster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backupsvc.errors import UsageError
+from backupsvc.settings import load_settings
+
+LAB = {
+    "lab": True,
+    "pve": {"host": "127.0.0.1:41301", "token": "a@pve!lab=secret"},
+    "probe": {"host": "127.0.0.1:2222"},
+    "policy": "/langeo.yaml",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory in which a lab has saved its settings."""
+    monkeypatch.setenv("BACKUPSVC_STATE_DIR", str(tmp_path))
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "settings.json").write_text(json.dumps(LAB))
+    return tmp_path
+
+
+def test_the_lab_is_found_when_nothing_else_is_set() -> None:
+    settings = load_settings()
+    assert (settings.pve.host, settings.probe.host, settings.lab) == ("127.0.0.1:41301", "127.0.0.1:2222", True)
+
+
+def test_a_cluster_named_in_the_environment_leaves_the_lab_out_altogether(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUPSVC_PVE__HOST", "pve:8006")
+    settings = load_settings()
+    assert (settings.pve.host, settings.pve.token.get_secret_value(), settings.probe.host, settings.lab) == (
+        "pve:8006",
+        "",
+        "",
+        False,
+    )
+
+
+def test_naming_the_lab_itself_keeps_what_else_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUPSVC_PVE__HOST", "127.0.0.1:41301")
+    monkeypatch.setenv("BACKUPSVC_PVE__TOKEN", "b@pve!mine=other")
+    settings = load_settings()
+    assert (settings.pve.token.get_secret_value(), settings.probe.host) == ("b@pve!mine=other", "127.0.0.1:2222")
+
+
+def test_one_variable_overrides_one_setting_of_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUPSVC_POLICY", "/own.yaml")
+    settings = load_settings()
+    assert (settings.policy, settings.pve.host) == (Path("/own.yaml"), "127.0.0.1:41301")
+
+
+def test_without_a_lab_there_is_no_cluster_and_the_catalog_lies_in_the_state_directory(home: Path) -> None:
+    (home / "lab" / "settings.json").unlink()
+    settings = load_settings()
+    assert settings.pve.host == ""
+    assert settings.catalog_url == f"sqlite:///{home / 'catalog.db'}"
+
+
+def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUPSVC_PVE__TIMEOUT", "soon")
+    with pytest.raises(UsageError, match="BACKUPSVC_PVE__TIMEOUT"):
+        load_settings()
+
+
+def test_law_7_settings_do_not_show_their_secrets() -> None:
+    assert "secret" not in repr(load_settings())
