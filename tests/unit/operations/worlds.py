@@ -56,6 +56,9 @@ class World:
     catalog: Catalog
     clock: SteppingClock = field(default_factory=SteppingClock)
     pve: Any = None
+    policy: Any = None
+    settings: Any = None
+    engine: Any = None
 
 
 def world(directory: Path) -> World:

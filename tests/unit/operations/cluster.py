@@ -1,0 +1,72 @@
+"""A cluster by script for the operations' tests: what it answers is set by the test, what it is asked is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from backupsvc.pve.tasks import TaskResult
+from policies.model import Archive, Guest, GuestType, Node, Storage
+
+CONFIG = "\n".join(
+    (
+        "name: Debian-Server",
+        "memory: 2048",
+        "smbios1: uuid=11111111-2222-4333-8444-555555555555",
+        "scsi0: local-lvm:vm-108-disk-0,size=64M",
+    )
+)
+
+
+def archive(vmid: int, second: int, **changes: Any) -> Archive:
+    """Given a guest and a second of 2026-03-09 21:00 Paris, return an archive of it as a listing shows it."""
+    volid = f"local:backup/vzdump-qemu-{vmid}-2026_03_09-21_00_{second:02d}.vma.zst"
+    values: dict[str, Any] = {"type": GuestType.QEMU, "ctime": 1_773_086_400 + second, "size": 1000, "format": "vma.zst"}
+    return Archive(volid, "clovis", "local", vmid, **(values | changes))
+
+
+def ended(exitstatus: str, *log: str) -> TaskResult:
+    """Given an exit status and log lines, return an ended task."""
+    good = exitstatus == "OK" or exitstatus.startswith("WARNINGS")
+    return TaskResult("UPID:x", good, exitstatus, 0, log, 1.0)
+
+
+@dataclass
+class Cluster:
+    """What stands in for ``Pve``. ``listings`` are handed out one a call, the last one again and again."""
+
+    guests_there: list[Guest] = field(default_factory=lambda: [Guest(108, "Debian-Server", "clovis")])
+    listings: list[list[Archive]] = field(default_factory=lambda: [[]])
+    result: TaskResult = field(default_factory=lambda: ended("OK"))
+    config: str = CONFIG
+    defaults: Mapping[str, Any] = field(default_factory=lambda: {"prune-backups": "keep-all=1"})
+    started: list[dict[str, Any]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    token_id: str = "svc@pve!b1"
+
+    def __post_init__(self) -> None:
+        self.cluster = SimpleNamespace(
+            guests=lambda: self.guests_there, nodes=lambda: [Node("clovis", True)], vmid_free=lambda vmid: True
+        )
+        self.tasks = SimpleNamespace(poll=lambda upid: self.result, find=lambda node, **wanted: [])
+        self.vzdump = SimpleNamespace(start=self._start)
+        self.storage = SimpleNamespace(
+            storages=lambda: [Storage("local", "clovis", "dir", frozenset({"backup"}))],
+            archives=self._archives,
+            backup_defaults=lambda node, storage: self.defaults,
+            extract_config=lambda node, volid: self.config,
+            delete=self._delete,
+        )
+
+    def _archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
+        listing = self.listings.pop(0) if len(self.listings) > 1 else self.listings[0]
+        return [item for item in listing if vmid in (None, item.vmid)]
+
+    def _start(self, node: str, vmid: int, **asked: Any) -> str:
+        self.started.append(asked | {"node": node, "vmid": vmid})
+        return "UPID:x"
+
+    def _delete(self, node: str, volid: str) -> None:
+        self.deleted.append(volid)

@@ -1,0 +1,92 @@
+"""Retention removes what it must and nothing else, and believes no listing that shrank (law 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import LawRefused
+from backupsvc.operations import build_engine, prune
+from policies.model import Guest, Job, Mark, Policy, PruneRules, Scratch
+from tests.unit.operations.cluster import Cluster, archive
+from tests.unit.operations.worlds import World, world
+
+JOB = Job("nightly", "21:00", "local", keep="keep-last=1")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[World]:
+    made = world(tmp_path)
+    nothing: Any = MappingProxyType({})
+    rules = PruneRules(max_share=0.9)
+    made.policy = Policy("s", "Europe/Paris", "en", (JOB,), nothing, nothing, Scratch(9000, 9009), "standard", prune=rules)
+    yield made
+    made.catalog.close()
+
+
+def with_cluster(site: World, cluster: Cluster) -> World:
+    site.pve = cluster
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    return site
+
+
+def marks(site: World) -> dict[str, Mark]:
+    return {item.archive.volid: item.mark for item in prune.preview(site)}  # type: ignore[arg-type]
+
+
+THREE = [archive(108, second) for second in (1, 2, 3)]
+
+
+def test_what_retention_does_not_keep_is_removed_and_then_not_missed(site: World) -> None:
+    cluster = Cluster(listings=[THREE])
+    with_cluster(site, cluster)
+    done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    assert done["removed"] == [THREE[0].volid, THREE[1].volid] == cluster.deleted
+    cluster.listings = [THREE[2:]]
+    assert marks(site) == {THREE[2].volid: Mark.KEEP}
+
+
+def test_law_3_an_archive_that_is_known_and_not_listed_stops_the_run(site: World) -> None:
+    site.catalog.observe(THREE, scope=[], at=1)
+    with_cluster(site, Cluster(listings=[THREE[1:]]))
+    with pytest.raises(LawRefused, match="1 archives that the catalog knows are no longer listed") as refused:
+        marks(site)
+    assert refused.value.law == 3
+    with pytest.raises(LawRefused):
+        marks(site)  # also the second time: looking does not make it true
+
+
+def test_law_3_the_archives_of_a_guest_that_is_gone_are_kept(site: World) -> None:
+    with_cluster(site, Cluster(listings=[THREE], guests_there=[Guest(101, "other", "clovis")]))
+    assert set(marks(site).values()) == {Mark.KEEP}
+
+
+def test_law_3_a_guest_that_no_job_covers_loses_nothing(site: World) -> None:
+    site.policy = replace(site.policy, jobs=(replace(JOB, guests=(101,)),))
+    with_cluster(site, Cluster(listings=[THREE]))
+    assert set(marks(site).values()) == {Mark.KEEP}
+
+
+def test_law_3_an_archive_in_use_is_kept(site: World) -> None:
+    with_cluster(site, Cluster(listings=[THREE]))
+    site.engine.open("restore-test", 108, {"archive": {"volid": THREE[0].volid}})
+    assert marks(site)[THREE[0].volid] is Mark.KEEP
+
+
+def test_law_3_an_archive_that_was_protected_since_the_decision_is_kept(site: World) -> None:
+    cluster = Cluster(listings=[THREE, [replace(item, protected=True) for item in THREE]])
+    with_cluster(site, cluster)
+    site.engine.drive_one(prune.open_prune(site))  # type: ignore[arg-type]
+    assert cluster.deleted == []
+
+
+def test_law_3_more_than_the_allowed_share_in_one_run_is_refused(site: World) -> None:
+    site.policy = replace(site.policy, prune=PruneRules(max_share=0.5))
+    with_cluster(site, Cluster(listings=[THREE]))
+    with pytest.raises(LawRefused, match="more than 50%"):
+        marks(site)
