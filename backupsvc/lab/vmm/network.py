@@ -1,8 +1,11 @@
 """Layer-2 segments between the lab's machines: one learning switch in this process.
 
 A port is one end of a pair of datagram sockets whose other end a QEMU process holds (``-netdev dgram``): one datagram, one
-Ethernet frame. A port belongs to the segment (bridge, tag), as an access port of that VLAN does; nothing crosses from one segment
-to another, and no interface of the host is in any of them. A frame that carries a VLAN header of its own is dropped at the port.
+Ethernet frame. Nothing crosses from one segment (bridge, VLAN) to another, and no interface of the host is in any of them.
+
+Every bridge is VLAN-aware, and a port is what PVE makes of the NIC (PVE::Network tap_plug, Linux' bridge(8)): with ``tag=N`` an
+access port of VLAN N; without a tag a trunk of all VLANs, whose own untagged frames are VLAN 1. An access port hears its VLAN
+without headers and refuses a header of any other VLAN; a trunk hears every VLAN but the first with an 802.1Q header.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backupsvc.lab.vmm.spec import Nic
 
@@ -26,7 +29,9 @@ QUEUE = 512
 # Frames taken from one port before the others have their turn.
 BURST = 64
 LARGEST_FRAME = 65536
-VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")
+# 802.1Q. A header of 802.1ad (0x88A8) means nothing to such a bridge: it is a payload like any other.
+VLAN_TYPE = b"\x81\x00"
+VLAN_BITS, LAST_VLAN = 0x0FFF, 4094
 
 
 @dataclass(slots=True)
@@ -41,13 +46,17 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One captured frame: when (epoch seconds), from which machine and NIC, in which segment."""
+    """One captured frame, without its VLAN header: when (epoch seconds), from which machine and NIC, in which segment.
+
+    ``to`` is the machine that it is handed to, None in a capture of what machines sent.
+    """
 
     at: float
     machine: str
     nic: int
     segment: Segment
     data: bytes
+    to: str | None = None
 
     @property
     def source(self) -> str:
@@ -57,16 +66,47 @@ class Frame:
 
 @dataclass(eq=False, slots=True)
 class Port:
-    """The switch's end of a cable, and what its other end's QEMU is started with."""
+    """The switch's end of a cable, and what its other end's QEMU is started with. ``tag`` None: a trunk."""
 
     machine: str
     nic: int
-    segment: Segment
+    bridge: str
+    tag: int | None
     end: socket.socket
     machine_end: socket.socket
     up: bool
     counters: Counters = field(default_factory=Counters)
     waiting: deque[bytes] = field(default_factory=deque)
+
+    @property
+    def segment(self) -> Segment:
+        """Where its untagged frames belong. VLAN 1 is written as None: it is where untagged frames of a trunk go."""
+        return self.bridge, None if self.tag == 1 else self.tag
+
+    def enters(self, frame: bytes) -> tuple[int | None, bytes, int] | None:
+        """Given a frame from the machine, return its VLAN (None: 1), the frame without header, and its priority bits.
+
+        None for a frame that the port refuses: cut short, or of a VLAN that the port is not in.
+        """
+        if frame[12:14] != VLAN_TYPE:
+            return (self.segment[1], frame, 0) if len(frame) >= 14 else None
+        if len(frame) < 18:
+            return None
+        control = int.from_bytes(frame[14:16], "big")
+        vlan, bare = control & VLAN_BITS, frame[:12] + frame[16:]
+        # 0 says a priority only
+        vlan = vlan or self.tag or 1
+        if vlan > LAST_VLAN or self.tag not in (None, vlan):
+            return None
+        return None if vlan == 1 else vlan, bare, control & ~VLAN_BITS
+
+    def leaves(self, vlan: int | None, frame: bytes, priority: int) -> bytes | None:
+        """Given a frame of the bridge, return what the machine hears of it: None when the port is not in that VLAN."""
+        if vlan == self.segment[1]:
+            return frame
+        if self.tag is not None or vlan is None:
+            return None
+        return frame[:12] + VLAN_TYPE + (priority | vlan).to_bytes(2, "big") + frame[12:]
 
     @property
     def descriptor(self) -> int:
@@ -86,6 +126,7 @@ class Networks:
         self._ports: dict[tuple[str, int], Port] = {}
         self._learned: dict[Segment, dict[bytes, Port]] = {}
         self._captures: list[tuple[str, deque[Frame]]] = []
+        self._deliveries: list[tuple[str, deque[Frame]]] = []
         self._selector = selectors.DefaultSelector()
         self._asked: deque[Callable[[], None]] = deque()
         self._bell, self._clapper = socket.socketpair()
@@ -98,7 +139,7 @@ class Networks:
         """Given a machine's name and one of its NICs, plug it in and return the port. An older port of that NIC is unplugged."""
         end, machine_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         end.setblocking(False)
-        port = Port(machine, nic.index, (nic.bridge, nic.tag), end, machine_end, nic.link_up)
+        port = Port(machine, nic.index, nic.bridge, nic.tag, end, machine_end, nic.link_up)
         self._ask(lambda: self._plug(port))
         return port
 
@@ -129,6 +170,15 @@ class Networks:
         """Given a bridge, return a ring that from now on holds the last frames that machines sent into any of its segments."""
         ring: deque[Frame] = deque(maxlen=frames)
         self._ask(lambda: self._captures.append((bridge, ring)))
+        return ring
+
+    def deliveries(self, bridge: str, frames: int = 4096) -> deque[Frame]:
+        """Given a bridge, return a ring that from now on holds the last frames that its ports handed to their machines.
+
+        A frame stands there once for every port that got it, with the machine and the segment that it really came from.
+        """
+        ring: deque[Frame] = deque(maxlen=frames)
+        self._ask(lambda: self._deliveries.append((bridge, ring)))
         return ring
 
     # --- below: only in the switch's thread -----------------------------------------------------------------------------
@@ -192,9 +242,9 @@ class Networks:
     def _forget(self, port: Port) -> None:
         """Forget the addresses learned at the port, and what waits for it."""
         port.waiting.clear()
-        table = self._learned.get(port.segment, {})
-        for address in [address for address, at in table.items() if at is port]:
-            del table[address]
+        for table in self._learned.values():
+            for address in [address for address, at in table.items() if at is port]:
+                del table[address]
 
     def _receive(self, port: Port) -> None:
         for _ in range(BURST):
@@ -207,32 +257,32 @@ class Networks:
                 return
             self._forward(port, frame)
 
-    def _forward(self, port: Port, frame: bytes) -> None:
-        """Learn where the frame came from and send it on: to the port of its destination, or to all others of the segment."""
-        if not port.up or len(frame) < 14 or frame[12:14] in VLAN_TYPES:
+    def _forward(self, port: Port, sent: bytes) -> None:
+        """Learn where the frame came from and send it on: to the port of its destination, or to all others of its VLAN."""
+        entered = port.enters(sent) if port.up else None
+        if entered is None:
             port.counters.refused += 1
             return
+        vlan, bare, priority = entered
         port.counters.received += 1
-        for bridge, ring in self._captures:
-            if bridge == port.segment[0]:
-                ring.append(Frame(time.time(), port.machine, port.nic, port.segment, frame))
-        table = self._learned.setdefault(port.segment, {})
-        target, source = frame[:6], frame[6:12]
+        frame = Frame(time.time(), port.machine, port.nic, (port.bridge, vlan), bare)
+        _record(self._captures, port.bridge, frame)
+        table = self._learned.setdefault(frame.segment, {})
+        target, source = bare[:6], bare[6:12]
         if not source[0] & 1:
             table[source] = port
-        if (known := table.get(target)) is not None:
-            if known is not port:
-                self._send(known, frame)
-            return
-        for other in list(self._ports.values()):
-            if other is not port and other.segment == port.segment:
-                self._send(other, frame)
+        known = table.get(target)
+        for other in list(self._ports.values()) if known is None else [known]:
+            if other is not port and other.bridge == port.bridge and (out := other.leaves(vlan, bare, priority)) is not None:
+                self._send(other, out, frame)
 
-    def _send(self, port: Port, frame: bytes) -> None:
+    def _send(self, port: Port, out: bytes, frame: Frame) -> None:
         if not port.up or len(port.waiting) >= QUEUE:
             port.counters.dropped += 1
             return
-        port.waiting.append(frame)
+        if self._deliveries:
+            _record(self._deliveries, port.bridge, replace(frame, to=port.machine))
+        port.waiting.append(out)
         if len(port.waiting) == 1:
             self._drain(port)
 
@@ -251,3 +301,9 @@ class Networks:
             port.waiting.popleft()
             port.counters.sent += 1
         self._selector.modify(port.end, selectors.EVENT_READ | (selectors.EVENT_WRITE if port.waiting else 0), port)
+
+
+def _record(rings: list[tuple[str, deque[Frame]]], bridge: str, frame: Frame) -> None:
+    for watched, ring in rings:
+        if watched == bridge:
+            ring.append(frame)

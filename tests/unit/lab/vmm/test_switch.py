@@ -16,7 +16,7 @@ from backupsvc.lab.vmm.network import QUEUE, Networks, Port
 from backupsvc.lab.vmm.spec import Nic
 
 BROADCAST = b"\xff" * 6
-IPV4 = b"\x08\x00"
+IPV4, VLAN = b"\x08\x00", b"\x81\x00"
 
 
 def mac(number: int) -> bytes:
@@ -40,9 +40,14 @@ class Station:
 
     def heard(self, timeout: float = 1.0) -> bytes | None:
         """The body of the next frame, or None when none comes."""
+        whole = self.heard_whole(timeout)
+        return None if whole is None else whole[14:]
+
+    def heard_whole(self, timeout: float = 1.0) -> bytes | None:
+        """The next frame, or None when none comes."""
         self.socket.settimeout(timeout)
         try:
-            return self.socket.recv(65536)[14:]
+            return self.socket.recv(65536)
         except TimeoutError:
             return None
 
@@ -79,7 +84,7 @@ def test_a_frame_to_an_unknown_address_is_flooded(networks: Networks) -> None:
     assert two.heard() == three.heard() == b"hello"
 
 
-@pytest.mark.parametrize(("bridge", "tag"), [("vmbr9", 10), ("vmbr0", 20), ("vmbr0", None)])
+@pytest.mark.parametrize(("bridge", "tag"), [("vmbr9", 10), ("vmbr9", None), ("vmbr0", 20), ("vmbr0", 1)])
 def test_nothing_crosses_to_another_bridge_or_vlan(networks: Networks, bridge: str, tag: int | None) -> None:
     inside, other = Station(networks, "1", "vmbr0", 10), Station(networks, "2", bridge, tag)
     for station, peer in ((inside, other), (other, inside)):
@@ -100,12 +105,68 @@ def test_an_address_learned_in_one_vlan_says_nothing_about_another(networks: Net
     assert other.hears_nothing()
 
 
-@pytest.mark.parametrize("kind", [b"\x81\x00", b"\x88\xa8"])
-def test_a_frame_with_a_vlan_header_of_its_own_is_refused(networks: Networks, kind: bytes) -> None:
+def test_a_trunk_hears_every_vlan_with_its_header_and_the_first_without(networks: Networks) -> None:
+    trunk, ten, one = Station(networks, "1"), Station(networks, "2", tag=10), Station(networks, "3", tag=1)
+    ten.send(BROADCAST)
+    one.send(BROADCAST)
+    assert trunk.heard_whole() == frame(BROADCAST, ten.mac, b"\x00\x0a" + IPV4 + b"hello", VLAN)
+    assert trunk.heard_whole() == frame(BROADCAST, one.mac)
+
+
+def test_a_header_that_a_trunk_sends_decides_who_hears_it(networks: Networks) -> None:
+    trunk, ten, twenty, other = (
+        Station(networks, "1"),
+        *(Station(networks, str(n), tag=n) for n in (10, 20)),
+        Station(networks, "2"),
+    )
+    trunk.send(BROADCAST, b"\x00\x0a" + IPV4 + b"for ten", VLAN)
+    assert ten.heard_whole() == frame(BROADCAST, trunk.mac, b"for ten")
+    assert other.heard_whole() == frame(BROADCAST, trunk.mac, b"\x00\x0a" + IPV4 + b"for ten", VLAN)
+    assert twenty.hears_nothing()
+
+
+def test_the_priority_of_a_frame_passes_from_trunk_to_trunk(networks: Networks) -> None:
     one, two = Station(networks, "1"), Station(networks, "2")
-    one.send(BROADCAST, b"\x00\x0a" + IPV4 + b"sneaky", kind)
-    assert two.hears_nothing()
-    assert one.port.counters.refused == 1
+    one.send(BROADCAST, b"\xa0\x0a" + IPV4 + b"urgent", VLAN)
+    assert two.heard_whole() == frame(BROADCAST, one.mac, b"\xa0\x0a" + IPV4 + b"urgent", VLAN)
+
+
+def test_a_header_with_a_priority_only_leaves_a_frame_in_the_vlan_of_its_port(networks: Networks) -> None:
+    one, two, three = Station(networks, "1", tag=10), Station(networks, "2", tag=10), Station(networks, "3", tag=20)
+    one.send(BROADCAST, b"\xa0\x00" + IPV4 + b"urgent", VLAN)
+    assert two.heard_whole() == frame(BROADCAST, one.mac, b"urgent")
+    assert three.hears_nothing()
+
+
+@pytest.mark.parametrize("body", [b"\x00\x14" + IPV4 + b"sneaky", b"\x0f\xff" + IPV4 + b"sneaky", b"\x00"])
+def test_an_access_port_refuses_a_header_of_another_vlan_and_one_cut_short(networks: Networks, body: bytes) -> None:
+    inside, peer = Station(networks, "1", tag=10), Station(networks, "2", tag=10)
+    others = [Station(networks, "3", tag=20), Station(networks, "4")]
+    inside.send(BROADCAST, body, VLAN)
+    assert all(station.hears_nothing() for station in (peer, *others))
+    assert inside.port.counters.refused == 1
+
+
+def test_an_access_port_takes_a_header_of_its_own_vlan(networks: Networks) -> None:
+    one, two = Station(networks, "1", tag=10), Station(networks, "2", tag=10)
+    one.send(BROADCAST, b"\x00\x0a" + IPV4 + b"hello", VLAN)
+    assert two.heard_whole() == frame(BROADCAST, one.mac)
+
+
+def test_a_providers_header_is_a_payload_and_opens_no_other_vlan(networks: Networks) -> None:
+    one, two, other = Station(networks, "1", tag=10), Station(networks, "2", tag=10), Station(networks, "3", tag=20)
+    one.send(BROADCAST, b"\x00\x14" + IPV4 + b"x", b"\x88\xa8")
+    assert two.heard_whole() == frame(BROADCAST, one.mac, b"\x00\x14" + IPV4 + b"x", b"\x88\xa8")
+    assert other.hears_nothing()
+
+
+def test_what_is_handed_to_a_machine_is_recorded_with_who_it_really_came_from(networks: Networks) -> None:
+    ring = networks.deliveries("vmbr0")
+    one, two, copy = Station(networks, "1", tag=10), Station(networks, "2", tag=10), Station(networks, "3", "vmbr9", 10)
+    copy.socket.send(frame(BROADCAST, one.mac, b"under another's address"))
+    one.send(BROADCAST)
+    assert two.heard() == b"hello"
+    assert [(seen.machine, seen.to, seen.segment) for seen in ring] == [("1", "2", ("vmbr0", 10))]
 
 
 def test_a_cut_link_passes_nothing_either_way_and_a_mended_one_does(networks: Networks) -> None:
@@ -228,10 +289,10 @@ def test_closing_the_switch_ends_its_thread_and_closes_every_socket() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    members=st.lists(st.tuples(st.sampled_from(["vmbr0", "vmbr9"]), st.sampled_from([None, 10, 20])), min_size=2, max_size=6),
+    members=st.lists(st.tuples(st.sampled_from(["vmbr0", "vmbr9"]), st.sampled_from([1, 10, 20])), min_size=2, max_size=6),
     senders=st.lists(st.integers(0, 5), min_size=1, max_size=6),
 )
-def test_whoever_talks_only_its_own_segment_ever_hears_it(members: list[tuple[str, int | None]], senders: list[int]) -> None:
+def test_whoever_talks_only_its_own_segment_ever_hears_it(members: list[tuple[str, int]], senders: list[int]) -> None:
     switch = Networks()
     try:
         stations = [Station(switch, str(number), *member) for number, member in enumerate(members)]
