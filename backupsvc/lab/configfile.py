@@ -1,4 +1,4 @@
-"""The guests' configuration files: PVE's text form, kept under ``etc/pve/nodes/<node>/qemu-server`` as PVE keeps them.
+"""The guests' configuration files: PVE's text form, kept under ``etc/pve/nodes/<node>/qemu-server`` (``lxc``) as PVE keeps them.
 
 The files are the state: a lab that was killed reads them again. Comment lines at the top are the description, percent-encoded
 line by line; sections in brackets (snapshots, pending changes) are kept apart and never mixed with the current values.
@@ -16,15 +16,26 @@ from pathlib import Path
 
 from backupsvc.lab.errors import LabError
 
+_FOLDERS = {"qemu": "qemu-server", "lxc": "lxc"}
+
 
 @dataclass
 class VmConfig:
-    """One guest: where it lives and its current values, in file order. ``sections`` holds what stands in brackets, as text."""
+    """One guest: where it lives and its current values, in file order. ``sections`` holds what stands in brackets, as text.
+
+    ``type`` is ``qemu`` or ``lxc``; VMs and containers share the VMIDs.
+    """
 
     vmid: int
     node: str
     config: dict[str, str] = field(default_factory=dict)
     sections: str = ""
+    type: str = "qemu"
+
+    @property
+    def word(self) -> str:
+        """What PVE's messages call it: ``VM`` or ``CT``."""
+        return "CT" if self.type == "lxc" else "VM"
 
     def text(self) -> str:
         """Return the file's text."""
@@ -73,37 +84,40 @@ class GuestTable:
         self._guests: dict[int, VmConfig] = {}
         self._mutex = threading.RLock()
         self._flocks: dict[int, threading.RLock] = {}
-        for path in sorted(self._nodes.glob("*/qemu-server/*.conf")):
-            config, sections = parse(path.read_text())
-            self._guests[int(path.stem)] = VmConfig(int(path.stem), path.parent.parent.name, config, sections)
+        for type, folder in _FOLDERS.items():
+            for path in sorted(self._nodes.glob(f"*/{folder}/*.conf")):
+                config, sections = parse(path.read_text())
+                self._guests[int(path.stem)] = VmConfig(int(path.stem), path.parent.parent.name, config, sections, type)
 
     def path(self, vm: VmConfig) -> Path:
         """Return the guest's configuration file."""
-        return self._nodes / vm.node / "qemu-server" / f"{vm.vmid}.conf"
+        return self._nodes / vm.node / _FOLDERS[vm.type] / f"{vm.vmid}.conf"
 
     def get(self, vmid: int) -> VmConfig | None:
         """Return the guest, or None when the VMID is free."""
         with self._mutex:
             return self._guests.get(vmid)
 
-    def need(self, node: str, vmid: int) -> VmConfig:
-        """Return the guest that must live on ``node``. Raise LabError 500 with PVE's text if it does not."""
+    def need(self, node: str, vmid: int, type: str = "qemu") -> VmConfig:
+        """Return the guest of that type that must live on ``node``. Raise LabError 500 with PVE's text if it does not."""
         vm = self.get(vmid)
-        if vm is None or vm.node != node:
-            raise LabError(500, f"Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist")
+        if vm is None or vm.node != node or vm.type != type:
+            raise LabError(500, f"Configuration file 'nodes/{node}/{_FOLDERS[type]}/{vmid}.conf' does not exist")
         return vm
 
-    def all(self, node: str | None = None) -> list[VmConfig]:
-        """Return the guests (of one node), in VMID order."""
+    def all(self, node: str | None = None, type: str | None = "qemu") -> list[VmConfig]:
+        """Return the VMs (of one node), in VMID order; ``type`` ``lxc`` for the containers, None for both."""
         with self._mutex:
-            return [vm for _, vm in sorted(self._guests.items()) if node is None or vm.node == node]
+            guests = [vm for _, vm in sorted(self._guests.items())]
+        return [vm for vm in guests if node in (None, vm.node) and type in (None, vm.type)]
 
-    def create(self, node: str, vmid: int, config: dict[str, str]) -> VmConfig:
+    def create(self, node: str, vmid: int, config: dict[str, str], type: str = "qemu") -> VmConfig:
         """Reserve a VMID with a first configuration. Raise LabError 500 with PVE's text if it is taken."""
         with self._mutex:
             if vmid in self._guests:
-                raise LabError(500, f"unable to create VM {vmid} - VM {vmid} already exists on node '{self._guests[vmid].node}'")
-            vm = VmConfig(vmid, node, dict(config))
+                other = self._guests[vmid]
+                raise LabError(500, f"unable to create VM {vmid} - {other.word} {vmid} already exists on node '{other.node}'")
+            vm = VmConfig(vmid, node, dict(config), type=type)
             self._guests[vmid] = vm
             self._write(vm)
             return vm
@@ -134,7 +148,10 @@ class GuestTable:
         with self._mutex:
             flock = self._flocks.setdefault(vmid, threading.RLock())
         if not flock.acquire(timeout=timeout):
-            raise LabError(500, f"can't lock file '/var/lock/qemu-server/lock-{vmid}.conf' - got timeout")
+            vm = self.get(vmid)
+            lxc = vm is not None and vm.type == "lxc"
+            file = f"/run/lock/lxc/pve-config-{vmid}.lock" if lxc else f"/var/lock/qemu-server/lock-{vmid}.conf"
+            raise LabError(500, f"can't lock file '{file}' - got timeout")
         try:
             yield
         finally:

@@ -83,7 +83,7 @@ def delete_job(call: Call) -> Any:
 def included_volumes(call: Call) -> Any:
     """Return the guests of a job and which of their volumes it saves."""
     _need(call)
-    entry, known = call.lab.jobs.entries[call.params["id"]], {vm.vmid: vm for vm in call.lab.guests.all()}
+    entry, known = call.lab.jobs.entries[call.params["id"]], {vm.vmid: vm for vm in call.lab.guests.all(type=None)}
     children: list[dict[str, Any]] = []
     for vmid in _vmids(entry, list(known)):
         if vm := known.get(vmid):
@@ -103,7 +103,7 @@ def backup_info(call: Call) -> Any:
 @route("GET", "/cluster/backup-info/not-backed-up")
 def not_backed_up(call: Call) -> Any:
     """List the guests that no job names: disabled jobs count as cover, and no archive is ever looked at."""
-    known = {vm.vmid: vm for vm in call.lab.guests.all()}
+    known = {vm.vmid: vm for vm in call.lab.guests.all(type=None)}
     covered = {vmid for entry in call.lab.jobs.entries.values() for vmid in _vmids(entry, list(known))}
     missing = [vm for vmid, vm in known.items() if vmid not in covered]
     return [{"vmid": vm.vmid, "name": vm.config.get("name", ""), "type": "qemu"} for vm in missing]

@@ -55,7 +55,7 @@ def resources(call: Call) -> Any:
     """List guests, nodes, storages and SDN zones that the caller may see, of one type or of all."""
     wanted, lab, rows = call.params.get("type"), call.lab, []
     if wanted in (None, "vm"):
-        seen = [vm for vm in lab.guests.all() if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")]
+        seen = [vm for vm in lab.guests.all(type=None) if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")]
         rows += [figures.guest(lab, vm) for vm in seen]
     if wanted in (None, "node"):
         rows += [_node_row(call, name) for name in lab.nodes]
@@ -115,7 +115,7 @@ def config_nodes(call: Call) -> Any:
 @route("GET", "/cluster/nextid")
 def nextid(call: Call) -> Any:
     """Return the first free VMID, or the one asked for when it is free; as a string (OBSERVED 29)."""
-    taken = {vm.vmid for vm in call.lab.guests.all()}
+    taken = {vm.vmid for vm in call.lab.guests.all(type=None)}
     if wanted := call.params.get("vmid"):
         if wanted in taken:
             raise parameter_error(vmid=f"VM {wanted} already exists")

@@ -38,17 +38,24 @@ def cpus(config: dict[str, str]) -> int:
     return int(config.get("cores", 1)) * int(config.get("sockets", 1))
 
 
+def name(vm: VmConfig) -> str:
+    """Return what PVE calls a guest: a VM's name, a container's hostname, else its VMID."""
+    if vm.type == "lxc":
+        return vm.config.get("hostname", f"CT{vm.vmid}")
+    return vm.config.get("name", f"VM {vm.vmid}")
+
+
 def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     """Return what /cluster/resources says of a guest."""
     running = lab.machine_status(vm.vmid) != "stopped"
     machine = lab.machines.get(vm.vmid)
     online = lab.nodes[vm.node].online
     row: dict[str, Any] = {
-        "id": f"qemu/{vm.vmid}",
-        "type": "qemu",
+        "id": f"{vm.type}/{vm.vmid}",
+        "type": vm.type,
         "vmid": vm.vmid,
         "node": vm.node,
-        "name": vm.config.get("name", f"VM {vm.vmid}"),
+        "name": name(vm),
         "status": ("running" if running else "stopped") if online else "unknown",
         "template": int(vm.config.get("template", 0)),
         "uptime": int(machine.uptime()) if running and machine else 0,
@@ -58,15 +65,17 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
         "memhost": memory(vm.config) if running else 0,
         "maxmem": memory(vm.config),
         "disk": 0,
-        "maxdisk": boot_disk_size(vm.config),
+        "maxdisk": disk_size(vm.config.get("rootfs", "")) if vm.type == "lxc" else boot_disk_size(vm.config),
     } | dict.fromkeys(("netin", "netout", "diskread", "diskwrite"), 0)
+    if vm.type == "lxc":  # what a container uses is counted on the host already
+        del row["memhost"]
     optional = {"tags": vm.config.get("tags"), "lock": vm.config.get("lock"), "hastate": ha_state(lab, vm)}
     return row | {key: value for key, value in optional.items() if value}
 
 
 def ha_state(lab: Lab, vm: VmConfig) -> str | None:
     """Return the HA state of a guest, None when it is not managed."""
-    resource = lab.ha.resources.get(f"vm:{vm.vmid}")
+    resource = lab.ha.resources.get(f"{vm.word.lower()}:{vm.vmid}")
     if resource is None:
         return None
     wanted = {"enabled": "started"}.get(resource.get("state", "started"), resource.get("state", "started"))
@@ -77,7 +86,7 @@ def ha_state(lab: Lab, vm: VmConfig) -> str | None:
 
 def node_memory(lab: Lab, node: LabNode) -> dict[str, int]:
     """Return a node's memory in bytes: a base for the host and the configured memory of the guests that run there."""
-    running = [vm for vm in lab.guests.all(node.name) if lab.machine_status(vm.vmid) != "stopped"]
+    running = [vm for vm in lab.guests.all(node.name, None) if lab.machine_status(vm.vmid) != "stopped"]
     used = min(node.memory, _NODE_BASE_MEMORY + sum(memory(vm.config) for vm in running))
     return {"total": node.memory, "used": used, "free": node.memory - used, "available": node.memory - used}
 

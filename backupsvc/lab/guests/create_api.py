@@ -99,8 +99,8 @@ def _reserve(call: Call, verb: str, *, existing: bool) -> None:
             if vm is None:
                 lab.guests.create(node, vmid, {"lock": "create"})
                 return
-            if not existing or vm.node != node:
-                raise LabError(500, f"VM {vmid} already exists on node '{vm.node}'")
+            if not existing or vm.node != node or vm.type != "qemu":
+                raise LabError(500, f"{vm.word} {vmid} already exists on node '{vm.node}'")
             check_unlocked(vm)
             save(lab, vm, {**vm.config, "lock": "create"})
     except LabError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backupsvc.lab import configfile
+from backupsvc.lab.api import figures
 from backupsvc.lab.guests import archives, power, text, volumes
 from backupsvc.lab.guests.compression import SUFFIXES, CompressorFailed, compressed
 from backupsvc.lab.guests.devices import Drive, disks, format_size, freezes
@@ -249,13 +250,17 @@ class Dump:
         """Prune this guest's archives alone, the new one included."""
         self.log.info(f"prune older backups with retention: {self.options.keep.replace(',', ', ')}")
         marked = archives.prune_marks(
-            self.lab, self.node, self.options.storage, self.options.keep, vmid=self.vm.vmid, type="qemu"
+            self.lab, self.node, self.options.storage, self.options.keep, vmid=self.vm.vmid, type=self.vm.type
         )
         gone = archives.removable(marked)
         for archive in gone:
             self.log.info(f"removing backup '{archive.volid}'")
             archives.remove(archive.path, self.lab.tz)
         self.log.info(f"pruned {len(gone)} backup(s) not covered by keep-retention policy")
+
+
+# which dump makes a guest's archive, by the guest's type; containers add theirs
+DUMPS: dict[str, type[Dump]] = {"qemu": Dump}
 
 
 def dump_guest(lab: Lab, node: str, options: Options, vmid: int, log: DumpLog) -> None:
@@ -265,11 +270,11 @@ def dump_guest(lab: Lab, node: str, options: Options, vmid: int, log: DumpLog) -
         raise GuestFailed(f"unable to find VM '{vmid}'")
     place = archives.directory(lab, node, options.storage)
     place.mkdir(parents=True, exist_ok=True)
-    archive = _new_archive(lab, node, vmid, options, place)
+    archive = _new_archive(lab, node, vm, options, place)
     _check_limits(lab, node, options, archive.name)
-    log.info(f"Starting Backup of VM {vmid} (qemu)")
+    log.info(f"Starting Backup of VM {vmid} ({vm.type})")
     log.only_task(f"Backup started at {log.time}")
-    dump = Dump(lab, node, options, vm, log, archive, power.machine_of(lab, vmid))
+    dump = DUMPS[vm.type](lab, node, options, vm, log, archive, power.machine_of(lab, vmid))
     try:
         dump.run()
     except LabError as error:
@@ -285,17 +290,17 @@ def notes_for(lab: Lab, node: str, vm: VmConfig, template: str) -> str:
     """Return a guest's notes by a template."""
     values = {
         "cluster": str(lab.settings.get("cluster") or "standalone node"),
-        "guestname": vm.config.get("name", f"VM {vm.vmid}"),
+        "guestname": figures.name(vm),
         "node": node,
         "vmid": str(vm.vmid),
     }
     return expand(template, values)
 
 
-def _new_archive(lab: Lab, node: str, vmid: int, options: Options, place: Path) -> Path:
+def _new_archive(lab: Lab, node: str, vm: VmConfig, options: Options, place: Path) -> Path:
     """The file that this dump makes. Names tell seconds apart: within one and the same second the next dump waits."""
     suffix = SUFFIXES[options.compress]
-    while (path := place / archive_name(vmid, lab.now(node), lab.tz, suffix)).exists():
+    while (path := place / archive_name(vm.vmid, lab.now(node), lab.tz, suffix, vm.type)).exists():
         time.sleep(_NAP)
     return path
 

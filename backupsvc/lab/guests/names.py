@@ -49,9 +49,10 @@ def parse_name(file: str, tz: str) -> ArchiveName | None:
     return ArchiveName(file, loose["extension"], None, int(owner[1]) if owner else None)
 
 
-def archive_name(vmid: int, when: int, tz: str, suffix: str) -> str:
-    """Return the name that vzdump gives a VM's archive begun at ``when`` (epoch seconds); ``suffix`` like ``.zst`` or empty."""
-    return f"vzdump-qemu-{vmid}-{datetime.fromtimestamp(when, ZoneInfo(tz)).strftime(_TIME)}.vma{suffix}"
+def archive_name(vmid: int, when: int, tz: str, suffix: str, type: str = "qemu") -> str:
+    """Return the name that vzdump gives an archive begun at ``when`` (epoch seconds); ``suffix`` like ``.zst`` or empty."""
+    form = "tar" if type == "lxc" else "vma"
+    return f"vzdump-{type}-{vmid}-{datetime.fromtimestamp(when, ZoneInfo(tz)).strftime(_TIME)}.{form}{suffix}"
 
 
 def local_epoch(text: str, tz: str) -> int:

@@ -23,7 +23,7 @@ def check_unlocked(vm: VmConfig, *but: str) -> None:
     """Raise LabError 500 with PVE's text if the guest bears a lock (other than ``but``)."""
     lock = vm.config.get("lock")
     if lock and lock not in but:
-        raise LabError(500, f"VM is locked ({lock})")
+        raise LabError(500, f"{vm.word} is locked ({lock})")
 
 
 @contextmanager
@@ -39,17 +39,17 @@ def task_lock(lab: Lab, vmid: int, log: TaskLog, timeout: float = _FLOCK_TIMEOUT
         yield
 
 
-def need(lab: Lab, node: str, vmid: int) -> VmConfig:
+def need(lab: Lab, node: str, vmid: int, type: str = "qemu") -> VmConfig:
     """Return a guest in a task. Raise TaskDied with PVE's text if it is gone."""
     try:
-        return lab.guests.need(node, vmid)
+        return lab.guests.need(node, vmid, type)
     except LabError as error:
         raise TaskDied(error.reason) from error
 
 
-def typed(config: Mapping[str, str]) -> dict[str, Any]:
+def typed(config: Mapping[str, str], type: str = "qemu") -> dict[str, Any]:
     """Return values as PVE's API answers them: numbers for options that are integers or booleans, strings for all others."""
-    found = api().find("POST", "/nodes/x/qemu")
+    found = api().find("POST", f"/nodes/x/{type}")
     schema = found[0].parameters if found else {}
     return {key: _typed((property_schema(schema, key) or {}).get("type"), value) for key, value in config.items()}
 

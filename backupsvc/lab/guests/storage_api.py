@@ -228,7 +228,7 @@ def _backup(archive: archives.Archive) -> dict[str, Any]:
 
 def _images(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:
     for volume in volumes.images(call.lab, call.node, storage):
-        if vmid in (None, volume.owner) and sees_volume(call, volume):
+        if volume.path.is_file() and vmid in (None, volume.owner) and sees_volume(call, volume):
             stat = volume.path.stat()
             yield {
                 "volid": volume.volid,

@@ -7,6 +7,7 @@ node's ``dev/pve``. Paths are the real ones, so that the node's SFTP serves them
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,8 @@ def allocate(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Volume:
 
 def free(volume: Volume) -> None:
     """Remove a disk, and its guest's directory when that is empty then."""
+    if volume.path.is_dir():  # a container's volume is a directory tree here
+        shutil.rmtree(volume.path)
     volume.path.unlink(missing_ok=True)
     parent = volume.path.parent
     if parent.parent.name == "images" and not any(parent.iterdir()):

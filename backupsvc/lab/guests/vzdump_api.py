@@ -69,7 +69,7 @@ def _local_guests(call: Call) -> tuple[int, ...]:
         asked = {int(vmid) for vmid in split_list(params["vmid"]) if vmid}
         return tuple(sorted(v for v in asked if (vm := guests.get(v)) is None or vm.node == call.node))
     left_out = {int(vmid) for vmid in split_list(params.get("exclude", "")) if vmid}
-    own = [vm.vmid for vm in guests.all(call.node) if vm.vmid not in left_out]
+    own = [vm.vmid for vm in guests.all(call.node, None) if vm.vmid not in left_out]
     # with all=1, guests that one may not back up are skipped in silence
     return tuple(vmid for vmid in own if call.allowed(f"/vms/{vmid}", "VM.Backup"))
 
