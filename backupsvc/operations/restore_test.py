@@ -123,8 +123,7 @@ def isolate(run: Run) -> Wait | None:
     pve, scratch = run.service.pve, run.data["scratch"]
     node, vmid = scratch["node"], scratch["vmid"]
     found = isolation.strip(pve.guests.config(node, vmid))
-    changed = isolation.changes(_config(run), run.data["overrides"])
-    run.data["isolation"] = {"stripped": [*changed, *found.stripped], "asserted": []}
+    run.data["isolation"] = {"stripped": list(isolation.changes(_config(run), run.data["overrides"])), "asserted": []}
     if found.blockers:
         raise LawRefused(
             2,
@@ -133,6 +132,7 @@ def isolate(run: Run) -> Wait | None:
         )
     if found.delete:
         _scratch(run).apply_strip(node, vmid, run.id, found.delete)
+        run.data["isolation"]["stripped"] += found.stripped  # said only once it is so
     config = pve.guests.config(node, vmid)
     run.data["missing_disks"] = list(isolation.missing_disks(_config(run), config))
     asserted = isolation.assertions(

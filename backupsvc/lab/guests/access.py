@@ -55,12 +55,17 @@ def sees_volume(call: Call, volume: Volume) -> bool:
     return True
 
 
-def check_options(call: Call, vmid: int, keys: Iterable[str], pool: str | None = None) -> None:
-    """Raise LabError unless the caller may set (or delete) these options of a guest; some only root@pam with a ticket may."""
+def check_options(
+    call: Call, vmid: int, keys: Iterable[str], pool: str | None = None, values: Mapping[str, str] | None = None
+) -> None:
+    """Raise LabError unless the caller may set (or delete) these options of a guest; some only root@pam with a ticket may.
+
+    ``values``: what they are or become, for a CD-ROM drive asks for another privilege than a disk.
+    """
     if call.is_root_ticket:
         return
     for key in sorted(keys):
-        privilege = _privilege(key)
+        privilege = "VM.Config.CDROM" if "media=cdrom" in (values or {}).get(key, "") else _privilege(key)
         if privilege is None:
             raise LabError(500, f"only root can set '{key}' config")
         wanted = ("VM.Config.Cloudinit", "VM.Config.Network") if privilege == "cloud" else (privilege,)

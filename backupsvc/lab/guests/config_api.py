@@ -90,7 +90,7 @@ class _Change:
                 raise parameter_error(delete=f"unknown option '{key}'")
         if self.given.get("hookscript"):
             raise parameter_error(hookscript=f"script '{self.given['hookscript']}' does not exist\n")
-        check_options(call, vm.vmid, [*self.given, *self.deleted])
+        check_options(call, vm.vmid, [*self.given, *self.deleted], values={**vm.config, **self.given})
         check_bridges(call, self.given)
         digest = call.params.get("digest")
         if digest is not None and digest != vm.digest:
