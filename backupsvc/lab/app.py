@@ -27,8 +27,10 @@ from backupsvc.lab.access import Identity
 from backupsvc.lab.api.schema import Endpoint, api
 from backupsvc.lab.api.validate import validate
 from backupsvc.lab.errors import LabError
+from backupsvc.lab.faults import calls
+from backupsvc.lab.faults import endpoint as fault_endpoint
 from backupsvc.lab.kernel import ROUTES, Call, Lab
-from backupsvc.lab.reason import REASON_HEADER, carried
+from backupsvc.lab.reason import DROPPED, REASON_HEADER, carried
 from backupsvc.lab.wire import Reply, Request
 
 # agent calls block for 3 s and content calls for longer: enough threads that others are not kept waiting
@@ -38,7 +40,13 @@ _log = logging.getLogger(__name__)
 
 
 def dispatch(lab: Lab, request: Request) -> Reply:
-    """Given a request, return the lab's reply. Runs in a thread: handlers may block."""
+    """Given a request, return the lab's reply, as the faults leave it. Runs in a thread: handlers may block."""
+    if request.path.startswith(fault_endpoint.PATH):
+        return fault_endpoint.answer(lab, request)
+    return calls.around(lab.faults, request, lambda: _dispatch(lab, request))
+
+
+def _dispatch(lab: Lab, request: Request) -> Reply:
     early = wire.refuse_early(request)
     if early:
         return early
@@ -189,7 +197,7 @@ def _response(reply: Reply) -> Response:
         "Server": "pve-api-daemon/3.0",
         "Expires": email.utils.formatdate(usegmt=True),
         "Connection": "close" if reply.status >= 400 else "Keep-Alive",
-        REASON_HEADER: carried(reply.reason),
+        REASON_HEADER: DROPPED if reply.dropped else carried(reply.reason),
     }
     if reply.content_type:
         headers["Content-Type"] = reply.content_type

@@ -10,9 +10,13 @@ from typing import Annotated
 
 import typer
 
+from backupsvc.lab import fault_commands
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="The embedded cluster: a Proxmox VE stand-in over real QEMU guests."
 )
+
+app.add_typer(fault_commands.app, name="fault", help="Break the running lab on purpose, and mend it.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -75,6 +79,6 @@ def status(as_json: Json = False) -> None:
         print(json.dumps(found))
     else:
         for key, value in found.items():
-            print(f"{key:12} {value}")
+            print(f"{key:12} {', '.join(value) or 'none' if isinstance(value, list) else value}")
     if not found["running"]:
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ from typing import Any
 
 from backupsvc.clock import SystemClock, polls
 from backupsvc.errors import OperationFailed, UsageError
+from backupsvc.lab.faults import board
 from backupsvc.lab.seed import STATE_FILE
 
 HYPERVISORS = ("auto", "qemu", "simulated")
@@ -107,6 +108,7 @@ def status(lab_dir: Path) -> dict[str, Any]:
         "hypervisor": runtime["hypervisor"],
         "seconds": seconds,
         "memory": _memory(pid),
+        "faults": [fault.text for fault in board.read(lab_dir / board.FILE)],
     }
 
 

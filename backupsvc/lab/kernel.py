@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from backupsvc.lab.access import Access, Identity
 from backupsvc.lab.configfile import GuestTable, VmConfig
 from backupsvc.lab.errors import LabError, TaskDied, TaskVanished, parameter_error
+from backupsvc.lab.faults import board, waiting
 from backupsvc.lab.ha import Ha
 from backupsvc.lab.jobs import Jobs
 from backupsvc.lab.tasks import TaskLog, Tasks, Upid
@@ -177,7 +178,9 @@ class Lab:
         self.access = Access(self.etc / "user.json")
         self.jobs = Jobs(self.etc / "jobs.json")
         self.ha = Ha(self.etc / "ha.json")
+        self.faults = board.Board(directory / board.FILE)
         self.tasks = Tasks({name: node.dir for name, node in self.nodes.items()}, self.now)
+        self.tasks.gate = lambda log: waiting.hang(self.faults, log)
 
     @property
     def networks(self) -> Any:
@@ -186,7 +189,9 @@ class Lab:
 
     def now(self, node: str | None = None) -> int:
         """Return a node's clock in epoch seconds, with that node's drift."""
-        return int(time.time()) + (self.nodes[node].drift if node in self.nodes else 0)
+        drift = self.nodes[node].drift if node in self.nodes else 0
+        fault = self.faults.find("drift", node=node) if node else None
+        return int(time.time()) + (int(fault["seconds"]) if fault else drift)
 
     def uptime(self) -> int:
         """Return how many seconds the lab has been up."""

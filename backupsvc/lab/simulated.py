@@ -65,7 +65,9 @@ class SimulatedMachine:
         return 0 if self._started is None else time.monotonic() - self._started
 
     def console(self) -> str:
-        """Say what a real guest's console says when it is up."""
+        """Say what a real guest's console says when it is up, or when its kernel panics."""
+        if self.spec.panics:
+            return "Kernel panic - not syncing: modelled\n"
         return READY if self.status() == "running" else ""
 
     def set_link(self, index: int, up: bool) -> None:
@@ -80,6 +82,9 @@ class SimulatedMachine:
         """Answer as a guest agent does. Raise AgentSilent when there is none, AgentFailure for what the model does not know."""
         if not self.spec.agent or self.status() == "stopped":
             raise AgentSilent(f"no agent in guest {self.spec.vmid}")
+        if self._silent():
+            time.sleep(timeout)
+            raise AgentSilent(f"the agent of guest {self.spec.vmid} does not answer")
         known: dict[str, Callable[[dict[str, Any]], Any]] = {
             "guest-ping": lambda _: {},
             "guest-info": lambda _: {"version": "7.2.0", "supported_commands": []},
@@ -109,7 +114,7 @@ class SimulatedMachine:
     ) -> Snapshot:
         """Copy the disks to the targets. Nothing writes to them, so that every copy is a point in time."""
         began, tell = time.monotonic(), on_event or (lambda event, done, total: None)
-        frozen = freeze and self.spec.agent
+        frozen = freeze and self.spec.agent and not self._silent()
         for event in ("freeze", "thaw") if frozen else ():
             tell(event, 0, 0)
         tell("started", 0, 0)
@@ -120,6 +125,9 @@ class SimulatedMachine:
             done += disks[key].size
             tell("progress", done, total)
         return Snapshot(frozen=frozen, seconds=time.monotonic() - began)
+
+    def _silent(self) -> bool:
+        return self.spec.panics or (self.spec.muted is not None and self.spec.muted())
 
     def _freeze(self, frozen: bool) -> int:
         self._frozen = frozen

@@ -55,13 +55,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """One HTTP answer. ``delay`` is how many seconds the server lets its client wait for it."""
+    """One HTTP answer. ``delay`` is how many seconds the server lets its client wait for it; a ``dropped`` one never comes."""
 
     status: int
     reason: str = "OK"
     body: bytes = b""
     content_type: str | None = None
     delay: float = 0
+    dropped: bool = False
 
 
 def refuse_early(request: Request) -> Reply | None:

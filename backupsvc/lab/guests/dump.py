@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backupsvc.lab import configfile
 from backupsvc.lab.api import figures
+from backupsvc.lab.faults.storing import Guard
 from backupsvc.lab.guests import archives, power, text, volumes
 from backupsvc.lab.guests.compression import SUFFIXES, CompressorFailed, compressed
 from backupsvc.lab.guests.devices import Drive, disks, format_size, freezes
@@ -143,6 +144,8 @@ class Dump:
         wanted = freezes(self.vm.config) and self.mode == "snapshot"
         events = FreezeLines(self.log)
         targets = {drive.key: self.scratch / f"{drive.key}.raw" for drive, _ in self.drives}
+        if unplugged := sorted(set(targets) - {disk.key for disk in machine.spec.disks}):
+            raise QemuError(f"VM {self.vm.vmid} qmp command 'backup' failed - Device 'drive-{unplugged[0]}' not found")
         taken = machine.snapshot(targets, freeze=wanted, on_event=self._watched(events.hear))
         events.complete(wanted, taken.frozen)
         return [Source(f"drive-{d.key}", targets[d.key], v.path.stat().st_size) for d, v in self.drives]
@@ -206,10 +209,11 @@ class Dump:
     def _write(self, sources: list[Source]) -> None:
         temporary = self.archive.with_suffix(".dat")
         progress = Progress(self.log, sum(source.size for source in sources), self.options.bwlimit)
+        guard = Guard(self.lab.faults, self.node, self.options.storage, self.log.task.check_cancelled)
         try:
             with compressed(temporary, SUFFIXES[self.options.compress]) as sink:
                 write_vma(
-                    sink.write,
+                    guard.around(sink.write),
                     uuid=uuid.uuid4().bytes,
                     ctime=self.lab.now(self.node),
                     configs=self._configs(),

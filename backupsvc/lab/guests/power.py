@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from backupsvc.lab.api import figures
+from backupsvc.lab.faults.sickness import afflicted
 from backupsvc.lab.guests import volumes
 from backupsvc.lab.guests.devices import NET, agent_enabled, disks, net, uuid_of
 from backupsvc.lab.guests.state import check_unlocked, need, task_lock
@@ -40,7 +41,7 @@ def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
 
 def start_machine(lab: Lab, vm: VmConfig) -> None:
     """Build a guest's machine from its configuration and switch it on. Raise TaskDied with PVE's text if it cannot run."""
-    machine = lab.hypervisor.create(machine_spec(lab, vm))
+    machine = lab.hypervisor.create(afflicted(lab, machine_spec(lab, vm)))
     try:
         machine.start()
     except QemuError as error:

@@ -7,13 +7,14 @@ and frees the disks that were made.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from backupsvc.lab.faults.storing import Guard
 from backupsvc.lab.guests import power, volumes
 from backupsvc.lab.guests.access import check_bridges
 from backupsvc.lab.guests.archive_config import CONFIG_FILE, extract_config
@@ -229,6 +230,7 @@ class Restore:
     def _extract(self, stream: Decompressed, header: Header, wanted: Sequence[tuple[str, Device, str]], pipe: _Pipe) -> None:
         """Fill the disks. Raise TaskDied as the pipe's failure, disks freed, if the archive is damaged or the task is stopped."""
         progress = _Progress(self.log, sum(device.clusters for device in header.devices), stream, self.request.bwlimit)
+        progress.guards = self._guards(dict.fromkeys(storage for _, _, storage in wanted))
         try:
             with _opened({device.id: self.made[key][0].path for key, device, _ in wanted}) as targets:
                 figures = Extraction(header, targets, progress).run(stream)
@@ -245,6 +247,12 @@ class Restore:
             text = str(error)
             raise (pipe.failed(text) if text == "interrupted by signal" else error) from error
         _tell_figures(self.log, figures)
+
+    def _guards(self, targets: Iterable[str]) -> list[tuple[Guard, bool]]:
+        """What the faults of the storages do to this restore; True for those that are written to."""
+        check = self.log.check_cancelled
+        source = Guard(self.lab.faults, self.node, self.request.archive.storage, check, writes=False)
+        return [(source, False), *((Guard(self.lab.faults, self.node, storage, check), True) for storage in targets)]
 
     def _tell_damage(self, stream: Decompressed, error: VmaError, pipe: _Pipe) -> None:
         """What the programs of the pipe and bash print when vma gives up."""
@@ -291,8 +299,14 @@ class _Progress:
     def __init__(self, log: TaskLog, clusters: int, stream: Decompressed, bwlimit: int) -> None:
         self._log, self._clusters, self._stream, self._rate = log, clusters, stream, bwlimit * 1024
         self._start, self._percent = time.monotonic(), 0
+        self.guards: list[tuple[Guard, bool]] = []
 
     def __call__(self, figures: Extracted) -> None:
+        for guard, writes in self.guards:
+            try:
+                guard(figures.read - figures.sparse if writes else self._stream.consumed)
+            except OSError as error:
+                raise VmaError(f"blk_pwrite to  failed (-{error.errno})") from error
         done = figures.read // 65536
         percent = done * 100 // self._clusters if self._clusters else 100
         if percent == self._percent:

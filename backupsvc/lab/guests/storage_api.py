@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+from backupsvc.lab.faults import storing
 from backupsvc.lab.guests import archives, volumes
 from backupsvc.lab.guests.access import check_volume, sees_volume
 from backupsvc.lab.guests.names import parse_name, split_volid
@@ -53,7 +54,7 @@ def content(call: Call) -> Any:
     wanted, vmid = call.params.get("content"), call.params.get("vmid")
     rows: list[dict[str, Any]] = []
     if "backup" in definition.content and wanted in (None, "backup"):
-        rows += _backups(call, name, vmid)
+        rows += storing.listed(call.lab.faults, node, name, list(_backups(call, name, vmid)))
     if "images" in definition.content and wanted in (None, "images"):
         rows += _images(call, name, vmid)
     return rows
@@ -200,7 +201,9 @@ def _status(call: Call, definition: StorageDef) -> dict[str, Any]:
     place = call.lab.storage_dir(call.node, definition.name)
     place.mkdir(parents=True, exist_ok=True)
     disk = shutil.disk_usage(place)
-    figures = {"total": disk.total, "used": disk.used, "avail": disk.free, "used_fraction": disk.used / disk.total}
+    free = 0 if storing.is_full(call.lab.faults, call.node, definition.name) else disk.free
+    used = disk.used if free else disk.total
+    figures = {"total": disk.total, "used": used, "avail": free, "used_fraction": used / disk.total}
     return {**row, "enabled": 1, "active": 1, **figures}
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from backupsvc.lab.faults import waiting
 from backupsvc.lab.guests import volumes
 from backupsvc.lab.guests.access import check_volume
 from backupsvc.lab.guests.archive_config import extract_config
@@ -134,12 +135,12 @@ def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None
     """Hold the node's vzdump lock: jobs on one node queue. Raise TaskVanished when it is not free in time."""
     with _mutex:
         lock = _node_locks.setdefault(lab, {}).setdefault(node, threading.Lock())
-    if not lock.acquire(blocking=False):
+    if not waiting.acquire(lab.faults, node, lock):
         if minutes == 0:
             log.line("ERROR: can't acquire lock '/var/run/vzdump.lock' (wait = 0)")
             raise TaskVanished
         log.line("INFO: trying to get global lock - waiting...")
-        if not _acquired(lock, minutes * 60, log):
+        if not _acquired(lab, node, lock, minutes * 60, log):
             log.line("ERROR: can't acquire lock '/var/run/vzdump.lock' - got timeout")
             raise TaskVanished
         log.line("INFO: got global lock")
@@ -149,9 +150,9 @@ def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None
         lock.release()
 
 
-def _acquired(lock: threading.Lock, seconds: float, log: TaskLog) -> bool:
+def _acquired(lab: Lab, node: str, lock: threading.Lock, seconds: float, log: TaskLog) -> bool:
     for _ in range(int(seconds / _WAIT_SLICE) + 1):
         log.check_cancelled("received interrupt")
-        if lock.acquire(timeout=_WAIT_SLICE):
+        if waiting.acquire(lab.faults, node, lock, _WAIT_SLICE):
             return True
     return False

@@ -129,6 +129,9 @@ class Machine:
         """
         if self.pid is None or not self.spec.agent:
             raise AgentSilent(f"machine {self.spec.vmid} has no running guest agent")
+        if self.spec.muted and self.spec.muted():
+            time.sleep(timeout)
+            raise AgentSilent(f"machine {self.spec.vmid}: its agent is made to be silent")
         return self._agent.call(command, arguments, timeout)
 
     def qmp(self, command: str, **arguments: object) -> object:

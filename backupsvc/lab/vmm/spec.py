@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,8 @@ class MachineSpec:
     """A whole machine. ``memory`` is in MiB as its PVE config says, ``uuid`` its SMBIOS UUID.
 
     ``agent`` gives it the virtio port of the guest agent; ``vnc`` gives it a VNC server on the unix socket at that path.
-    ``disks`` come in boot order: the machine boots from the first.
+    ``disks`` come in boot order: the machine boots from the first. ``muted`` is asked at each agent call: while it says
+    True, no answer comes. ``panics`` is for modelled machines alone: a real one panics for real.
     """
 
     vmid: int
@@ -43,3 +45,5 @@ class MachineSpec:
     disks: tuple[Disk, ...]
     agent: bool = True
     vnc: Path | None = None
+    muted: Callable[[], bool] | None = None
+    panics: bool = False
