@@ -101,10 +101,11 @@ class Run:
         """
         upid = self.data.get(f"{key}_upid")
         if upid is None:
-            upid = self._adopt(key, pve, node, type, vmid) or self._begin(key, start, what)
+            upid = self.adopt(key, pve=pve, node=node, type=type, vmid=vmid) or self._begin(key, start, what)
         return pve.tasks.poll(str(upid))
 
-    def _adopt(self, key: str, pve: Pve, node: str, type: str, vmid: int) -> str | None:
+    def adopt(self, key: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
+        """Find the task that was started for an intent whose answer never came back; return its UPID, or None."""
         since = self.data.get(f"{key}_intent")
         if since is None:
             return None

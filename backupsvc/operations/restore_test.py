@@ -101,15 +101,7 @@ def restore(run: Run) -> Wait | None:
             bandwidth=service.policy.scratch.bandwidth,
         )
 
-    result = run.task(
-        "restore",
-        start,
-        pve=service.pve,
-        node=scratch["node"],
-        type="qmrestore",
-        vmid=scratch["vmid"],
-        what=f"restore {archive.volid}",
-    )
+    result = run.task("restore", start, what=f"restore {archive.volid}", **_task(run, "qmrestore"))
     if result is None:
         return Wait("the archive is being restored", most=1.0)
     run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-100:])
@@ -154,11 +146,11 @@ def start(run: Run) -> Wait | None:
     """Start the copy; the adapter reads its config once more and starts nothing that is not isolated."""
     scratch = run.data["scratch"]
     node, vmid = scratch["node"], scratch["vmid"]
-    result = run.task(
-        "start",
-        lambda: _scratch(run).start(node, vmid, run.id, network=str(run.data["network"])),
-        pve=run.service.pve, node=node, type="qmstart", vmid=vmid, what=f"start scratch VMID {vmid}",
-    )  # fmt: skip
+
+    def begin() -> str:
+        return _scratch(run).start(node, vmid, run.id, network=str(run.data["network"]))
+
+    result = run.task("start", begin, what=f"start scratch VMID {vmid}", **_task(run, "qmstart"))
     if result is None:
         return Wait("the copy is starting", most=0.5)
     result.raise_if_failed(f"starting the copy of guest {run.vmid} in scratch VMID {vmid}")
@@ -360,8 +352,14 @@ def _sign_of_life(run: Run, wanted: GuestPolicy) -> str | None:
     return None
 
 
+def _task(run: Run, type: str) -> dict[str, Any]:
+    """Where a task on the scratch copy runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
+    scratch = run.data["scratch"]
+    return {"pve": run.service.pve, "node": scratch["node"], "vmid": scratch["vmid"], "type": type}
+
+
 def _still_restoring(run: Run) -> bool:
-    upid = run.data.get("restore_upid")
+    upid = run.data.get("restore_upid") or run.adopt("restore", **_task(run, "qmrestore"))
     if not upid or run.service.pve.tasks.poll(str(upid)) is not None:
         return False
     if not run.data.get("restore_stopped"):
