@@ -30,6 +30,7 @@ from backupsvc.lab.errors import LabError
 from backupsvc.lab.faults import calls
 from backupsvc.lab.faults import endpoint as fault_endpoint
 from backupsvc.lab.kernel import ROUTES, Call, Lab
+from backupsvc.lab.quorum import check as check_quorum
 from backupsvc.lab.reason import DROPPED, REASON_HEADER, carried
 from backupsvc.lab.wire import Reply, Request
 
@@ -57,7 +58,8 @@ def _dispatch(lab: Lab, request: Request) -> Reply:
         if error.status == 401:
             return _unauthorized(request, error, delay)
         if error.status == 595:
-            return Reply(595, error.reason)
+            # the address of a dead host is asked for in vain for as long as a refused login is kept waiting
+            return Reply(595, error.reason, delay=delay)
         return wire.failure(request, error, pause=delay * _BROKEN_PIPE_FACTOR)
     except wire.BodyUnreadable as error:
         return error.reply()
@@ -75,6 +77,8 @@ def _unauthorized(request: Request, error: LabError, delay: float) -> Reply:
 
 
 def _answer(lab: Lab, request: Request) -> Any:
+    if not lab.answering():
+        raise LabError(595, "No route to host")
     found = api().find(request.method, request.call)
     endpoint = found[0] if found else None
     identity = _identity(lab, request, endpoint)
@@ -91,6 +95,7 @@ def _answer(lab: Lab, request: Request) -> Any:
     if endpoint.proxied:
         _reach(lab, given["node"])
     call.params = validate(endpoint.parameters, given)
+    check_quorum(lab, call.method, call.path)
     return handler(call)
 
 

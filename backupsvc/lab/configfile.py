@@ -7,9 +7,10 @@ line by line; sections in brackets (snapshots, pending changes) are kept apart a
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,7 @@ class GuestTable:
         self._nodes = etc / "nodes"
         self._guests: dict[int, VmConfig] = {}
         self._mutex = threading.RLock()
+        self.quorate: Callable[[], bool] = lambda: True
         self._flocks: dict[int, threading.RLock] = {}
         for type, folder in _FOLDERS.items():
             for path in sorted(self._nodes.glob(f"*/{folder}/*.conf")):
@@ -118,6 +120,7 @@ class GuestTable:
                 other = self._guests[vmid]
                 raise LabError(500, f"unable to create VM {vmid} - {other.word} {vmid} already exists on node '{other.node}'")
             vm = VmConfig(vmid, node, dict(config), type=type)
+            self.check_writable(vm)
             self._guests[vmid] = vm
             self._write(vm)
             return vm
@@ -141,6 +144,12 @@ class GuestTable:
             self.path(vm).unlink(missing_ok=True)
             vm.node = node
             self._write(vm)
+
+    def check_writable(self, vm: VmConfig) -> None:
+        """Raise LabError 500 without quorum: the cluster file system is read-only then (PVE_FACTS 8)."""
+        if not self.quorate():
+            path = f"/etc/pve/nodes/{vm.node}/{_FOLDERS[vm.type]}/{vm.vmid}.conf.tmp.{os.getpid()}"
+            raise LabError(500, f"unable to open file '{path}' - Permission denied")
 
     @contextmanager
     def lock(self, vmid: int, timeout: float = 10) -> Iterator[None]:

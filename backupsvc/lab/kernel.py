@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backupsvc.lab.access import Access, Identity
+from backupsvc.lab.clock import ClusterClock
 from backupsvc.lab.configfile import GuestTable, VmConfig
 from backupsvc.lab.errors import LabError, TaskDied, TaskVanished, parameter_error
 from backupsvc.lab.faults import board, waiting
@@ -122,6 +123,10 @@ class LabNode:
     dir: Path
     online: bool = True
     memory: int = 64 * 1024**3
+    # what the others know of it when it has died: when (cluster seconds), its last stamp, which of its guests ran
+    died: float | None = None
+    last_seen: int | None = None
+    last_running: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -172,9 +177,13 @@ class Lab:
         self.settings = dict(settings or {})
         self.hypervisor = hypervisor
         self._started = time.monotonic()
+        self.clock = ClusterClock(float(self.settings.get("time_factor", 1)))
+        # told a node's name and whether it lives, when that changes
+        self.node_listeners: list[Callable[[str, bool], None]] = []
         self.machines: dict[int, Machine] = {}
         self.etc.mkdir(parents=True, exist_ok=True)
         self.guests = GuestTable(self.etc)
+        self.guests.quorate = self.quorate
         self.access = Access(self.etc / "user.json")
         self.jobs = Jobs(self.etc / "jobs.json")
         self.ha = Ha(self.etc / "ha.json")
@@ -198,8 +207,13 @@ class Lab:
         return int(time.monotonic() - self._started)
 
     def quorate(self) -> bool:
-        """Say whether more than half of the votes are there: one a node, and no third vote in this cluster."""
-        return 2 * sum(node.online for node in self.nodes.values()) > len(self.nodes)
+        """Say whether more than half of the votes are there: one a node, and one of the QDevice where the setting says so."""
+        alive, third = sum(node.online for node in self.nodes.values()), int(bool(self.settings.get("qdevice")))
+        return alive > 0 and 2 * (alive + third) > len(self.nodes) + third
+
+    def answering(self) -> str:
+        """Return the node that answers for the cluster: the first one alive, an empty name when none is."""
+        return next((node.name for node in self.nodes.values() if node.online), "")
 
     def node(self, name: str) -> LabNode:
         """Return a cluster member. Raise LabError 500 as PVE does for a name that it cannot resolve."""

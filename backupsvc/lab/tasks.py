@@ -67,13 +67,16 @@ class TaskLog:
     def __init__(self, path: Path, upid: Upid, auth: str) -> None:
         self.upid, self.auth = upid, auth
         self.path, self.warnings = path, 0
+        self.dead = False
         self.cancelled = threading.Event()
         self._mutex = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
     def line(self, text: str) -> None:
-        """Append a line (or several)."""
+        """Append a line (or several); nothing is written any more once the task's node is dead."""
+        if self.dead:
+            return
         with self._mutex, self.path.open("a") as file:
             file.write(text + "\n")
 
@@ -161,6 +164,14 @@ class Tasks:
         if running:
             running.log.cancelled.set()
             running.thread.join(grace)
+
+    def kill(self, node: str) -> None:
+        """Let a node's tasks end with their node: without a last line, so that they read ``unexpected status``."""
+        with self._mutex:
+            logs = [task.log for task in self._running.values() if task.log.upid.node == node]
+        for log in logs:
+            log.dead = True
+            log.cancelled.set()
 
     def _path(self, upid: Upid) -> Path:
         return self._tasks_dir(upid.node) / f"{upid.starttime:08X}"[-1] / upid.text

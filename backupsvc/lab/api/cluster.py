@@ -97,7 +97,7 @@ def status(call: Call) -> Any:
                 "version": len(lab.nodes),
             }
         )
-    answering = next((node.name for node in lab.nodes.values() if node.online), "")
+    answering = lab.answering()
     for node in lab.nodes.values():
         base = {"type": "node", "id": f"node/{node.name}", "name": node.name, "ip": node.ip, "level": ""}
         nodeid = node.id if len(lab.nodes) > 1 else 0

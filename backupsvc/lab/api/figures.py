@@ -12,6 +12,7 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DISK = re.compile(r"(?:scsi|virtio|sata|ide|efidisk)\d+")
 _NODE_BASE_MEMORY = 2 * 1024**3
 _NODE_CPUS = 16
+_BROADCAST_LIFE = 300.0  # seconds (pmxcfs: RRD entries expire)
 
 
 def disk_size(value: str) -> int:
@@ -50,13 +51,15 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     running = lab.machine_status(vm.vmid) != "stopped"
     machine = lab.machines.get(vm.vmid)
     online = lab.nodes[vm.node].online
+    if not online:
+        return _of_dead_node(lab, vm)
     row: dict[str, Any] = {
         "id": f"{vm.type}/{vm.vmid}",
         "type": vm.type,
         "vmid": vm.vmid,
         "node": vm.node,
         "name": name(vm),
-        "status": ("running" if running else "stopped") if online else "unknown",
+        "status": "running" if running else "stopped",
         "template": int(vm.config.get("template", 0)),
         "uptime": int(machine.uptime()) if running and machine else 0,
         "cpu": 0.01 if running else 0,
@@ -71,6 +74,17 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
         del row["memhost"]
     optional = {"tags": vm.config.get("tags"), "lock": vm.config.get("lock"), "hastate": ha_state(lab, vm)}
     return row | {key: value for key, value in optional.items() if value}
+
+
+def _of_dead_node(lab: Lab, vm: VmConfig) -> dict[str, Any]:
+    """What a dead node last broadcast of its guests counts for five minutes (PVE_FACTS 8); then nothing is known of them."""
+    row: dict[str, Any] = {"id": f"{vm.type}/{vm.vmid}", "type": vm.type, "vmid": vm.vmid, "node": vm.node, "status": "unknown"}
+    died = lab.nodes[vm.node].died
+    if died is not None and lab.clock.seconds() - died < _BROADCAST_LIFE:
+        row |= {"name": name(vm), "maxcpu": cpus(vm.config), "maxmem": memory(vm.config)}
+        row |= {"status": "running" if vm.vmid in lab.nodes[vm.node].last_running else "stopped", "uptime": 0, "template": 0}
+    state = ha_state(lab, vm)
+    return row | ({"hastate": state} if state else {})
 
 
 def ha_state(lab: Lab, vm: VmConfig) -> str | None:

@@ -29,6 +29,8 @@ def machine_of(lab: Lab, vmid: int) -> Machine | None:
 
 def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
     """Start a guest, as qmstart does. Raise TaskDied with PVE's text if it cannot be started."""
+    if not lab.quorate():
+        raise TaskDied("cluster not ready - no quorum?")
     with task_lock(lab, vmid, log):
         vm = need(lab, node, vmid)
         check_unlocked(vm)
@@ -47,6 +49,9 @@ def start_machine(lab: Lab, vm: VmConfig) -> None:
     except QemuError as error:
         raise TaskDied(f"start failed: {error}") from error
     lab.machines[vm.vmid] = machine
+    if not lab.nodes[vm.node].online:  # it died meanwhile
+        switch_off(lab, vm.vmid)
+        raise TaskDied(f"node '{vm.node}' is offline")
 
 
 def machine_spec(lab: Lab, vm: VmConfig) -> MachineSpec:

@@ -14,7 +14,8 @@ _FLOCK_TIMEOUT = 10.0
 
 
 def save(lab: Lab, vm: VmConfig, config: Mapping[str, str]) -> None:
-    """Replace a guest's current values and write its file, keys in PVE's order."""
+    """Replace a guest's current values and write its file, keys in PVE's order. Raise LabError 500 without quorum."""
+    lab.guests.check_writable(vm)
     vm.config = {key: config[key] for key in sorted(config)}
     lab.guests.save(vm)
 
