@@ -19,6 +19,7 @@ import backupsvc.lab.api.backup_jobs
 import backupsvc.lab.api.cluster
 import backupsvc.lab.api.ha
 import backupsvc.lab.api.nodes
+import backupsvc.lab.api.pools
 import backupsvc.lab.api.storage_config
 import backupsvc.lab.api.tasks
 import backupsvc.lab.guests  # noqa: F401 - importing registers the handlers of guests and archives

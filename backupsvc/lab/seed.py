@@ -25,7 +25,7 @@ SERVICE_TOKEN, RESTORE_TOKEN, ROOT_TOKEN = "backupsvc@pve!service", "backupsvc@p
 PRODUCTION_BRIDGE, ISOLATED_BRIDGE = "vmbr0", "vmbr9"
 _HOME = "clovis"
 
-# what the everyday token may do, and no more (OBSERVED, minimal privileges)
+# what the everyday token may do to guests, and no more: as `backupsvc doctor --role` says for the site's policy
 VM_PRIVILEGES = (
     "VM.Audit",
     "VM.Backup",
@@ -33,12 +33,9 @@ VM_PRIVILEGES = (
     "VM.PowerMgmt",
     "VM.Config.Network",
     "VM.Config.Options",
-    "VM.Config.CPU",
     "VM.Config.Memory",
     "VM.Config.CDROM",
     "VM.GuestAgent.Audit",
-    "VM.GuestAgent.FileRead",
-    "VM.GuestAgent.Unrestricted",
 )
 
 
@@ -165,7 +162,7 @@ def _seed_access(lab: Lab) -> None:
     access.users["backupsvc@pve"] = {"enable": 1, "expire": 0, "comment": "backup lifecycle and restore verification"}
     access.roles |= {
         "BackupsvcVms": list(VM_PRIVILEGES),
-        "BackupsvcStore": ["Datastore.Audit", "Datastore.AllocateSpace"],
+        "BackupsvcStore": ["Datastore.AllocateSpace"],
         "BackupsvcNet": ["SDN.Use"],
         "BackupsvcSys": ["Sys.Audit"],
     }

@@ -61,7 +61,7 @@ def ticket(call: Call) -> Any:
         "username": user,
         "ticket": authentication.make_ticket(access, user),
         "CSRFPreventionToken": authentication.make_csrf(access, user),
-        "clustername": call.lab.settings.get("cluster", "langeo"),
+        **({"clustername": call.lab.settings["cluster"]} if call.lab.settings.get("cluster") else {}),
         "cap": {group: _capabilities(call, user, *rule) for group, rule in _CAPABILITIES.items()},
     }
 
@@ -128,6 +128,18 @@ def update_role(call: Call) -> Any:
     access.save()
 
 
+@route("DELETE", "/access/roles/{roleid}")
+def delete_role(call: Call) -> Any:
+    """Delete a role with the entries that grant it."""
+    name, access = call.params["roleid"], call.lab.access
+    if name not in access.roles:
+        text = f"auto-generated role '{name}' cannot be deleted" if name in ROLES else f"role '{name}' does not exist"
+        raise LabError(500, text)
+    del access.roles[name]
+    access.acl[:] = [entry for entry in access.acl if entry["roleid"] != name]
+    access.save()
+
+
 @route("GET", "/access/acl")
 def acl(call: Call) -> Any:
     """List the entries that the caller may see: all with Sys.Audit on /access, else those whose path may be modified."""
@@ -164,7 +176,11 @@ def _subjects(call: Call) -> list[tuple[str, str]]:
         if token not in access.tokens:
             raise LabError(500, f"ACL update failed: no such token '{name}' for user '{user}'")
         found.append(("token", token))
-    return found + [("group", group) for group in split_list(call.params.get("groups", ""))]
+    for group in split_list(call.params.get("groups", "")):
+        if group not in access.groups:
+            raise LabError(500, f"ACL update failed: no such group '{group}'")
+        found.append(("group", group))
+    return found
 
 
 @route("GET", "/access/users")
@@ -187,7 +203,12 @@ def user(call: Call) -> Any:
     """Return one user."""
     _need_user(call)
     tokens = {row.pop("tokenid"): row for row in _tokens(call, call.params["userid"])}
-    return {**call.lab.access.users[call.params["userid"]], "tokens": tokens, "groups": []}
+    name, access = call.params["userid"], call.lab.access
+    return {
+        **access.users[name],
+        "tokens": tokens,
+        "groups": [g for g, row in sorted(access.groups.items()) if name in row["users"]],
+    }
 
 
 @route("POST", "/access/users")
@@ -197,9 +218,33 @@ def create_user(call: Call) -> Any:
     if name in access.users:
         raise LabError(500, f"create user failed: user '{name}' already exists")
     kept: dict[str, Any] = _given(call, "comment", "email", "firstname", "lastname")
+    groups = split_list(call.params.get("groups", ""))
+    for group in groups:
+        if group not in access.groups:
+            raise LabError(500, f"create user failed: group '{group}' does not exist")
     access.users[name] = {"enable": call.params.get("enable", 1), "expire": call.params.get("expire", 0), **kept}
+    for group in groups:
+        access.groups[group]["users"].append(name)
     if "password" in call.params:
         access.passwords[name] = authentication.password_digest(access, name, call.params["password"])
+    access.save()
+
+
+@route("DELETE", "/access/users/{userid}")
+def delete_user(call: Call) -> Any:
+    """Delete a user with its tokens, its rights and its memberships."""
+    _need_user(call)
+    name, access = call.params["userid"], call.lab.access
+    if name == "root@pam":
+        raise LabError(500, "delete user failed: not allowed to delete root@pam")
+    owned = {name, *(full for full in access.tokens if full.startswith(f"{name}!"))}
+    access.users.pop(name)
+    access.passwords.pop(name, None)
+    for full in owned - {name}:
+        del access.tokens[full]
+    access.acl[:] = [entry for entry in access.acl if entry["ugid"] not in owned]
+    for group in access.groups.values():
+        group["users"] = [user for user in group["users"] if user != name]
     access.save()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from backupsvc.lab.api import figures
 from backupsvc.lab.api.tasks import finished_row, may_see, running_row
-from backupsvc.lab.kernel import Call, Lab, LabError, parameter_error, route
+from backupsvc.lab.kernel import Call, Lab, parameter_error, route
 
 VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "14a22df3"}
 _RECENT_TASKS_PER_NODE = 25
@@ -56,7 +56,7 @@ def resources(call: Call) -> Any:
     wanted, lab, rows = call.params.get("type"), call.lab, []
     if wanted in (None, "vm"):
         seen = [vm for vm in lab.guests.all(type=None) if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")]
-        rows += [figures.guest(lab, vm) for vm in seen]
+        rows += [figures.guest(lab, vm) | _pool(lab, vm.vmid) for vm in seen]
     if wanted in (None, "node"):
         rows += [_node_row(call, name) for name in lab.nodes]
     if wanted in (None, "storage"):
@@ -65,6 +65,11 @@ def resources(call: Call) -> Any:
         ids = [(name, f"sdn/{name}/localnetwork") for name in lab.nodes]
         rows += [{"id": i, "type": "sdn", "sdn": "localnetwork", "node": name, "status": "ok"} for name, i in ids]
     return rows
+
+
+def _pool(lab: Lab, vmid: int) -> dict[str, str]:
+    name = lab.access.pool_of("vms", vmid)
+    return {"pool": name} if name else {}
 
 
 def _node_row(call: Call, name: str) -> dict[str, Any]:
@@ -175,11 +180,3 @@ def schedule_analyze(call: Call) -> Any:
     while len(found) < call.params.get("iterations", 10) and (moment := event.next_after(moment or 0)) is not None:
         found.append({"timestamp": moment, "utc": datetime.fromtimestamp(moment, UTC).strftime("%a %b %e %H:%M:%S %Y")})
     return found
-
-
-@route("GET", "/pools")
-def pools(call: Call) -> Any:
-    """List the pools: the lab has none."""
-    if wanted := call.params.get("poolid"):
-        raise LabError(500, f"no such pool '{wanted}'")
-    return []

@@ -14,6 +14,14 @@ Schema = dict[str, Any]
 # Calls that a real server answered (recorded in 01_auth and 02_inventory) but that the schema subset leaves out.
 _NODE: Schema = {"type": "string", "format": "pve-node"}
 _AUDIT_NODE = {"check": ["perm", "/nodes/{node}", ["Sys.Audit"]]}
+_TEXT: Schema = {"type": "string", "optional": 1}
+_POOL: Schema = {"type": "string", "format": "pve-poolid"}
+_POOL_CHANGE: Schema = {"poolid": _POOL, "comment": _TEXT, "vms": {**_TEXT, "format": "pve-vmid-list"}, "storage": _TEXT} | {
+    name: {"type": "boolean", "optional": 1, "default": 0} for name in ("delete", "allow-move")
+}
+_AUDIT_POOL = {"check": ["perm", "/pool/{poolid}", ["Pool.Audit"]]}
+_ALLOCATE_POOL = {"check": ["perm", "/pool/{poolid}", ["Pool.Allocate"]]}
+_ALLOCATE_GROUP = {"check": ["perm", "/access/groups", ["Group.Allocate"]]}
 _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
     ("GET", "/", {}, {"user": "all"}),
     ("GET", "/cluster", {}, {"user": "all"}),
@@ -33,6 +41,18 @@ _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
         {"user": "all"},
     ),
     ("DELETE", "/cluster/ha/groups/{group}", {"group": {"type": "string"}}, {"user": "all"}),
+    # roles, users, groups and pools (libpve-access-control PVE/API2/{Role,User,Group}.pm, pve-manager PVE/API2/Pool.pm)
+    ("DELETE", "/access/roles/{roleid}", {"roleid": {"type": "string"}}, {"check": ["perm", "/access", ["Sys.Modify"]]}),
+    ("DELETE", "/access/users/{userid}", {"userid": {"type": "string"}}, {"check": ["userid-group", ["User.Modify"]]}),
+    ("GET", "/access/groups", {}, {"user": "all"}),
+    ("POST", "/access/groups", {"groupid": {"type": "string"}, "comment": _TEXT}, _ALLOCATE_GROUP),
+    ("DELETE", "/access/groups/{groupid}", {"groupid": {"type": "string"}}, _ALLOCATE_GROUP),
+    ("GET", "/pools/{poolid}", {"poolid": _POOL}, _AUDIT_POOL),
+    ("POST", "/pools", {"poolid": _POOL, "comment": _TEXT}, _ALLOCATE_POOL),
+    ("PUT", "/pools", _POOL_CHANGE, _ALLOCATE_POOL),
+    ("PUT", "/pools/{poolid}", _POOL_CHANGE, _ALLOCATE_POOL),
+    ("DELETE", "/pools", {"poolid": _POOL}, _ALLOCATE_POOL),
+    ("DELETE", "/pools/{poolid}", {"poolid": _POOL}, _ALLOCATE_POOL),
 )
 
 

@@ -33,7 +33,10 @@ REQUEST_ONLY = frozenset(
 
 
 def check_volume(call: Call, volume: Volume) -> None:
-    """Raise LabError 403 unless the caller may use a volume: a backup needs space on its storage and VM.Backup on its owner."""
+    """Raise LabError unless the caller may use a volume (PVE/Storage.pm, check_volume_access).
+
+    A backup needs space on its storage and VM.Backup on its owner, a disk Datastore.Audit and VM.Config.Disk on its owner.
+    """
     path = f"/storage/{volume.storage}"
     if call.allowed(path, "Datastore.Allocate"):
         return
@@ -42,8 +45,11 @@ def check_volume(call: Call, volume: Volume) -> None:
         call.check(f"/vms/{volume.owner}", "VM.Backup")
     elif volume.content in ("iso", "vztmpl", "snippets"):
         call.check(path, "Datastore.Audit", "Datastore.AllocateSpace", any=True)
-    elif volume.owner is None or not call.allowed(f"/vms/{volume.owner}", "VM.Config.Disk"):
-        call.check(path, "Datastore.Allocate")
+    elif volume.owner is not None:
+        call.check(path, "Datastore.Audit")
+        call.check(f"/vms/{volume.owner}", "VM.Config.Disk")
+    else:
+        raise LabError(500, f"missing privileges to access {volume.volid}")
 
 
 def sees_volume(call: Call, volume: Volume) -> bool:
@@ -51,7 +57,7 @@ def sees_volume(call: Call, volume: Volume) -> bool:
     try:
         check_volume(call, volume)
     except LabError:
-        return volume.content == "images" and call.allowed(f"/storage/{volume.storage}", "Datastore.Audit")
+        return False
     return True
 
 

@@ -26,10 +26,10 @@ def create(call: Call) -> Any:
     overrides = _overrides(call.params)
     if call.params.get("archive"):
         return _restore(call, overrides)
-    check_options(call, call.vmid, overrides)
+    check_options(call, call.vmid, overrides, call.params.get("pool"))
     check_bridges(call, overrides)
     _reserve(call, "create", existing=False)
-    return call.spawn("qmcreate", call.vmid, lambda log: _create(call.lab, call.node, call.vmid, overrides, log))
+    return call.spawn("qmcreate", call.vmid, lambda log: _create(call, overrides, log))
 
 
 @route("DELETE", "/nodes/{node}/qemu/{vmid}")
@@ -49,10 +49,11 @@ def _check_create(call: Call) -> None:
     for key in params:
         if archive and DRIVE.fullmatch(key):
             raise parameter_error(**{key: "option conflicts with option 'archive'"})
-    if pool:
+    if pool and pool not in lab.access.pools:
         raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
     with_force = bool(archive and params.get("force") and lab.guests.get(vmid) and call.allowed(f"/vms/{vmid}", "VM.Backup"))
-    if not with_force and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
+    pooled = bool(pool) and call.allowed(f"/pool/{pool}", "VM.Allocate")
+    if not with_force and not pooled and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
         raise LabError(403, "Permission check failed")
     if params.get("storage") and params["storage"] in lab.storages:
         call.check(f"/storage/{params['storage']}", "Datastore.AllocateSpace")
@@ -73,7 +74,7 @@ def _restore(call: Call, overrides: Mapping[str, str]) -> str:
     archive = backup_volume(call, params["archive"])
     if not archive.path.is_file():
         raise LabError(500, f"volume '{archive.volid}' does not exist")
-    check_options(call, call.vmid, overrides)
+    check_options(call, call.vmid, overrides, call.params.get("pool"))
     check_bridges(call, overrides)
     _reserve(call, "restore", existing=bool(params.get("force")))
     request = Request(
@@ -86,6 +87,7 @@ def _restore(call: Call, overrides: Mapping[str, str]) -> str:
         bwlimit=params.get("bwlimit", 0),
         start=bool(params.get("start")),
         live=bool(params.get("live-restore")),
+        pool=params.get("pool"),
     )
     return call.spawn("qmrestore", call.vmid, lambda log: Restore(call, request, log).run())
 
@@ -109,7 +111,8 @@ def _reserve(call: Call, verb: str, *, existing: bool) -> None:
         ) from error
 
 
-def _create(lab: Lab, node: str, vmid: int, given: Mapping[str, str], log: TaskLog) -> None:
+def _create(call: Call, given: Mapping[str, str], log: TaskLog) -> None:
+    lab, node, vmid = call.lab, call.node, call.vmid
     with task_lock(lab, vmid, log):
         vm = need(lab, node, vmid)
         made: list[volumes.Volume] = []
@@ -126,6 +129,8 @@ def _create(lab: Lab, node: str, vmid: int, given: Mapping[str, str], log: TaskL
             "meta": f"creation-qemu=10.0.2,ctime={lab.now(node)}",
         }
         save(lab, vm, own | config)
+        if call.params.get("pool"):
+            lab.access.join_pool(call.params["pool"], vmid)
 
 
 def new_disk(lab: Lab, vm: VmConfig, key: str, value: str, made: list[volumes.Volume], log: TaskLog | None = None) -> str:
@@ -172,7 +177,7 @@ class _Destroy:
             if self.purge:
                 log.line(f"purging VM {self.vmid} from related configurations..")
                 self._purge()
-            self._forget_rights()
+            self.lab.access.forget_guest(self.vmid)
             power.switch_off(self.lab, self.vmid)
             self.lab.guests.remove(self.vmid)
 
@@ -196,8 +201,3 @@ class _Destroy:
         self.lab.jobs.save()
         if self.lab.ha.resources.pop(f"vm:{self.vmid}", None) is not None:
             self.lab.ha.save()
-
-    def _forget_rights(self) -> None:
-        access = self.lab.access
-        access.acl = [entry for entry in access.acl if entry["path"] != f"/vms/{self.vmid}"]
-        access.save()

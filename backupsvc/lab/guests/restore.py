@@ -46,6 +46,7 @@ class Request:
     bwlimit: int = 0
     start: bool = False
     live: bool = False
+    pool: str | None = None
 
 
 @dataclass
@@ -140,6 +141,8 @@ class Restore:
         )
         save(self.lab, vm, new | self._left_over(new))
         self.log.line("rescan volumes...")
+        if request.pool:
+            self.lab.access.join_pool(request.pool, vm.vmid)
 
     def _check_old_guest(self, vm: VmConfig) -> None:
         """With force there may be a guest already: it must be off and unprotected."""

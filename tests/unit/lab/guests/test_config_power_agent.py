@@ -226,9 +226,7 @@ def test_an_error_text_beyond_latin_1_never_arrives(api: Api, lab: Lab, monkeypa
 
 
 def test_the_token_needs_each_agent_privilege(api: Api, lab: Lab) -> None:
-    role = lab.access.roles["BackupsvcVms"]
-    for privilege in ("VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.Unrestricted"):
-        role.remove(privilege)
+    lab.access.roles["BackupsvcVms"].remove("VM.GuestAgent.Audit")
     service = api.with_token(seed.SERVICE_TOKEN)
     denied = "Permission check failed (/vms/104, VM.GuestAgent.Audit|VM.GuestAgent.Unrestricted)"
     assert service.refused("POST", f"{AGENT}/ping") == (403, denied)

@@ -115,3 +115,107 @@ def test_without_sys_audit_a_node_shows_no_figures(lab: Lab, service: Client) ->
     lab.access.acl[:] = [entry for entry in lab.access.acl if entry["path"] != "/"]
     assert all("maxmem" not in row for row in service.get("/nodes"))
     assert service.ask("GET", "/cluster/status").reason == "Permission check failed (/, Sys.Audit)"
+
+
+def _grant(lab: Lab, path: str, role: str, ugid: str = "eve@pve", kind: str = "user", propagate: int = 1) -> None:
+    lab.access.acl.append({"path": path, "type": kind, "ugid": ugid, "roleid": role, "propagate": propagate})
+
+
+def test_no_access_wins_over_every_role_beside_it_and_ends_below_where_another_role_is_given(lab: Lab) -> None:
+    eve = Identity("eve@pve")
+    for path, role in (("/vms", "PVEVMAdmin"), ("/vms/100", "NoAccess"), ("/vms/100", "PVEVMUser")):
+        _grant(lab, path, role)
+    assert lab.access.privileges(eve, "/vms/100") == frozenset()
+    assert "VM.Allocate" in lab.access.privileges(eve, "/vms/101")
+
+
+def test_a_users_own_entry_wins_over_that_of_his_group(lab: Lab, client: Client) -> None:
+    client.data("POST", "/access/groups", {"groupid": "ops"})
+    client.data("POST", "/access/users", {"userid": "eve@pve", "groups": "ops"})
+    client.data("PUT", "/access/acl", {"path": "/vms", "roles": "PVEVMAdmin", "groups": "ops"})
+    assert "VM.Allocate" in lab.access.privileges(Identity("eve@pve"), "/vms/100")
+    client.data("PUT", "/access/acl", {"path": "/vms", "roles": "PVEAuditor", "users": "eve@pve"})
+    assert "VM.Allocate" not in lab.access.privileges(Identity("eve@pve"), "/vms/100")
+    assert client.get("/access/users/eve@pve")["groups"] == ["ops"]
+    client.data("DELETE", "/access/groups/ops")
+    assert not [entry for entry in lab.access.acl if entry["type"] == "group"]
+
+
+def test_a_deleted_role_or_user_takes_its_rights_along(lab: Lab, client: Client) -> None:
+    client.data("POST", "/access/roles", {"roleid": "Looker", "privs": "VM.Audit"})
+    client.data("POST", "/access/users", {"userid": "eve@pve"})
+    client.data("POST", "/access/users/eve@pve/token/t1", {})
+    for who in ({"users": "eve@pve"}, {"tokens": "eve@pve!t1"}):
+        client.data("PUT", "/access/acl", {"path": "/vms", "roles": "Looker,PVEAuditor", **who})
+    client.data("DELETE", "/access/roles/Looker")
+    assert {entry["roleid"] for entry in lab.access.acl if entry["ugid"].startswith("eve")} == {"PVEAuditor"}
+    client.data("DELETE", "/access/users/eve@pve")
+    assert not [entry for entry in lab.access.acl if entry["ugid"].startswith("eve")]
+    assert "eve@pve!t1" not in lab.access.tokens
+    assert client.ask("DELETE", "/access/roles/PVEAdmin").reason == "auto-generated role 'PVEAdmin' cannot be deleted"
+
+
+def test_what_is_held_on_a_pool_holds_on_its_members_and_below_no_member(lab: Lab, client: Client) -> None:
+    eve = Identity("eve@pve")
+    client.data("POST", "/pools", {"poolid": "web", "comment": "front"})
+    client.data("PUT", "/pools", {"poolid": "web", "vms": "100,101", "storage": "local"})
+    _grant(lab, "/pool/web", "PVEAdmin")
+    assert "VM.Allocate" in lab.access.privileges(eve, "/vms/100")
+    assert "Datastore.Audit" in lab.access.privileges(eve, "/storage/local")
+    assert lab.access.privileges(eve, "/vms/102") == frozenset()
+    assert lab.access.propagates(eve, "/vms/100")["VM.Allocate"] == 0
+    _grant(lab, "/pool/web", "NoAccess")
+    _grant(lab, "/vms/100", "PVEVMAdmin")
+    assert lab.access.privileges(eve, "/vms/100") == frozenset()
+
+
+def test_a_pool_lists_its_members_and_is_deleted_only_when_empty(lab: Lab, client: Client, service: Client) -> None:
+    client.data("POST", "/pools", {"poolid": "web"})
+    assert client.ask("POST", "/pools", {"poolid": "web"}).reason == "create pool failed: pool 'web' already exists"
+    client.data("PUT", "/pools/web", {"vms": "100"})
+    assert client.ask("PUT", "/pools", {"poolid": "web", "vms": "100"}).reason.endswith("VM 100 is already a pool member")
+    assert [row["vmid"] for row in client.get("/pools/web")["members"]] == [100]
+    assert next(row for row in client.get("/cluster/resources?type=vm") if row["vmid"] == 100)["pool"] == "web"
+    assert client.ask("DELETE", "/pools/web").reason == "delete pool failed: pool 'web' is not empty (contains VM 100)"
+    assert service.get("/pools") == []
+    assert service.ask("GET", "/pools/web").reason == "Permission check failed (/pool/web, Pool.Audit)"
+    client.data("PUT", "/pools", {"poolid": "web", "vms": "100", "delete": "1"})
+    client.data("DELETE", "/pools?poolid=web")
+    assert client.get("/pools") == []
+
+
+def test_a_destroyed_guest_loses_its_own_rights_and_its_pool(lab: Lab, client: Client) -> None:
+    client.data("POST", "/pools", {"poolid": "web"})
+    client.data("PUT", "/pools", {"poolid": "web", "vms": "104"})
+    _grant(lab, "/vms/104", "PVEVMAdmin")
+    upid = client.data("DELETE", "/nodes/clovis/qemu/104?purge=1")
+    assert lab.tasks.wait(upid, 10) == "OK"
+    assert lab.access.pools["web"]["vms"] == []
+    assert not [entry for entry in lab.access.acl if entry["path"] == "/vms/104"]
+
+
+def test_a_pool_is_enough_to_create_in_and_no_more(lab: Lab, client: Client) -> None:
+    client.data("POST", "/pools", {"poolid": "web"})
+    client.data("POST", "/access/users", {"userid": "eve@pve"})
+    client.data("POST", "/access/users/eve@pve/token/t1", {"privsep": "0"})
+    _grant(lab, "/pool/web", "PVEVMAdmin")
+    eve = Client(lab, "eve@pve!t1")
+    assert eve.ask("POST", "/nodes/clovis/qemu", {"vmid": "9000", "memory": "64"}).reason == "Permission check failed"
+    nowhere = eve.ask("POST", "/nodes/clovis/qemu", {"vmid": "9000", "pool": "nowhere"})
+    assert nowhere.reason == "Permission check failed (pool 'nowhere' does not exist)"
+    upid = eve.data("POST", "/nodes/clovis/qemu", {"vmid": "9000", "memory": "64", "pool": "web"})
+    assert lab.tasks.wait(upid, 10) == "OK"
+    assert lab.access.pools["web"]["vms"] == [9000]
+    assert eve.get("/nodes/clovis/qemu/9000/config")["memory"] == "64"
+
+
+def test_disks_are_listed_to_those_alone_who_may_read_the_storage_and_change_their_guests_disks(lab: Lab, client: Client) -> None:
+    disk = lab.storage_dir("clovis", "local-lvm") / "vm-104-disk-9"
+    disk.write_bytes(b"")
+    client.data("POST", "/access/users", {"userid": "eve@pve"})
+    client.data("POST", "/access/users/eve@pve/token/t1", {"privsep": "0"})
+    eve, path = Client(lab, "eve@pve!t1"), "/nodes/clovis/storage/local-lvm/content?content=images&vmid=104"
+    _grant(lab, "/storage/local-lvm", "PVEDatastoreUser")
+    assert eve.get(path) == []
+    _grant(lab, "/vms", "PVEVMAdmin")
+    assert [row["volid"] for row in eve.get(path)] == ["local-lvm:vm-104-disk-9"]

@@ -1,0 +1,158 @@
+"""The least that a token needs in PVE: which privilege on which path, and why, from the policy alone.
+
+Two tokens of one user: the everyday one, which may use no production bridge, and optionally one that brings lost guests back onto
+theirs (law 2's second wall). A token with privilege separation has only what its user has too, so the user gets the union.
+What each is for: OBSERVED, minimal privileges, and what fails when it is taken away (tests/integration/test_doctor_role.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from policies.model import Policy
+from policies.scratch_network import LOCAL_ZONE, privileges
+
+USER, EVERYDAY, RESTORE = "backupsvc@pve", "service", "restore"
+SUPPORTED = (8, 9)
+# PVE 9 dropped VM.Monitor, PVE 8 knows no VM.GuestAgent.* (PVE_FACTS 0.13)
+_ON_8 = {"VM.GuestAgent.Audit": "VM.Monitor"}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One privilege on one ACL path, and what fails without it."""
+
+    path: str
+    privilege: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A user or a token with what it needs, all of it."""
+
+    name: str
+    needs: tuple[Need, ...]
+
+    @property
+    def grants(self) -> dict[str, tuple[str, ...]]:
+        """The privileges by path, both sorted."""
+        paths = sorted({need.path for need in self.needs})
+        return {path: tuple(sorted({need.privilege for need in self.needs if need.path == path})) for path in paths}
+
+
+def everyday(policy: Policy, *, pruning: Iterable[str] = (), bridge: str | None = None) -> tuple[Need, ...]:
+    """Given a policy, return what backing up, pruning, proving and reporting need.
+
+    ``pruning`` are the storages with a retention of their own, which our backups overrule; ``bridge`` is the one that copies may
+    use when the policy names no isolated bridge.
+    """
+    needs = [*_guests(policy), *_copies(policy), *_archives(policy, pruning)]
+    needs.append(Need(_storage(policy.scratch.storage), "Datastore.AllocateSpace", "make the disks of copies"))
+    if joined := policy.scratch.bridge or bridge:
+        needs.append(Need(f"{LOCAL_ZONE}/{joined}", "SDN.Use", "restore copies onto this bridge"))
+    needs.append(Need("/", "Sys.Audit", "read quorum, clocks, PVE's own jobs and high availability"))
+    if any(job.bandwidth for job in policy.jobs):
+        needs.append(Need("/", "Sys.Modify", "limit the bandwidth of a backup"))
+    return tuple(needs)
+
+
+def restoring(policy: Policy, *, bridges: Iterable[str], disks: Iterable[str] = ()) -> tuple[Need, ...]:
+    """Given a policy and the production bridges, return what bringing a lost guest back needs.
+
+    ``disks`` are the storages that production disks lie on, when they are others than the scratch storage.
+    """
+    whys = {
+        "VM.Audit": "see that a guest is gone, and then that it is back",
+        "VM.Backup": "read the archive and the configuration in it",
+        "VM.Allocate": "create the guest",
+        "VM.PowerMgmt": "start it",
+    }
+    needs = [Need("/vms", privilege, why) for privilege, why in whys.items()]
+    needs += [Need(f"/storage/{name}", "Datastore.AllocateSpace", "read archives") for name in _archive_storages(policy)]
+    homes = tuple(disks) or (policy.scratch.storage,)
+    needs += [Need(_storage(name), "Datastore.AllocateSpace", "make the guest's disks") for name in homes]
+    return (*needs, *(Need(f"{LOCAL_ZONE}/{bridge}", "SDN.Use", "put guests back onto this bridge") for bridge in bridges))
+
+
+def holders(service: tuple[Need, ...], restore: tuple[Need, ...] = ()) -> tuple[Holder, ...]:
+    """Given what the tokens need, return their user with the union, the everyday token and, if any, the restore token."""
+    tokens = [Holder(f"{USER}!{EVERYDAY}", service)] + ([Holder(f"{USER}!{RESTORE}", restore)] if restore else [])
+    return (Holder(USER, (*service, *restore)), *tokens)
+
+
+def on_release(needs: Iterable[Need], release: int) -> tuple[Need, ...]:
+    """Given needs and PVE's major release, return them in that release's words."""
+    words = _ON_8 if release < 9 else {}
+    return tuple(Need(need.path, words.get(need.privilege, need.privilege), need.why) for need in needs)
+
+
+def missing(needs: Iterable[Need], permissions: Mapping[str, frozenset[str]]) -> tuple[Need, ...]:
+    """Given what is needed and what a token holds by path (as PVE lists it), return what it lacks."""
+    return tuple(need for need in needs if need.privilege not in privileges(permissions, need.path))
+
+
+def commands(found: Iterable[Holder]) -> Iterator[str]:
+    """Given the holders, yield the pveum commands that make roles, user, tokens and rights, in their order."""
+    held = tuple(found)
+    names: dict[tuple[str, ...], str] = {}
+    for privs in (privs for holder in held for privs in holder.grants.values()):
+        names.setdefault(privs, f"Backupsvc{len(names) + 1}")
+    for privs, name in names.items():
+        yield f'pveum role add {name} --privs "{" ".join(privs)}"'
+    for holder in held:
+        user, _, token = holder.name.partition("!")
+        yield f"pveum user token add {user} {token} --privsep 1" if token else f"pveum user add {user}"
+    for holder in held:
+        who = f"--tokens '{holder.name}'" if "!" in holder.name else f"--users {holder.name}"
+        for path, privs in holder.grants.items():
+            yield f"pveum acl modify {path} {who} --roles {names[privs]}"
+
+
+def notes(policy: Policy) -> tuple[str, ...]:
+    """Given a policy, return what somebody who grants the role has to know, one sentence each."""
+    said = []
+    if not policy.scratch.bridge:
+        said.append("the policy names no isolated bridge (scratch.bridge): name one that copies may use with --bridge")
+    if not policy.scratch.storage:
+        said.append("the policy names no scratch.storage, so the right holds on every storage: naming one narrows it")
+    if policy.scratch.pool:
+        said.append(
+            f"the pool {policy.scratch.pool} must exist (pveum pool add {policy.scratch.pool}); what a failed restore leaves is "
+            "in no pool, so an administrator has to remove it"
+        )
+    return tuple(said)
+
+
+def _guests(policy: Policy) -> Iterator[Need]:
+    yield Need("/vms", "VM.Audit", "see the guests and their configurations")
+    yield Need("/vms", "VM.Backup", "back guests up, see their archives and read them")
+
+
+def _copies(policy: Policy) -> Iterator[Need]:
+    """What a copy needs: through the pool when there is one, so that no production guest can be changed with it."""
+    path = f"/pool/{policy.scratch.pool}" if policy.scratch.pool else "/vms"
+    yield Need(path, "VM.Allocate", "create copies, and destroy them")
+    yield Need(path, "VM.PowerMgmt", "start and stop copies")
+    yield Need(path, "VM.Config.Network", "move a copy's NICs off production before it exists")
+    yield Need(path, "VM.Config.Options", "mark copies as ours, and switch off their start at boot")
+    yield Need(path, "VM.Config.CDROM", "take production's ISO out of a copy's drive")
+    yield Need(path, "VM.GuestAgent.Audit", "ask a copy's guest agent whether it has booted")
+    if policy.scratch.memory or any(guest.memory for guest in policy.guests.values()):
+        yield Need(path, "VM.Config.Memory", "cap a copy's memory")
+
+
+def _archives(policy: Policy, pruning: Iterable[str]) -> Iterator[Need]:
+    for name in _archive_storages(policy):
+        yield Need(f"/storage/{name}", "Datastore.AllocateSpace", "write, list, read and prune archives")
+    for name in sorted(set(pruning) & set(_archive_storages(policy))):
+        yield Need(f"/storage/{name}", "Datastore.Allocate", "overrule the storage's own retention")
+
+
+def _archive_storages(policy: Policy) -> list[str]:
+    return sorted({job.storage for job in policy.jobs})
+
+
+def _storage(name: str | None) -> str:
+    return f"/storage/{name}" if name else "/storage"
