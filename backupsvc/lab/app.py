@@ -12,18 +12,20 @@ import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 import backupsvc.lab.api.access
 import backupsvc.lab.api.backup_jobs
 import backupsvc.lab.api.cluster
+import backupsvc.lab.api.console
 import backupsvc.lab.api.ha
 import backupsvc.lab.api.nodes
 import backupsvc.lab.api.pools
 import backupsvc.lab.api.storage_config
 import backupsvc.lab.api.tasks
 import backupsvc.lab.guests  # noqa: F401 - importing registers the handlers of guests and archives
-from backupsvc.lab import authentication, wire
+from backupsvc.lab import authentication, console, wire
 from backupsvc.lab.access import Identity
 from backupsvc.lab.api.schema import Endpoint, api
 from backupsvc.lab.api.validate import validate
@@ -177,9 +179,15 @@ def make_app(lab: Lab) -> Starlette:
 
     limiter: anyio.CapacityLimiter | None = None
 
-    async def endpoint(http: HttpRequest) -> Response:
+    async def answer(request: Request) -> Reply:
         nonlocal limiter
         limiter = limiter or anyio.CapacityLimiter(THREADS)
+        reply = await anyio.to_thread.run_sync(dispatch, lab, request, limiter=limiter)
+        if reply.delay:
+            await asyncio.sleep(reply.delay)
+        return reply
+
+    async def endpoint(http: HttpRequest) -> Response:
         request = Request(
             http.method,
             http.scope["raw_path"].decode("latin-1").partition("?")[0],
@@ -187,13 +195,13 @@ def make_app(lab: Lab) -> Starlette:
             {name.lower(): value for name, value in http.headers.items()},
             await http.body(),
         )
-        reply = await anyio.to_thread.run_sync(dispatch, lab, request, limiter=limiter)
-        if reply.delay:
-            await asyncio.sleep(reply.delay)
-        return _response(reply)
+        return _response(await answer(request))
+
+    async def screen(socket: WebSocket) -> None:
+        await console.serve(socket, answer, _response)
 
     methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
-    return Starlette(routes=[Route("/{rest:path}", endpoint, methods=methods)])
+    return Starlette(routes=[WebSocketRoute("/{rest:path}", screen), Route("/{rest:path}", endpoint, methods=methods)])
 
 
 def _response(reply: Reply) -> Response:

@@ -11,8 +11,8 @@ import uvicorn
 
 from backupsvc.lab.app import make_app
 from backupsvc.lab.certificates import Certificates
+from backupsvc.lab.console import ApiProtocol, ConsoleProtocol
 from backupsvc.lab.kernel import Lab
-from backupsvc.lab.reason import ReasonProtocol
 
 
 class ApiServer:
@@ -23,8 +23,9 @@ class ApiServer:
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             make_app(lab),
-            http=ReasonProtocol,
-            ws="none",
+            http=ApiProtocol,
+            ws=ConsoleProtocol,
+            ws_ping_interval=None,
             lifespan="off",
             log_config=None,
             access_log=False,

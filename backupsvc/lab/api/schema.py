@@ -33,6 +33,17 @@ _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
     ("GET", "/access/domains", {}, {"user": "world"}),
     ("GET", "/nodes/{node}/network", {"node": _NODE, "type": {"type": "string", "optional": 1}}, {"user": "all"}),
     ("GET", "/nodes/{node}/dns", {"node": _NODE}, _AUDIT_NODE),
+    (
+        "GET",
+        "/nodes/{node}/qemu/{vmid}/vncwebsocket",
+        {
+            "node": _NODE,
+            "vmid": {"type": "integer", "format": "pve-vmid", "minimum": 100, "maximum": 999999999},
+            "vncticket": {"type": "string", "maxLength": 512},
+            "port": {"type": "integer", "minimum": 5900, "maximum": 5999},
+        },
+        {"check": ["perm", "/vms/{vmid}", ["VM.Console"]]},
+    ),
     ("POST", "/cluster/ha/groups", {"group": {"type": "string"}, "nodes": {"type": "string"}}, {"user": "all"}),
     (
         "PUT",

@@ -12,6 +12,7 @@ from backupsvc.lab.guests import volumes
 from backupsvc.lab.guests.devices import NET, agent_enabled, disks, net, uuid_of
 from backupsvc.lab.guests.state import check_unlocked, need, task_lock
 from backupsvc.lab.kernel import Lab, LabError, Machine, TaskDied, TaskLog, VmConfig
+from backupsvc.lab.vmm.command import VNC
 from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent, QemuError
 from backupsvc.lab.vmm.spec import Disk, MachineSpec, Nic
 
@@ -66,6 +67,7 @@ def machine_spec(lab: Lab, vm: VmConfig) -> MachineSpec:
         nics=_nics(lab, config),
         disks=_disks(lab, vm.node, config),
         agent=agent_enabled(config),
+        vnc=lab.machine_dir(vm.vmid) / VNC,
     )
 
 

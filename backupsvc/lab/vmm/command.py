@@ -14,7 +14,7 @@ MEMORY = 128
 # MiB of translated code that TCG keeps. QEMU's default is a share of the host's memory; half of this slows the boot by a third.
 TRANSLATIONS = 64
 
-MONITOR, AGENT, SERIAL = "q.sock", "a.sock", "serial.log"
+MONITOR, AGENT, VNC, SERIAL = "q.sock", "a.sock", "v.sock", "serial.log"
 
 
 def qemu_command(
@@ -30,7 +30,7 @@ def qemu_command(
     command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-S", "-name", f"{spec.vmid},process=lab-{spec.vmid}"]
     command += ["-machine", "pc,usb=off,vmport=off", "-accel", *accel, "-cpu", cpu, "-smp", "1"]
     command += ["-m", str(min(MEMORY, spec.memory)), "-uuid", spec.uuid, "-rtc", "base=utc", "-vga", "std"]
-    command += ["-display", "none"] if spec.vnc is None else ["-vnc", f"unix:{spec.vnc}"]
+    command += ["-display", "none"] if spec.vnc is None else ["-vnc", f"unix:{spec.vnc},password=on"]
     command += [
         "-chardev",
         f"socket,id=monitor,path={folder / MONITOR},server=on,wait=off",

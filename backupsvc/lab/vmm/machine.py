@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backupsvc.lab.vmm import processes
 from backupsvc.lab.vmm.agent import AgentChannel, AgentFailure, AgentSilent
-from backupsvc.lab.vmm.command import AGENT, MEMORY, MONITOR, SERIAL, qemu_command
+from backupsvc.lab.vmm.command import AGENT, MEMORY, MONITOR, SERIAL, VNC, qemu_command
 from backupsvc.lab.vmm.network import Networks, Port
 from backupsvc.lab.vmm.qmp import QemuError, Qmp
 from backupsvc.lab.vmm.snapshot import EventHook, Snapshot, backup_disks
@@ -180,6 +180,6 @@ class Machine:
         for port in self._ports:
             self._networks.unplug(port)
         self._ports = []
-        for name in (MONITOR, AGENT, SERIAL, PID):
+        for name in (MONITOR, AGENT, SERIAL, PID, VNC):
             with suppress(FileNotFoundError):
                 (self.run_dir / name).unlink()

@@ -31,7 +31,8 @@ class Disk:
 class MachineSpec:
     """A whole machine. ``memory`` is in MiB as its PVE config says, ``uuid`` its SMBIOS UUID.
 
-    ``agent`` gives it the virtio port of the guest agent; ``vnc`` gives it a VNC server on the unix socket at that path.
+    ``agent`` gives it the virtio port of the guest agent; ``vnc`` gives it a VNC server on the unix socket at that path,
+    closed to everybody until a password is set.
     ``disks`` come in boot order: the machine boots from the first. ``muted`` is asked at each agent call: while it says
     True, no answer comes. ``panics`` is for modelled machines alone: a real one panics for real.
     """

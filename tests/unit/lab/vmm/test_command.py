@@ -71,8 +71,8 @@ def test_no_guest_is_ever_joined_to_a_network_of_the_host(networks: Networks) ->
     assert "-nodefaults" in command(networks)
 
 
-def test_a_guest_with_a_console_serves_it_on_a_unix_socket_only(networks: Networks) -> None:
-    assert values(command(networks, replace(SPEC, vnc=Path("/run/lab/vnc"))), "-vnc") == ["unix:/run/lab/vnc"]
+def test_a_guest_with_a_console_serves_it_on_a_unix_socket_only_and_to_nobody_without_a_password(networks: Networks) -> None:
+    assert values(command(networks, replace(SPEC, vnc=Path("/run/lab/vnc"))), "-vnc") == ["unix:/run/lab/vnc,password=on"]
     assert values(command(networks), "-display") == ["none"]
 
 
