@@ -89,13 +89,14 @@ def _of_dead_node(lab: Lab, vm: VmConfig) -> dict[str, Any]:
 
 def ha_state(lab: Lab, vm: VmConfig) -> str | None:
     """Return the HA state of a guest, None when it is not managed."""
-    resource = lab.ha.resources.get(f"{vm.word.lower()}:{vm.vmid}")
-    if resource is None:
+    sid = f"{vm.word.lower()}:{vm.vmid}"
+    if sid not in lab.ha.resources:
         return None
-    wanted = {"enabled": "started"}.get(resource.get("state", "started"), resource.get("state", "started"))
-    if wanted == "started" and lab.machine_status(vm.vmid) == "stopped":
-        return "starting"
-    return str(wanted)
+    running = lab.machine_status(vm.vmid) != "stopped"
+    if sid in lab.ha.services:
+        return lab.ha.services[sid].word(running)
+    wanted = lab.ha.wanted(sid)
+    return "starting" if wanted == "started" and not running else wanted
 
 
 def node_memory(lab: Lab, node: LabNode) -> dict[str, int]:

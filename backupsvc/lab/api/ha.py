@@ -13,7 +13,8 @@ from backupsvc.lab.api.formats import split_list
 from backupsvc.lab.kernel import Call, Lab, LabError, route
 
 _MIGRATED = "ha groups have been migrated to rules"
-_DRIFT_TOLERATED = 2  # seconds that another node's time stamp may lie in the future (PVE/API2/HA/Status.pm)
+# PVE/API2/HA/Status.pm, in seconds: how far another node's stamp may lie in the future, and how old it may be
+_DRIFT_TOLERATED, _FRESH = 2, 30
 _DEFAULTS = {"max_restart": 1, "max_relocate": 1, "failback": 1}
 
 
@@ -32,13 +33,13 @@ def ha_status_index(call: Call) -> Any:
 @route("GET", "/cluster/ha/status/current")
 def ha_current(call: Call) -> Any:
     """Return quorum, master, the nodes' resource managers and the services, as the answering node sees them."""
-    lab, local = call.lab, _answering(call.lab)
+    lab, local = call.lab, call.lab.answering()
     quorate = lab.quorate()
     quorum = {"id": "quorum", "type": "quorum", "node": local, "quorate": int(quorate)}
     rows: list[dict[str, Any]] = [{**quorum, "status": "OK" if quorate else f"No quorum on node '{local}'!"}]
     if not lab.ha.master:
         return rows + [_service(lab, sid) for sid in sorted(lab.ha.resources)]
-    master = {"id": "master", "type": "master", "node": lab.ha.master, "timestamp": lab.now(lab.ha.master)}
+    master = {"id": "master", "type": "master", "node": lab.ha.master, "timestamp": _last_stamp(lab, lab.ha.master)}
     rows.append(
         {**master, "status": f"{lab.ha.master} ({_age_word(lab, lab.ha.master, 'active')}, {_stamp(lab, lab.ha.master)})"}
     )
@@ -47,25 +48,38 @@ def ha_current(call: Call) -> Any:
     return rows + [_service(lab, sid) for sid in sorted(lab.ha.resources)]
 
 
-def _answering(lab: Lab) -> str:
-    return next((node.name for node in lab.nodes.values() if node.online), "")
-
-
 def _lrm(lab: Lab, name: str) -> dict[str, Any]:
-    word = _age_word(lab, name, "active" if _has_services(lab, name) else "idle")
+    word = _age_word(lab, name, _lrm_word(lab, name))
     watchdog = ", watchdog active" if word == "active" else ", watchdog standby" if word == "idle" else ""
     text = f"{name} ({word}{watchdog}, {_stamp(lab, name)})"
-    return {"id": f"lrm:{name}", "type": "lrm", "node": name, "timestamp": lab.now(name), "status": text}
+    return {"id": f"lrm:{name}", "type": "lrm", "node": name, "timestamp": _last_stamp(lab, name), "status": text}
 
 
 def _age_word(lab: Lab, name: str, word: str) -> str:
-    """A time stamp from the future means drift: seen only when the other clock is ahead of the answering node's."""
-    if not lab.nodes[name].online:
+    """A time stamp from the future means drift: seen only when the other clock is ahead of the answering node's.
+
+    A dead node's last stamp grows old, in the cluster's seconds; while its clock was ahead it still reads as drift.
+    """
+    node = lab.nodes[name]
+    if not node.online and node.died is None:
         return "old timestamp - dead?"
-    ahead = lab.now(name) - lab.now(_answering(lab))
-    if ahead > _DRIFT_TOLERATED:
+    silent = 0.0 if node.died is None else lab.clock.seconds() - node.died
+    age = silent + lab.now(lab.answering()) - lab.now(name)
+    if age < -_DRIFT_TOLERATED:
         return "detected time drift!"
-    return "old timestamp - dead?" if ahead < -30 else word
+    return "old timestamp - dead?" if age > _FRESH else word
+
+
+def _lrm_word(lab: Lab, name: str) -> str:
+    if not _has_services(lab, name):
+        return "idle"
+    return "active" if lab.quorate() else "lost agent lock"
+
+
+def _last_stamp(lab: Lab, name: str) -> int:
+    """Return the time that a node wrote last: now by its own clock, or the moment of its death."""
+    seen = lab.nodes[name].last_seen
+    return lab.now(name) if seen is None else seen
 
 
 def _has_services(lab: Lab, name: str) -> bool:
@@ -74,17 +88,17 @@ def _has_services(lab: Lab, name: str) -> bool:
 
 def _stamp(lab: Lab, name: str) -> str:
     """Return a node's time as it writes it itself: its clock, the cluster's zone."""
-    return datetime.fromtimestamp(lab.now(name), ZoneInfo(lab.tz)).strftime("%a %b %e %H:%M:%S %Y")
+    return datetime.fromtimestamp(_last_stamp(lab, name), ZoneInfo(lab.tz)).strftime("%a %b %e %H:%M:%S %Y")
 
 
 def _service(lab: Lab, sid: str) -> dict[str, Any]:
     resource, vm = lab.ha.resources[sid], lab.guests.get(_vmid(sid))
-    wanted = {"enabled": "started"}.get(resource.get("state", "started"), resource.get("state", "started"))
+    wanted = lab.ha.wanted(sid)
     state = (figures.ha_state(lab, vm) if vm else None) or wanted
     node = vm.node if vm else ""
     row = {"id": f"service:{sid}", "type": "service", "sid": sid, "node": node, "state": state, "request_state": wanted}
     if lab.ha.master:
-        row["crm_state"] = state
+        row["crm_state"] = lab.ha.services[sid].state if sid in lab.ha.services else state
     shown = {key: value for key, value in resource.items() if key in (*_DEFAULTS, "comment")}
     return {**row, **_DEFAULTS, **shown, "status": f"{sid} ({node}, {state})"}
 
@@ -93,24 +107,24 @@ def _service(lab: Lab, sid: str) -> dict[str, Any]:
 def manager_status(call: Call) -> Any:
     """Return the state of the cluster's resource manager and of the nodes'."""
     lab = call.lab
-    quorum = {"node": _answering(lab), "quorate": str(int(lab.quorate()))}
+    quorum = {"node": lab.answering(), "quorate": str(int(lab.quorate()))}
     if not lab.ha.master:
         return {"manager_status": {"node_status": {}}, "quorum": quorum}
     services = {sid: _service(lab, sid) for sid in lab.ha.resources}
     return {
         "manager_status": {
             "master_node": lab.ha.master,
-            "timestamp": lab.now(lab.ha.master),
-            "node_status": {node.name: "online" if node.online else "unknown" for node in lab.nodes.values()},
+            "timestamp": _last_stamp(lab, lab.ha.master),
+            "node_status": {name: lab.ha.node_status.get(name, "online") for name in lab.nodes},
             "service_status": {
-                sid: {"state": row["state"], "node": row["node"], "uid": hashlib.sha1(sid.encode()).hexdigest()[:22]}
+                sid: {"state": row["crm_state"], "node": row["node"], "uid": hashlib.sha1(sid.encode()).hexdigest()[:22]}
                 for sid, row in services.items()
             },
         },
         "quorum": quorum,
         "lrm_status": {
             name: {"mode": "active", "state": "active" if _has_services(lab, name) else "wait_for_agent_lock", "results": {}}
-            | {"timestamp": lab.now(name)}
+            | {"timestamp": _last_stamp(lab, name)}
             for name in lab.nodes
         },
     }
@@ -162,7 +176,7 @@ def create_ha_resource(call: Call) -> Any:
         raise LabError(500, f"create resource failed: resource ID '{sid}' already defined")
     lab.ha.resources[sid] = {key: value for key, value in call.params.items() if key not in ("sid", "type")}
     lab.ha.resources[sid].setdefault("state", "started")
-    lab.ha.master = lab.ha.master or _answering(lab)
+    lab.ha.master = lab.ha.master or lab.answering()
     lab.ha.save()
 
 
@@ -177,6 +191,8 @@ def update_ha_resource(call: Call) -> Any:
     if params.pop("digest", None) not in (None, _digest(lab.ha.resources)):
         text = "detected modified configuration - file changed by other user? Try again."
         raise LabError(500, f"update resources config failed: {text}")
+    if params.get("state") not in (None, "disabled"):
+        _check_no_error(lab, sid)
     for key in split_list(params.pop("delete", "")):
         lab.ha.resources[sid].pop(key, None)
     lab.ha.resources[sid] |= {key: value for key, value in params.items() if key != "sid"}
@@ -189,6 +205,35 @@ def delete_ha_resource(call: Call) -> Any:
     if call.lab.ha.resources.pop(_sid(call), None) is None:
         raise LabError(500, f"cannot delete service '{_sid(call)}', not HA managed!")
     call.lab.ha.save()
+
+
+@route("POST", "/cluster/ha/resources/{sid}/migrate")
+def migrate_ha_resource(call: Call) -> Any:
+    """Ask for a move that keeps the guest running (in PVE; the lab restarts it). Queued as it is: the target is not looked at."""
+    return _queue_move(call, "migrate")
+
+
+@route("POST", "/cluster/ha/resources/{sid}/relocate")
+def relocate_ha_resource(call: Call) -> Any:
+    """Ask for a move with a stop and a start."""
+    return _queue_move(call, "relocate")
+
+
+def _queue_move(call: Call, kind: str) -> dict[str, str]:
+    """Note what is asked for; the manager's next round takes it up, or drops it (recorded 11_ha 35-37)."""
+    sid, lab, target = _sid(call), call.lab, str(call.params["node"])
+    if sid not in lab.ha.resources:
+        raise LabError(500, f"resource '{sid}' is not HA managed")
+    _check_no_error(lab, sid)
+    if service := lab.ha.services.get(sid):
+        service.command = (kind, target)
+    return {"sid": sid, "requested-node": target}
+
+
+def _check_no_error(lab: Lab, sid: str) -> None:
+    service = lab.ha.services.get(sid)
+    if service and service.state == "error":
+        raise LabError(500, f"service '{sid}' in error state, must be disabled and fixed first")
 
 
 @route("GET", "/cluster/ha/groups")
