@@ -36,6 +36,10 @@ def up(
     hypervisor: Annotated[
         str, typer.Option(help="auto, qemu, or simulated: guests that are only modelled and prove nothing.")
     ] = "auto",
+    scale: Annotated[
+        str, typer.Option(metavar="NODESxGUESTS", help="A big cluster of modelled guests (50x2000) with years of archives.")
+    ] = "",
+    years: Annotated[int, typer.Option(help="How many years of nightly archives a scaled lab has.")] = 3,
     as_json: Json = False,
 ) -> None:
     """Start the lab and wait until all its guests answer; print what points other programs at it."""
@@ -44,7 +48,7 @@ def up(
 
     if hypervisor not in control.HYPERVISORS:
         raise UsageError(f"--hypervisor {hypervisor}: there is no such hypervisor", f"one of {', '.join(control.HYPERVISORS)}")
-    access = control.up(_lab_dir(), hypervisor=hypervisor, progress=_say)
+    access = control.up(_lab_dir(), hypervisor=hypervisor, scale=scale, years=years, progress=_say)
     if as_json:
         print(json.dumps(access.as_json()))
         return

@@ -59,12 +59,22 @@ class LabAccess:
         }
 
 
-def up(lab_dir: Path, *, hypervisor: str = "auto", progress: Callable[[str], None] = lambda text: None) -> LabAccess:
+def up(
+    lab_dir: Path,
+    *,
+    hypervisor: str = "auto",
+    scale: str = "",
+    years: int = 3,
+    progress: Callable[[str], None] = lambda text: None,
+) -> LabAccess:
     """Start the lab in ``lab_dir`` (from its kept state when there is one) and return when all its guests answer.
 
+    ``scale`` (``50x2000``: nodes x guests) makes a new one a big cluster with ``years`` of archives; it needs modelled guests.
     Raise OperationFailed with the server's own last words if it does not come up. A lab that runs already is returned as it is.
     """
     started = time.monotonic()
+    if scale and hypervisor != "simulated":
+        raise UsageError(f"--scale {scale} is for modelled guests only", "add --hypervisor simulated")
     if running(lab_dir):
         progress("the lab runs already")
         return _wait(lab_dir, started, progress)
@@ -73,6 +83,7 @@ def up(lab_dir: Path, *, hypervisor: str = "auto", progress: Callable[[str], Non
     lab_dir.mkdir(parents=True, exist_ok=True)
     _remove_stale(lab_dir)
     command = [sys.executable, "-m", "backupsvc.lab.server", "--dir", str(lab_dir), "--hypervisor", hypervisor]
+    command += ["--scale", scale, "--years", str(years)] if scale else []
     with (lab_dir / LOG_FILE).open("ab") as log:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
     return _wait(lab_dir, started, progress, server)

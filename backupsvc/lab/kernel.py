@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from backupsvc.lab.access import Access, Identity
 from backupsvc.lab.clock import ClusterClock
@@ -20,6 +20,9 @@ from backupsvc.lab.faults import board, waiting
 from backupsvc.lab.ha import Ha
 from backupsvc.lab.jobs import Jobs
 from backupsvc.lab.tasks import TaskLog, Tasks, Upid
+
+if TYPE_CHECKING:
+    from backupsvc.lab.guests.history import History
 
 __all__ = [
     "Answer",
@@ -181,6 +184,7 @@ class Lab:
         # told a node's name and whether it lives, when that changes
         self.node_listeners: list[Callable[[str, bool], None]] = []
         self.machines: dict[int, Machine] = {}
+        self.history: History | None = None  # archives that are computed: a scaled lab's
         self.etc.mkdir(parents=True, exist_ok=True)
         self.guests = GuestTable(self.etc)
         self.guests.quorate = self.quorate

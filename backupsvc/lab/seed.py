@@ -11,7 +11,7 @@ import secrets
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def new_run_dir() -> Path:
 
 def seed_cluster(lab: Lab) -> None:
     """Give a new lab its users, rights, PVE job and HA resource."""
-    _seed_access(lab)
+    seed_access(lab)
     lab.jobs.entries["backup-langeo"] = {
         "enabled": 1,
         "schedule": "21:00",
@@ -154,8 +154,11 @@ def pve_size(size: int) -> str:
     return str(size)
 
 
-def _seed_access(lab: Lab) -> None:
-    """One user holds the union of what its two tokens hold: a token with privilege separation never has more than its user."""
+def seed_access(lab: Lab, storages: Sequence[str] = ("local", "local-lvm")) -> None:
+    """Give a new lab its users and tokens, with rights on the storages.
+
+    One user holds the union of what its two tokens hold: a token with privilege separation never has more than its user.
+    """
     access = lab.access
     access.key = secrets.token_hex(32)
     access.passwords["root@pam"] = authentication.password_digest(access, "root@pam", root_password(lab))
@@ -168,8 +171,9 @@ def _seed_access(lab: Lab) -> None:
     }
     for name, privsep in ((ROOT_TOKEN, 0), (SERVICE_TOKEN, 1), (RESTORE_TOKEN, 1)):
         access.tokens[name] = {"expire": 0, "privsep": privsep, "secret": str(uuid.uuid4())}
-    everyday = [("/", "BackupsvcSys"), ("/vms", "BackupsvcVms"), ("/storage/local", "BackupsvcStore")]
-    everyday += [("/storage/local-lvm", "BackupsvcStore"), (f"/sdn/zones/localnetwork/{ISOLATED_BRIDGE}", "BackupsvcNet")]
+    everyday = [("/", "BackupsvcSys"), ("/vms", "BackupsvcVms")]
+    everyday += [(f"/storage/{storage}", "BackupsvcStore") for storage in storages]
+    everyday += [(f"/sdn/zones/localnetwork/{ISOLATED_BRIDGE}", "BackupsvcNet")]
     production = [(f"/sdn/zones/localnetwork/{PRODUCTION_BRIDGE}", "BackupsvcNet")]
     granted = {SERVICE_TOKEN: everyday, RESTORE_TOKEN: everyday + production, "backupsvc@pve": everyday + production}
     for ugid, entries in granted.items():

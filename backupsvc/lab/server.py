@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from backupsvc.errors import BackupsvcError, UsageError
-from backupsvc.lab import certificates, control, power, seed
+from backupsvc.lab import certificates, control, power, scale, seed
 from backupsvc.lab.hypervisors import Platform, choose
 from backupsvc.lab.images.site import GUESTS
 from backupsvc.lab.kernel import Lab
@@ -31,10 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 class LabServer:
-    """One lab from start to end. ``progress`` is told, line by line, what takes time."""
+    """One lab from start to end. ``progress`` is told, line by line, what takes time; ``size`` makes it a scaled lab."""
 
-    def __init__(self, directory: Path, hypervisor: str, progress: Callable[[str], None]) -> None:
-        self.directory, self._progress = directory, progress
+    def __init__(
+        self, directory: Path, hypervisor: str, progress: Callable[[str], None], size: scale.Scale | None = None
+    ) -> None:
+        self.directory, self._progress, self._size = directory, progress, size
         self._runtime: dict[str, Any] = {"pid": os.getpid(), "started": control.process_start(os.getpid()), "since": time.time()}
         self.run_dir = seed.new_run_dir()
         self._note(run_dir=str(self.run_dir))
@@ -43,8 +45,10 @@ class LabServer:
         self._close.callback(self.platform.close)
 
     def _wanted(self, hypervisor: str) -> str:
-        """A kept lab goes on with the hypervisor that it was made for: the disks are no others'."""
+        """A kept lab goes on with the hypervisor and size that it was made for: the disks are no others'."""
         known = seed.read_definition(self.directory)
+        if known and self._size and not self._size.made(known.get("scale")):
+            raise UsageError("this lab was made with another size", "`backupsvc lab down` removes it")
         if known and hypervisor not in ("auto", known["hypervisor"]):
             raise UsageError(f"this lab was made for the hypervisor {known['hypervisor']}", "`backupsvc lab down` removes it")
         return str(known["hypervisor"]) if known else hypervisor
@@ -64,7 +68,7 @@ class LabServer:
         self._progress(f"API on https://127.0.0.1:{self.api.port}/api2/json")
         with ThreadPoolExecutor(1, thread_name_prefix="appliances") as pool:
             appliances = pool.submit(self.platform.start_appliances, lab)
-            power.start_all(lab, self._progress)
+            (scale.power_on if lab.history else power.start_all)(lab, self._progress)
             access = appliances.result()
         self._write_settings(access, certs)
         seconds = round(time.monotonic() - began, 1)
@@ -76,27 +80,34 @@ class LabServer:
         self._close.close()
 
     def _open(self) -> Lab:
-        """Open the kept state, or seed the reference site. A seeding that was cut short is begun anew."""
+        """Open the kept state, or seed a new lab. A seeding that was cut short is begun anew."""
         definition = seed.read_definition(self.directory)
-        if definition:
-            return seed.open_lab(self.directory, self.platform, self.run_dir, definition)
-        for name in ("etc", "nodes"):
-            shutil.rmtree(self.directory / name, ignore_errors=True)
-        definition = {**seed.cluster(), "hypervisor": self.platform.name}
-        lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
+        if definition is None:
+            for name in ("etc", "nodes"):
+                shutil.rmtree(self.directory / name, ignore_errors=True)
+            definition = {**(scale.cluster(self._size) if self._size else seed.cluster()), "hypervisor": self.platform.name}
+            lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
+            (scale.seed_lab if self._size else self._seed)(lab)
+            seed.write_definition(self.directory, definition)
+        else:
+            lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
+        scale.attach(lab)
+        return lab
+
+    def _seed(self, lab: Lab) -> None:
+        """Seed the reference site."""
         self._progress(f"making the disks of {len(GUESTS)} guests")
         self.platform.make_disks({guest: {key: seed.disk_path(lab, guest, key) for key in guest.disks} for guest in GUESTS})
         seed.seed_cluster(lab)
         seed.write_root(lab)
         for guest in GUESTS:
             seed.seed_guest(lab, guest, guest.disks)
-        seed.write_definition(self.directory, definition)
-        return lab
 
     def _write_settings(self, access: dict[str, Any], certs: certificates.Certificates) -> None:
         """Write what ``backupsvc.settings.Settings`` reads (mode 0600: it holds tokens)."""
         from importlib.resources import files
 
+        langeo = Path(str(files("policies").joinpath("sites", "langeo.yaml")))
         settings = {
             "lab": True,
             "simulated": self.platform.name == "simulated",
@@ -107,7 +118,7 @@ class LabServer:
                 "ca_file": str(certs.ca_file),
             },
             "catalog": {"url": f"sqlite:///{self.directory / 'catalog.db'}"},
-            "policy": str(files("policies").joinpath("sites", "langeo.yaml")),
+            "policy": str(scale.write_policy(self.lab) if self.lab.history else langeo),
             **access,
         }
         control.write_json(self.directory / "settings.json", settings)
@@ -122,6 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="backupsvc.lab.server", description="Run a lab in the foreground.")
     parser.add_argument("--dir", type=Path, required=True, help="the lab's directory")
     parser.add_argument("--hypervisor", choices=control.HYPERVISORS, default="auto")
+    parser.add_argument("--scale", default="", help="nodes x guests: a cluster of modelled guests with a past")
+    parser.add_argument("--years", type=int, default=scale.YEARS, help="how many years of archives a scaled lab has")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     directory: Path = options.dir.absolute()
@@ -130,16 +143,17 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        return _run(directory, options.hypervisor, ended)
+        size = scale.Scale.parse(options.scale, options.years) if options.scale else None
+        return _run(directory, options.hypervisor, ended, size)
     except BackupsvcError as error:
         print(f"{error.message}. {error.hint}".strip(), file=sys.stderr)
         return error.exit_code
 
 
-def _run(directory: Path, hypervisor: str, ended: threading.Event) -> int:
+def _run(directory: Path, hypervisor: str, ended: threading.Event, size: scale.Scale | None) -> int:
     """Start in a thread, so that a signal during a long start ends it at once."""
     failure: list[BaseException] = []
-    server = LabServer(directory, hypervisor, _progress_file(directory))
+    server = LabServer(directory, hypervisor, _progress_file(directory), size)
 
     def start() -> None:
         try:

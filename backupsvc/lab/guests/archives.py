@@ -27,6 +27,11 @@ class Archive:
         return self.name.ctime if self.name.ctime is not None else int(self.path.stat().st_ctime)
 
     @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.path.stat().st_size
+
+    @property
     def notes(self) -> str:
         """All lines of its notes, empty when it has none."""
         return read_notes(self.path)
@@ -36,15 +41,23 @@ class Archive:
         """Say whether it is protected."""
         return sidecar(self.path, "protected").exists()
 
+    def remove(self, tz: str) -> bool:
+        """Remove it with its notes and log; say whether it was there."""
+        return remove(self.path, tz)
 
-def archives(lab: Lab, node: str, storage: str) -> list[Archive]:
-    """Return a storage's archives, by file name."""
-    found = []
-    for path in sorted(directory(lab, node, storage).glob("*")):
+
+def archives(lab: Lab, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
+    """Return a storage's archives (with ``vmid``, those whose name holds ``-<vmid>-``), by file name."""
+    # those that are only computed come first: one that is made a file meanwhile is then found twice, and not missed
+    computed: list[Archive] = [*lab.history.archives(node, storage, vmid)] if lab.history else []
+    found: list[Archive] = []
+    for path in sorted(directory(lab, node, storage).glob("*" if vmid is None else f"*-{vmid}-*")):
         name = parse_name(path.name, lab.tz)
         if name and path.is_file():
             found.append(Archive(f"{storage}:backup/{path.name}", path, name))
-    return found
+    files = {archive.name.file for archive in found}
+    found += [archive for archive in computed if archive.name.file not in files]
+    return sorted(found, key=lambda archive: archive.name.file) if computed else found
 
 
 def directory(lab: Lab, node: str, storage: str) -> Path:
@@ -101,7 +114,8 @@ def check_protection_limit(lab: Lab, node: str, storage: str, name: ArchiveName 
     limit = int(own) if own is not None else (-1 if unlimited else _PROTECTED_DEFAULT)
     if name is None or limit < 0:
         return
-    same = [a for a in archives(lab, node, storage) if (a.name.vmid, a.name.type) == (name.vmid, name.type) and a.protected]
+    held = archives(lab, node, storage, name.vmid)
+    same = [a for a in held if (a.name.vmid, a.name.type) == (name.vmid, name.type) and a.protected]
     if len(same) >= limit:
         raise LabError(500, f"The number of protected backups per guest is limited to {limit} on storage '{storage}'")
 
@@ -115,7 +129,7 @@ def prune_marks(
     lab: Lab, node: str, storage: str, keep: str, *, vmid: int | None = None, type: str | None = None
 ) -> list[tuple[Archive, str]]:
     """Return the archives (of one guest, one type) with their marks, by file name."""
-    chosen = [a for a in archives(lab, node, storage) if _matches(a.name, vmid, type)]
+    chosen = [a for a in archives(lab, node, storage, vmid) if _matches(a.name, vmid, type)]
     candidates = [Candidate(_group(a.name), a.ctime, a.protected) for a in chosen]
     return list(zip(chosen, prune(candidates, parse_keep(keep), lab.tz), strict=True))
 

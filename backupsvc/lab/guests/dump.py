@@ -259,7 +259,7 @@ class Dump:
         gone = archives.removable(marked)
         for archive in gone:
             self.log.info(f"removing backup '{archive.volid}'")
-            archives.remove(archive.path, self.lab.tz)
+            archive.remove(self.lab.tz)
         self.log.info(f"pruned {len(gone)} backup(s) not covered by keep-retention policy")
 
 
@@ -319,7 +319,8 @@ def _check_limits(lab: Lab, node: str, options: Options, file: str) -> None:
             raise GuestFailed(error.reason) from error
     limit = sum(parse_keep(options.keep).values())
     if limit and not options.remove and name:
-        held = [a for a in archives.archives(lab, node, options.storage) if a.name.vmid == name.vmid and not a.protected]
+        known = archives.archives(lab, node, options.storage, name.vmid)
+        held = [a for a in known if a.name.vmid == name.vmid and not a.protected]
         if len(held) >= limit:
             raise GuestFailed(
                 f"There is a max backup limit of {limit} enforced by the target storage or the vzdump parameters."

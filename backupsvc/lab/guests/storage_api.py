@@ -145,7 +145,7 @@ def prune_backups(call: Call) -> Any:
         marked = archives.prune_marks(lab, node, name, _retention(call, name), vmid=vmid, type=kind)
         for archive in archives.removable(marked):
             log.line(f"removing backup '{archive.volid}'")
-            archives.remove(archive.path, lab.tz)
+            archive.remove(lab.tz)
 
     return call.spawn("prunebackups", f"{vmid}@{name}" if vmid is not None else name, work)
 
@@ -209,9 +209,12 @@ def _status(call: Call, definition: StorageDef) -> dict[str, Any]:
 
 def _backups(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:
     """The archives' rows: with ``vmid``, those whose name holds ``-<vmid>-``."""
-    for archive in archives.archives(call.lab, call.node, storage):
-        volume = Volume(archive.volid, storage, "backup", archive.path, archive.name.vmid)
-        if (vmid is None or f"-{vmid}-" in archive.path.name) and sees_volume(call, volume):
+    seen: dict[int | None, bool] = {}  # a storage's archives differ to a caller by their guests alone
+    for archive in archives.archives(call.lab, call.node, storage, vmid):
+        owner = archive.name.vmid
+        if owner not in seen:
+            seen[owner] = sees_volume(call, Volume(archive.volid, storage, "backup", archive.path, owner))
+        if seen[owner]:
             yield _backup(archive)
 
 
@@ -220,7 +223,7 @@ def _backup(archive: archives.Archive) -> dict[str, Any]:
         "volid": archive.volid,
         "content": "backup",
         "format": archive.name.extension,
-        "size": archive.path.stat().st_size,
+        "size": archive.size,
         "ctime": archive.ctime,
         "subtype": archive.name.type or "unknown",
     }

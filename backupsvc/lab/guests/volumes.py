@@ -55,7 +55,10 @@ def is_available(lab: Lab, node: str, storage: str) -> bool:
 
 
 def find(lab: Lab, node: str, volid: str) -> Volume:
-    """Given a volid, return where its volume would lie, there or not. Raise LabError 500 for a bad name or storage."""
+    """Given a volid, return where its volume would lie, there or not. Raise LabError 500 for a bad name or storage.
+
+    An archive that was only computed until now (``Lab.history``) is written: whoever names it wants to read or change it.
+    """
     parts = split_volid(volid)
     if parts is None:
         raise LabError(500, f"unable to parse volume ID '{volid}'\n")
@@ -66,6 +69,8 @@ def find(lab: Lab, node: str, volid: str) -> Volume:
         return Volume(volid, storage, "images", base / _safe(name), _owner(name))
     prefix, _, rest = name.partition("/")
     if prefix == "backup" and (archive := parse_name(rest, lab.tz)):
+        if lab.history:
+            lab.history.materialise(node, storage, archive)
         return Volume(volid, storage, prefix, base / _CONTENT_DIRS[prefix] / _safe(rest), archive.vmid)
     if prefix in _CONTENT_DIRS and prefix != "backup" and rest:
         return Volume(volid, storage, prefix, base / _CONTENT_DIRS[prefix] / _safe(rest))
