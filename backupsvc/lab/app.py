@@ -24,6 +24,7 @@ import backupsvc.lab.api.nodes
 import backupsvc.lab.api.pools
 import backupsvc.lab.api.storage_config
 import backupsvc.lab.api.tasks
+import backupsvc.lab.containers.api
 import backupsvc.lab.guests  # noqa: F401 - importing registers the handlers of guests and archives
 from backupsvc.lab import authentication, console, wire
 from backupsvc.lab.access import Identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from backupsvc.lab.guests.compression import CompressorFailed, Decompressed
@@ -10,10 +11,14 @@ from backupsvc.lab.guests.vma_reader import read_header
 from backupsvc.lab.kernel import LabError
 
 CONFIG_FILE = "qemu-server.conf"
+# how the configuration is read from archives other than VMA files; containers add theirs
+READERS: dict[str, Callable[[Path], str]] = {}
 
 
 def extract_config(path: Path) -> str:
-    """Return the raw text of the VM configuration in an archive. Raise LabError 500 in PVE's words if it cannot be read."""
+    """Return the raw text of an archive's configuration. Raise LabError 500 in PVE's words if it cannot be read."""
+    if ".tar" in path.suffixes:
+        return READERS["tar"](path)
     return archived_header(path).configs[CONFIG_FILE].decode("utf-8", "replace")
 
 

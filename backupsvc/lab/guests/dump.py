@@ -246,9 +246,13 @@ class Dump:
             archives.set_protected(self.archive, True)
         if options.remove:
             self._prune()
-        if self.mode == "suspend":
-            log.info("resume vm")
+        self._clean_up()
         log.info(f"Finished Backup of VM {self.vm.vmid} ({text.clock(int(time.monotonic() - self.started))})")
+
+    def _clean_up(self) -> None:
+        """Say what vzdump still does when the archive is done."""
+        if self.mode == "suspend":
+            self.log.info("resume vm")
 
     def _prune(self) -> None:
         """Prune this guest's archives alone, the new one included."""

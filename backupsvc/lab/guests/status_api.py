@@ -27,12 +27,6 @@ def guests(call: Call) -> Any:
     return [_status(call.lab, vm) for vm in call.lab.guests.all(call.node) if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")]
 
 
-@route("GET", "/nodes/{node}/lxc")
-def containers(call: Call) -> Any:
-    """List a node's containers: the lab has none."""
-    return []
-
-
 @route("GET", "/nodes/{node}/qemu/{vmid}")
 def index(call: Call) -> Any:
     """Return the directory of a guest's calls."""

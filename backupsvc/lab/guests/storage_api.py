@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from backupsvc.lab.faults import storing
@@ -15,6 +15,8 @@ from backupsvc.lab.kernel import Call, LabError, StorageDef, TaskDied, TaskLog, 
 
 _SECTOR, _BLOCK = 512, 4096
 _READ = ("Datastore.Audit", "Datastore.AllocateSpace")
+# how volumes of other content types are listed; containers add ``rootdir``
+OTHER_CONTENT: dict[str, Callable[[Call, str, int | None], Iterator[dict[str, Any]]]] = {}
 
 
 @route("GET", "/nodes/{node}/storage")
@@ -57,6 +59,9 @@ def content(call: Call) -> Any:
         rows += storing.listed(call.lab.faults, node, name, list(_backups(call, name, vmid)))
     if "images" in definition.content and wanted in (None, "images"):
         rows += _images(call, name, vmid)
+    for kind, listed in OTHER_CONTENT.items():
+        if kind in definition.content and wanted in (None, kind):
+            rows += listed(call, name, vmid)
     return rows
 
 

@@ -21,6 +21,7 @@ class Options:
     """What a job is to do, defaults filled in. ``lockwait`` and ``stopwait`` in minutes, ``bwlimit`` in KiB/s (0: none).
 
     ``keep`` is the retention in force, as a property string; ``may_protect_freely`` lifts the default limit on protected ones.
+    ``exclude_paths`` and ``standard_excludes`` say what of a container's files stays out.
     """
 
     vmids: tuple[int, ...]
@@ -38,6 +39,8 @@ class Options:
     may_protect_freely: bool
     all: bool
     command: str
+    exclude_paths: tuple[str, ...] = ()
+    standard_excludes: bool = True
 
 
 def check(call: Call) -> None:
@@ -88,6 +91,8 @@ def options(call: Call, vmids: tuple[int, ...]) -> Options:
         may_protect_freely=call.allowed(f"/storage/{storage}", "Datastore.Allocate"),
         all=bool(params.get("all") or params.get("exclude")),
         command=command(params),
+        exclude_paths=tuple(params.get("exclude-path", ())),
+        standard_excludes=bool(params.get("stdexcludes", 1)),
     )
 
 
