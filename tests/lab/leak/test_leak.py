@@ -16,12 +16,13 @@ import pytest
 from backupsvc.clock import SystemClock, polls
 from backupsvc.lab.vmm.accel import READY
 from tests.lab.leak.conftest import Stage
-from tests.lab.leak.production import NAME, Watch
+from tests.lab.leak.production import NEIGHBOUR, TRUNK, Watch
 from tests.lab.vmm.conftest import run
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(280)]
 
 ORIGINAL, COPY, ADDRESS = 108, "9000", "192.168.10.8"
+ORIGINAL_MAC = bytes.fromhex("bc2411000008")
 
 
 def watch(stage: Stage) -> Watch:
@@ -57,7 +58,8 @@ def test_law_2_no_frame_of_a_restored_copy_reaches_production_while_its_original
     assert [port.bridge for port in production.ports(COPY)] == ["vmbr9"]
     assert production.ports(COPY)[0].counters.received > 0
     assert {frame.source for frame in isolated if frame.machine == COPY} == {"BC:24:11:00:00:08"}
-    assert {(frame.machine, frame.segment) for frame in production.heard if frame.to == NAME} >= {("108", ("vmbr0", 10))}
+    for host in (NEIGHBOUR, TRUNK):
+        assert ("108", ("vmbr0", 10)) in {(frame.machine, frame.segment) for frame in production.heard if frame.to == host}
     assert answers
     assert set(answers) == {(0, "Debian-Server answers\n")}
 
@@ -75,8 +77,18 @@ def test_law_2_the_same_watch_finds_the_leak_when_isolation_is_switched_off(stag
     found = " / ".join(production.leaks(COPY))
     assert "9000 sent" in found
     assert "frames of 9000 reached" in found
-    assert NAME in found
+    assert NEIGHBOUR in found
+    assert TRUNK in found
     assert f"{ADDRESS} is claimed by 108 and 9000" in found
+
+
+def test_a_trunk_of_the_production_bridge_talks_to_a_real_guest_with_the_header_of_its_vlan_only(stage: Stage) -> None:
+    with watch(stage) as production:
+        for _ in polls(SystemClock(), 30, first=0.2):
+            if any(frame[6:12] == ORIGINAL_MAC for frame in production.trunk_heard):
+                break
+    headers = {frame[12:16] for frame in production.trunk_heard if frame[6:12] == ORIGINAL_MAC}
+    assert headers == {bytes.fromhex("8100000a")}
 
 
 def _until_found(production: Watch, stage: Stage) -> None:
