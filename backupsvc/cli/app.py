@@ -23,6 +23,7 @@ COMMANDS = {
     "restore-test": ("backupsvc.cli.restore_test", "restore_test"),
     "restore": ("backupsvc.cli.restore", "restore"),
     "prune": ("backupsvc.cli.prune", "prune"),
+    "doctor": ("backupsvc.cli.doctor", "doctor"),
     "demo": ("backupsvc.cli.demo", "demo"),
 }
 

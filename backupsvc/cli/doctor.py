@@ -1,0 +1,108 @@
+"""``backupsvc doctor``: is everything there that the service leans on; and ``--role``: the least that its token needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from policies.model import Policy
+    from policies.role import Holder
+
+
+def doctor(
+    role: Annotated[bool, typer.Option("--role", help="Print the pveum commands for the least rights; asks no cluster.")] = False,
+    restore: Annotated[
+        list[str] | None,
+        typer.Option("--restore", metavar="BRIDGE", help="With --role: a second token that may use this production bridge."),
+    ] = None,
+    disks: Annotated[
+        list[str] | None, typer.Option("--disks", help="With --restore: a storage of production disks, if not scratch.storage.")
+    ] = None,
+    bridge: Annotated[
+        str | None, typer.Option("--bridge", help="With --role: the bridge for copies, if the policy names none.")
+    ] = None,
+    prunes: Annotated[
+        list[str] | None, typer.Option("--prunes", metavar="STORAGE", help="With --role: a storage with a retention of its own.")
+    ] = None,
+    pve: Annotated[int, typer.Option("--pve", min=8, max=9, help="With --role: the major release of Proxmox VE.")] = 9,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look at settings, policy, catalog, cluster, rights, storages, isolation, clocks and ways in; each with the next action.
+
+    Exit code 0 with warnings at most, else that of the first failure: 1 wrong, 2 settings or policy, 3 unreachable, 4 refused.
+    """
+    from backupsvc.bootstrap import open_service
+    from policies import role as rights
+
+    if not role:
+        _examine(as_json)
+        return
+    with open_service() as service:
+        policy = service.policy
+    needs = rights.on_release(rights.everyday(policy, pruning=prunes or (), bridge=bridge), pve)
+    again = rights.on_release(rights.restoring(policy, bridges=restore, disks=disks or ()), pve) if restore else ()
+    held = rights.holders(needs, again)
+    if as_json:
+        _emit_role(policy, held, pve)
+    else:
+        _show_role(policy, held, named=bool(bridge))
+
+
+def _examine(as_json: bool) -> None:
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations import health
+
+    with open_service() as service:
+        lines = health.examine(service)
+    code = health.exit_code(lines)
+    if as_json:
+        keys = ("name", "status", "detail", "action")
+        emit_json(
+            {"healthy": code == 0, "lines": [{key: getattr(line, key) for key in keys} for line in lines], "exit_code": code}
+        )
+    else:
+        _show(lines)
+    raise typer.Exit(code)
+
+
+def _show(lines: list[Any]) -> None:
+    from backupsvc.cli.output import say, table
+
+    table(("what", "status", "seen"), [(line.name, line.status, line.detail) for line in lines])
+    for line in lines:
+        if line.action:
+            say()
+            say(f"{line.status}: {line.name}: {line.detail}")
+            say(f"  -> {line.action}")
+
+
+def _emit_role(policy: Policy, held: tuple[Holder, ...], release: int) -> None:
+    from backupsvc.cli.output import emit_json
+    from policies import role as rights
+
+    holders = [
+        {
+            "name": holder.name,
+            "grants": {path: list(privs) for path, privs in holder.grants.items()},
+            "why": [{"path": need.path, "privilege": need.privilege, "why": need.why} for need in holder.needs],
+        }
+        for holder in held
+    ]
+    emit_json({"pve": release, "holders": holders, "commands": list(rights.commands(held)), "notes": list(rights.notes(policy))})
+
+
+def _show_role(policy: Policy, held: tuple[Holder, ...], *, named: bool) -> None:
+    """Commands that can be pasted into a root shell of a node; what they are for stands above them as comments."""
+    from backupsvc.cli.output import say
+    from policies import role as rights
+
+    for note in rights.notes(policy):
+        if not (named and "--bridge" in note):
+            say(f"# note: {note}")
+    for need in sorted(set(held[0].needs), key=lambda need: (need.path, need.privilege)):
+        say(f"# {need.path} {need.privilege}: {need.why}")
+    for line in rights.commands(held):
+        say(line)

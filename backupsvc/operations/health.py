@@ -1,0 +1,229 @@
+"""What ``backupsvc doctor`` looks at: whether everything that the service leans on is there, and what to do where it is not.
+
+Nothing here changes anything. A failed line carries an exit code: 1 wrong, 2 settings or policy, 3 unreachable, 4 refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupsvc.errors import BackupsvcError, UsageError
+from backupsvc.operations.backup import prunes
+from policies import role, wording
+from policies.model import PolicyError, Storage
+from policies.scratch_network import scratch_network
+from policies.site_checks import needs_network
+from policies.site_facts import BridgeFacts, SiteFacts
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.pve import Pve
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+_WORD = "en"  # the language of the command line; only the report speaks two
+_HARMLESS = frozenset(
+    {"missing", "address", "token", "none"}
+)  # faults of the scratch network that let no frame out by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that was looked at: ``action`` is the reader's next step where it is not ok."""
+
+    name: str
+    status: str
+    detail: str
+    action: str = ""
+    exit_code: int = 0
+
+
+def examine(service: Service) -> list[Line]:
+    """Given the service, return one line or more for each thing it leans on, in the order in which to put them right."""
+    lines = [*_ask("policy", service, _policy), *_ask("catalog", service, _catalog)]
+    reached = _ask("cluster", service, _cluster)
+    lines += reached
+    if not any(line.status == FAILED for line in lines if line.name in ("policy", "cluster")):
+        for name, question in (("token", _token), ("storages", _storages), ("isolated bridge", _bridge), ("clocks", _clocks)):
+            lines += _ask(name, service, question)
+        if service.settings.pve.restore_token:
+            lines += _ask("restore token", service, _restore_token)
+    for name, question in (("ssh to the nodes", _ssh), ("probe", _probe), ("broker", _broker)):
+        lines += _ask(name, service, question)
+    return lines
+
+
+def exit_code(lines: Iterable[Line]) -> int:
+    """Given the lines, return the exit code of the first that failed, 0 if none did."""
+    return next((line.exit_code for line in lines if line.status == FAILED), 0)
+
+
+def _ask(name: str, service: Service, question: Callable[[Service], Iterator[Line]]) -> list[Line]:
+    try:
+        return list(question(service))
+    except BackupsvcError as error:
+        return [Line(name, FAILED, error.message, error.hint, error.exit_code)]
+    except PolicyError as error:
+        return [Line(name, FAILED, str(error), "correct the policy; `backupsvc policy check` says whether it is right", 2)]
+
+
+def _policy(service: Service) -> Iterator[Line]:
+    policy = service.policy
+    yield Line("policy", OK, f"{policy.source}: {policy.site}, {len(policy.jobs)} jobs, {len(policy.guests)} guests named")
+    if not policy.jobs:
+        yield Line("policy", WARNING, "no job: nothing is backed up by this service", "write a job into the policy")
+
+
+def _catalog(service: Service) -> Iterator[Line]:
+    yield Line("catalog", OK, f"{len(service.catalog.archives())} archives known")
+
+
+def _cluster(service: Service) -> Iterator[Line]:
+    cluster = service.pve.cluster
+    version = cluster.version()
+    seen = f"{service.pve.host} answers, Proxmox VE {version.version}"
+    if _major(version.release) in role.SUPPORTED:
+        yield Line("cluster", OK, seen)
+    else:
+        known = " and ".join(map(str, role.SUPPORTED))
+        yield Line("cluster", WARNING, f"{seen}: not a release that this service was made for", f"use Proxmox VE {known}")
+    for node in cluster.nodes():
+        if not node.online:
+            yield Line("cluster", WARNING, f"node {node.name} is offline", "bring it back: its guests are not backed up")
+
+
+def _major(release: str) -> int:
+    first = release.partition(".")[0]
+    return int(first) if first.isdigit() else 0
+
+
+def _token(service: Service) -> Iterator[Line]:
+    pruning = [storage.name for storage in service.pve.storage.storages() if prunes(storage.prune)]
+    yield from _rights(service, service.pve, "token", role.everyday(service.policy, pruning=pruning))
+
+
+def _restore_token(service: Service) -> Iterator[Line]:
+    yield from _rights(service, service.restore_pve, "restore token", role.restoring(service.policy, bridges=()))
+
+
+def _rights(service: Service, pve: Pve, name: str, needs: tuple[role.Need, ...]) -> Iterator[Line]:
+    """Which privileges a token lacks, path by path, with the command that gives them to it and to its user."""
+    wanted = role.on_release(needs, _major(pve.cluster.version().release))
+    lacking = role.missing(wanted, pve.cluster.permissions())
+    if not lacking:
+        yield Line(name, OK, f"{pve.token_id} holds all of {len({need.privilege for need in wanted})} privileges that are needed")
+    user = pve.token_id.partition("!")[0]
+    for path in sorted({need.path for need in lacking}):
+        here = [need for need in lacking if need.path == path]
+        privs = " ".join(sorted({need.privilege for need in here}))
+        why = "; ".join(dict.fromkeys(need.why for need in here))
+        action = (
+            f"give user and token a role that holds them there: pveum acl modify {path} --users '{user}' "
+            f"--tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all that is needed)"
+        )
+        yield Line(name, FAILED, f"{pve.token_id} lacks {privs} on {path}, to {why}", action, 4)
+
+
+def _storages(service: Service) -> Iterator[Line]:
+    found = service.pve.storage.storages()
+    for name in sorted({job.storage for job in service.policy.jobs}):
+        yield _storage(name, "backup", "archives", found)
+    if service.policy.scratch.storage:
+        yield _storage(service.policy.scratch.storage, "images", "the disks of copies", found)
+
+
+def _storage(name: str, content: str, purpose: str, found: list[Storage]) -> Line:
+    places = [storage for storage in found if storage.name == name]
+    action = "correct the storage's name in the policy, its content types in PVE (pvesm status), or the token's rights on it"
+    if not places:
+        return Line("storages", FAILED, f"there is no storage {name} for {purpose}, or the token may not see it", action, 1)
+    if not any(content in storage.content for storage in places):
+        return Line("storages", FAILED, f"storage {name} takes no {content}, so it cannot hold {purpose}", action, 1)
+    if silent := sorted(storage.node for storage in places if not (storage.active and storage.enabled)):
+        text = f"storage {name} for {purpose} is not active on {', '.join(silent)}"
+        return Line("storages", WARNING, text, f"look at it there: pvesm status --storage {name}")
+    return Line("storages", OK, f"{name} holds {purpose} on {', '.join(sorted(storage.node for storage in places))}")
+
+
+def _bridge(service: Service) -> Iterator[Line]:
+    cluster, scratch = service.pve.cluster, service.policy.scratch
+    nodes = tuple(node for node in cluster.nodes() if node.online)
+    bridges = tuple(
+        BridgeFacts(bridge.name, bridge.node, tuple(bridge.ports), bridge.address or None)
+        for node in nodes
+        for bridge in cluster.bridges(node.name)
+    )
+    now = int(service.clock.now())
+    facts = SiteFacts("", now, (), nodes=nodes, bridges=bridges, permissions=cluster.permissions())
+    faults = list(scratch_network(facts, scratch))
+    for fault in faults:
+        detail, action = wording.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
+        harmless = fault.kind in _HARMLESS
+        yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
+    if not faults:
+        where = ", ".join(node.name for node in nodes)
+        yield Line("isolated bridge", OK, f"{scratch.bridge} leads nowhere on {where}, and the token may use no other")
+
+
+def _clocks(service: Service) -> Iterator[Line]:
+    limit = service.policy.max_clock_drift
+    offsets = service.pve.cluster.clock_offsets()
+    for node, offset in sorted(offsets.items()):
+        if abs(offset) > limit:
+            text = f"the clock of {node} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
+            yield Line("clocks", WARNING, text, "synchronise both (chronyc tracking): schedules and ages lean on them")
+    if all(abs(offset) <= limit for offset in offsets.values()):
+        yield Line("clocks", OK, f"every node within {limit} s of this machine")
+
+
+def _ssh(service: Service) -> Iterator[Line]:
+    from backupsvc.remote.ssh import Peer, open_client
+
+    ssh = service.settings.ssh
+    if not ssh.nodes:
+        yield Line("ssh to the nodes", OK, "not configured: archives are proven by restoring them alone")
+    setting = "BACKUPSVC_SSH__NODES, __USER, __KEY_FILE, __KNOWN_HOSTS"
+    for node, address in sorted(ssh.nodes.items()):
+        peer = Peer(f"node {node}", address, ssh.user, ssh.key_file, setting, known_hosts=ssh.known_hosts)
+        try:
+            open_client(peer).close()
+        except BackupsvcError as error:
+            yield Line("ssh to the nodes", FAILED, error.message, error.hint, error.exit_code)
+        else:
+            yield Line("ssh to the nodes", OK, f"{node} lets us in at {address}")
+
+
+def _probe(service: Service) -> Iterator[Line]:
+    if service.jump is None:
+        asked = _asks_the_network(service)
+        text = "not configured" + (": the checks that need the network will be inconclusive" if asked else "")
+        yield Line("probe", WARNING if asked else OK, text, "set BACKUPSVC_PROBE__HOST" if asked else "")
+        return
+    with contextlib.suppress(ConnectionRefusedError, TimeoutError):  # the probe has answered: nothing need listen behind it
+        service.jump.connect("127.0.0.1", 22, 10).close()
+    yield Line("probe", OK, f"{service.settings.probe.host} lets us in and forwards connections")
+
+
+def _asks_the_network(service: Service) -> bool:
+    try:
+        return any(needs_network(guest.checks) for guest in service.policy.guests.values())
+    except (UsageError, PolicyError):
+        return False  # the policy's own line says so
+
+
+def _broker(service: Service) -> Iterator[Line]:
+    import redis
+
+    if "broker" not in service.settings.model_fields_set:
+        yield Line("broker", OK, "not configured: the command line needs none")
+        return
+    try:
+        with redis.Redis.from_url(service.settings.broker.url, socket_connect_timeout=5, socket_timeout=5) as broker:
+            broker.ping()
+    except (redis.RedisError, ValueError, OSError) as error:
+        why = str(error) or type(error).__name__
+        yield Line("broker", WARNING, f"does not answer: {why}", "start Redis, or correct BACKUPSVC_BROKER__URL; workers need it")
+    else:
+        yield Line("broker", OK, "answers")

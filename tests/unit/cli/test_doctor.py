@@ -1,0 +1,176 @@
+"""``backupsvc doctor``: every thing is one line with the next action, and the exit code is that of the first failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from backupsvc.cli.app import build
+from backupsvc.errors import PveTokenRefused, PveUnreachable, UsageError
+from backupsvc.operations import health
+from backupsvc.pve.cluster import Bridge, Version
+from backupsvc.settings import Settings
+from policies import role
+from policies.model import Node, Storage
+from policies.site import load_policy
+
+POLICY = """
+site: s
+timezone: Europe/Paris
+scratch: {vmids: 9000-9009, bridge: vmbr9, storage: thin}
+jobs: {nightly: {storage: nas}}
+"""
+
+
+class World:
+    """A service on a cluster by script, all well until a test breaks something."""
+
+    def __init__(self) -> None:
+        self.policy: Any = load_policy(POLICY, "site.yaml")
+        self.settings = Settings(policy=Path("site.yaml"), state_dir=Path())
+        self.clock = SimpleNamespace(now=lambda: 1_000_000.0)
+        self.catalog = SimpleNamespace(archives=list)
+        self.jump: Any = None
+        self.nodes = [Node("a", True), Node("b", True)]
+        self.bridges = [Bridge("vmbr9", "a"), Bridge("vmbr0", "a", ("eno1",))]
+        self.offsets = {"a": 1.0, "b": -2.0}
+        self.release = "9.2"
+        self.rights = {path: frozenset(privs) for path, privs in role.Holder("t", role.everyday(self.policy)).grants.items()}
+        self.storages = [
+            Storage("nas", node, "dir", frozenset({"backup"})) for node in ("a", "b")
+        ] + [Storage("thin", node, "lvmthin", frozenset({"images"})) for node in ("a", "b")]  # fmt: skip
+        self.pve: Any = SimpleNamespace(
+            host="a:8006",
+            token_id="svc@pve!t",
+            cluster=SimpleNamespace(
+                version=self.version,
+                nodes=lambda: self.nodes,
+                permissions=lambda: self.rights,
+                bridges=lambda node: [bridge for bridge in self.bridges if bridge.node == node] or [Bridge("vmbr9", node)],
+                clock_offsets=lambda: self.offsets,
+            ),
+            storage=SimpleNamespace(storages=lambda: self.storages),
+        )
+
+    def version(self) -> Version:
+        return Version(self.release, f"{self.release}.1")
+
+    def seen(self, status: str) -> list[health.Line]:
+        """The lines of one status."""
+        return [line for line in health.examine(self) if line.status == status]  # type: ignore[arg-type]
+
+
+def refusing(error: Exception) -> Any:
+    """A call that ends in that error."""
+
+    def call() -> Any:
+        raise error
+
+    return call
+
+
+def test_all_well_is_all_ok() -> None:
+    lines = health.examine(World())  # type: ignore[arg-type]
+    assert {line.status for line in lines} == {health.OK}
+    assert health.exit_code(lines) == 0
+
+
+def test_a_missing_privilege_is_named_with_its_path_its_purpose_and_the_command() -> None:
+    world = World()
+    world.rights["/vms"] -= {"VM.Backup"}
+    (line,) = world.seen(health.FAILED)
+    assert "svc@pve!t lacks VM.Backup on /vms, to back guests up" in line.detail
+    assert "pveum acl modify /vms --users 'svc@pve' --tokens 'svc@pve!t'" in line.action
+    assert line.exit_code == 4
+
+
+def test_a_storage_that_prunes_asks_for_the_right_to_overrule_it() -> None:
+    world = World()
+    world.storages[0] = Storage("nas", "a", "dir", frozenset({"backup"}), prune="keep-last=2")
+    assert ["Datastore.Allocate on /storage/nas" in line.detail for line in world.seen(health.FAILED)] == [True]
+
+
+def test_on_pve_8_the_token_is_asked_for_that_releases_privileges() -> None:
+    world = World()
+    world.release = "8.4"
+    assert ["lacks VM.Monitor on /vms" in line.detail for line in world.seen(health.FAILED)] == [True]
+
+
+def test_an_unreachable_cluster_is_exit_code_3_and_what_needs_it_is_not_asked() -> None:
+    world = World()
+    world.pve.cluster.version = refusing(PveUnreachable("a:8006 does not answer", "is it up?"))
+    (line,) = world.seen(health.FAILED)
+    assert (line.name, line.action, line.exit_code) == ("cluster", "is it up?", 3)
+    assert not {"token", "storages", "clocks"} & {line.name for line in health.examine(world)}  # type: ignore[arg-type]
+
+
+def test_the_first_failure_gives_the_exit_code() -> None:
+    world = World()
+    world.catalog.archives = refusing(UsageError("x"))
+    world.pve.cluster.version = refusing(PveTokenRefused("no"))
+    assert health.exit_code(health.examine(world)) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("storages", "text"),
+    [
+        ([], "there is no storage nas"),
+        ([Storage("nas", "a", "dir", frozenset({"images"}))], "storage nas takes no backup"),
+    ],
+)
+def test_a_storage_that_cannot_hold_what_the_policy_wants_fails(storages: list[Storage], text: str) -> None:
+    world = World()
+    world.storages = storages + world.storages[2:]
+    assert [text in line.detail for line in world.seen(health.FAILED)] == [True]
+
+
+def test_law_2_a_bridge_with_a_port_fails_and_a_token_on_a_production_bridge_warns() -> None:
+    world = World()
+    world.bridges[0] = Bridge("vmbr9", "a", ("eno2",))
+    (line,) = world.seen(health.FAILED)
+    assert (line.name, line.exit_code) == ("isolated bridge", 1)
+    assert "eno2" in line.detail
+    world = World()
+    world.rights["/sdn/zones/localnetwork/vmbr0"] = frozenset({"SDN.Use"})
+    assert ["vmbr0" in line.detail for line in world.seen(health.WARNING)] == [True]
+    assert world.seen(health.FAILED) == []
+
+
+def test_a_clock_that_is_off_and_a_node_that_is_away_are_warnings() -> None:
+    world = World()
+    world.offsets["b"] = -90.0
+    world.nodes.append(Node("c", False))
+    assert [line.detail for line in world.seen(health.WARNING)] == [
+        "node c is offline",
+        "the clock of b is 90 s behind this machine's",
+    ]
+
+
+def test_a_broken_policy_is_said_once_and_the_rest_is_still_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p.yaml").write_text("site: x\njobs: {n: {modes: snapshot}}\n")
+    monkeypatch.setenv("BACKUPSVC_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("BACKUPSVC_POLICY", str(tmp_path / "p.yaml"))
+    answer = CliRunner().invoke(build(["doctor"]), ["doctor", "--json"])
+    found = json.loads(answer.stdout)
+    assert answer.exit_code == found["exit_code"] == 2
+    assert [line["name"] for line in found["lines"] if line["status"] == "failed"] == ["policy", "cluster"]
+    assert "p.yaml:2" in found["lines"][0]["detail"]
+
+
+def test_the_role_is_printed_without_a_cluster_as_commands_and_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p.yaml").write_text(POLICY)
+    monkeypatch.setenv("BACKUPSVC_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("BACKUPSVC_POLICY", str(tmp_path / "p.yaml"))
+    text = CliRunner().invoke(build(["doctor"]), ["doctor", "--role"]).stdout
+    data = json.loads(CliRunner().invoke(build(["doctor"]), ["doctor", "--role", "--json"]).stdout)
+    assert [line for line in text.splitlines() if not line.startswith("#")] == data["commands"]
+    assert [holder["name"] for holder in data["holders"]] == ["backupsvc@pve", "backupsvc@pve!service"]
+    assert all(entry["why"] for holder in data["holders"] for entry in holder["why"])
+    eight = CliRunner().invoke(build(["doctor"]), ["doctor", "--role", "--pve", "8", "--restore", "vmbr0"]).stdout
+    assert "VM.Monitor" in eight
+    assert "'backupsvc@pve!restore'" in eight

@@ -1,0 +1,100 @@
+"""The least rights, computed from the policy: what stands where, and what a policy adds or moves."""
+
+from __future__ import annotations
+
+from policies import role
+from policies.model import Policy
+from policies.site import load_policy
+
+BASE = "site: s\ntimezone: Europe/Paris\n"
+ZONE = "/sdn/zones/localnetwork"
+COPIES = {"VM.Allocate", "VM.PowerMgmt", "VM.Config.Network", "VM.Config.Options", "VM.Config.CDROM", "VM.GuestAgent.Audit"}
+
+
+def policy(scratch: str = "bridge: vmbr9, storage: thin", job: str = "storage: archives") -> Policy:
+    return load_policy(f"{BASE}scratch: {{vmids: 9000-9009, {scratch}}}\njobs: {{nightly: {{{job}}}}}\n", "test")
+
+
+def grants(needs: tuple[role.Need, ...]) -> dict[str, set[str]]:
+    return {path: set(privs) for path, privs in role.Holder("x", needs).grants.items()}
+
+
+def test_a_plain_policy_needs_four_kinds_of_path() -> None:
+    assert grants(role.everyday(policy())) == {
+        "/": {"Sys.Audit"},
+        "/vms": {"VM.Audit", "VM.Backup"} | COPIES,
+        "/storage/archives": {"Datastore.AllocateSpace"},
+        "/storage/thin": {"Datastore.AllocateSpace"},
+        f"{ZONE}/vmbr9": {"SDN.Use"},
+    }
+
+
+def test_with_a_pool_nothing_that_changes_a_guest_stands_on_all_guests() -> None:
+    found = grants(role.everyday(policy("bridge: vmbr9, storage: thin, pool: copies")))
+    assert found["/vms"] == {"VM.Audit", "VM.Backup"}
+    assert found["/pool/copies"] == COPIES
+
+
+def test_caps_limits_and_a_storages_own_retention_each_ask_for_their_privilege() -> None:
+    found = grants(
+        role.everyday(policy("storage: thin, memory: 512", "storage: nas, bandwidth: 100"), pruning=["nas", "elsewhere"])
+    )
+    assert "VM.Config.Memory" in found["/vms"]
+    assert found["/"] == {"Sys.Audit", "Sys.Modify"}
+    assert found["/storage/nas"] == {"Datastore.AllocateSpace", "Datastore.Allocate"}
+    assert "/storage/elsewhere" not in found
+
+
+def test_a_guests_own_cap_asks_for_it_too() -> None:
+    capped = load_policy(f"{BASE}guests: {{108: {{memory: 256}}}}\n", "test")
+    assert "VM.Config.Memory" in grants(role.everyday(capped))["/vms"]
+
+
+def test_no_bridge_is_guessed() -> None:
+    without = policy("storage: thin")
+    assert not [path for path in grants(role.everyday(without)) if path.startswith("/sdn")]
+    assert grants(role.everyday(without, bridge="vmbr9"))[f"{ZONE}/vmbr9"] == {"SDN.Use"}
+    assert any("--bridge" in note for note in role.notes(without))
+    assert role.notes(policy()) == ()
+
+
+def test_law_2_only_the_second_token_may_use_a_production_bridge() -> None:
+    user, service, restore = role.holders(role.everyday(policy()), role.restoring(policy(), bridges=["vmbr0"]))
+    assert f"{ZONE}/vmbr0" not in service.grants
+    assert f"{ZONE}/vmbr9" not in restore.grants
+    assert {f"{ZONE}/vmbr0", f"{ZONE}/vmbr9"} <= set(user.grants)
+    for token in (service, restore):
+        for path, privs in token.grants.items():
+            assert set(privs) <= set(user.grants[path])
+
+
+def test_disks_elsewhere_ask_for_their_own_storage() -> None:
+    found = grants(role.restoring(policy(), bridges=["vmbr0"], disks=["fast", "slow"]))
+    assert {"/storage/fast", "/storage/slow"} <= set(found)
+    assert "/storage/thin" not in found
+
+
+def test_pve_8_is_told_in_its_own_words() -> None:
+    found = grants(role.on_release(role.everyday(policy()), 8))
+    assert "VM.Monitor" in found["/vms"]
+    assert not [priv for priv in found["/vms"] if "GuestAgent" in priv]
+    assert role.on_release(role.everyday(policy()), 9) == role.everyday(policy())
+
+
+def test_what_is_missing_is_found_path_by_path_and_inherited_rights_count() -> None:
+    needs = role.everyday(policy())
+    held = {path: frozenset(privs) for path, privs in grants(needs).items()}
+    assert role.missing(needs, held) == ()
+    held["/storage"] = held.pop("/storage/thin")
+    assert role.missing(needs, held) == ()
+    held["/vms"] -= {"VM.Backup"}
+    assert [(need.path, need.privilege) for need in role.missing(needs, held)] == [("/vms", "VM.Backup")]
+
+
+def test_the_commands_make_each_set_of_privileges_one_role_and_give_it_to_user_and_token() -> None:
+    lines = list(role.commands(role.holders(role.everyday(policy()))))
+    assert len([line for line in lines if "role add" in line]) == 4
+    assert "pveum user add backupsvc@pve" in lines
+    assert "pveum user token add backupsvc@pve service --privsep 1" in lines
+    given = [line for line in lines if line.startswith("pveum acl modify /storage/thin ")]
+    assert [line.split(" --")[1].split()[0] for line in given] == ["users", "tokens"]
