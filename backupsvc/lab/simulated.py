@@ -87,15 +87,22 @@ class SimulatedMachine:
             raise AgentSilent(f"the agent of guest {self.spec.vmid} does not answer")
         known: dict[str, Callable[[dict[str, Any]], Any]] = {
             "guest-ping": lambda _: {},
-            "guest-info": lambda _: {"version": "7.2.0", "supported_commands": []},
+            "guest-info": lambda _: {
+                "version": "7.2.0",
+                "supported_commands": [{"name": "guest-ping", "enabled": True, "success-response": True}],
+            },
             "guest-get-osinfo": lambda _: {
                 "id": "simulated",
                 "name": "Simulated",
                 "pretty-name": "Simulated guest",
                 "machine": "x86_64",
+                "version-id": "1",
+                "kernel-release": "0-simulated",
+                "kernel-version": "#0 none runs",
             },
             "guest-get-host-name": lambda _: {"host-name": self.spec.name},
             "guest-get-time": lambda _: time.time_ns(),
+            "guest-get-users": lambda _: [],
             "guest-get-fsinfo": lambda _: [],
             "guest-network-get-interfaces": lambda _: self._interfaces(),
             "guest-fsfreeze-status": lambda _: "frozen" if self._frozen else "thawed",
@@ -134,7 +141,15 @@ class SimulatedMachine:
         return 1
 
     def _interfaces(self) -> list[dict[str, Any]]:
-        return [{"name": f"eth{n.index}", "hardware-address": n.mac.lower(), "ip-addresses": []} for n in self.spec.nics]
+        """The loopback device, and cards that nobody gave an address."""
+        kinds = ("bytes", "packets", "errs", "dropped")
+        none = {f"{way}-{kind}": 0 for way in ("rx", "tx") for kind in kinds}
+        own = [{"ip-address": "127.0.0.1", "prefix": 8, "ip-address-type": "ipv4"}]
+        loopback = {"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": own, "statistics": none}
+        return [
+            loopback,
+            *({"name": f"eth{n.index}", "hardware-address": n.mac.lower(), "statistics": none} for n in self.spec.nics),
+        ]
 
     def _exec(self, arguments: dict[str, Any]) -> dict[str, int]:
         """No program runs: its output says so."""

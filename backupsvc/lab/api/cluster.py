@@ -11,7 +11,7 @@ from backupsvc.lab.kernel import Call, Lab, parameter_error, route
 
 VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "14a22df3"}
 _RECENT_TASKS_PER_NODE = 25
-_NODE_FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime", "cgroup-mode")
+_NODE_FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
 
 
 @route("GET", "/")
@@ -161,7 +161,8 @@ def log(call: Call) -> Any:
 @route("GET", "/cluster/options")
 def options(call: Call) -> Any:
     """Return the datacenter's options."""
-    return {"description": "", "mac_prefix": "BC:24:11", "keyboard": "fr", "allowed-tags": []}
+    tags = {tag for vm in call.lab.guests.all() for tag in vm.config.get("tags", "").split(";") if tag}
+    return {"description": "", "mac_prefix": "BC:24:11", "keyboard": "fr", "allowed-tags": sorted(tags)}
 
 
 @route("GET", "/cluster/jobs/schedule-analyze")

@@ -48,6 +48,8 @@ def name(vm: VmConfig) -> str:
 
 def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     """Return what /cluster/resources says of a guest."""
+    if vm.node not in lab.nodes:  # a node that never reported (04_vzdump_errors 23)
+        return {"id": f"{vm.type}/{vm.vmid}", "type": vm.type, "vmid": vm.vmid, "node": vm.node, "status": "unknown"}
     running = lab.machine_status(vm.vmid) != "stopped"
     machine = lab.machines.get(vm.vmid)
     online = lab.nodes[vm.node].online

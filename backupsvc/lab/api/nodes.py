@@ -42,7 +42,8 @@ def node_status(call: Call) -> Any:
     system, load = os.uname(), [f"{value:.2f}" for value in os.getloadavg()]
     return {
         "cpu": 0.05,
-        "cpuinfo": {"cpus": 16, "cores": 8, "sockets": 1, "model": "Lab CPU", "mhz": "2600.000", "hvm": "1", "user_hz": 100},
+        "cpuinfo": {"cpus": 16, "cores": 8, "sockets": 1, "model": "Lab CPU", "mhz": "2600.000", "hvm": "1", "user_hz": 100}
+        | {"flags": "fpu vmx"},
         "memory": figures.node_memory(lab, lab.nodes[call.node]),
         "rootfs": {"total": disk.total, "used": disk.used, "free": disk.free, "avail": disk.free},
         "swap": {"total": 0, "used": 0, "free": 0},

@@ -13,6 +13,7 @@ Schema = dict[str, Any]
 
 # Calls that a real server answered (recorded in 01_auth and 02_inventory) but that the schema subset leaves out.
 _NODE: Schema = {"type": "string", "format": "pve-node"}
+_VMID: Schema = {"type": "integer", "format": "pve-vmid"}
 _AUDIT_NODE = {"check": ["perm", "/nodes/{node}", ["Sys.Audit"]]}
 _TEXT: Schema = {"type": "string", "optional": 1}
 _POOL: Schema = {"type": "string", "format": "pve-poolid"}
@@ -44,6 +45,7 @@ _EXTRA: tuple[tuple[str, str, Schema, Schema], ...] = (
         },
         {"check": ["perm", "/vms/{vmid}", ["VM.Console"]]},
     ),
+    ("GET", "/nodes/{node}/qemu/{vmid}/status", {"node": _NODE, "vmid": _VMID}, {"user": "all"}),
     ("POST", "/cluster/ha/groups", {"group": {"type": "string"}, "nodes": {"type": "string"}}, {"user": "all"}),
     (
         "PUT",

@@ -29,10 +29,10 @@ def _row(call: Call, definition: StorageDef) -> dict[str, Any]:
         "type": definition.type,
         "content": ",".join(definition.content),
         "digest": hashlib.sha1(every.encode(), usedforsecurity=False).hexdigest(),
-        **definition.options,
+        **{name: int(value) if name == "max-protected-backups" else value for name, value in definition.options.items()},
     }
     if definition.type == "dir":
-        row |= {"path": definition.path, "priority": 0}
+        row |= {"path": definition.path}
     if definition.shared:
         row["shared"] = 1
     if definition.nodes is not None:

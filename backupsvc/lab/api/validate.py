@@ -22,7 +22,7 @@ def validate(schema: Schema, given: dict[str, Any]) -> dict[str, Any]:
     check_object(schema, given, "", errors)
     if errors:
         raise LabError(400, "Parameter verification failed.", errors)
-    return {name: _convert(property_schema(schema, name) or {}, value) for name, value in given.items() if value is not None}
+    return {name: _convert(property_schema(schema, name) or {}, value) for name, value in given.items()}
 
 
 def check_object(schema: Schema, given: dict[str, Any], path: str, errors: dict[str, str]) -> None:
@@ -36,7 +36,7 @@ def check_object(schema: Schema, given: dict[str, Any], path: str, errors: dict[
         found = property_schema(schema, name)
         if found is None:
             errors[_join(path, name)] = _UNKNOWN
-        elif value is not None:
+        elif value is not None:  # null is taken as empty (OBSERVED 4)
             _check(found, value, _join(path, name), errors)
             needed = found.get("requires")
             if needed and given.get(needed) is None:
@@ -115,6 +115,8 @@ def _python_regex(pattern: str) -> str:
 
 def _convert(schema: Schema, value: Any) -> Any:
     kind = schema.get("type")
+    if value is None:
+        return 0 if kind in ("integer", "boolean", "number") else [] if kind == "array" else ""
     if kind in ("integer", "boolean"):
         return int(value)
     if kind == "number":

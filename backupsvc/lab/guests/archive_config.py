@@ -30,10 +30,10 @@ def archived_header(path: Path) -> Header:
                 header = read_header(stream)
             except VmaError as error:
                 raise LabError(
-                    500, f"Failed to extract config from VMA archive: {stream.failure or f'vma: {error}'}\n"
+                    500, f"Failed to extract config from VMA archive: {stream.failure or f'vma: {error}'}\n\n"
                 ) from error
     except CompressorFailed as error:
-        raise LabError(500, f"Failed to extract config from VMA archive: {error}\n") from error
+        raise LabError(500, f"Failed to extract config from VMA archive: {error}\n\n") from error
     if CONFIG_FILE not in header.configs:
         raise LabError(500, "Failed to extract config from VMA archive: no qemu-server.conf\n")
     return header

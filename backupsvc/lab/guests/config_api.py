@@ -100,6 +100,8 @@ class _Change:
 
     def apply(self) -> None:
         """Make the change, under the guest's file lock."""
+        if self.lab.guests.get(self.call.vmid) is None:  # who may not change it is told so first (10_permissions 168)
+            check_options(self.call, self.call.vmid, [*self.given, *self.deleted])
         with self.lab.guests.lock(self.call.vmid):
             vm = self.lab.guests.need(self.call.node, self.call.vmid)
             self.check(vm)
@@ -108,6 +110,8 @@ class _Change:
                 _delete(config, key)
             for key, value in self.given.items():
                 config[key] = with_mac(value) if NET.fullmatch(key) else new_disk(self.lab, vm, key, value, [])
+            if not config.get("description", "-"):  # an emptied description leaves no line (01b_encoding 19)
+                del config["description"]
             before = vm.config
             save(self.lab, vm, config)
             _replug(self.lab, vm, before)

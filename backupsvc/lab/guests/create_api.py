@@ -55,7 +55,7 @@ def _check_create(call: Call) -> None:
     pooled = bool(pool) and call.allowed(f"/pool/{pool}", "VM.Allocate")
     if not with_force and not pooled and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
         raise LabError(403, "Permission check failed")
-    if params.get("storage") and params["storage"] in lab.storages:
+    if params.get("storage"):  # there or not: who has no right learns nothing (10_permissions 260)
         call.check(f"/storage/{params['storage']}", "Datastore.AllocateSpace")
     if params.get("start"):
         call.check(f"/vms/{vmid}", "VM.PowerMgmt")
@@ -124,6 +124,7 @@ def _create(call: Call, given: Mapping[str, str], log: TaskLog) -> None:
             lab.guests.remove(vmid)
             raise
         own = {
+            "boot": _boot_order(config),
             "vmgenid": str(uuid.uuid4()),
             "smbios1": f"uuid={uuid.uuid4()}",
             "meta": f"creation-qemu=10.0.2,ctime={lab.now(node)}",
@@ -131,6 +132,13 @@ def _create(call: Call, given: Mapping[str, str], log: TaskLog) -> None:
         save(lab, vm, own | config)
         if call.params.get("pool"):
             lab.access.join_pool(call.params["pool"], vmid)
+
+
+def _boot_order(config: Mapping[str, str]) -> str:
+    """The first disk, then every NIC; PVE writes a blank when there is nothing to boot from (01b_encoding 5)."""
+    first = [d.key for d in disks(config)][:1]
+    found = [*first, *sorted(key for key in config if NET.fullmatch(key))]
+    return f"order={';'.join(found)}" if found else " "
 
 
 def new_disk(lab: Lab, vm: VmConfig, key: str, value: str, made: list[volumes.Volume], log: TaskLog | None = None) -> str:
@@ -145,6 +153,8 @@ def new_disk(lab: Lab, vm: VmConfig, key: str, value: str, made: list[volumes.Vo
     volume = volumes.allocate(lab, vm.node, found[1], vm.vmid, size)
     made.append(volume)
     if log:
+        if lab.storage(found[1]).type == "dir":
+            log.line(f"Formatting '{volume.path}', fmt=raw size={size} preallocation=off")
         log.line(f"{key}: successfully created disk '{volume.volid},size={format_size(size)}'")
     return Drive(key, volume.volid, {**wanted.properties, "size": format_size(size)}).text()
 
@@ -171,6 +181,8 @@ class _Destroy:
                 check_unlocked(vm)
             _check_removable(self.lab, vm, purge=True)
             for volume in self._disks(vm):
+                if not volume.path.exists():
+                    log.line(f"disk image '{volume.path}' does not exist")
                 volumes.free(volume)
                 if self.lab.storage(volume.storage).type == "lvmthin":
                     log.line(f'  Logical volume "{volume.path.name}" successfully removed.')

@@ -95,10 +95,11 @@ class Dump:
                 self.log.info(f"exclude disk '{drive.key}' '{drive.volume}' (backup=no)")
                 continue
             volume = volumes.find(self.lab, self.node, drive.volume)
-            if not volume.path.is_file():
-                raise GuestFailed(f"no such volume '{drive.volume}'")
-            size = format_size(drive.size or volume.path.stat().st_size)
+            there = volume.path.is_file()
+            size = format_size(drive.size or (volume.path.stat().st_size if there else 0))
             self.log.info(f"include disk '{drive.key}' '{drive.volume}' {size}")
+            if not there:
+                raise GuestFailed(volumes.missing(self.lab, volume))
             self.drives.append((drive, volume))
 
     def _make(self) -> None:
@@ -115,6 +116,7 @@ class Dump:
             self._from_running(self.machine)
         else:
             self.log.info("starting kvm to execute backup task")
+            power.warn_iothread(self.vm, self.log.task)
             self._announce()
             with self._guarded():
                 self._write([Source(f"drive-{d.key}", v.path, v.path.stat().st_size) for d, v in self.drives])
@@ -148,6 +150,8 @@ class Dump:
             raise QemuError(f"VM {self.vm.vmid} qmp command 'backup' failed - Device 'drive-{unplugged[0]}' not found")
         taken = machine.snapshot(targets, freeze=wanted, on_event=self._watched(events.hear))
         events.complete(wanted, taken.frozen)
+        if self.mode == "suspend" and freezes(self.vm.config):  # the agent of a suspended guest cannot answer (03_vzdump_ok 56)
+            events.hear("freeze-skipped")
         return [Source(f"drive-{d.key}", targets[d.key], v.path.stat().st_size) for d, v in self.drives]
 
     def _watched(self, hear: Callable[[str], None]) -> Callable[..., None]:

@@ -39,7 +39,16 @@ def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
             raise TaskDied(f"VM {vmid} already running")
         if vm.config.get("template") == "1":
             raise TaskDied("you can't start a vm if it's a template")
+        warn_iothread(vm, log)
         start_machine(lab, vm)
+
+
+def warn_iothread(vm: VmConfig, log: TaskLog) -> None:
+    """Warn of every disk that asks for a thread of its own behind a controller that has none (07_tasks 108)."""
+    for disk in disks(vm.config):
+        lacking = disk.key.startswith("scsi") and vm.config.get("scsihw") != "virtio-scsi-single"
+        if lacking and disk.properties.get("iothread") == "1":
+            log.warn("iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring")
 
 
 def start_machine(lab: Lab, vm: VmConfig) -> None:
@@ -170,6 +179,6 @@ def _disks(lab: Lab, node: str, config: Mapping[str, str]) -> tuple[Disk, ...]:
         except LabError as error:
             raise TaskDied(error.reason) from error
         if not volume.path.is_file():
-            raise TaskDied(f"no such volume '{drive.volume}'")
+            raise TaskDied(volumes.missing(lab, volume))
         found.append(Disk(drive.key, volume.path, volume.path.stat().st_size))
     return tuple(found)

@@ -158,7 +158,7 @@ class Restore:
         try:
             raw = extract_config(self.request.archive.path)
         except LabError as error:
-            self.log.line(f"Could not extract backed up config: {error.reason}\n\nSkipping early checks!")
+            self.log.line(f"Could not extract backed up config: {error.reason}\nSkipping early checks!")
             return
         nics = {**archived_nics(raw), **self.request.overrides}
         try:

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from backupsvc.lab.api import figures
-from backupsvc.lab.guests import power
+from backupsvc.lab.guests import live_figures, power
 from backupsvc.lab.guests.access import check_root_parameter
 from backupsvc.lab.guests.devices import agent_enabled
 from backupsvc.lab.kernel import Call, Lab, LabError, TaskLog, VmConfig, route
@@ -48,6 +48,10 @@ def current(call: Call) -> Any:
     if managed:
         ha |= {"state": figures.ha_state(call.lab, vm)}
     row = _status(call.lab, vm) | {"ha": ha}
+    machine = power.machine_of(call.lab, vm.vmid)
+    row["qmpstatus"] = machine.status() if machine else "stopped"
+    if machine:
+        row |= live_figures.current(vm) | {"running-qemu": _QEMU, "running-machine": _MACHINE, "diskread": 0, "diskwrite": 0}
     if agent_enabled(vm.config):
         row["agent"] = 1
     return row
@@ -135,12 +139,10 @@ def _carry_out(lab: Lab, node: str, vmid: int, state: str) -> None:
 
 def _status(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     machine, config = power.machine_of(lab, vm.vmid), vm.config
-    state = machine.status() if machine else "stopped"
     row: dict[str, Any] = {
         "vmid": vm.vmid,
         "name": config.get("name", f"VM {vm.vmid}"),
         "status": "running" if machine else "stopped",
-        "qmpstatus": state,
         "cpu": 0,
         "cpus": figures.cpus(config),
         "mem": 0,
@@ -157,14 +159,13 @@ def _status(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     row |= {key: config[key] for key in ("tags", "lock") if config.get(key)}
     if config.get("template") == "1":
         row["template"] = 1
+    if "serial0" in config:
+        row["serial"] = 1
     if machine is None:
         return row
     return row | {
         "uptime": max(1, int(machine.uptime())),
         "pid": machine.pid,
         "mem": figures.memory(config) // 2,
-        "diskread": 0,
-        "diskwrite": 0,
-        "running-qemu": _QEMU,
-        "running-machine": _MACHINE,
+        **live_figures.listed(),
     }

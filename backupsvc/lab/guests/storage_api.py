@@ -27,7 +27,7 @@ def storages(call: Call) -> Any:
     if wanted and wanted not in lab.storages:
         raise parameter_error(storage="No such storage.")
     return [
-        {"storage": s.name, **_status(call, s)}
+        {"storage": s.name, **_status(call, s), **(_formats(s) if params.get("format") else {})}
         for s in lab.storages.values()
         if wanted in (None, s.name) and call.allowed(f"/storage/{s.name}", *_READ, any=True) and _asked(call, s)
     ]
@@ -45,7 +45,9 @@ def status(call: Call) -> Any:
     """Return one storage's figures."""
     if call.params["storage"] not in call.lab.storages:
         raise parameter_error(storage="No such storage.")
-    return _status(call, call.lab.storage(call.params["storage"]))
+    row = _status(call, call.lab.storage(call.params["storage"]))
+    row.pop("used_fraction", None)
+    return row
 
 
 @route("GET", "/nodes/{node}/storage/{storage}/content")
@@ -62,6 +64,8 @@ def content(call: Call) -> Any:
     for kind, listed in OTHER_CONTENT.items():
         if kind in definition.content and wanted in (None, kind):
             rows += listed(call, name, vmid)
+    if "iso" in definition.content and wanted in (None, "iso") and vmid is None:
+        rows += _isos(call, name)
     return rows
 
 
@@ -106,7 +110,10 @@ def update_volume(call: Call) -> Any:
 def delete_volume(call: Call) -> Any:
     """Delete a volume in a task; with ``delay`` (seconds) wait for it and return null when it is done by then."""
     volume = _volume(call)
-    check_volume(call, volume)
+    if volume.content == "backup":
+        check_volume(call, volume)
+    else:
+        call.check(f"/storage/{volume.storage}", "Datastore.Allocate")
     lab = call.lab
 
     def work(log: TaskLog) -> None:
@@ -186,7 +193,7 @@ def _volume(call: Call) -> Volume:
     given, name = str(call.params["volume"]), call.params["storage"]
     parts = split_volid(given)
     if parts and parts[0] != name:
-        raise parameter_error(storage=f"storage '{name}' does not match volume's storage '{parts[0]}'")
+        raise parameter_error(volume=f"storage ID mismatch ({parts[0]} != {name})\n")
     return volumes.find(call.lab, call.node, given if parts else f"{name}:{given}")
 
 
@@ -212,6 +219,12 @@ def _status(call: Call, definition: StorageDef) -> dict[str, Any]:
     return {**row, "enabled": 1, "active": 1, **figures}
 
 
+def _formats(definition: StorageDef) -> dict[str, Any]:
+    """The formats of disks that a storage knows, and its default: asked for with ``format=1``."""
+    known = ("raw", "qcow2", "vmdk", "subvol") if definition.type == "dir" else ("raw",)
+    return {"format": [dict.fromkeys(known, 1), "raw"]}
+
+
 def _backups(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:
     """The archives' rows: with ``vmid``, those whose name holds ``-<vmid>-``."""
     seen: dict[int | None, bool] = {}  # a storage's archives differ to a caller by their guests alone
@@ -235,6 +248,13 @@ def _backup(archive: archives.Archive) -> dict[str, Any]:
     notes = archive.notes
     optional = {"vmid": archive.name.vmid, "notes": notes.split("\n")[0] if notes else None, "protected": int(archive.protected)}
     return row | {key: value for key, value in optional.items() if value}
+
+
+def _isos(call: Call, storage: str) -> Iterator[dict[str, Any]]:
+    for path in sorted((call.lab.storage_dir(call.node, storage) / "template" / "iso").glob("*.iso")):
+        volid, stat = f"{storage}:iso/{path.name}", path.stat()
+        if sees_volume(call, Volume(volid, storage, "iso", path)):
+            yield {"volid": volid, "content": "iso", "format": "iso", "size": stat.st_size, "ctime": int(stat.st_ctime)}
 
 
 def _images(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, Any]]:

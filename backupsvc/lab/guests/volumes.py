@@ -112,6 +112,13 @@ def free(volume: Volume) -> None:
         parent.rmdir()
 
 
+def missing(lab: Lab, volume: Volume) -> str:
+    """Return what is said of a disk that is gone: recorded for a directory (07_tasks 94), the lab's own words for a thin pool."""
+    if lab.storage(volume.storage).type == "dir":
+        return f"volume '{volume.volid}' does not exist"
+    return f"no such volume '{volume.volid}'"
+
+
 def device_path(lab: Lab, volume: Volume) -> str:
     """Return the path of a disk as logs show it: a thin volume's is its device node."""
     return f"/dev/pve/{volume.path.name}" if lab.storage(volume.storage).type == "lvmthin" else str(volume.path)

@@ -45,7 +45,7 @@ def test_a_storage_that_fills_up_during_a_dump_ends_it(api: Api, lab: Lab, broke
 def test_a_full_storage_says_that_it_has_no_room(api: Api, broken: Break) -> None:
     assert api("GET", f"{HOME}/storage/local/status")["avail"] > 0
     broken("storage-full", **LOCAL)
-    row = api("GET", f"{HOME}/storage/local/status")
+    (row,) = api("GET", f"{HOME}/storage", storage="local")
     assert (row["avail"], row["used"], row["used_fraction"]) == (0, row["total"], 1)
     assert api("GET", f"{HOME}/storage/local-lvm/status")["avail"] > 0
 

@@ -100,7 +100,8 @@ def test_repeated_keys_are_an_array_or_one_list() -> None:
 
 def test_json_bodies_carry_true_types_and_lists() -> None:
     sent = _sent('{"onboot": true, "memory": 128, "tags": ["a", "b"], "description": null}', "application/json")
-    assert _validated("PUT", _CONFIG, sent) == {"node": "clovis", "vmid": 100, "onboot": 1, "memory": "128", "tags": "a;b"}
+    wanted = {"onboot": 1, "memory": "128", "tags": "a;b", "description": ""}
+    assert _validated("PUT", _CONFIG, sent) == {"node": "clovis", "vmid": 100, **wanted}
 
 
 def test_the_query_wins_over_the_body() -> None:
