@@ -26,7 +26,7 @@ import backupsvc.lab.api.storage_config
 import backupsvc.lab.api.tasks
 import backupsvc.lab.containers.api
 import backupsvc.lab.guests  # noqa: F401 - importing registers the handlers of guests and archives
-from backupsvc.lab import authentication, console, wire
+from backupsvc.lab import authentication, cluster_settings, console, wire
 from backupsvc.lab.access import Identity
 from backupsvc.lab.api.schema import Endpoint, api
 from backupsvc.lab.api.validate import validate
@@ -48,6 +48,8 @@ def dispatch(lab: Lab, request: Request) -> Reply:
     """Given a request, return the lab's reply, as the faults leave it. Runs in a thread: handlers may block."""
     if request.path.startswith(fault_endpoint.PATH):
         return fault_endpoint.answer(lab, request)
+    if request.path == cluster_settings.PATH:
+        return cluster_settings.answer(lab, request)
     return calls.around(lab.faults, request, lambda: _dispatch(lab, request))
 
 

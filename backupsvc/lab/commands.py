@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from backupsvc.lab import fault_commands
+from backupsvc.lab import cluster_commands, fault_commands
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="The embedded cluster: a Proxmox VE stand-in over real QEMU guests."
 )
 
+app.command("cluster")(cluster_commands.cluster)
 app.add_typer(fault_commands.app, name="fault", help="Break the running lab on purpose, and mend it.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -29,6 +30,16 @@ def _lab_dir() -> Path:
 
 def _say(text: str) -> None:
     print(f"lab: {text}", file=sys.stderr, flush=True)
+
+
+@app.callback()
+def warn() -> None:
+    """The embedded cluster: a Proxmox VE stand-in over real QEMU guests."""
+    from backupsvc.lab import control
+
+    factor = control.time_factor(_lab_dir())
+    if factor != 1:
+        _say(f"TIME FACTOR {factor:g}: what the cluster waits for after a loss passes {factor:g} times faster than in PVE")
 
 
 @app.command()

@@ -120,7 +120,14 @@ def status(lab_dir: Path) -> dict[str, Any]:
         "seconds": seconds,
         "memory": _memory(pid),
         "faults": [fault.text for fault in board.read(lab_dir / board.FILE)],
+        "dead nodes": [node["name"] for node in _read(lab_dir / STATE_FILE).get("nodes", []) if not node.get("online", True)],
+        "time factor": time_factor(lab_dir),
     }
+
+
+def time_factor(lab_dir: Path) -> float:
+    """Return how much faster than real time the waits of the lab's cluster pass; 1 where nothing was chosen."""
+    return float(_read(lab_dir / STATE_FILE).get("time_factor", 1))
 
 
 def running(lab_dir: Path) -> int | None:

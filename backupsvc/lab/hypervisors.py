@@ -130,7 +130,7 @@ class _Nodes:
     """The nodes' SSH endpoints; one key logs in to all of them."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._folder, self._endpoints = run_dir / "ssh", list[NodeSsh]()
+        self._folder, self._endpoints = run_dir / "ssh", dict[str, NodeSsh]()
 
     def start(self, lab: Lab) -> dict[str, Any]:
         """Start one endpoint a node and return the settings, empty where OpenSSH's server is not installed."""
@@ -138,12 +138,14 @@ class _Nodes:
             return {}
         found = {}
         for name in lab.nodes:
-            endpoint = NodeSsh(name, self._folder / name)
-            self._endpoints.append(endpoint)
+            endpoint = self._endpoints[name] = NodeSsh(name, self._folder / name, lab.nodes[name].dir)
             found[name] = endpoint.start()
         first, *others = [self._folder / name for name in lab.nodes]
         for folder in others:
             (folder / "authorized_keys").write_text((first / "authorized_keys").read_text())
+        for name in (node.name for node in lab.nodes.values() if not node.online):
+            self._endpoints[name].stop()
+        lab.node_listeners.append(self._switch)
         known_hosts = self._folder / "known_hosts"
         known_hosts.write_text("".join(f"{access.known_hosts_line.strip()}\n" for access in found.values()))
         login = next(iter(found.values()))
@@ -152,5 +154,12 @@ class _Nodes:
 
     def stop(self) -> None:
         """Stop them all."""
-        for endpoint in self._endpoints:
+        for endpoint in self._endpoints.values():
             endpoint.stop()
+
+    def _switch(self, name: str, alive: bool) -> None:
+        """A node's endpoint dies and returns with it, on the same port and with the same host key."""
+        if alive:
+            self._endpoints[name].start()
+        else:
+            self._endpoints[name].stop()

@@ -26,6 +26,7 @@ from backupsvc.lab.hypervisors import Platform, choose
 from backupsvc.lab.images.site import GUESTS
 from backupsvc.lab.kernel import Lab
 from backupsvc.lab.serving import ApiServer
+from backupsvc.lab.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +72,9 @@ class LabServer:
             (scale.power_on if lab.history else power.start_all)(lab, self._progress)
             access = appliances.result()
         self._write_settings(access, certs)
+        upkeep = Upkeep(lab)
+        upkeep.start()
+        self._close.callback(upkeep.stop)
         seconds = round(time.monotonic() - began, 1)
         control.write_json(self.directory / control.READY_FILE, {"hypervisor": self.platform.name, "seconds": seconds})
         self._progress(f"{len(lab.machines)} guests answer after {seconds} s")

@@ -119,7 +119,7 @@ class Tasks:
         running.thread = threading.Thread(target=self._work, args=(upid, running.log, fn), name=f"task-{type}-{id}", daemon=True)
         with self._mutex:
             self._running[upid.text] = running
-        running.thread.start()
+            running.thread.start()  # within the lock: whoever sees the task may wait for it
         return upid.text
 
     def wait(self, upid: str, timeout: float = 60) -> str:

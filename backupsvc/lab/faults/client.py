@@ -17,30 +17,19 @@ from backupsvc.lab.faults.model import Fault
 _TIMEOUT = 30.0
 
 
-class FaultClient:
-    """The faults of the lab in a directory. Raise Unreachable when no lab runs there."""
+class LabClient:
+    """One of the endpoints of the lab's own in a directory's lab. Raise Unreachable when no lab runs there."""
 
-    def __init__(self, lab_dir: Path) -> None:
+    def __init__(self, lab_dir: Path, path: str) -> None:
         if not control.status(lab_dir)["ready"]:
             raise Unreachable("no lab runs here", "`backupsvc lab up` starts one")
         saved = json.loads((lab_dir / "settings.json").read_text(encoding="utf-8"))["pve"]
         token = json.loads((lab_dir / "root.json").read_text(encoding="utf-8"))["token"]
-        self._url, self._header = f"https://{saved['host']}/lab/faults", {"Authorization": f"PVEAPIToken={token}"}
+        self._url, self._header = f"https://{saved['host']}{path}", {"Authorization": f"PVEAPIToken={token}"}
         self._context = ssl.create_default_context(cafile=saved["ca_file"])
 
-    def all(self) -> list[Fault]:
-        """Return the faults that are set."""
-        return [Fault(**row) for row in self._ask("GET")]
-
-    def add(self, kind: str, options: Mapping[str, Any]) -> Fault:
-        """Set a fault. Raise UsageError in the lab's words if that cannot be."""
-        return Fault(**self._ask("POST", "", json.dumps({"kind": kind, "options": dict(options)}).encode()))
-
-    def clear(self, number: int | None = None) -> list[Fault]:
-        """Clear one fault, or all, and return them. Raise UsageError if there is none of that number."""
-        return [Fault(**row) for row in self._ask("DELETE", f"/{number}" if number is not None else "")]
-
-    def _ask(self, method: str, rest: str = "", body: bytes | None = None) -> Any:
+    def ask(self, method: str, rest: str = "", body: bytes | None = None) -> Any:
+        """Send a request to the path and what follows it, return the data. Raise UsageError in the lab's words if it refuses."""
         request = urllib.request.Request(self._url + rest, body, self._header, method=method)
         try:
             with urllib.request.urlopen(request, context=self._context, timeout=_TIMEOUT) as reply:
@@ -50,3 +39,22 @@ class FaultClient:
             raise UsageError(told["message"], told["hint"]) from None
         except OSError as error:
             raise Unreachable(f"the lab does not answer: {error}", "see its log, or `backupsvc lab status`") from error
+
+
+class FaultClient(LabClient):
+    """The faults of the lab in a directory. Raise Unreachable when no lab runs there."""
+
+    def __init__(self, lab_dir: Path) -> None:
+        super().__init__(lab_dir, "/lab/faults")
+
+    def all(self) -> list[Fault]:
+        """Return the faults that are set."""
+        return [Fault(**row) for row in self.ask("GET")]
+
+    def add(self, kind: str, options: Mapping[str, Any]) -> Fault:
+        """Set a fault. Raise UsageError in the lab's words if that cannot be."""
+        return Fault(**self.ask("POST", "", json.dumps({"kind": kind, "options": dict(options)}).encode()))
+
+    def clear(self, number: int | None = None) -> list[Fault]:
+        """Clear one fault, or all, and return them. Raise UsageError if there is none of that number."""
+        return [Fault(**row) for row in self.ask("DELETE", f"/{number}" if number is not None else "")]

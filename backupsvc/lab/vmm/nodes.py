@@ -1,11 +1,16 @@
-"""An SSH/SFTP endpoint for each node: OpenSSH's own server on a loopback port, as the user who runs the lab."""
+"""An SSH/SFTP endpoint for each node: OpenSSH's own server on a loopback port, as the user who runs the lab.
+
+Besides SFTP it carries out a few commands that read archives, and nothing else: see ``node_commands``.
+"""
 
 from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import socket
 import subprocess
+import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -13,7 +18,7 @@ from pathlib import Path
 
 from backupsvc.errors import BackupsvcError
 from backupsvc.lab.images import keys
-from backupsvc.lab.vmm import processes
+from backupsvc.lab.vmm import node_commands, processes
 from backupsvc.lab.vmm.probe import answers_ssh
 
 SSHD = "/usr/sbin/sshd"
@@ -36,8 +41,8 @@ AllowTcpForwarding no
 AllowAgentForwarding no
 X11Forwarding no
 PermitTTY no
-Subsystem sftp internal-sftp
-ForceCommand internal-sftp
+Subsystem sftp {sftp}
+ForceCommand {command}
 """
 
 
@@ -53,22 +58,29 @@ class NodeAccess:
 
 
 class NodeSsh:
-    """One node's endpoint. Its keys are made once and kept in its folder."""
+    """One node's endpoint. Its keys are made once and kept in its folder; ``root`` stands for the node's root directory."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, root: Path | None = None) -> None:
         self.name, self._folder = name, folder.absolute()
+        self._root = (root or folder).absolute()
+        self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> NodeAccess:
-        """Start the server and return how to log in, once it answers. Raise BackupsvcError when it does not come up."""
+        """Start the server and return how to log in, once it answers: on the same port as before, if it ran before.
+
+        Raise BackupsvcError when it does not come up.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         processes.kill_left_over(self._folder / "sshd.pid", str(self._folder))
         host_key, user = self._make_once(), getpass.getuser()
         if os.geteuid() == 0:
             PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
-        port = _free_port()
+        port = self._port = self._port or _free_port()
         config = self._folder / "sshd_config"
-        config.write_text(CONFIG.format(port=port, folder=self._folder, user=user))
+        command = shlex.join([sys.executable, "-I", "-S", str(Path(node_commands.__file__)), str(self._root)])
+        sftp = node_commands.SFTP_SERVER
+        config.write_text(CONFIG.format(port=port, folder=self._folder, user=user, command=command, sftp=sftp))
         self._process = processes.spawn([SSHD, "-D", "-e", "-f", str(config)], self._folder / "sshd.log")
         (self._folder / "sshd.pid").write_text(str(self._process.pid))
         self._await(port)

@@ -1,0 +1,93 @@
+"""What a node's SSH endpoint carries out: SFTP, and a few commands that read archives.
+
+sshd runs this file for every session (``ForceCommand``), whatever the client asked for, and without any package of the service.
+``/var/lib/vz/dump`` means the node's own directory; its real path, which the API returns, is taken as well. Options are taken
+from a short list, and no shell sees what the client sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+SFTP_SERVER = "/usr/lib/openssh/sftp-server"
+DUMP = "/var/lib/vz/dump"
+REFUSED = 126
+# which options a command may have, and how few of them are needed; a value of an option stands in it (--format=%s)
+_COMMANDS: dict[str, tuple[re.Pattern[str], str]] = {
+    "sha256sum": (re.compile(r"-b|--binary"), ""),
+    "stat": (re.compile(r"-L|(?:-c|--format=|--printf=)[%\w .:\\\\-]+"), ""),
+    "ls": (re.compile(r"-[1aAlnst]+"), ""),
+    "zstd": (re.compile(r"-t|-q|-tq|-qt|--test"), "-t"),
+}
+
+
+class Refused(Exception):
+    """A command that is not carried out."""
+
+
+def translate(text: str, root: Path) -> list[str]:
+    """Given what the client asked for and the node's root directory, return the command to run. Raise Refused for any other."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if not words or words[0] not in _COMMANDS:
+        raise Refused(f"{words[0] if words else 'a shell'}: this node offers {', '.join(_COMMANDS)} and SFTP")
+    options, needed = _COMMANDS[words[0]]
+    words = _joined(words)
+    given = [word for word in words[1:] if word.startswith("-") and word != "--"]
+    for word in given:
+        if not options.fullmatch(word):
+            raise Refused(f"{words[0]} {word}: this option is not offered")
+    if needed and not any(needed in word for word in given):
+        raise Refused(f"{words[0]}: only with {needed}")
+    paths = [_real(word, root) for word in words[1:] if not word.startswith("-")]
+    if not paths:
+        raise Refused(f"{words[0]}: which file?")
+    return [words[0], *given, "--", *paths]
+
+
+def _joined(words: list[str]) -> list[str]:
+    """``stat -c FORMAT`` is one option here."""
+    if words[0] == "stat" and "-c" in words[:-1]:
+        at = words.index("-c")
+        return [*words[:at], f"-c{words[at + 1]}", *words[at + 2 :]]
+    return words
+
+
+def _real(name: str, root: Path) -> str:
+    """Return where a file of the dump directory lies. Raise Refused for any other path."""
+    folder = os.path.realpath(f"{root}{DUMP}")
+    for prefix in (DUMP, f"{root}{DUMP}"):
+        if name == prefix or name.startswith(f"{prefix}/"):
+            found = os.path.realpath(folder + name[len(prefix) :])
+            if found == folder or found.startswith(f"{folder}/"):
+                return found
+    raise Refused(f"{name}: only files below {DUMP} are offered")
+
+
+def main(root: Path, asked: str) -> int:
+    """Carry out what a client asked for; return the exit code."""
+    if asked == SFTP_SERVER:
+        os.execv(SFTP_SERVER, [SFTP_SERVER])
+    try:
+        command = translate(asked, root)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    folder = os.path.realpath(f"{root}{DUMP}").encode()
+    for stream, said in ((sys.stdout, done.stdout), (sys.stderr, done.stderr)):
+        # the client sees the paths as a node has them
+        stream.buffer.write(said.replace(folder, DUMP.encode()))
+        stream.flush()
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), os.environ.get("SSH_ORIGINAL_COMMAND", "")))
