@@ -132,6 +132,25 @@ def drift(
 
 
 @app.command()
+def node_death(node: Node, as_json: Json = False) -> None:
+    """Cut a node's power: guests, tasks, SSH and its vote are gone at once."""
+    _set("node-death", as_json, node=node)
+
+
+@app.command()
+def node_return(node: Node, as_json: Json = False) -> None:
+    """Switch a dead node on again, as clearing its fault does."""
+    from backupsvc.errors import UsageError
+
+    client = _client()
+    dead = [fault for fault in client.all() if fault.kind == "node-death" and fault["node"] == node]
+    if not dead:
+        raise UsageError(f"{node} is not dead by a fault", "see `backupsvc lab fault list`")
+    cleared = [row.as_json() for fault in dead for row in client.clear(fault.id)]
+    print(json.dumps({"cleared": cleared}) if as_json else f"{node} is switched on")
+
+
+@app.command()
 def agent_silent(vmid: Vmid, as_json: Json = False) -> None:
     """Let a guest's agent never answer."""
     _set("agent-silent", as_json, vmid=vmid)

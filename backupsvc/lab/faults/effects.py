@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from backupsvc.errors import UsageError
+from backupsvc.lab import nodes_life
 from backupsvc.lab.faults.model import Fault, Value, read_options
 from backupsvc.lab.guests import volumes
 from backupsvc.lab.guests.devices import uuid_of
 from backupsvc.lab.kernel import Lab, LabError
 
+_AT_ONCE = ("archive-flip", "archive-truncate", "archive-vanish", "node-death")
 _MODELLED_HAVE_NONE = ("service-down",)
 
 
@@ -25,20 +27,24 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
     uuid = None
     if guest := lab.guests.get(int(options["vmid"])) if "vmid" in options else None:
         uuid = uuid_of(guest.config)
+    if kind == "node-death":
+        nodes_life.kill_node(lab, str(options["node"]))
     fault = lab.faults.add(kind, options, uuid)
-    return (lab.faults.count(fault) if kind.startswith("archive-") else None) or fault
+    return (lab.faults.count(fault) if kind in _AT_ONCE else None) or fault
 
 
 def clear(lab: Lab, number: int | None = None) -> list[Fault]:
     """Clear one fault or all of them, and return them. Raise UsageError if there is none of that number.
 
-    A damaged archive stays as it is.
+    A dead node is switched on again. A damaged archive stays as it is.
     """
     wanted = [fault for fault in lab.faults.all() if number in (None, fault.id)]
     if number is not None and not wanted:
         raise UsageError(f"there is no fault {number}", "see `backupsvc lab fault list`")
     for fault in wanted:
         lab.faults.remove(fault.id)
+        if fault.kind == "node-death" and not lab.node(fault["node"]).online:
+            nodes_life.revive_node(lab, fault["node"])
     return wanted
 
 

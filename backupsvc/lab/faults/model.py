@@ -9,6 +9,12 @@ from typing import Any
 from backupsvc.errors import UsageError
 
 Value = str | int | float
+# options that say nothing of what a fault of the API does
+_UNUSED = {
+    "error": ("seconds",),
+    "delay": ("status", "text"),
+    **dict.fromkeys(("drop", "drop-after", "garbage"), ("status", "text", "seconds")),
+}
 API_ACTIONS = ("error", "delay", "drop", "drop-after", "garbage")
 
 
@@ -44,6 +50,7 @@ KINDS: Mapping[str, Kind] = {
         {**_STORAGE, "missing": int}, "the last archives are missing from a storage's listings", {"missing": 1}
     ),
     "drift": Kind({"node": str, "seconds": int}, "a node's clock is SECONDS ahead, or behind when negative"),
+    "node-death": Kind({"node": str}, "a node's power is cut; clearing this switches it on again"),
     "agent-silent": Kind(_GUEST, "a guest's agent never answers"),
     "guest-panic": Kind(_GUEST, "a guest and its restored copies boot into a kernel panic"),
     "service-down": Kind(_GUEST, "a guest and its restored copies come up without their service"),
@@ -74,7 +81,10 @@ class Fault:
     @property
     def text(self) -> str:
         """The fault in one line."""
-        shown = " ".join(f"{name}={value}" for name, value in self.options.items() if value not in ("", -1))
+        unused = _UNUSED.get(str(self.options.get("do")), ())
+        shown = " ".join(
+            f"{name}={value}" for name, value in self.options.items() if value not in ("", -1) and name not in unused
+        )
         return f"{self.id}: {self.kind} {shown} (struck: {self.struck})"
 
     def as_json(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_every_kind_has_a_command_with_its_name() -> None:
         for command in fault_commands.app.registered_commands
         if command.callback
     }
-    assert names == set(KINDS) | {"list", "clear"}
+    assert names == set(KINDS) | {"list", "clear", "node-return"}
 
 
 def test_an_unknown_kind_names_those_that_there_are(broken: Break) -> None:
