@@ -51,6 +51,9 @@ def up(
         str, typer.Option(metavar="NODESxGUESTS", help="A big cluster of modelled guests (50x2000) with years of archives.")
     ] = "",
     years: Annotated[int, typer.Option(help="How many years of nightly archives a scaled lab has.")] = 3,
+    container: Annotated[
+        bool, typer.Option("--with-container", help="Add container 200, modelled: its files are real, nothing runs in it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start the lab and wait until all its guests answer; print what points other programs at it."""
@@ -59,7 +62,7 @@ def up(
 
     if hypervisor not in control.HYPERVISORS:
         raise UsageError(f"--hypervisor {hypervisor}: there is no such hypervisor", f"one of {', '.join(control.HYPERVISORS)}")
-    access = control.up(_lab_dir(), hypervisor=hypervisor, scale=scale, years=years, progress=_say)
+    access = control.up(_lab_dir(), hypervisor=hypervisor, scale=scale, years=years, container=container, progress=_say)
     if as_json:
         print(json.dumps(access.as_json()))
         return

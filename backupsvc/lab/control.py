@@ -65,11 +65,13 @@ def up(
     hypervisor: str = "auto",
     scale: str = "",
     years: int = 3,
+    container: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> LabAccess:
     """Start the lab in ``lab_dir`` (from its kept state when there is one) and return when all its guests answer.
 
     ``scale`` (``50x2000``: nodes x guests) makes a new one a big cluster with ``years`` of archives; it needs modelled guests.
+    ``container`` adds one modelled container.
     Raise OperationFailed with the server's own last words if it does not come up. A lab that runs already is returned as it is.
     """
     started = time.monotonic()
@@ -84,6 +86,7 @@ def up(
     _remove_stale(lab_dir)
     command = [sys.executable, "-m", "backupsvc.lab.server", "--dir", str(lab_dir), "--hypervisor", hypervisor]
     command += ["--scale", scale, "--years", str(years)] if scale else []
+    command += ["--with-container"] if container else []
     with (lab_dir / LOG_FILE).open("ab") as log:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
     return _wait(lab_dir, started, progress, server)

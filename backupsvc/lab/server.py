@@ -22,6 +22,8 @@ from typing import Any
 
 from backupsvc.errors import BackupsvcError, UsageError
 from backupsvc.lab import certificates, control, power, scale, seed
+from backupsvc.lab.containers import power as containers
+from backupsvc.lab.containers.seed import VMID, seed_container
 from backupsvc.lab.hypervisors import Platform, choose
 from backupsvc.lab.images.site import GUESTS
 from backupsvc.lab.kernel import Lab
@@ -32,12 +34,20 @@ _log = logging.getLogger(__name__)
 
 
 class LabServer:
-    """One lab from start to end. ``progress`` is told, line by line, what takes time; ``size`` makes it a scaled lab."""
+    """One lab from start to end. ``progress`` is told, line by line, what takes time; ``size`` makes it a scaled lab.
+
+    ``container`` adds one modelled container to it.
+    """
 
     def __init__(
-        self, directory: Path, hypervisor: str, progress: Callable[[str], None], size: scale.Scale | None = None
+        self,
+        directory: Path,
+        hypervisor: str,
+        progress: Callable[[str], None],
+        size: scale.Scale | None = None,
+        container: bool = False,
     ) -> None:
-        self.directory, self._progress, self._size = directory, progress, size
+        self.directory, self._progress, self._size, self._container = directory, progress, size, container
         self._runtime: dict[str, Any] = {"pid": os.getpid(), "started": control.process_start(os.getpid()), "since": time.time()}
         self.run_dir = seed.new_run_dir()
         self._note(run_dir=str(self.run_dir))
@@ -70,6 +80,7 @@ class LabServer:
         with ThreadPoolExecutor(1, thread_name_prefix="appliances") as pool:
             appliances = pool.submit(self.platform.start_appliances, lab)
             (scale.power_on if lab.history else power.start_all)(lab, self._progress)
+            containers.start_all(lab, self._progress)
             access = appliances.result()
         self._write_settings(access, certs)
         upkeep = Upkeep(lab)
@@ -96,6 +107,8 @@ class LabServer:
         else:
             lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
         scale.attach(lab)
+        if self._container and lab.guests.get(VMID) is None:
+            seed_container(lab, next(iter(lab.nodes)))
         return lab
 
     def _seed(self, lab: Lab) -> None:
@@ -139,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hypervisor", choices=control.HYPERVISORS, default="auto")
     parser.add_argument("--scale", default="", help="nodes x guests: a cluster of modelled guests with a past")
     parser.add_argument("--years", type=int, default=scale.YEARS, help="how many years of archives a scaled lab has")
+    parser.add_argument("--with-container", action="store_true", help="add one modelled container")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     directory: Path = options.dir.absolute()
@@ -148,16 +162,16 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         size = scale.Scale.parse(options.scale, options.years) if options.scale else None
-        return _run(directory, options.hypervisor, ended, size)
+        server = LabServer(directory, options.hypervisor, _progress_file(directory), size, options.with_container)
+        return _run(server, ended)
     except BackupsvcError as error:
         print(f"{error.message}. {error.hint}".strip(), file=sys.stderr)
         return error.exit_code
 
 
-def _run(directory: Path, hypervisor: str, ended: threading.Event, size: scale.Scale | None) -> int:
+def _run(server: LabServer, ended: threading.Event) -> int:
     """Start in a thread, so that a signal during a long start ends it at once."""
     failure: list[BaseException] = []
-    server = LabServer(directory, hypervisor, _progress_file(directory), size)
 
     def start() -> None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from backupsvc.lab.api import figures
 from backupsvc.lab.guests.power import machine_of
 from backupsvc.lab.guests.state import check_unlocked, need, task_lock
@@ -55,8 +57,9 @@ def switch_off(lab: Lab, vmid: int) -> None:
         machine.stop()
 
 
-def start_all(lab: Lab) -> None:
+def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
     """Start the containers that start with their node, unless a lock of a work that was cut short keeps them off."""
     for vm in lab.guests.all(type="lxc"):
         if vm.config.get("onboot") == "1" and "lock" not in vm.config and lab.nodes[vm.node].online:
             switch_on(lab, vm)
+            progress(f"{vm.vmid} {figures.name(vm)} is on: {MODELLED}")

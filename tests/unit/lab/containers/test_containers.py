@@ -45,7 +45,9 @@ def test_starting_and_stopping_change_the_state_alone_and_the_log_says_so(api: A
 def test_a_lab_that_is_opened_again_knows_its_containers_and_starts_those_of_its_nodes(lab: Lab) -> None:
     again = open_lab(lab.dir, lab.hypervisor, lab.run_dir, seed.cluster())
     assert again.guests.need("clovis", 200, "lxc").text() == lab.guests.need("clovis", 200, "lxc").text()
-    power.start_all(again)
+    told: list[str] = []
+    power.start_all(again, told.append)
+    assert told == [f"200 web-ct is on: {power.MODELLED}"]
     assert again.machine_status(200) == "running"
 
 
