@@ -110,8 +110,9 @@ class GuestTable:
     def all(self, node: str | None = None, type: str | None = "qemu") -> list[VmConfig]:
         """Return the VMs (of one node), in VMID order; ``type`` ``lxc`` for the containers, None for both."""
         with self._mutex:
-            guests = [vm for _, vm in sorted(self._guests.items())]
-        return [vm for vm in guests if node in (None, vm.node) and type in (None, vm.type)]
+            guests = list(self._guests.values())
+        chosen = [vm for vm in guests if node in (None, vm.node) and type in (None, vm.type)]
+        return sorted(chosen, key=lambda vm: vm.vmid)
 
     def create(self, node: str, vmid: int, config: dict[str, str], type: str = "qemu") -> VmConfig:
         """Reserve a VMID with a first configuration. Raise LabError 500 with PVE's text if it is taken."""

@@ -18,8 +18,13 @@ class Archive:
     """One archive file of a storage. Its sidecars bear its full name, but for the log, which loses the extension."""
 
     volid: str
-    path: Path
+    place: Path
     name: ArchiveName
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.place / self.name.file
 
     @property
     def ctime(self) -> int:
@@ -51,10 +56,11 @@ def archives(lab: Lab, node: str, storage: str, vmid: int | None = None) -> list
     # those that are only computed come first: one that is made a file meanwhile is then found twice, and not missed
     computed: list[Archive] = [*lab.history.archives(node, storage, vmid)] if lab.history else []
     found: list[Archive] = []
-    for path in sorted(directory(lab, node, storage).glob("*" if vmid is None else f"*-{vmid}-*")):
+    place = directory(lab, node, storage)
+    for path in sorted(place.glob("*" if vmid is None else f"*-{vmid}-*")):
         name = parse_name(path.name, lab.tz)
         if name and path.is_file():
-            found.append(Archive(f"{storage}:backup/{path.name}", path, name))
+            found.append(Archive(f"{storage}:backup/{path.name}", place, name))
     files = {archive.name.file for archive in found}
     found += [archive for archive in computed if archive.name.file not in files]
     return sorted(found, key=lambda archive: archive.name.file) if computed else found

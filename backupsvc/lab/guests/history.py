@@ -147,7 +147,7 @@ class History:
             if night.shared == shared and not gone >> number & 1:
                 file = f"{prefix}{night.date}{clock}"
                 name = ArchiveName(file, "vma.zst", "qemu", vmid, night.noon + seconds)
-                yield PastArchive(f"{storage}:backup/{file}", place / file, name, self, number)
+                yield PastArchive(f"{storage}:backup/{file}", place, name, self, number)
 
     def _find(self, node: str, storage: str, name: ArchiveName) -> PastArchive | None:
         prefix = f"vzdump-qemu-{name.vmid}-"
