@@ -70,7 +70,7 @@ def restoring(policy: Policy, *, bridges: Iterable[str], disks: Iterable[str] = 
         "VM.PowerMgmt": "start it",
     }
     needs = [Need("/vms", privilege, why) for privilege, why in whys.items()]
-    needs += [Need(f"/storage/{name}", "Datastore.AllocateSpace", "read archives") for name in _archive_storages(policy)]
+    needs += [Need(path, "Datastore.AllocateSpace", "read archives") for path in _archive_paths(policy)]
     homes = tuple(disks) or (policy.scratch.storage,)
     needs += [Need(_storage(name), "Datastore.AllocateSpace", "make the guest's disks") for name in homes]
     return (*needs, *(Need(f"{LOCAL_ZONE}/{bridge}", "SDN.Use", "put guests back onto this bridge") for bridge in bridges))
@@ -117,6 +117,8 @@ def notes(policy: Policy) -> tuple[str, ...]:
         said.append("the policy names no isolated bridge (scratch.bridge): name one that copies may use with --bridge")
     if not policy.scratch.storage:
         said.append("the policy names no scratch.storage, so the right holds on every storage: naming one narrows it")
+    if not policy.jobs:
+        said.append("the policy has no job, so nobody knows where archives lie, and the right holds on every storage")
     if policy.scratch.pool:
         said.append(
             f"the pool {policy.scratch.pool} must exist (pveum pool add {policy.scratch.pool}); what a failed restore leaves is "
@@ -144,14 +146,15 @@ def _copies(policy: Policy) -> Iterator[Need]:
 
 
 def _archives(policy: Policy, pruning: Iterable[str]) -> Iterator[Need]:
-    for name in _archive_storages(policy):
-        yield Need(f"/storage/{name}", "Datastore.AllocateSpace", "write, list, read and prune archives")
-    for name in sorted(set(pruning) & set(_archive_storages(policy))):
-        yield Need(f"/storage/{name}", "Datastore.Allocate", "overrule the storage's own retention")
+    for path in _archive_paths(policy):
+        yield Need(path, "Datastore.AllocateSpace", "write, list, read and prune archives")
+    for name in sorted(set(pruning) & {job.storage for job in policy.jobs}):
+        yield Need(_storage(name), "Datastore.Allocate", "overrule the storage's own retention")
 
 
-def _archive_storages(policy: Policy) -> list[str]:
-    return sorted({job.storage for job in policy.jobs})
+def _archive_paths(policy: Policy) -> list[str]:
+    """Where archives lie: on the jobs' storages, and without any job on storages that only others know."""
+    return sorted({_storage(job.storage) for job in policy.jobs}) or [_storage(None)]
 
 
 def _storage(name: str | None) -> str:

@@ -66,10 +66,13 @@ def destroy(call: Call) -> Any:
 def _check_allowed(call: Call) -> None:
     """Who may make a container there; to write over one with force, VM.Backup on it is enough."""
     params, vmid = call.params, call.vmid
-    if params.get("pool"):
-        raise LabError(403, f"Permission check failed (pool '{params['pool']}' does not exist)")
+    pool = params.get("pool")
+    if pool and pool not in call.lab.access.pools:
+        raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
+    pooled = bool(pool) and call.allowed(f"/pool/{pool}", "VM.Allocate")
     over = params.get("restore") and params.get("force") and call.lab.guests.get(vmid)
-    if not (over and call.allowed(f"/vms/{vmid}", "VM.Backup")) and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
+    written_over = bool(over) and call.allowed(f"/vms/{vmid}", "VM.Backup")
+    if not written_over and not pooled and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
         raise LabError(403, "Permission check failed")
     if params.get("unprivileged") == 0:
         call.check("/", "Sys.Modify")
@@ -133,8 +136,7 @@ def _destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, lo
         if purge:
             log.line(f"purging CT {vmid} from related configurations..")
             _forget_jobs(lab, vmid)
-        lab.access.acl = [entry for entry in lab.access.acl if entry["path"] != f"/vms/{vmid}"]
-        lab.access.save()
+        lab.access.forget_guest(vmid)
         lab.guests.remove(vmid)
 
 

@@ -71,6 +71,8 @@ class Restore:
             except (TaskDied, LabError) as error:
                 self._clean_up(vm)
                 raise TaskDied(f"unable to restore CT {vmid} - {error}") from error
+            if pool := self.call.params.get("pool"):
+                self.lab.access.join_pool(pool, vmid)
         if self.request.start:
             start = self.call.spawn("vzstart", vmid, lambda log: power.start(self.lab, self.call.node, vmid, log))
             self.log.line(f"started as {start}")

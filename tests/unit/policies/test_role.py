@@ -45,6 +45,14 @@ def test_caps_limits_and_a_storages_own_retention_each_ask_for_their_privilege()
     assert "/storage/elsewhere" not in found
 
 
+def test_without_a_job_or_a_scratch_storage_the_right_stands_on_every_storage_and_a_note_says_so() -> None:
+    bare = load_policy(BASE, "test")
+    assert grants(role.everyday(bare))["/storage"] == {"Datastore.AllocateSpace"}
+    said = " ".join(role.notes(bare))
+    assert "no job" in said
+    assert "no scratch.storage" in said
+
+
 def test_a_guests_own_cap_asks_for_it_too() -> None:
     capped = load_policy(f"{BASE}guests: {{108: {{memory: 256}}}}\n", "test")
     assert "VM.Config.Memory" in grants(role.everyday(capped))["/vms"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from backupsvc.lab import authentication, seed
 from backupsvc.lab.access import Identity
 from backupsvc.lab.errors import LabError
 from backupsvc.lab.kernel import Lab
+from policies import role
+from policies.site import load_policy
 
 from .conftest import Client
 
@@ -93,6 +96,17 @@ def test_the_everyday_token_may_use_the_isolated_bridge_and_no_production_bridge
     assert [row["iface"] for row in service.get("/nodes/clovis/network?type=any_bridge")] == ["vmbr9"]
 
 
+def test_the_tokens_of_the_lab_hold_what_doctor_asks_for(lab: Lab, service: Client) -> None:
+    site = Path(__file__).parents[4] / "policies" / "sites" / "langeo.yaml"
+    policy = load_policy(site.read_text(encoding="utf-8"), site.name)
+    for client, needs in (
+        (service, role.everyday(policy)),
+        (Client(lab, seed.RESTORE_TOKEN), role.restoring(policy, bridges=[seed.PRODUCTION_BRIDGE])),
+    ):
+        held = {path: frozenset(privs) for path, privs in client.get("/access/permissions").items()}
+        assert role.missing(needs, held) == ()
+
+
 def test_roles_users_tokens_and_rights_are_made_and_used_through_the_api(lab: Lab, client: Client) -> None:
     client.data("POST", "/access/roles", {"roleid": "Looker", "privs": "VM.Audit,Sys.Audit"})
     client.data("POST", "/access/users", {"userid": "eve@pve"})
@@ -123,8 +137,8 @@ def _grant(lab: Lab, path: str, role: str, ugid: str = "eve@pve", kind: str = "u
 
 def test_no_access_wins_over_every_role_beside_it_and_ends_below_where_another_role_is_given(lab: Lab) -> None:
     eve = Identity("eve@pve")
-    for path, role in (("/vms", "PVEVMAdmin"), ("/vms/100", "NoAccess"), ("/vms/100", "PVEVMUser")):
-        _grant(lab, path, role)
+    for path, name in (("/vms", "PVEVMAdmin"), ("/vms/100", "NoAccess"), ("/vms/100", "PVEVMUser")):
+        _grant(lab, path, name)
     assert lab.access.privileges(eve, "/vms/100") == frozenset()
     assert "VM.Allocate" in lab.access.privileges(eve, "/vms/101")
 
