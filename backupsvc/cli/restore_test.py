@@ -69,12 +69,14 @@ def _preview(service: Service, vmids: list[int], at: str | None, volid: str | No
     from backupsvc.cli.output import emit_json, say
     from backupsvc.operations.choosing import choose
     from backupsvc.operations.listing import as_dict
+    from backupsvc.operations.restore_test import refuse_container
     from policies import isolation
     from policies.site import policy_for
 
     planned: list[dict[str, Any]] = []
     for vmid in vmids:
         archive = choose(service, vmid, at=at, volid=volid)
+        refuse_container(archive)
         config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
         wanted = policy_for(service.policy, vmid, "")
         sent = isolation.overrides(

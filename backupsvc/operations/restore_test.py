@@ -43,6 +43,12 @@ def open_test(
     return service.engine.open("restore-test", vmid, {"at": at, "volid": volid, "deadline": deadline}, occurrence)
 
 
+def refuse_container(archive: Archive) -> None:
+    """Raise Refused unless an archive is a VM's: containers are backed up and verified, but not restore-tested yet."""
+    if archive.type is not GuestType.QEMU:
+        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restore-tested yet", "choose a VM")
+
+
 # --- the steps ----------------------------------------------------------------------------------------------------------
 
 
@@ -50,8 +56,7 @@ def choose(run: Run) -> Wait | None:
     """Pick the archive and read the config in it, which finds a broken header in a moment (a restore would take a minute)."""
     archive = choosing.choose(run.service, run.vmid, at=run.data["at"], volid=run.data["volid"])
     run.data["archive"] = as_dict(archive)
-    if archive.type is not GuestType.QEMU:
-        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restore-tested yet", "choose a VM")
+    refuse_container(archive)
     run.data["config"] = run.service.pve.storage.extract_config(archive.node, archive.volid)
     run.data["simulated"] = run.service.pve.cluster.version().simulated
     run.data["said"] = archive.volid

@@ -20,7 +20,7 @@ from policies.vzdumplog import Consistency, read
 from tests.unit.lab.containers.conftest import CT
 from tests.unit.lab.guests.conftest import Api
 
-_RECORDED = Path(__file__).parents[3] / "golden" / "recorded_containers"
+RECORDED = Path(__file__).parents[3] / "golden" / "recorded_containers"
 
 
 def archive(api: Api, **params: Any) -> Path:
@@ -38,7 +38,7 @@ def members(path: Path) -> dict[str, tarfile.TarInfo]:
 
 def recorded(name: str) -> list[str]:
     """Return the longest recorded state of a task log."""
-    entries = json.loads((_RECORDED / f"log-{name}.json").read_text())
+    entries = json.loads((RECORDED / f"log-{name}.json").read_text())
     rows = max((entry["response"]["body"]["data"] for entry in entries), key=len)
     return [row["t"] for row in sorted(rows, key=lambda row: row["n"])]
 

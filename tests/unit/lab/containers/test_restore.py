@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from backupsvc.lab import seed
 from backupsvc.lab.kernel import Lab
 from tests.unit.lab.containers.conftest import CT, listing
-from tests.unit.lab.containers.test_dump import recorded, shape
+from tests.unit.lab.containers.test_dump import RECORDED, recorded, shape
 from tests.unit.lab.guests.conftest import Api
 
 LXC, NEW = "/nodes/clovis/lxc", "/nodes/clovis/lxc/9000"
@@ -171,3 +172,15 @@ def test_destroying_takes_the_volumes_the_jobs_and_the_rights_along(api: Api, la
     assert lab.jobs.entries["backup-langeo"]["vmid"] == "108"
     assert volumes(api) == ["local-lvm:vm-200-disk-0"]
     assert lab.guests.get(9000) is None and "9000" not in {row["vmid"] for row in api("GET", LXC)}
+
+
+def test_the_calls_answer_in_the_recorded_form(api: Api, volid: str) -> None:
+    entries = json.loads((RECORDED / "status-vzrestore.json").read_text())
+    ended = next(e["response"]["body"]["data"] for e in entries if e["response"]["body"]["data"]["status"] == "stopped")
+    upid = api("POST", LXC, vmid=9000, ostemplate=volid, restore=1, storage="local-lvm")
+    api.ended(upid)
+    status = api.with_token(seed.ROOT_TOKEN)("GET", f"/nodes/clovis/tasks/{upid}/status")
+    assert set(status) - {"tokenid"} == set(ended)
+    assert {key: (type(status[key]), status[key] if key in ("type", "exitstatus") else "") for key in ended} == {
+        key: (type(ended[key]), ended[key] if key in ("type", "exitstatus") else "") for key in ended
+    }
