@@ -160,10 +160,19 @@ def _nics(lab: Lab, config: Mapping[str, str]) -> tuple[Nic, ...]:
             continue
         if bridge not in known:
             raise TaskDied(f"bridge '{bridge}' does not exist")
-        tag = properties.get("tag")
+        tag, trunks = properties.get("tag"), properties.get("trunks")
         up = properties.get("link_down", "0") != "1"
-        found.append(Nic(int(key[3:]), properties.get("macaddr", ""), bridge, int(tag) if tag else None, up))
+        mac, vlans = properties.get("macaddr", ""), _vlans(trunks) if trunks else None
+        found.append(Nic(int(key[3:]), mac, bridge, int(tag) if tag else None, up, vlans))
     return tuple(found)
+
+
+def _vlans(trunks: str) -> frozenset[int]:
+    """Given ``2;10-12``, return the VLANs. Raise TaskDied for anything else."""
+    if not re.fullmatch(r"\d+(-\d+)?(;\d+(-\d+)?)*", trunks):
+        raise TaskDied(f"invalid trunks '{trunks}'")
+    ends = [part.partition("-")[::2] for part in trunks.split(";")]
+    return frozenset(vlan for first, last in ends for vlan in range(int(first), int(last or first) + 1))
 
 
 def _disks(lab: Lab, node: str, config: Mapping[str, str]) -> tuple[Disk, ...]:

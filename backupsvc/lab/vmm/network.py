@@ -4,8 +4,9 @@ A port is one end of a pair of datagram sockets whose other end a QEMU process h
 Ethernet frame. Nothing crosses from one segment (bridge, VLAN) to another, and no interface of the host is in any of them.
 
 Every bridge is VLAN-aware, and a port is what PVE makes of the NIC (PVE::Network tap_plug, Linux' bridge(8)): with ``tag=N`` an
-access port of VLAN N; without a tag a trunk of all VLANs, whose own untagged frames are VLAN 1. An access port hears its VLAN
-without headers and refuses a header of any other VLAN; a trunk hears every VLAN but the first with an 802.1Q header.
+access port of VLAN N; without a tag a trunk of all VLANs, or of those that ``trunks=`` names, whose own untagged frames are VLAN
+1. An access port hears its VLAN without headers and refuses a header of any other VLAN; a trunk hears every VLAN but the first
+with an 802.1Q header.
 """
 
 from __future__ import annotations
@@ -66,12 +67,13 @@ class Frame:
 
 @dataclass(eq=False, slots=True)
 class Port:
-    """The switch's end of a cable, and what its other end's QEMU is started with. ``tag`` None: a trunk."""
+    """The switch's end of a cable, and what its other end's QEMU is started with. ``tag`` and ``trunks`` as a Nic's."""
 
     machine: str
     nic: int
     bridge: str
     tag: int | None
+    trunks: frozenset[int] | None
     end: socket.socket
     machine_end: socket.socket
     up: bool
@@ -96,7 +98,7 @@ class Port:
         vlan, bare = control & VLAN_BITS, frame[:12] + frame[16:]
         # 0 says a priority only
         vlan = vlan or self.tag or 1
-        if vlan > LAST_VLAN or self.tag not in (None, vlan):
+        if not self._carries(vlan):
             return None
         return None if vlan == 1 else vlan, bare, control & ~VLAN_BITS
 
@@ -104,9 +106,15 @@ class Port:
         """Given a frame of the bridge, return what the machine hears of it: None when the port is not in that VLAN."""
         if vlan == self.segment[1]:
             return frame
-        if self.tag is not None or vlan is None:
+        if not self._carries(vlan or 1):
             return None
-        return frame[:12] + VLAN_TYPE + (priority | vlan).to_bytes(2, "big") + frame[12:]
+        return frame[:12] + VLAN_TYPE + (priority | (vlan or 1)).to_bytes(2, "big") + frame[12:]
+
+    def _carries(self, vlan: int) -> bool:
+        """Say whether frames of a VLAN pass here, with a header or without."""
+        if vlan == (self.tag or 1):
+            return True
+        return vlan <= LAST_VLAN and (self.tag is None if self.trunks is None else vlan in self.trunks)
 
     @property
     def descriptor(self) -> int:
@@ -139,7 +147,7 @@ class Networks:
         """Given a machine's name and one of its NICs, plug it in and return the port. An older port of that NIC is unplugged."""
         end, machine_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         end.setblocking(False)
-        port = Port(machine, nic.index, nic.bridge, nic.tag, end, machine_end, nic.link_up)
+        port = Port(machine, nic.index, nic.bridge, nic.tag, nic.trunks, end, machine_end, nic.link_up)
         self._ask(lambda: self._plug(port))
         return port
 

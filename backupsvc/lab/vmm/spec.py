@@ -9,13 +9,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """One network card, ``netN`` of a PVE config. ``tag`` None: untagged; ``link_up`` False: the cable is out (link_down=1)."""
+    """One network card, ``netN`` of a PVE config. ``tag`` None: untagged; ``link_up`` False: the cable is out (link_down=1).
+
+    ``trunks`` are the VLANs that it gets with their headers; None: all of them without a tag, no other with one.
+    """
 
     index: int
     mac: str
     bridge: str
     tag: int | None = None
     link_up: bool = True
+    trunks: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

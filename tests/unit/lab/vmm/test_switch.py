@@ -30,9 +30,17 @@ def frame(to: bytes, source: bytes, body: bytes = b"hello", kind: bytes = IPV4) 
 class Station:
     """A machine's end of a cable, with its own descriptor, as a QEMU process has."""
 
-    def __init__(self, networks: Networks, name: str, bridge: str = "vmbr0", tag: int | None = None, up: bool = True) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        name: str,
+        bridge: str = "vmbr0",
+        tag: int | None = None,
+        up: bool = True,
+        trunks: frozenset[int] | None = None,
+    ) -> None:
         self.mac = mac(int(name))
-        self.port: Port = networks.port(name, Nic(0, self.mac.hex(":"), bridge, tag, up))
+        self.port: Port = networks.port(name, Nic(0, self.mac.hex(":"), bridge, tag, up, trunks))
         self.socket = socket.socket(fileno=socket.dup(self.port.descriptor))
 
     def send(self, to: bytes, body: bytes = b"hello", kind: bytes = IPV4) -> None:
@@ -123,6 +131,21 @@ def test_a_header_that_a_trunk_sends_decides_who_hears_it(networks: Networks) ->
     assert ten.heard_whole() == frame(BROADCAST, trunk.mac, b"for ten")
     assert other.heard_whole() == frame(BROADCAST, trunk.mac, b"\x00\x0a" + IPV4 + b"for ten", VLAN)
     assert twenty.hears_nothing()
+
+
+@pytest.mark.parametrize("tag", [None, 5])
+def test_trunks_name_the_vlans_that_pass_with_a_header_besides_the_ports_own(networks: Networks, tag: int | None) -> None:
+    some, everything = Station(networks, "1", tag=tag, trunks=frozenset({10, 11})), Station(networks, "2")
+    for vlan in (10, 20, tag or 1):
+        everything.send(BROADCAST, vlan.to_bytes(2, "big") + IPV4 + b"down", VLAN)
+    assert some.heard_whole() == frame(BROADCAST, everything.mac, b"\x00\x0a" + IPV4 + b"down", VLAN)
+    assert some.heard_whole() == frame(BROADCAST, everything.mac, b"down")
+    assert some.hears_nothing()
+    for vlan in (11, 20):
+        some.send(BROADCAST, vlan.to_bytes(2, "big") + IPV4 + b"up", VLAN)
+    assert everything.heard_whole() == frame(BROADCAST, some.mac, b"\x00\x0b" + IPV4 + b"up", VLAN)
+    assert everything.hears_nothing()
+    assert some.port.counters.refused == 1
 
 
 def test_the_priority_of_a_frame_passes_from_trunk_to_trunk(networks: Networks) -> None:
