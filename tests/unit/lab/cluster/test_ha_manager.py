@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from backupsvc.lab.guests import volumes
+from backupsvc.lab.guests.state import save
 from backupsvc.lab.ha_manager import ROUND, HaManager
-from backupsvc.lab.kernel import Lab
+from backupsvc.lab.kernel import Lab, StorageDef
 from backupsvc.lab.moves import Replication
 from backupsvc.lab.nodes_life import kill_node, revive_node, set_drift
+from backupsvc.lab.simulated import make_disk
 
 from .conftest import Client, Hand
 
@@ -72,6 +75,17 @@ def test_a_dead_node_is_unknown_then_fenced_and_its_service_comes_back_where_its
     assert service(client) == ("lge-pve02", "started")
     assert nodes(client) == {"clovis": "unknown", "lge-pve02": "online"}
     assert client.get("/nodes/lge-pve02/qemu/108/status/current")["status"] == "running"
+
+
+def test_disks_on_a_shared_storage_are_there_whichever_node_starts_the_guest(running: Lab, client: Client, live: Live) -> None:
+    running.storages["nas1"] = StorageDef("nas1", "nfs", ("images",), shared=True)
+    vm = running.guests.need("clovis", 108)
+    make_disk(volumes.find(running, "clovis", "nas1:108/vm-108-disk-0.raw").path, 1024 * 1024, "shared")
+    save(running, vm, {**vm.config, "scsi0": "nas1:108/vm-108-disk-0.raw,size=1M"})
+    running.ha.master = "lge-pve02"
+    kill_node(running, "clovis")
+    live(130)
+    assert service(client) == ("lge-pve02", "started")
 
 
 def test_when_the_master_dies_too_its_lock_has_to_run_out_first(running: Lab, client: Client, live: Live) -> None:
