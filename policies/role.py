@@ -89,8 +89,15 @@ def on_release(needs: Iterable[Need], release: int) -> tuple[Need, ...]:
 
 
 def missing(needs: Iterable[Need], permissions: Mapping[str, frozenset[str]]) -> tuple[Need, ...]:
-    """Given what is needed and what a token holds by path (as PVE lists it), return what it lacks."""
-    return tuple(need for need in needs if need.privilege not in privileges(permissions, need.path))
+    """Given what is needed and what a token holds by path (as PVE lists it), return what it lacks.
+
+    What is asked of a pool is also had by who holds it on all guests.
+    """
+
+    def held(path: str) -> frozenset[str]:
+        return privileges(permissions, path) | (privileges(permissions, "/vms") if path.startswith("/pool/") else frozenset())
+
+    return tuple(need for need in needs if need.privilege not in held(need.path))
 
 
 def commands(found: Iterable[Holder]) -> Iterator[str]:

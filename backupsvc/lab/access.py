@@ -77,6 +77,10 @@ class Access:
         """Given ``vms`` or ``storage`` and a VMID or a storage's name, return the pool that it is in, if any."""
         return next((name for name, pool in sorted(self.pools.items()) if member in pool[kind]), None)
 
+    def pooled_paths(self) -> list[str]:
+        """Return the ACL paths of all members of pools."""
+        return [f"/{kind}/{member}" for pool in self.pools.values() for kind in ("vms", "storage") for member in pool[kind]]
+
     def join_pool(self, name: str, vmid: int) -> None:
         """Make a guest a member of a pool, as a restore or a creation with ``pool`` does when it is done."""
         with self._mutex:

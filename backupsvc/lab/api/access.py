@@ -80,7 +80,11 @@ def permissions(call: Call) -> Any:
         user, _, token = wanted.partition("!")
         identity = Identity(user, token or None)
     access = call.lab.access
-    paths = [call.params["path"]] if "path" in call.params else _all_paths([entry["path"] for entry in access.acl])
+    paths = (
+        [call.params["path"]]
+        if "path" in call.params
+        else _all_paths([entry["path"] for entry in access.acl] + access.pooled_paths())
+    )
     found = {path: access.propagates(identity, path) for path in paths}
     return {path: privs for path, privs in found.items() if privs or "path" in call.params}
 

@@ -99,6 +99,13 @@ def test_what_is_missing_is_found_path_by_path_and_inherited_rights_count() -> N
     assert [(need.path, need.privilege) for need in role.missing(needs, held)] == [("/vms", "VM.Backup")]
 
 
+def test_what_is_held_on_all_guests_need_not_be_held_on_the_pool() -> None:
+    wide = {path: frozenset(privs) for path, privs in grants(role.everyday(policy())).items()}
+    pooled = role.everyday(policy("bridge: vmbr9, storage: thin, pool: copies"))
+    assert role.missing(pooled, wide) == ()
+    assert {need.path for need in role.missing(pooled, wide | {"/vms": frozenset({"VM.Audit", "VM.Backup"})})} == {"/pool/copies"}
+
+
 def test_the_commands_make_each_set_of_privileges_one_role_and_give_it_to_user_and_token() -> None:
     lines = list(role.commands(role.holders(role.everyday(policy()))))
     assert len([line for line in lines if "role add" in line]) == 4

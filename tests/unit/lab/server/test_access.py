@@ -178,6 +178,7 @@ def test_what_is_held_on_a_pool_holds_on_its_members_and_below_no_member(lab: La
     assert "Datastore.Audit" in lab.access.privileges(eve, "/storage/local")
     assert lab.access.privileges(eve, "/vms/102") == frozenset()
     assert lab.access.propagates(eve, "/vms/100")["VM.Allocate"] == 0
+    assert client.get("/access/permissions?userid=eve@pve")["/vms/100"]["VM.Allocate"] == 0
     _grant(lab, "/pool/web", "NoAccess")
     _grant(lab, "/vms/100", "PVEVMAdmin")
     assert lab.access.privileges(eve, "/vms/100") == frozenset()
