@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from backupsvc.lab.api.formats import split_list
+from backupsvc.lab.containers.mounts import mounts
 from backupsvc.lab.kernel import Call, LabError, VmConfig, parameter_error, route
 
 _ROOT_ONLY = ("tmpdir", "dumpdir", "script", "job-id")
@@ -87,7 +88,7 @@ def included_volumes(call: Call) -> Any:
     children: list[dict[str, Any]] = []
     for vmid in _vmids(entry, list(known)):
         if vm := known.get(vmid):
-            base = {"id": vmid, "name": vm.config.get("name", ""), "type": "qemu", "leaf": 0}
+            base = {"id": vmid, "name": _name(vm), "type": vm.type, "leaf": 0}
             children.append({**base, "children": _volumes(vm)})
         else:
             children.append({"id": vmid, "type": "unknown", "leaf": 1})
@@ -106,7 +107,11 @@ def not_backed_up(call: Call) -> Any:
     known = {vm.vmid: vm for vm in call.lab.guests.all(type=None)}
     covered = {vmid for entry in call.lab.jobs.entries.values() for vmid in _vmids(entry, list(known))}
     missing = [vm for vmid, vm in known.items() if vmid not in covered]
-    return [{"vmid": vm.vmid, "name": vm.config.get("name", ""), "type": "qemu"} for vm in missing]
+    return [{"vmid": vm.vmid, "name": _name(vm), "type": vm.type} for vm in missing]
+
+
+def _name(vm: VmConfig) -> str:
+    return vm.config.get("hostname" if vm.type == "lxc" else "name", "")
 
 
 def _shown(call: Call, name: str) -> dict[str, Any]:
@@ -194,6 +199,9 @@ def _vmids(entry: dict[str, Any], known: list[int]) -> list[int]:
 
 
 def _volumes(vm: VmConfig) -> list[dict[str, Any]]:
+    if vm.type == "lxc":
+        found = [(m, {"id": f"{vm.vmid}:{m.key}", "name": m.volume, "reason": m.reason, "leaf": 1}) for m in mounts(vm.config)]
+        return [{**row, "included": int(not mount.left_out)} for mount, row in found]
     rows = []
     for key, value in sorted(vm.config.items()):
         if _DRIVE.fullmatch(key):

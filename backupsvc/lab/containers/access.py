@@ -20,13 +20,14 @@ _BY_PRIVILEGE = {
 _GROUPS = {option: privilege for privilege, options in _BY_PRIVILEGE.items() for option in options.split()}
 
 
-def check_options(call: Call, vmid: int, options: Mapping[str, str]) -> None:
+def check_options(call: Call, vmid: int, options: Mapping[str, str], pool: str | None = None) -> None:
     """Raise LabError unless the caller may set (or, with an empty text, delete) these options of a container."""
     if call.is_root_ticket:
         return
     for key in sorted(options):
         _check_root_only(key, options[key])
-        call.check(f"/vms/{vmid}", _privilege(key))
+        if pool is None or not call.allowed(f"/pool/{pool}", _privilege(key)):
+            call.check(f"/vms/{vmid}", _privilege(key))
         if key == "startup":
             call.check("/", "Sys.Modify")
 

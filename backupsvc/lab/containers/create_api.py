@@ -25,7 +25,7 @@ def create(call: Call) -> Any:
     params, vmid = call.params, call.vmid
     _check_allowed(call)
     options, given = _split(params)
-    check_options(call, vmid, {**options, **given})
+    check_options(call, vmid, {**options, **given}, params.get("pool"))
     check_bridges(call, options)
     if not params.get("restore"):
         raise LabError(500, f"volume '{params['ostemplate']}' does not exist")

@@ -43,6 +43,11 @@ class Mount:
         return "disabled"
 
     @property
+    def reason(self) -> str:
+        """Why it is in a backup or not, in PVE's words."""
+        return self.left_out or ("rootfs" if self.key == "rootfs" else "enabled")
+
+    @property
     def size(self) -> int:
         """Its configured size in bytes, 0 when none stands there."""
         return parse_size(self.properties.get("size", "0"))

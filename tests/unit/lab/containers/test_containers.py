@@ -81,3 +81,15 @@ def test_a_token_may_not_mount_what_belongs_to_the_host(api: Api) -> None:
 def test_a_locked_container_is_not_started(api: Api, lab: Lab) -> None:
     lab.guests.need("clovis", 200, "lxc").config["lock"] = "backup"
     assert api.task("POST", f"{CT}/status/start")[0] == "CT is locked (backup)"
+
+
+def test_a_jobs_included_volumes_are_the_containers_mount_points(api: Api, lab: Lab) -> None:
+    lab.guests.need("clovis", 200, "lxc").config.update(mp0="/srv/pool,mp=/data", mp1="local-lvm:vm-200-disk-1,mp=/x,backup=1")
+    lab.jobs.entries["backup-langeo"]["vmid"] = "200"
+    (found,) = api("GET", "/cluster/backup/backup-langeo/included_volumes")["children"]
+    assert (found["id"], found["name"], found["type"]) == (200, "web-ct", "lxc")
+    assert [(row["id"], row["included"], row["reason"]) for row in found["children"]] == [
+        ("200:rootfs", 1, "rootfs"),
+        ("200:mp0", 0, "not a volume"),
+        ("200:mp1", 1, "enabled"),
+    ]

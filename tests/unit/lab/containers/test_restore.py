@@ -184,3 +184,13 @@ def test_the_calls_answer_in_the_recorded_form(api: Api, volid: str) -> None:
     assert {key: (type(status[key]), status[key] if key in ("type", "exitstatus") else "") for key in ended} == {
         key: (type(ended[key]), ended[key] if key in ("type", "exitstatus") else "") for key in ended
     }
+
+
+def test_a_copy_can_be_made_a_member_of_a_pool_and_loses_that_with_its_end(api: Api, lab: Lab, volid: str) -> None:
+    asked = {"ostemplate": volid, "restore": 1, "storage": "local-lvm", "pool": "scratch"}
+    assert api.refused("POST", LXC, vmid=9000, **asked) == (403, "Permission check failed (pool 'scratch' does not exist)")
+    lab.access.pools["scratch"] = {"vms": [], "storage": [], "comment": ""}
+    assert restore(api, volid, pool="scratch")[0] == "OK"
+    assert lab.access.pool_of("vms", 9000) == "scratch"
+    assert api.task("DELETE", NEW)[0] == "OK"
+    assert lab.access.pool_of("vms", 9000) is None
