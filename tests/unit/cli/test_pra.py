@@ -30,7 +30,13 @@ class Site:
 
     @contextmanager
     def service(self) -> Iterator[Any]:
-        yield SimpleNamespace(pve=FakePve(self.world), catalog=self.catalog, policy=self.policy, clock=StoppedClock())
+        yield SimpleNamespace(
+            pve=FakePve(self.world),
+            catalog=self.catalog,
+            policy=self.policy,
+            clock=StoppedClock(),
+            settings=SimpleNamespace(simulated=False),
+        )
 
     def run(self, *arguments: str) -> Result:
         return CliRunner().invoke(app, list(arguments))
@@ -127,6 +133,8 @@ def test_a_wrong_month_is_refused_before_the_cluster_is_asked(site: Site, tmp_pa
 
 def test_an_error_of_the_policy_reaches_the_command_line_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
+        settings = SimpleNamespace(simulated=False)
+
         @property
         def policy(self) -> Policy:
             raise UsageError("no policy is configured", "set BACKUPSVC_POLICY")
