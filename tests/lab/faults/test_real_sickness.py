@@ -1,0 +1,80 @@
+"""Sick copies of healthy archives: a real panic, a service that is really down, a disk that is not there. None is proven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.commands import Shell
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+POLICY = """
+site: faults
+scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm}
+jobs:
+  nightly: {schedule: "21:00", storage: local, guests: [104, 108], compress: zstd}
+guests:
+  104:
+    address: 192.168.10.4
+    boot-timeout: 90s
+    check-timeout: 5s
+    checks: [{http: {port: 80, path: /, status: 200, contains: GLPI}}]
+  108:
+    address: 192.168.10.8
+    check-timeout: 5s
+    checks: [ssh, {http: {port: 80, path: /, status: 200}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A user with a lab of real guests, two of them backed up."""
+    home = tmp_path_factory.mktemp("site")
+    policy = home / "policy.yaml"
+    policy.write_text(POLICY, encoding="utf-8")
+    shell = Shell(home, {"BACKUPSVC_POLICY": str(policy)})
+    try:
+        up = shell("lab", "up", "--hypervisor", "qemu", timeout=280)
+        assert up.code == 0, up.err
+        backup = shell("backup", "run", "--json")
+        assert backup.code == 0, backup.out + backup.err
+        yield shell
+    finally:
+        assert shell("lab", "down").code == 0
+
+
+def result_under(site: Shell, fault: str, vmid: int, **env: str) -> tuple[Any, str]:
+    """Restore-test a guest under a fault; return the result and the fault's own line."""
+    assert site("lab", "fault", fault, vmid).code == 0
+    try:
+        answer = site("restore-test", vmid, "--json", **env)
+        assert answer.code == 1, answer.out + answer.err
+        (row,) = site("lab", "fault", "list", "--json").json["faults"]
+    finally:
+        assert site("lab", "fault", "clear").code == 0
+    assert row["struck"] == 1
+    return answer.json, str([check["outcome"] for check in answer.json["checks"]])
+
+
+def test_a_copy_that_boots_into_a_kernel_panic_is_failed_and_never_booted(site: Shell) -> None:
+    impatient = site.state / "impatient.yaml"
+    impatient.write_text(POLICY.replace("boot-timeout: 90s", "boot-timeout: 20s"), encoding="utf-8")
+    result, _ = result_under(site, "guest-panic", 104, BACKUPSVC_POLICY=str(impatient))
+    assert (result["verdict"], result["rung"]) == ("failed", "restored")
+
+
+def test_a_copy_whose_service_is_down_is_booted_and_failed(site: Shell) -> None:
+    result, outcomes = result_under(site, "service-down", 108)
+    assert (result["verdict"], result["rung"], outcomes) == ("failed", "booted", "['passed', 'failed']")
+
+
+def test_a_copy_without_its_data_disk_answers_with_an_error_page_and_is_failed(site: Shell) -> None:
+    result, _ = result_under(site, "data-disk-gone", 104)
+    assert (result["verdict"], result["rung"]) == ("failed", "booted")
+
+
+def test_the_same_archive_is_proven_once_no_fault_is_set(site: Shell) -> None:
+    answer = site("restore-test", 104, "--json")
+    assert (answer.code, answer.json["verdict"]) == (0, "proven"), answer.out
