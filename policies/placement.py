@@ -50,8 +50,7 @@ def choose(
     guests: Sequence[Guest],
     nodes: Sequence[Node],
     storages: Sequence[Storage],
-    leased: Collection[int],
-    used_vmids: Collection[int],
+    taken: Collection[int],
     scratch: Scratch,
     disks_total: int,
     memory: int,
@@ -60,12 +59,13 @@ def choose(
 
     The node must be online, able to read the archive, and have the memory to spare; another node than the guest's own is
     preferred, then the one with the most spare memory. The storage is the policy's scratch storage, else one that the archived
-    disks came from, else the roomiest. The VMID is the lowest of the scratch range that is no guest's, not leased, not used.
+    disks came from, else the roomiest. The VMID is the lowest of the scratch range that is no guest's and not ``taken``:
+    leased, or carried by a volume or an archive.
     """
     home = next((guest.node for guest in guests if guest.vmid == archive.vmid), None)
     site = _Site(archive, config, home, storages, scratch, disks_total, memory)
-    taken = {guest.vmid for guest in guests} | set(leased) | set(used_vmids)
-    vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in taken), None)
+    used = {guest.vmid for guest in guests} | set(taken)
+    vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in used), None)
     if vmid is None:
         return NoPlace((f"every VMID of the scratch range {scratch.first}-{scratch.last} is taken",))
     passed: list[str] = []

@@ -45,8 +45,9 @@ def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Pol
 
 def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
     """Given the service, return every archive with its mark and reasons after law 3. Raise LawRefused when the run must stop."""
-    known = [archive for archive in service.catalog.archives() if not only or archive.vmid in only]
-    archives = [archive for archive in observe(service) if not only or archive.vmid in only]
+    vmids: Sequence[int | None] = sorted(only) or [None]  # None: all of them, in one listing a storage
+    known = [archive for vmid in vmids for archive in service.catalog.archives(vmid=vmid)]
+    archives = [archive for vmid in vmids for archive in observe(service, vmid)]
     _refuse_if_shrunk(known, archives)
     marked = decide_all(archives, service.pve.cluster.guests(), service.policy)
     guarded = retention.guard(

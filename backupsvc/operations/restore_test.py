@@ -70,9 +70,8 @@ def reserve(run: Run) -> Wait | None:
     taken = set(service.catalog.leased_vmids())
     while True:
         place = _place(run, archive, config, taken)
-        free = service.pve.cluster.vmid_free(place.vmid) and not service.pve.storage.volumes(
-            place.node, place.storage, place.vmid
-        )
+        used = service.catalog.archives(vmid=place.vmid) or service.pve.storage.volumes(place.node, place.storage, place.vmid)
+        free = not used and service.pve.cluster.vmid_free(place.vmid)
         if free and service.catalog.lease_vmid(place.vmid, run.id, run.now()):
             break
         taken.add(place.vmid)
@@ -304,8 +303,7 @@ def _place(run: Run, archive: Archive, config: dict[str, str], taken: set[int]) 
         guests=pve.cluster.guests(),
         nodes=pve.cluster.nodes(),
         storages=pve.storage.storages(),
-        leased=taken,
-        used_vmids=[known.vmid for known in run.service.catalog.archives() if known.vmid is not None and known.vmid in scratch],
+        taken=taken,
         scratch=scratch,
         disks_total=isolation.disks_total(config),
         memory=min(isolation.memory_of(config), _memory_cap(run.service, run.vmid) or isolation.memory_of(config)) << 20,
