@@ -30,11 +30,13 @@ NO_CLUSTER = (
 class Service:
     """Settings, policy, clock, catalog and cluster, each opened at first use and closed together.
 
+    ``foreground``: operations are driven to their end by this process; else they are opened for workers.
+
     Raises at first use: UsageError or PolicyError (policy), CatalogUnreachable (catalog), Unreachable or Refused (cluster).
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.settings, self.clock = settings, clock
+    def __init__(self, settings: Settings, clock: Clock, *, foreground: bool = True) -> None:
+        self.settings, self.clock, self._foreground = settings, clock, foreground
         self._stack = ExitStack()
 
     @cached_property
@@ -82,7 +84,7 @@ class Service:
         """The engine that drives operations, with every kind registered."""
         from backupsvc.operations import build_engine
 
-        return build_engine(self)
+        return build_engine(self, foreground=self._foreground)
 
     def close(self) -> None:
         """Close whatever was opened."""

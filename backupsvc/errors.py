@@ -16,6 +16,7 @@
     │   └── TaskFailed              a PVE task ended badly; carries .upid, .exitstatus and .log
     ├── ArchiveError                an archive cannot be read; carries .offset when it is known       exit 1
     └── OperationFailed             an operation ended without its result; carries .operation         exit 1
+        └── LeaseLost               another process drives the operation by now; nothing was written
 
     policies.model.PolicyError      a policy is wrong (below this package, so outside the tree)       exit 2
 
@@ -126,3 +127,7 @@ class OperationFailed(BackupsvcError):
     def __init__(self, message: str, hint: str = "", *, operation: str = "") -> None:
         super().__init__(message, hint)
         self.operation = operation
+
+
+class LeaseLost(OperationFailed):
+    """Another process drives the operation by now, or it has ended: this one must not touch it any more."""

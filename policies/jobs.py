@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from policies.model import Guest, Job, Policy
+from policies.site import policy_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,10 @@ def job_for(policy: Policy, vmid: int) -> Job | None:
         if covered and vmid not in job.exclude and vmid not in policy.scratch:
             return job
     return None
+
+
+def rank(policy: Policy, vmid: int) -> int:
+    """Given a VMID, return its guest's place among those who wait for the same node: the strictest tier (by RPO) goes first."""
+    strictest = sorted(policy.tiers, key=lambda name: (policy.tiers[name].rpo, policy.tiers[name].proof_age, name))
+    tier = policy_for(policy, vmid, "").tier
+    return strictest.index(tier) if tier in policy.tiers else len(strictest)

@@ -350,12 +350,16 @@ class Proof:
 
 
 class OperationState(StrEnum):
-    """Where an operation stands: OPEN until its last step, then exactly one of the others, for ever."""
+    """Where an operation stands: OPEN until its last step, then exactly one of the others, for ever.
+
+    MISSED is an occurrence whose window passed while no scheduler ran: it was never opened at all.
+    """
 
     OPEN = "open"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    MISSED = "missed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +367,9 @@ class Operation:
     """One durable piece of long work. ``id`` is a ULID, ``subject`` the VMID it is about (None: the site).
 
     ``step`` is the step to do next, ``data`` what the steps done so far have recorded (JSON values only), ``occurrence`` the
-    key that makes a scheduled occurrence unique (law 9), ``error`` the sentence it failed with.
+    key that makes a scheduled occurrence unique (law 9), ``error`` the sentence it failed with. ``attempts`` counts the drivers
+    that were lost at this step, ``due`` is when it must be looked at again, ``rank`` its place among those who wait for the same
+    node (less is earlier), ``cancel`` why it shall end, if somebody asked for that.
     """
 
     id: str
@@ -380,6 +386,9 @@ class Operation:
     lease_until: int | None = None
     attempts: int = 0
     error: str | None = None
+    due: int = 0
+    rank: int = 0
+    cancel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,45 +1,42 @@
-"""Tasks of a few lines: open what is due, wake an operation. No work is done here."""
+"""Tasks of a few lines: open what is due, wake an operation. No work is done here, and a message is only a hint."""
 
 from __future__ import annotations
 
-from backupsvc.bootstrap import Service, open_service
-from backupsvc.errors import Refused
-from policies.model import OperationState
+from backupsvc.operations.working import Turn, told, work
+from backupsvc.operations.working import tick as look_around
 from workers.app import app
-
-QUIET_SECONDS = 60  # an operation that nobody has touched for so long has lost its chain of messages
+from workers.site import open_site
 
 
 @app.task
 def tick() -> None:
-    """Open the nights that are due, and wake every open operation that nobody has touched for a while."""
-    from backupsvc.operations.night import open_due
+    """Open the nights that are due, and wake every open operation whose time has come."""
+    with open_site() as service:
+        due = look_around(service)
+        for id in due:
+            poll.delay(id)
+        told(service, due)
 
-    with open_service() as service:
-        open_due(service)
-        silent = int(service.clock.now()) - QUIET_SECONDS
-        waiting = [item.id for item in service.catalog.operations(state=OperationState.OPEN) if item.updated <= silent]
-        hand_on(service)
-    for id in waiting:
-        advance.delay(id)
+
+@app.task
+def poll(id: str) -> None:
+    """Take an operation's steps until it must wait; a step that works for minutes is handed on to ``advance``."""
+    _turn(id, long=False)
 
 
 @app.task
 def advance(id: str) -> None:
-    """Do one step or one poll of an operation, and send the hint for the next. Whoever finds it held leaves it alone."""
-    with open_service() as service:
-        try:
-            outcome = service.engine.advance(id)
-        except Refused:
-            return
-        service.catalog.release(id, service.engine.owner)
-        hand_on(service)
-    if outcome.operation.state is OperationState.OPEN:
-        advance.apply_async((id,), countdown=outcome.wait.most if outcome.wait else 0)
+    """Take an operation's steps until it must wait, those that work for minutes too."""
+    _turn(id, long=True)
 
 
-def hand_on(service: Service) -> None:
-    """Given a service, let any worker drive what it has opened, and send the hints."""
-    for id in service.engine.opened:
-        service.catalog.release(id, service.engine.owner)
-        advance.delay(id)
+def _turn(id: str, *, long: bool) -> None:
+    with open_site() as service:
+        _send(id, work(service.engine, id, long=long))
+
+
+def _send(id: str, turn: Turn) -> None:
+    for woken in turn.hints:
+        poll.delay(woken)
+    if turn.again is not None:
+        (advance if turn.long else poll).apply_async((id,), countdown=turn.again)

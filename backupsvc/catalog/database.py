@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from backupsvc.clock import SystemClock, polls
 from backupsvc.errors import CatalogUnreachable, UsageError
 
-HEAD = "0001"  # the newest revision under migrations/versions; a test holds the two together
+HEAD = "0002"  # the newest revision under migrations/versions; a test holds the two together
 BUSY_SECONDS = 15
 _HINT = "check BACKUPSVC_CATALOG__URL, and that the database exists and lets this user write"
 _MIGRATION_LOCK = 0x6261636B7570  # any number that all our processes agree on

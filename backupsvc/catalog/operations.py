@@ -1,33 +1,88 @@
-"""What the catalog knows of operations: where each stands, who drives it, its history, and which scratch VMIDs it holds."""
+"""What the catalog knows of operations: where each stands, who drives it, when it is due, and its history.
+
+Whoever drives an operation holds a lease on its row. Every write names the driver and succeeds only while the lease is its own
+(compare-and-set), so that a driver that slept through its lease and wakes up can no longer change anything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.rows import operation_of, plain, transition_of
-from backupsvc.catalog.tables import OPERATION, TRANSITION, VMID_LEASE
-from backupsvc.errors import OperationFailed
+from backupsvc.catalog.tables import OPERATION, TRANSITION
+from backupsvc.errors import LeaseLost, OperationFailed
 from policies.model import Operation, OperationState, Transition
+
+OPEN = OperationState.OPEN.value
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Who drives an operation, for how long its lease is prolonged by each write (seconds), and the time (epoch seconds)."""
+
+    owner: str
+    ttl: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for an operation's history, before it has its number."""
+
+    step: str
+    event: str
+    upid: str | None = None
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewOperation:
+    """An operation to open. ``alone`` is a key that only one open operation may have at a time; ``rank`` its place in a lane."""
+
+    kind: str
+    subject: int | None
+    step: str
+    data: Mapping[str, object]
+    occurrence: str | None = None
+    alone: str | None = None
+    rank: int = 0
 
 
 class OperationStore:
-    """The catalog's operations, their transitions (append-only) and their leases."""
+    """The catalog's operations, with their transitions (append-only)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def open_operation(
-        self, kind: str, subject: int | None, step: str, data: Mapping[str, object], at: int, occurrence: str | None = None
-    ) -> Operation | None:
-        """Given what it is and its first step, record a new open operation; return None if that occurrence exists (law 9)."""
-        row = {"id": ulid.new(at), "kind": kind, "subject": subject, "state": OperationState.OPEN.value, "step": step}
-        row |= {"data": plain(data), "created": at, "updated": at, "occurrence": occurrence, "attempts": 0}
+    # --- opening and reading ----------------------------------------------------------------------------------------------
+
+    def open_operation(self, new: NewOperation, at: int, driver: Driver | None = None) -> Operation | None:
+        """Given an operation to open, record it, driven by ``driver`` from its first moment if there is one; due now.
+
+        Return None if its occurrence was opened before, or while an open operation has its key ``alone`` (law 9).
+        """
+        lease = {"lease_owner": driver.owner, "lease_until": driver.now + driver.ttl} if driver else {}
+        row = self._row(new, at) | {"state": OPEN, "due": at} | lease
+        return self._insert(row)
+
+    def record_missed(self, new: NewOperation, at: int, why: str) -> Operation | None:
+        """Given an occurrence whose time has passed, record that it was missed; None if it is recorded already, or was opened."""
+        state = OperationState.MISSED.value
+        return self._insert(self._row(new, at) | {"state": state, "due": at, "finished": at, "error": why})
+
+    def _row(self, new: NewOperation, at: int) -> dict[str, Any]:
+        row: dict[str, Any] = {"id": ulid.new(at), "kind": new.kind, "subject": new.subject, "step": new.step, "attempts": 0}
+        row |= {"data": plain(new.data), "created": at, "updated": at, "occurrence": new.occurrence}
+        return row | {"alone": new.alone, "rank": new.rank}
+
+    def _insert(self, row: dict[str, Any]) -> Operation | None:
         try:
             with self._database.write() as connection:
                 connection.execute(insert(OPERATION).values(row))
@@ -37,14 +92,19 @@ class OperationStore:
 
     def operation(self, id: str) -> Operation | None:
         """Given an operation's id, return it, or None."""
-        with self._database.read() as connection:
-            row = connection.execute(select(OPERATION).where(OPERATION.c.id == id)).first()
-        return operation_of(row) if row else None
+        return self._one(OPERATION.c.id == id)
 
     def occurrence(self, key: str) -> Operation | None:
         """Given an occurrence's key, return the operation that was opened for it, or None."""
+        return self._one(OPERATION.c.occurrence == key)
+
+    def alone(self, key: str) -> Operation | None:
+        """Given a key that one open operation may have at a time, return the one that has it, or None."""
+        return self._one(OPERATION.c.alone == key, OPERATION.c.state == OPEN)
+
+    def _one(self, *where: Any) -> Operation | None:
         with self._database.read() as connection:
-            row = connection.execute(select(OPERATION).where(OPERATION.c.occurrence == key)).first()
+            row = connection.execute(select(OPERATION).where(*where)).first()
         return operation_of(row) if row else None
 
     def operations(
@@ -61,108 +121,164 @@ class OperationStore:
         with self._database.read() as connection:
             return [operation_of(row) for row in connection.execute(query.order_by(OPERATION.c.number.desc()).limit(limit))]
 
-    def claim(self, id: str, owner: str, now: int, ttl: int) -> bool:
-        """Given an open operation that nobody drives, make ``owner`` its driver for ``ttl`` seconds; say whether that succeeded.
+    def still_open(self, ids: Iterable[str]) -> set[str]:
+        """Given operations' ids, return those that are open, by one query."""
+        wanted = list(ids)
+        query = select(OPERATION.c.id).where(OPERATION.c.state == OPEN)
+        with self._database.read() as connection:
+            return {row.id for row in connection.execute(query)} & set(wanted) if wanted else set()
 
-        Compare-and-set: of any number that try at once exactly one wins. Its own driver may claim again, which renews. An expired
-        lease is anybody's. ``attempts`` counts the times that the driver changed.
-        """
-        lease = OPERATION.c
-        free = or_(lease.lease_owner.is_(None), lease.lease_until <= now, lease.lease_owner == owner)
-        same = and_(lease.lease_owner.is_not(None), lease.lease_owner == owner)
-        statement = (
-            update(OPERATION)
-            .where(lease.id == id, lease.state == OperationState.OPEN.value, free)
-            .values(lease_owner=owner, lease_until=now + ttl, attempts=case((same, lease.attempts), else_=lease.attempts + 1))
-        )
-        return self._changed(statement)
-
-    def renew(self, id: str, owner: str, now: int, ttl: int) -> bool:
-        """Given an operation that ``owner`` drives, prolong that to ``now`` + ``ttl``; False if it ended or was taken over."""
-        mine = (OPERATION.c.id == id, OPERATION.c.lease_owner == owner, OPERATION.c.state == OperationState.OPEN.value)
-        return self._changed(update(OPERATION).where(*mine).values(lease_until=now + ttl))
-
-    def release(self, id: str, owner: str) -> bool:
-        """Given an operation that ``owner`` drives, let anybody drive it; False if it was not its driver."""
-        mine = (OPERATION.c.id == id, OPERATION.c.lease_owner == owner)
-        return self._changed(update(OPERATION).where(*mine).values(lease_owner=None, lease_until=None))
-
-    def advance(self, id: str, *, step: str, data: Mapping[str, object], at: int) -> None:
-        """Given an open operation, record its next step and all its data. Raise OperationFailed if it has ended or never was."""
-        self._change_open(id, {"step": step, "data": plain(data), "updated": at})
-
-    def finish(self, id: str, state: OperationState, at: int, error: str | None = None) -> None:
-        """Given an open operation, end it in ``state``, for ever, and free its lease. Raise OperationFailed if it is not open."""
-        if state is OperationState.OPEN:
-            raise ValueError("an operation cannot end in the state open")
-        ended = {"state": state.value, "updated": at, "finished": at, "error": error}
-        self._change_open(id, ended | {"lease_owner": None, "lease_until": None})
-
-    def note(
-        self, id: str, step: str, event: str, at: int, upid: str | None = None, detail: Mapping[str, object] | None = None
-    ) -> Transition:
-        """Given an operation, add one line to its history and return it. Raise OperationFailed if there is no such operation."""
-        with self._database.write() as connection:
-            # On PostgreSQL the lock on the operation's row makes two writers number their lines one after the other.
-            if not connection.execute(select(OPERATION.c.id).where(OPERATION.c.id == id).with_for_update()).first():
-                raise _unknown(id)
-            last = connection.execute(select(func.max(TRANSITION.c.seq)).where(TRANSITION.c.operation == id)).scalar()
-            written = Transition(id, (last or 0) + 1, step, event, at, upid, plain(detail or {}))
-            row = {"operation": id, "seq": written.seq, "step": step, "event": event, "at": at, "upid": upid}
-            connection.execute(insert(TRANSITION).values(row | {"detail": written.detail}))
-        return written
-
-    def transitions(self, id: str) -> list[Transition]:
-        """Given an operation, return its history, oldest first."""
-        query = select(TRANSITION).where(TRANSITION.c.operation == id).order_by(TRANSITION.c.seq)
+    def transitions(self, id: str, after: int = 0) -> list[Transition]:
+        """Given an operation, return its history after line ``after``, oldest first."""
+        query = select(TRANSITION).where(TRANSITION.c.operation == id, TRANSITION.c.seq > after).order_by(TRANSITION.c.seq)
         with self._database.read() as connection:
             return [transition_of(row) for row in connection.execute(query)]
 
-    def _change_open(self, id: str, values: Mapping[str, Any]) -> None:
-        is_open = (OPERATION.c.id == id, OPERATION.c.state == OperationState.OPEN.value)
-        if self._changed(update(OPERATION).where(*is_open).values(values)):
-            return
-        if found := self.operation(id):
-            raise OperationFailed(
-                f"operation {id} has already ended ({found.state})", f"see `backupsvc operations show {id}`", operation=id
-            )
-        raise _unknown(id)
-
-    def _changed(self, statement: Any) -> bool:
-        with self._database.write() as connection:
-            return bool(connection.execute(statement).rowcount == 1)
-
-
-class LeaseStore:
-    """Which operation holds which scratch VMID (law 1)."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def lease_vmid(self, vmid: int, operation: str, at: int) -> bool:
-        """Given a scratch VMID, give it to an operation; True also if that operation has it already, False if another has."""
-        try:
-            with self._database.write() as connection:
-                connection.execute(insert(VMID_LEASE).values(vmid=vmid, operation=operation, at=at))
-        except IntegrityError:
-            return self.lease_holder(vmid) == operation
-        return True
-
-    def lease_holder(self, vmid: int) -> str | None:
-        """Given a VMID, return the id of the operation that holds it, or None."""
-        return self.leased_vmids().get(vmid)
-
-    def leased_vmids(self) -> dict[int, str]:
-        """Return every VMID that is held, with its holder."""
+    def upids_of_others(self, id: str, upids: Iterable[str]) -> set[str]:
+        """Given PVE tasks, return those that the history of another operation names: they are not this one's to adopt."""
+        named = (TRANSITION.c.upid.in_(list(upids)), TRANSITION.c.operation != id)
         with self._database.read() as connection:
-            rows = connection.execute(select(VMID_LEASE.c.vmid, VMID_LEASE.c.operation).order_by(VMID_LEASE.c.vmid))
-            return {row.vmid: row.operation for row in rows}
+            return {row.upid for row in connection.execute(select(TRANSITION.c.upid).where(*named))}
 
-    def release_vmid(self, vmid: int, operation: str) -> bool:
-        """Given a VMID that an operation holds, free it; False (and nothing is done) if that operation does not hold it."""
-        mine = (VMID_LEASE.c.vmid == vmid, VMID_LEASE.c.operation == operation)
+    # --- driving ----------------------------------------------------------------------------------------------------------
+
+    def claim(self, id: str, driver: Driver) -> Operation | None:
+        """Given an open operation that nobody drives, make the driver its own and return it as it is now; None if that failed.
+
+        Compare-and-set: of any number that try at once exactly one wins. Its own driver may claim again, which renews. A lease
+        that has run out is anybody's; taking one over means that its driver was lost, and ``attempts`` counts those.
+        """
+        lease = OPERATION.c
+        free = or_(lease.lease_owner.is_(None), lease.lease_until <= driver.now, lease.lease_owner == driver.owner)
+        lost = and_(lease.lease_owner.is_not(None), or_(lease.lease_owner != driver.owner, lease.lease_until <= driver.now))
+        values = self._lease(driver) | {"attempts": case((lost, lease.attempts + 1), else_=lease.attempts)}
+        statement = update(OPERATION).where(lease.id == id, lease.state == OPEN, free).values(values).returning(*OPERATION.c)
         with self._database.write() as connection:
-            return connection.execute(delete(VMID_LEASE).where(*mine)).rowcount == 1
+            row = connection.execute(statement).first()
+        return operation_of(row) if row else None
+
+    def renew_all(self, driver: Driver) -> dict[str, str | None]:
+        """Prolong every lease of the driver; return its operations, each with why it shall end, or None."""
+        mine = (OPERATION.c.lease_owner == driver.owner, OPERATION.c.state == OPEN)
+        statement = update(OPERATION).where(*mine).values(self._lease(driver)).returning(OPERATION.c.id, OPERATION.c.cancel)
+        with self._database.write() as connection:
+            return {row.id: row.cancel for row in connection.execute(statement)}
+
+    def record(
+        self,
+        id: str,
+        driver: Driver,
+        *,
+        step: str | None = None,
+        data: Mapping[str, object] | None = None,
+        note: Note | None = None,
+        park: int | None = None,
+    ) -> None:
+        """Given an operation that the driver holds, write down in one transaction what is given, and renew the lease.
+
+        ``step`` is its next step (which forgets the lost drivers of the one before), ``data`` all its memory, ``note`` a line of
+        its history. With ``park`` the lease is given back, and the operation is due at that time (epoch seconds). Raise
+        LeaseLost, and write nothing, if somebody else drives it by now, or it has ended.
+        """
+        values: dict[str, Any] = {"updated": driver.now} | self._lease(driver)
+        values |= {"data": plain(data)} if data is not None else {}
+        values |= {"step": step, "attempts": 0} if step is not None else {}
+        values |= {"due": park, "lease_owner": None, "lease_until": None} if park is not None else {}
+        with self._database.write() as connection:
+            self._change(connection, id, driver, values)
+            if note:
+                self._append(connection, id, note, driver.now)
+
+    def finish(
+        self, id: str, driver: Driver, state: OperationState, *, data: Mapping[str, object], error: str | None, note: Note | None
+    ) -> Operation:
+        """Given an open operation that the driver holds, end it in ``state``, for ever. Raise LeaseLost as ``record`` does."""
+        if state is OperationState.OPEN:
+            raise ValueError("an operation cannot end in the state open")
+        values = {"state": state.value, "updated": driver.now, "finished": driver.now, "error": error, "data": plain(data)}
+        with self._database.write() as connection:
+            self._change(connection, id, driver, values | {"lease_owner": None, "lease_until": None})
+            if note:
+                self._append(connection, id, note, driver.now)
+            row = connection.execute(select(OPERATION).where(OPERATION.c.id == id)).one()
+        return operation_of(row)
+
+    def _lease(self, driver: Driver) -> dict[str, Any]:
+        return {"lease_owner": driver.owner, "lease_until": driver.now + driver.ttl}
+
+    def _mine(self, id: str, driver: Driver) -> Any:
+        lease = OPERATION.c
+        return update(OPERATION).where(lease.id == id, lease.lease_owner == driver.owner, lease.state == OPEN)
+
+    def _change(self, connection: Connection, id: str, driver: Driver, values: Mapping[str, Any]) -> None:
+        if connection.execute(self._mine(id, driver).values(values)).rowcount == 1:
+            return
+        row = connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == id)).first()
+        raise (
+            _unknown(id)
+            if row is None
+            else LeaseLost(
+                f"operation {id} {'is driven by another process' if row.state == OPEN else f'has ended ({row.state})'}",
+                f"see `backupsvc operations show {id}`",
+                operation=id,
+            )
+        )
+
+    def _append(self, connection: Connection, id: str, note: Note, at: int) -> None:
+        # The update of the operation's row came first, so that two writers number their lines one after the other.
+        last = connection.execute(select(func.max(TRANSITION.c.seq)).where(TRANSITION.c.operation == id)).scalar()
+        row = {"operation": id, "seq": (last or 0) + 1, "step": note.step, "event": note.event, "at": at, "upid": note.upid}
+        connection.execute(insert(TRANSITION).values(row | {"detail": plain(note.detail)}))
+
+    # --- what is due ------------------------------------------------------------------------------------------------------
+
+    def due(self, now: int, limit: int) -> list[str]:
+        """Return the ids of open operations that nobody drives and whose time has come, the longest due first."""
+        lease = OPERATION.c
+        free = or_(lease.lease_until.is_(None), lease.lease_until <= now)
+        query = select(lease.id).where(lease.state == OPEN, lease.due <= now, free).order_by(lease.due, lease.number)
+        with self._database.read() as connection:
+            return [row.id for row in connection.execute(query.limit(limit))]
+
+    def postpone(self, ids: Sequence[str], due: int) -> None:
+        """Given operations that nobody drives, make them due at another time: their drivers have been told."""
+        if not ids:
+            return
+        with self._database.write() as connection:
+            idle = (OPERATION.c.id.in_(ids), OPERATION.c.state == OPEN, OPERATION.c.lease_owner.is_(None))
+            connection.execute(update(OPERATION).where(*idle).values(due=due))
+
+    def hasten(self, id: str, due: int) -> None:
+        """Given an open operation, make it due at ``due`` at the latest."""
+        with self._database.write() as connection:
+            later = (OPERATION.c.id == id, OPERATION.c.state == OPEN, OPERATION.c.due > due)
+            connection.execute(update(OPERATION).where(*later).values(due=due))
+
+    def leased(self, now: int) -> dict[str, str]:
+        """Return the open operations that are being driven, each with its driver."""
+        query = select(OPERATION.c.id, OPERATION.c.lease_owner).where(OPERATION.c.state == OPEN, OPERATION.c.lease_until > now)
+        with self._database.read() as connection:
+            return {row.id: row.lease_owner for row in connection.execute(query)}
+
+    def expire(self, id: str, owner: str, due: int) -> None:
+        """Given an operation whose driver is known to be gone, let its lease run out now; it is due at ``due``."""
+        with self._database.write() as connection:
+            held = (OPERATION.c.id == id, OPERATION.c.lease_owner == owner, OPERATION.c.state == OPEN)
+            connection.execute(update(OPERATION).where(*held).values(lease_until=0, due=due))
+
+    def request_cancel(self, id: str, why: str, at: int) -> Operation | None:
+        """Given an open operation, ask whoever drives it to end it, and make it due; None if it is not open."""
+        with self._database.write() as connection:
+            is_open = (OPERATION.c.id == id, OPERATION.c.state == OPEN)
+            statement = update(OPERATION).where(*is_open).values(cancel=func.coalesce(OPERATION.c.cancel, why), due=at)
+            row = connection.execute(statement.returning(*OPERATION.c)).first()
+        return operation_of(row) if row else None
+
+    def open_counts(self) -> dict[str, int]:
+        """Return how many operations of each kind are open."""
+        query = select(OPERATION.c.kind, func.count()).where(OPERATION.c.state == OPEN).group_by(OPERATION.c.kind)
+        with self._database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _unknown(id: str) -> OperationFailed:

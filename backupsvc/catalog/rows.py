@@ -76,6 +76,9 @@ def operation_of(row: Row[Any]) -> Operation:
         lease_until=row.lease_until,
         attempts=row.attempts,
         error=row.error,
+        due=row.due,
+        rank=row.rank,
+        cancel=row.cancel,
     )
 
 

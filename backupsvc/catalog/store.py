@@ -6,12 +6,13 @@ from types import TracebackType
 
 from backupsvc.catalog.archives import ArchiveStore
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.operations import LeaseStore, OperationStore
+from backupsvc.catalog.leases import LaneStore, LeaseStore
+from backupsvc.catalog.operations import OperationStore
 from backupsvc.catalog.proofs import ProofStore
 
 
-class Catalog(ArchiveStore, OperationStore, LeaseStore, ProofStore):
-    """Archives, operations, leases and proofs over one database. Safe to use from several threads and processes."""
+class Catalog(ArchiveStore, OperationStore, LeaseStore, LaneStore, ProofStore):
+    """Archives, operations, leases, lanes and proofs over one database. Safe to use from several threads and processes."""
 
     @classmethod
     def open(cls, url: str) -> Catalog:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 
@@ -57,7 +57,17 @@ class OperationRow(SQLModel, table=True):
         UniqueConstraint("id", name="uq_operation_id"),
         UniqueConstraint("occurrence", name="uq_operation_occurrence"),  # law 9: once, however many beats there are
         Index("ix_operation_state_kind", "state", "kind"),  # what is open
+        Index("ix_operation_state_due", "state", "due"),  # what the tick must wake
+        Index("ix_operation_lane", "lane"),  # who waits for a node's turn
         Index("ix_operation_subject", "subject"),  # the history of a guest
+        # law 9: a guest has at most one open operation
+        Index(
+            "uq_operation_alone",
+            "alone",
+            unique=True,
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
     )
 
     number: int | None = Field(default=None, primary_key=True)
@@ -75,12 +85,18 @@ class OperationRow(SQLModel, table=True):
     lease_until: int | None = Field(default=None, sa_type=BigInteger)
     attempts: int = 0
     error: str | None = Field(default=None, sa_type=Text)
+    due: int = Field(sa_type=BigInteger)
+    alone: str | None = None
+    lane: str | None = None
+    rank: int = 0
+    cancel: str | None = Field(default=None, sa_type=Text)
 
 
 class TransitionRow(SQLModel, table=True):
     """One line of an operation's history. The store only ever inserts here."""
 
     __tablename__ = "transition"
+    __table_args__ = (Index("ix_transition_upid", "upid"),)  # whose task is that?
 
     operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_transition_operation")], primary_key=True)
     seq: int = Field(primary_key=True)
@@ -98,6 +114,16 @@ class VmidLeaseRow(SQLModel, table=True):
 
     vmid: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_vmid_lease_operation")])
+    at: int = Field(sa_type=BigInteger)
+
+
+class LaneRow(SQLModel, table=True):
+    """Which operation works in a lane: one vzdump a node, one restore test a node."""
+
+    __tablename__ = "lane"
+
+    name: str = Field(primary_key=True)
+    operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_lane_operation")])
     at: int = Field(sa_type=BigInteger)
 
 
@@ -132,4 +158,5 @@ ARCHIVE = METADATA.tables["archive"]
 OPERATION = METADATA.tables["operation"]
 TRANSITION = METADATA.tables["transition"]
 VMID_LEASE = METADATA.tables["vmid_lease"]
+LANE = METADATA.tables["lane"]
 PROOF = METADATA.tables["proof"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,16 +10,20 @@ if TYPE_CHECKING:
     from backupsvc.operations.engine import Engine
 
 
-def build_engine(service: Service) -> Engine:
-    """Given the service, return an engine that knows every kind of operation."""
-    from backupsvc.operations import backup, night, prune, restore, restore_test
-    from backupsvc.operations.engine import Engine
+def build_engine(service: Service, *, foreground: bool = True) -> Engine:
+    """Given the service, return an engine that knows every kind of operation.
 
-    handlers = {
+    ``foreground``: it drives what it opens to its end; else it opens for workers.
+    """
+    from backupsvc.operations import backup, night, prune, restore, restore_test, taking_down
+    from backupsvc.operations.engine import Engine, Handler
+
+    handlers: dict[str, Mapping[str, Handler]] = {
         "backup": backup.HANDLERS,
         "restore-test": restore_test.HANDLERS,
         "restore": restore.HANDLERS,
         "prune": prune.HANDLERS,
+        "reap": taking_down.HANDLERS,
         "night": night.HANDLERS,
     }
-    return Engine(service, handlers)
+    return Engine(service, handlers, foreground=foreground)

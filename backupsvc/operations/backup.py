@@ -5,62 +5,59 @@ A backup counts when the storage lists its archive with a size and a readable em
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import io
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied
-from backupsvc.operations.engine import Run, Wait
 from backupsvc.operations.listing import as_dict
+from backupsvc.operations.run import Again, NoTask, Run, Wait
 from backupsvc.pve.answers import grant_for
 from policies import vzdumplog
 from policies.isolation import parse_config
-from policies.jobs import expected
-from policies.model import Guest, Job, Operation, OperationState, Rung
+from policies.jobs import Expected, expected, rank
+from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
 from policies.wording import size
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
-LEFT_ALONE = 120  # seconds
+GUESTS_AGE = 10.0  # seconds that an answer of the cluster about all guests serves for each of them
+DEFAULTS_AGE = 300.0
 
 
-def open_job(service: Service, job: Job, only: Collection[int] = (), occurrence: str | None = None) -> list[Operation]:
-    """Given a job, open one backup operation for each guest that it expects, and return them in VMID order.
-
-    With ``occurrence`` (one guest's scheduled turn) it is opened at most once for it (law 9).
-    """
+def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
+    """Given a job, open one backup operation for each guest that it expects, and return them in VMID order."""
     found = expected(job, service.policy, service.pve.cluster.guests(), only)
-    opened = []
-    for item in found:
-        data = {
-            "job": job.id,
-            "node": item.guest.node if item.guest else None,
-            "name": item.guest.name if item.guest else "",
-            "deadline": int(service.clock.now()) + job.timeout,
-        }
-        operation = service.engine.open("backup", item.vmid, data, occurrence)
-        if operation:
-            opened.append(operation)
-    return opened
+    return [operation for item in found if (operation := open_backup(service, job, item))]
+
+
+def open_backup(service: Service, job: Job, item: Expected, occurrence: str | None = None) -> Operation | None:
+    """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it (law 9): then None."""
+    guest = item.guest
+    data = {"job": job.id, "node": guest.node if guest else None, "name": guest.name if guest else ""}
+    ranked = rank(service.policy, item.vmid)
+    return service.engine.open("backup", item.vmid, data, occurrence=occurrence, within=job.timeout, rank=ranked)
 
 
 def locate(run: Run) -> Wait | None:
     """Find where the guest is now, wait for that node's turn, and note what its storage listed before."""
-    if run.data["node"] and _lane_busy(run, str(run.data["node"])):
-        return Wait("another guest of this node is being dumped", most=0.3)
     guest, job = _guest(run), _job(run)
+    if run.data["node"] != guest.node:
+        run.leave()  # it waited for a node on which it is no longer
     run.data.update(node=guest.node, name=guest.name)
-    if _lane_busy(run, guest.node):
-        return Wait("another guest of this node is being dumped", most=0.3)
+    if wait := run.turn(f"vzdump {guest.node}", f"another guest of {guest.node} is being dumped"):
+        return wait
     storage = run.service.pve.storage
-    run.data["keep_all"] = prunes(str(storage.backup_defaults(guest.node, job.storage).get("prune-backups", "")))
+    defaults = storage.backup_defaults(guest.node, job.storage, max_age=DEFAULTS_AGE)
+    run.data["keep_all"] = prunes(str(defaults.get("prune-backups", "")))
     run.data["before"] = [archive.volid for archive in storage.archives(guest.node, job.storage, run.vmid)]
     return None
 
 
-def dump(run: Run) -> Wait | None:
+def dump(run: Run) -> Wait | Again | None:
     """Run vzdump for this guest alone, and read its log. What the task says is noted, not believed: read-back decides."""
     pve, job, node = run.service.pve, _job(run), str(run.data["node"])
 
@@ -76,9 +73,12 @@ def dump(run: Run) -> Wait | None:
             bandwidth=job.bandwidth,
         )
 
-    result = run.task("dump", start, pve=pve, node=node, type="vzdump", vmid=run.vmid, what=f"back up guest {run.vmid}")
+    try:
+        result = run.task("dump", start, what=f"back up guest {run.vmid}", **_task(run))
+    except NoTask:
+        return Again("locate", f"guest {run.vmid} is no longer on {node}")
     if result is None:
-        return Wait("vzdump is running", most=1.0)
+        return Wait("vzdump is running", most=5.0)
     report = vzdumplog.read(result.log, run.vmid)
     run.data["dump"] = {
         **asdict(report),
@@ -87,6 +87,7 @@ def dump(run: Run) -> Wait | None:
         "upid": result.upid,
     }
     run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-200:])
+    run.leave()  # the node's next guest need not wait until this archive is read back and verified
     return None
 
 
@@ -94,10 +95,9 @@ def read_back(run: Run) -> Wait | None:
     """Find the new archive in the storage's listing, with a size and a readable config, and remember it (law 4)."""
     storage, job, node = run.service.pve.storage, _job(run), str(run.data["node"])
     listed = storage.archives(node, job.storage, run.vmid)
-    fresh = [archive for archive in listed if archive.volid not in run.data["before"] and archive.size > 0]
-    if not fresh:
+    archive = _fresh(run, listed)
+    if archive is None:
         raise _no_archive(run, job)
-    archive = max(fresh, key=lambda item: item.ctime)
     text = storage.extract_config(node, archive.volid)
     config = parse_config(text)
     if not config:
@@ -128,7 +128,7 @@ def verify(run: Run) -> Wait | None:
         run.data["verified"] = None
         run.data["said"] = "not read: no SSH to the node is configured; a restore test will prove it"
         return None
-    found = verify_on_node(run.service, node, volid)
+    found = verify_on_node(run.service, node, volid, run.beat)
     run.data["verified"] = found["intact"]
     if not found["intact"]:
         first = found["problems"][0]
@@ -148,14 +148,55 @@ def verify(run: Run) -> Wait | None:
     return None
 
 
-def verify_on_node(service: Service, node: str, volid: str) -> dict[str, Any]:
-    """Given an archive on a node that SSH reaches, read it once and return the verification as a dict."""
+def settle(run: Run) -> Wait | None:
+    """Leave nothing running: a dump that nobody waits for any more is stopped, and the node's turn is given up."""
+    if "dump" not in run.data and run.data["node"]:
+        tasks = run.service.pve.tasks
+        upid = run.data.get("dump_upid") or run.adopt("dump", **_task(run))
+        if upid is None and run.unsettled("dump"):
+            return Wait("it is not known yet whether a dump was started", most=2.0)
+        if upid and tasks.poll(str(upid)) is None:
+            if not run.data.get("dump_stopped"):
+                tasks.stop(str(upid))
+                run.data["dump_stopped"] = True
+                run.note("stopped", str(upid))
+            return Wait("the interrupted dump is ending", most=2.0)
+    run.leave()
+    return None
+
+
+def verify_on_node(service: Service, node: str, volid: str, beat: Callable[[], None]) -> dict[str, Any]:
+    """Given an archive on a node that SSH reaches, read it once and return the verification as a dict.
+
+    ``beat`` is called again and again meanwhile; what it raises ends the reading.
+    """
     from backupsvc.archives.verify import verify as verify_stream
     from backupsvc.remote.nodes import open_archive
 
     path = service.pve.storage.volume_path(node, volid)
     with open_archive(service.settings.ssh, node, path) as stream:
-        return verify_stream(stream, PurePosixPath(path).name).as_dict()
+        return verify_stream(cast(BinaryIO, _Beating(stream, beat)), PurePosixPath(path).name).as_dict()
+
+
+class _Beating(io.RawIOBase):
+    """A stream whose reader shows that it is alive."""
+
+    def __init__(self, stream: BinaryIO, beat: Callable[[], None]) -> None:
+        self._stream, self._beat = stream, beat
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Given a number of bytes, return up to that many, b"" at the end."""
+        self._beat()
+        return self._stream.read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        """Given a buffer, fill it as far as one read goes; return the number of bytes."""
+        self._beat()
+        return int(self._stream.readinto(buffer))  # type: ignore[attr-defined]
 
 
 def prunes(retention: str) -> bool:
@@ -192,8 +233,21 @@ def outcome(operation: Operation) -> dict[str, Any]:
     }
 
 
+def _task(run: Run) -> dict[str, Any]:
+    """Where the dump's task runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
+    return {"pve": run.service.pve, "node": str(run.data["node"]), "type": "vzdump", "vmid": run.vmid}
+
+
+def _fresh(run: Run, listed: Collection[Archive]) -> Archive | None:
+    """The archive that this operation made: the newest that was not there before, by its notes if they name an operation."""
+    fresh = [archive for archive in listed if archive.volid not in run.data["before"] and archive.size > 0]
+    ours = [archive for archive in fresh if run.id in archive.notes]
+    unnamed = [archive for archive in fresh if "backupsvc " not in archive.notes]
+    return max(ours or unnamed, key=lambda item: item.ctime, default=None)
+
+
 def _guest(run: Run) -> Guest:
-    for guest in run.service.pve.cluster.guests():
+    for guest in run.service.pve.cluster.guests(max_age=GUESTS_AGE):
         if guest.vmid == run.vmid:
             return guest
     raise PveNotFound(
@@ -207,22 +261,6 @@ def _job(run: Run) -> Job:
         if job.id == run.data["job"]:
             return job
     raise PveError(f"job {run.data['job']} is no longer in the policy", "run `backupsvc policy show`")
-
-
-def _lane_busy(run: Run, node: str) -> bool:
-    """Whether a guest of this node is being dumped, or one that was opened earlier still waits for its turn.
-
-    An earlier one counts only while somebody is at it: one that has been left alone for a while must not hold up the others.
-    """
-    waiting = False
-    for other in run.service.catalog.operations(kind="backup", state=OperationState.OPEN):  # newest first
-        if other.id == run.id:
-            waiting = True
-        elif other.data.get("node") == node:
-            ahead = waiting and other.step == "locate" and other.updated > run.now() - LEFT_ALONE
-            if ahead or other.step == "dump":
-                return True
-    return False
 
 
 def _no_archive(run: Run, job: Job) -> BackupsvcError:
@@ -239,4 +277,4 @@ def _uuid(config: Any) -> str | None:
     return parts.get("uuid")
 
 
-HANDLERS = {"locate": locate, "dump": dump, "read-back": read_back, "verify": verify}
+HANDLERS = {"locate": locate, "dump": dump, "read-back": read_back, "verify": verify, "settle": settle}

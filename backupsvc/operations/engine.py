@@ -1,41 +1,60 @@
 """Drives operations: one step or one poll at a time, each recorded before and after, each resumable.
 
-The catalog is the truth. ``advance`` claims the operation's row, runs its current step's handler once, and writes down what came
-of it; a handler that is waiting for something returns ``Wait`` and is called again later, by this process or another. Effects are
-recorded as intents before they happen (``Run.task``), so that whoever resumes finds what was started and adopts it.
+The catalog is the truth. ``advance`` claims the operation's row, asks ``policies.transitions`` whether its step may run, runs the
+step's handler once, asks what follows, and writes that down in one transaction; then the world is looked at anew. An engine works
+in the foreground (a command that drives its operations to their end and keeps their leases), or for workers (each operation is
+given back between two calls, due at a time of its own).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, OperationFailed, Refused
+from backupsvc.catalog.operations import Driver, NewOperation, Note
+from backupsvc.errors import (
+    BackupsvcError,
+    LeaseLost,
+    OperationFailed,
+    PveCertificateRefused,
+    PveError,
+    PveNotFound,
+    Refused,
+    TaskFailed,
+    Unreachable,
+)
+from backupsvc.operations.run import Again, CancelAsked, Run, Wait
+from policies import transitions
 from policies.model import Operation, OperationState
-from policies.transitions import PLANS, Next, Plan, following, interrupted
+from policies.transitions import PLANS, Back, Broke, Done, End, Go, Plan, Standing, Stay, Stop, Trouble, Waits
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.pve import Pve
-    from backupsvc.pve.tasks import TaskResult
 
 LEASE_SECONDS = 600
+BEAT_SECONDS = 30.0  # between two signs of life of a step that works for minutes
+SETTLE_SECONDS = 10.0  # a call whose answer was lost is given so long to show up as a task
+LEFT_ALONE = 120  # seconds past its time after which nobody is expected to come for an operation
+TURN_RECHECK = 300.0  # seconds between two looks of an operation that waits for its turn: it is woken when the turn comes
+FOREGROUND_PATIENCE = 120.0  # seconds of silence that a person in front of a terminal is made to sit through
+PATIENCE = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
+CLEANUP_PATIENCE = 24 * 3600.0
+CRASH_PAUSE = 60  # seconds until a step that met a fault of ours is tried again
+FOLLOW_SECONDS = 1.0  # between two looks at an operation that another process drives
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """A handler's answer when it must be called again. ``most`` is the longest pause between two calls, in seconds."""
-
-    why: str
-    most: float = 2.0
+class HeldElsewhere(Refused):
+    """Another process drives the operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to an operation, for whoever watches: ``kind`` is step, done, failed, say or end."""
+    """One thing that happened to an operation, for whoever watches: ``kind`` is step, wait, done, failed, say or end."""
 
     operation: Operation
     kind: str
@@ -45,96 +64,19 @@ class Event:
 
 
 Watcher = Callable[[Event], None]
+Handler = Callable[[Run], Wait | Again | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """What one ``advance`` came to: the operation as it stands now, and the wait, if it must be called again later."""
+    """What one ``advance`` came to: the operation as it stands now, and the wait, if it must be called again later.
+
+    ``pause`` is how long, in seconds; None when the next step may follow at once.
+    """
 
     operation: Operation
     wait: Wait | None = None
-
-
-class Run:
-    """What a step's handler sees: the service, the operation, and ``data``, the operation's memory (JSON values only)."""
-
-    def __init__(self, engine: Engine, operation: Operation) -> None:
-        self.service, self.clock = engine.service, engine.service.clock
-        self.operation, self.data = operation, _thaw(operation.data)
-        self._engine = engine
-
-    @property
-    def id(self) -> str:
-        """The operation's id."""
-        return self.operation.id
-
-    @property
-    def vmid(self) -> int:
-        """The guest that the operation is about."""
-        if self.operation.subject is None:
-            raise OperationFailed(f"operation {self.id} is about no guest", operation=self.id)
-        return self.operation.subject
-
-    def now(self) -> int:
-        """Whole epoch seconds."""
-        return int(self.clock.now())
-
-    def save(self) -> None:
-        """Write ``data`` to the catalog now: called before an effect that it must outlive."""
-        self.service.catalog.advance(self.id, step=self.operation.step, data=self.data, at=self.now())
-
-    def note(self, event: str, upid: str | None = None, **detail: object) -> None:
-        """Append a row to the operation's history."""
-        self.service.catalog.note(self.id, self.operation.step, event, self.now(), upid, detail or None)
-
-    def say(self, text: str) -> None:
-        """Tell whoever watches."""
-        self._engine.watcher(Event(self.operation, "say", self.operation.step, text))
-
-    def task(
-        self, key: str, start: Callable[[], str | None], *, pve: Pve, node: str, type: str, vmid: int, what: str
-    ) -> TaskResult | None:
-        """Start a PVE task once, and poll it: return its result, or None while it runs.
-
-        The intent is written before the call and the UPID after it. A resumed step that finds an intent without a UPID looks for
-        the task that it may have started (same node, type and guest, since the intent) and adopts it.
-        """
-        upid = self.data.get(f"{key}_upid")
-        if upid is None:
-            upid = self.adopt(key, pve=pve, node=node, type=type, vmid=vmid) or self._begin(key, start, what)
-        return pve.tasks.poll(str(upid))
-
-    def adopt(self, key: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
-        """Find the task that was started for an intent whose answer never came back; return its UPID, or None."""
-        since = self.data.get(f"{key}_intent")
-        if since is None:
-            return None
-        rows = pve.tasks.find(node, type=type, vmid=vmid, since=int(since))
-        if not rows:
-            return None
-        upid = rows[0].upid
-        self._remember(key, upid, "adopted")
-        return upid
-
-    def _begin(self, key: str, start: Callable[[], str | None], what: str) -> str:
-        self.data[f"{key}_intent"] = self.now()
-        self.save()
-        self.note("intent", what=what)
-        upid = start()
-        if upid is None:
-            raise OperationFailed(
-                f"PVE accepted to {what} but started no task", "the guest may have moved: run it again", operation=self.id
-            )
-        self._remember(key, upid, "task")
-        return upid
-
-    def _remember(self, key: str, upid: str, event: str) -> None:
-        self.data[f"{key}_upid"] = upid
-        self.save()
-        self.note(event, upid)
-
-
-Handler = Callable[[Run], Wait | None]
+    pause: float | None = None
 
 
 class Engine:
@@ -144,48 +86,83 @@ class Engine:
         service: where the catalog, the cluster, the policy and the clock come from.
         handlers: for each kind of operation, its steps' handlers.
         watcher: is told of everything that happens.
+        foreground: whether this process drives what it opens to its end; False for workers.
+
+    ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it.
     """
 
-    def __init__(self, service: Service, handlers: Mapping[str, Mapping[str, Handler]], watcher: Watcher | None = None) -> None:
-        self.service, self.handlers = service, handlers
+    def __init__(
+        self,
+        service: Service,
+        handlers: Mapping[str, Mapping[str, Handler]],
+        watcher: Watcher | None = None,
+        *,
+        foreground: bool = True,
+        settle: float = SETTLE_SECONDS,
+    ) -> None:
+        self.service, self.handlers, self.foreground, self.settle = service, handlers, foreground, settle
         self.watcher: Watcher = watcher or (lambda event: None)
-        self.owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.opened: list[str] = []
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.hints: list[str] = []
+        self._beaten = 0.0
 
-    def open(self, kind: str, subject: int | None, data: Mapping[str, Any], occurrence: str | None = None) -> Operation | None:
+    # --- opening ----------------------------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        kind: str,
+        subject: int | None,
+        data: Mapping[str, Any],
+        *,
+        occurrence: str | None = None,
+        within: int | None = None,
+        rank: int = 0,
+    ) -> Operation | None:
         """Given a kind, the guest it is about and what it must know, record a new operation and return it.
 
-        Return None when that occurrence was opened before (law 9). Raise Refused when the guest already has an operation at work;
-        one whose owner is gone is cleaned up first.
+        ``within`` are the seconds until its deadline. Return None when that occurrence was opened before (law 9). Raise Refused
+        when the guest already has an operation at work; in the foreground one that was left alone is cleaned up first.
         """
-        if PLANS[kind].alone:
-            self._make_way(kind, subject)
-        now = int(self.service.clock.now())
-        opened = self.service.catalog.open_operation(kind, subject, PLANS[kind].first, dict(data), now, occurrence)
-        if opened:
-            self.service.catalog.claim(opened.id, self.owner, now, LEASE_SECONDS)
-            self.opened.append(opened.id)
+        if occurrence and self.service.catalog.occurrence(occurrence):
+            return None
+        plan, now = PLANS[kind], int(self.service.clock.now())
+        alone = f"guest {subject}" if plan.alone and subject is not None else f"a {kind}" if plan.alone else None
+        if alone and (other := self.service.catalog.alone(alone)):
+            self._make_way(alone, other)
+        asked = dict(data)
+        memory = asked | {"asked": asked, "within": within} | ({"deadline": now + within} if within else {})
+        new = NewOperation(kind, subject, plan.first, memory, occurrence, alone, rank)
+        opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None)
+        if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:
+            raise _at_work(alone, other)
+        if opened and not self.foreground:
+            self.hints.append(opened.id)
         return opened
 
-    def _make_way(self, kind: str, subject: int | None) -> None:
-        for other in self.service.catalog.operations(subject=subject, state=OperationState.OPEN):
-            if other.subject != subject or (subject is None and other.kind != kind):
-                continue
-            if self._at_work(other):
-                about = f"guest {subject}" if subject is not None else f"a {kind}"
-                raise Refused(
-                    f"{about} already has an operation at work: {other.kind} {other.id}, at step {other.step}",
-                    f"wait for it, or look at it with `backupsvc operations show {other.id}`",
-                )
-            self.service.catalog.release(other.id, str(other.lease_owner))
-            self.abandon(other.id, "its driver disappeared")
+    def _make_way(self, alone: str, other: Operation) -> None:
+        if not self.foreground or self.attended(other):
+            raise _at_work(alone, other)
+        self.abandon(other.id, "its driver disappeared")
 
-    def _at_work(self, operation: Operation) -> bool:
-        """Whether somebody drives it: a lease that runs, unless its holder was a process of this machine that is no more."""
-        if operation.lease_until is None or operation.lease_until <= self.service.clock.now():
-            return operation.lease_until is None and operation.created > self.service.clock.now() - LEASE_SECONDS
-        host, _, pid = str(operation.lease_owner).rpartition(":")
-        return host != socket.gethostname() or (pid.isdigit() and _alive(int(pid)))
+    def attended(self, operation: Operation) -> bool:
+        """Given an open operation, return whether somebody drives it, or is expected to come for it.
+
+        A lease counts unless its holder was a process of this machine that is no more.
+        """
+        now = self.service.clock.now()
+        if operation.lease_until is not None and operation.lease_until > now:
+            return not _gone(str(operation.lease_owner))
+        return operation.due > now - LEFT_ALONE
+
+    def free_orphans(self) -> list[str]:
+        """Let the leases run out whose holders were processes of this machine and are no more; return their operations."""
+        now, catalog = int(self.service.clock.now()), self.service.catalog
+        orphans = [(id, owner) for id, owner in catalog.leased(now).items() if _gone(owner)]
+        for id, owner in orphans:
+            catalog.expire(id, owner, now)
+        return [id for id, _ in orphans]
+
+    # --- driving to the end -----------------------------------------------------------------------------------------------
 
     def drive_one(self, operation: Operation | None) -> Operation:
         """Given what ``open`` returned, drive it to its end. Raise Refused if it was opened by somebody else."""
@@ -204,115 +181,267 @@ class Engine:
         except BaseException:
             for id in ids:
                 if id not in ended:
-                    self.abandon(id, "interrupted")
+                    with contextlib.suppress(BackupsvcError):
+                        self.abandon(id, "interrupted")
             raise
         return [ended[id] for id in ids]
+
+    def cancel(self, id: str, why: str) -> Operation:
+        """Given an open operation, ask whoever drives it to end it; if nobody does, do its cleanup here. Return it.
+
+        Raise OperationFailed if it is not there, or has ended.
+        """
+        asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
+        if asked is None:
+            raise _not_open(id, self.service.catalog.operation(id))
+        held = asked.lease_until is not None and asked.lease_until > self.service.clock.now()
+        if not (held and self.attended(asked)):
+            self.abandon(id, why)
+        return self.service.catalog.operation(id) or asked
+
+    def abandon(self, id: str, why: str) -> None:
+        """End an operation that nobody else drives: skip to the cleanup that it owes and do all of that."""
+        asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
+        if asked is None:
+            return
+        if asked.lease_owner and asked.lease_owner != self.owner and _gone(asked.lease_owner):
+            self.service.catalog.expire(id, asked.lease_owner, asked.due)
+        self._turns([id], {})
 
     def _turns(self, ids: list[str], ended: dict[str, Operation]) -> None:
         clock = self.service.clock
         due = dict.fromkeys(ids, 0.0)
-        pauses: dict[str, float] = {}
-        while due:
+        while any(id not in ended for id in ids):
             id = min(due, key=lambda key: due[key])
             clock.sleep(max(0.0, due[id] - clock.monotonic()))
-            outcome = self.advance(id)
+            outcome = self._advance_or_follow(id)
             if outcome.operation.state is not OperationState.OPEN:
                 ended[id] = outcome.operation
                 del due[id]
-            elif outcome.wait:
-                pauses[id] = min(outcome.wait.most, pauses.get(id, 0.07) * 1.5)
-                due[id] = clock.monotonic() + pauses[id]
             else:
-                pauses.pop(id, None)
-                due[id] = clock.monotonic()
+                due[id] = clock.monotonic() + (outcome.pause or 0.0)
+            if outcome.wait and outcome.wait.behind:
+                self._relieve(outcome.wait.behind, due)
+            while self.hints:
+                if (woken := self.hints.pop()) in due:
+                    due[woken] = clock.monotonic()
+
+    def _advance_or_follow(self, id: str) -> Advance:
+        """Advance an operation; if another process has taken it over, look from time to time how it fares there."""
+        try:
+            return self.advance(id)
+        except (LeaseLost, HeldElsewhere):
+            if operation := self.service.catalog.operation(id):
+                return Advance(operation, pause=FOLLOW_SECONDS)
+            raise
+
+    def _relieve(self, id: str, due: dict[str, float]) -> None:
+        """Given an operation that others wait behind, drive it too if nobody else will: what it left must be finished."""
+        other = self.service.catalog.operation(id)
+        if id not in due and other and other.state is OperationState.OPEN and not self.attended(other):
+            self.free_orphans()
+            due[id] = 0.0
+
+    # --- one turn ---------------------------------------------------------------------------------------------------------
+
+    def driver(self) -> Driver:
+        """This engine as an operation's driver, now."""
+        return Driver(self.owner, LEASE_SECONDS, int(self.service.clock.now()))
+
+    def tell(self, operation: Operation, kind: str, text: str, seconds: float = 0.0) -> None:
+        """Tell whoever watches."""
+        self.watcher(Event(operation, kind, operation.step, text, seconds))
+
+    def beat(self, id: str) -> None:
+        """Renew the leases of all that this engine drives, if that is due.
+
+        Raise LeaseLost if the operation is another's by now, CancelAsked if somebody asked that it end.
+        """
+        passed = self.service.clock.monotonic()
+        if passed - self._beaten < BEAT_SECONDS:
+            return
+        self._beaten = passed
+        mine = self.service.catalog.renew_all(self.driver())
+        if id not in mine:
+            raise LeaseLost(f"operation {id} is driven by another process", operation=id)
+        if why := mine[id]:
+            raise CancelAsked(why)
+
+    def give_back(self, id: str) -> None:
+        """Let anybody drive an operation that this engine drives; it is due at once."""
+        driver = self.driver()
+        self.service.catalog.record(id, driver, park=driver.now)
 
     def advance(self, id: str) -> Advance:
         """Given an operation's id, do one step or one poll of it. Raise Refused when another process holds it."""
-        catalog, now = self.service.catalog, int(self.service.clock.now())
-        operation = catalog.operation(id)
+        operation = self.service.catalog.claim(id, self.driver())
         if operation is None:
-            raise OperationFailed(f"there is no operation {id}", "list them with `backupsvc operations list`", operation=id)
-        if operation.state is not OperationState.OPEN:
-            return Advance(operation)
-        if not catalog.claim(id, self.owner, now, LEASE_SECONDS):
-            raise Refused(f"operation {id} is driven by another process", "wait for it to end")
-        return self._step(operation)
+            found = self.service.catalog.operation(id)
+            if found is None:
+                raise _not_open(id, None)
+            if found.state is not OperationState.OPEN:
+                return Advance(found)
+            raise HeldElsewhere(f"operation {id} is driven by another process", "wait for it to end")
+        return self._turn(Run(self, operation), PLANS[operation.kind])
 
-    def abandon(self, id: str, why: str) -> None:
-        """Cancel an operation: skip to the cleanup that it owes and do all of that."""
-        operation = self.service.catalog.operation(id)
-        if operation is None or operation.state is not OperationState.OPEN:
-            return
-        then = interrupted(PLANS[operation.kind], operation.step)
-        data = _thaw(operation.data)
-        data.setdefault("error", {"step": operation.step, "message": why, "hint": "", "kind": "Cancelled", "exit_code": 1})
-        self.service.catalog.note(id, operation.step, "cancelled", int(self.service.clock.now()), None, {"why": why})
-        self._apply(operation, then, data)
-        if then.step:
-            self._turns([id], {})
-
-    def _step(self, operation: Operation) -> Advance:
-        run, plan = Run(self, operation), PLANS[operation.kind]
+    def _turn(self, run: Run, plan: Plan) -> Advance:
+        standing = self._standing(run, plan)
+        allowed = transitions.before(plan, standing)
+        if isinstance(allowed, Stop):
+            return self._stop(run, plan, standing, allowed)
         self._enter(run)
         try:
-            self._check_deadline(run, plan)
-            wait = self.handlers[operation.kind][operation.step](run)
+            answer = self.handlers[plan.kind][standing.step](run)
+        except LeaseLost:
+            raise
+        except CancelAsked as asked:
+            return self._stop(run, plan, standing, Stop(str(asked), cancelled=True))
         except BackupsvcError as error:
-            return self._failed(run, plan, error)
-        if wait is not None:
-            run.save()  # also when nothing changed: the row's time shows that somebody is at it
-            return Advance(operation, wait)
-        return self._done(run, plan)
+            return self._broke(run, plan, standing, error)
+        except Exception as fault:
+            self._crashed(run, fault)
+            raise
+        return self._answered(run, plan, standing, answer)
+
+    def _standing(self, run: Run, plan: Plan) -> Standing:
+        operation, data = run.operation, run.data
+        return Standing(
+            operation.step,
+            self.service.clock.now(),
+            deadline=data.get("deadline"),
+            cancel=operation.cancel,
+            lost=operation.attempts,
+            tries=int(data.get("tries", 0)),
+            since=data.get("since"),
+            patience=self._patience(plan, operation.step),
+            backs=int(data.get("backs", 0)),
+            failed="error" in data,
+            cleanup_failed="cleanup_error" in data,
+            cancelled=bool(data.get("cancelled")),
+        )
+
+    def _patience(self, plan: Plan, step: str) -> float:
+        """How long the cluster may be silent at this step. A person is not made to wait before anything has begun."""
+        if self.foreground:
+            return 0.0 if step == plan.first else FOREGROUND_PATIENCE
+        return CLEANUP_PATIENCE if step in plan.cleanup else PATIENCE
 
     def _enter(self, run: Run) -> None:
-        step = run.operation.step
         entered = run.data.setdefault("entered", {})
-        if step not in entered:
-            entered[step] = self.service.clock.now()
-            run.save()
+        if run.operation.step not in entered:
+            entered[run.operation.step] = self.service.clock.now()
             run.note("started")
-            self.watcher(Event(run.operation, "step", step))
+            self.tell(run.operation, "step", "")
 
-    def _check_deadline(self, run: Run, plan: Plan) -> None:
-        deadline = run.data.get("deadline")
-        if deadline is not None and run.operation.step in plan.steps and run.now() > int(deadline):
-            raise OperationFailed(
-                f"{plan.kind} of guest {run.operation.subject} passed its deadline at step {run.operation.step}", operation=run.id
-            )
+    # --- what follows -----------------------------------------------------------------------------------------------------
 
-    def _done(self, run: Run, plan: Plan) -> Advance:
+    def _answered(self, run: Run, plan: Plan, standing: Standing, answer: Wait | Again | None) -> Advance:
+        for key in ("tries", "since"):
+            run.data.pop(key, None)
+        if isinstance(answer, Wait):
+            stay = transitions.after(plan, standing, Waits(answer.most))
+            return self._stay(run, answer, self._pace(run, answer) if isinstance(stay, Stay) else 0.0)
+        if isinstance(answer, Again):
+            return self._back(run, plan, standing, answer)
         seconds = self._measure(run)
-        run.note("finished", seconds=seconds)
-        self.watcher(Event(run.operation, "done", run.operation.step, str(run.data.pop("said", "")), seconds))
-        failed_before = "error" in run.data and not plan.failure_is_result
-        then = following(plan, run.operation.step, failed=False, failed_before=failed_before or "cleanup_error" in run.data)
-        return self._apply(run.operation, then, run.data)
+        said = str(run.data.pop("said", ""))
+        self.tell(run.operation, "done", said, seconds)
+        note = Note(standing.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {}))
+        return self._move(run, transitions.after(plan, standing, Done()), note)
 
-    def _failed(self, run: Run, plan: Plan, error: BackupsvcError) -> Advance:
+    def _back(self, run: Run, plan: Plan, standing: Standing, again: Again) -> Advance:
+        move = transitions.after(plan, standing, Back(again.step))
+        if isinstance(move, Go) and not move.failed:
+            run.data["backs"] = standing.backs + 1
+            for step in (again.step, standing.step):
+                run.data["entered"].pop(step, None)
+            run.say(again.why)
+            return self._move(run, move, Note(standing.step, "back", detail={"why": again.why, "to": again.step}))
+        return self._fail(run, plan, move, OperationFailed(f"{again.why}, again and again", operation=run.id))
+
+    def _broke(self, run: Run, plan: Plan, standing: Standing, error: BackupsvcError) -> Advance:
+        move = transitions.after(plan, standing, Broke(trouble_of(error)))
+        if isinstance(move, Stay):
+            run.data["tries"] = standing.tries + 1
+            run.data.setdefault("since", standing.now)
+            run.note("retry", message=error.message, pause=move.pause)
+            run.say(f"{error.message}; tried again in {move.pause:g} s")
+            return self._stay(run, Wait(error.message, most=move.pause), move.pause)
+        return self._fail(run, plan, move, error)
+
+    def _stop(self, run: Run, plan: Plan, standing: Standing, stop: Stop) -> Advance:
+        if stop.cancelled:
+            run.data["cancelled"] = stop.why
+        about = f"{plan.kind} of guest {run.operation.subject}" if run.operation.subject is not None else f"the {plan.kind}"
+        message = stop.why if stop.cancelled else f"{about}: {stop.why}"
+        error = OperationFailed(message, "" if stop.cancelled else "run it again when the cause is known", operation=run.id)
+        return self._fail(run, plan, transitions.stopped(plan, standing, stop), error, cancelled=stop.cancelled)
+
+    def _fail(self, run: Run, plan: Plan, move: transitions.Move, error: BackupsvcError, *, cancelled: bool = False) -> Advance:
         step, seconds = run.operation.step, self._measure(run)
-        run.note("failed", getattr(error, "upid", None), message=error.message, hint=error.hint, kind=type(error).__name__)
-        key = "cleanup_error" if step in plan.cleanup else "error"
-        run.data.setdefault(key, describe(step, error))
-        self.watcher(Event(run.operation, "failed", step, error.message, seconds))
-        return self._apply(run.operation, following(plan, step, failed=True), run.data)
+        found = describe(step, error) | ({"kind": "Cancelled"} if cancelled else {})
+        run.data.setdefault("cleanup_error" if step in plan.cleanup else "error", found)
+        for key in ("tries", "since"):
+            run.data.pop(key, None)
+        self.tell(run.operation, "failed", error.message, seconds)
+        detail = {"message": error.message, "hint": error.hint, "kind": found["kind"], "seconds": seconds}
+        return self._move(run, move, Note(step, "cancelled" if cancelled else "failed", getattr(error, "upid", None), detail))
+
+    def _crashed(self, run: Run, fault: Exception) -> None:
+        """A fault of our own: keep what kind and where (never its text, law 7), and let another driver try, but not for ever."""
+        where = fault.__traceback__
+        while where and where.tb_next:
+            where = where.tb_next
+        place = f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}" if where else ""
+        with contextlib.suppress(BackupsvcError):
+            run.note("crashed", kind=type(fault).__name__, where=place)
+            self.service.catalog.expire(run.id, self.owner, run.now() + CRASH_PAUSE)
+
+    def _stay(self, run: Run, wait: Wait, pause: float) -> Advance:
+        self.tell(run.operation, "wait", wait.why)
+        park = None if self.foreground else int(self.service.clock.now() + max(1.0, pause))
+        self.service.catalog.record(run.id, self.driver(), data=run.data, park=park)
+        return Advance(replace(run.operation, data=run.data), wait, pause)
+
+    def _pace(self, run: Run, wait: Wait) -> float:
+        """Seconds until the next call: a part of the time that the step has lasted, so that short waits are seen soon."""
+        if wait.behind and not self.foreground:
+            return TURN_RECHECK
+        lasted = self.service.clock.now() - float(run.data["entered"][run.operation.step])
+        return min(wait.most, max(0.1, 0.3 * lasted))
+
+    def _move(self, run: Run, move: transitions.Move, note: Note) -> Advance:
+        if isinstance(move, End):
+            return self._end(run, move, note)
+        if not isinstance(move, Go):
+            raise OperationFailed(f"operation {run.id} cannot stay at a step that has ended", operation=run.id)
+        self.service.catalog.record(run.id, self.driver(), step=move.step, data=run.data, note=note)
+        return Advance(replace(run.operation, step=move.step, data=run.data, attempts=0))
+
+    def _end(self, run: Run, move: End, note: Note) -> Advance:
+        run.leave()
+        error = run.data.get("cleanup_error") or (run.data.get("error") if move.state is not OperationState.DONE else None)
+        text = str(error["message"]) if error else None
+        ended = self.service.catalog.finish(run.id, self.driver(), move.state, data=run.data, error=text, note=note)
+        self.tell(ended, "end", text or "")
+        return Advance(ended)
 
     def _measure(self, run: Run) -> float:
         step = run.operation.step
-        seconds = max(0.0, self.service.clock.now() - float(run.data["entered"][step]))
-        run.data.setdefault("seconds", {})[step] = round(seconds, 3)
+        began = float(run.data.setdefault("entered", {}).get(step, self.service.clock.now()))
+        seconds = round(max(0.0, self.service.clock.now() - began), 3)
+        run.data.setdefault("seconds", {})[step] = seconds
         return seconds
 
-    def _apply(self, operation: Operation, then: Next, data: dict[str, Any]) -> Advance:
-        catalog, now = self.service.catalog, int(self.service.clock.now())
-        if then.step is not None:
-            catalog.advance(operation.id, step=then.step, data=data, at=now)
-            return Advance(replace(operation, step=then.step, data=data, updated=now))
-        error = data.get("cleanup_error") or (data.get("error") if then.state is not OperationState.DONE else None)
-        catalog.advance(operation.id, step=operation.step, data=data, at=now)
-        catalog.finish(operation.id, then.state, now, error["message"] if error else None)
-        ended = catalog.operation(operation.id) or operation
-        self.watcher(Event(ended, "end", operation.step, error["message"] if error else ""))
-        return Advance(ended)
+
+def trouble_of(error: BackupsvcError) -> Trouble:
+    """Given the error a step ended with, return what may be hoped for: silence passes, and so do PVE's own hiccups (5xx)."""
+    if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
+        return Trouble.OUTAGE
+    answered = isinstance(error, PveError) and not isinstance(error, PveNotFound | TaskFailed)
+    if answered and isinstance(error, PveError) and (error.status >= 500 or error.status == 200):
+        return Trouble.HICCUP
+    return Trouble.NOTHING
 
 
 def describe(step: str, error: BackupsvcError) -> dict[str, Any]:
@@ -322,20 +451,30 @@ def describe(step: str, error: BackupsvcError) -> dict[str, Any]:
     return found
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def _at_work(alone: str, other: Operation) -> Refused:
+    return Refused(
+        f"{alone} already has an operation at work: {other.kind} {other.id}, at step {other.step}",
+        f"wait for it, or look at it with `backupsvc operations show {other.id}`",
+    )
+
+
+def _not_open(id: str, found: Operation | None) -> OperationFailed:
+    if found is None:
+        return OperationFailed(f"there is no operation {id}", "list them with `backupsvc operations list`", operation=id)
+    return OperationFailed(
+        f"operation {id} has already ended ({found.state})", f"see `backupsvc operations show {id}`", operation=id
+    )
+
+
+def _gone(owner: str) -> bool:
+    """Given a driver's name, return whether it was a process of this machine that is no more."""
+    host, pid, *_ = [*owner.split(":"), ""]
+    if host != socket.gethostname() or not pid.isdigit():
         return False
-    except PermissionError:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
         return True
-    return True
-
-
-def _thaw(value: Any) -> Any:
-    """Given JSON-like data, return a deep copy made of plain dicts and lists."""
-    if isinstance(value, Mapping):
-        return {key: _thaw(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_thaw(item) for item in value]
-    return value
+    except PermissionError:
+        return False
+    return False

@@ -12,14 +12,17 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from backupsvc.catalog.operations import NewOperation
+from backupsvc.clock import iso
 from backupsvc.errors import OperationFailed, Refused
 from backupsvc.operations import backup, prune, restore_test
-from backupsvc.operations.engine import Run, Wait
+from backupsvc.operations.run import Run, Wait
 from policies import sampling
 from policies.calendar import occurrences
-from policies.jobs import expected
-from policies.model import Job, Operation, OperationState
+from policies.jobs import Expected, expected
+from policies.model import Job, Operation
 from policies.site import policy_for
+from policies.transitions import PLANS
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -33,10 +36,31 @@ def open_due(service: Service) -> list[Operation]:
     for job in service.policy.jobs:
         at = last_due(job, service.policy.timezone, int(service.clock.now()))
         if at is not None:
-            data = {"job": job.id, "at": at, "deadline": at + job.timeout + job.window}
-            operation = service.engine.open("night", None, data, f"{job.id}@{at}")
+            operation = service.engine.open(
+                "night", None, _memory(job, at), occurrence=key(job, at), within=job.timeout + job.window
+            )
             opened += [operation] if operation else []
     return opened
+
+
+def record_missed(service: Service, since: int) -> list[Operation]:
+    """Given when the scheduler was last seen at work, record every occurrence since then whose window has passed unopened.
+
+    Each is recorded once (law 9), with the state ``missed``. Return those that this call recorded.
+    """
+    now, missed = int(service.clock.now()), []
+    for job in service.policy.jobs:
+        for at in occurrences(job.schedule, service.policy.timezone, since, now - job.window):
+            new = NewOperation("night", None, PLANS["night"].first, _memory(job, at), key(job, at))
+            why = f"no scheduler ran within {job.window // 60} minutes of {iso(at)}, so job {job.id} was not run"
+            operation = service.catalog.record_missed(new, now, why)
+            missed += [operation] if operation else []
+    return missed
+
+
+def key(job: Job, at: int) -> str:
+    """Given a job and the time of one of its occurrences (epoch seconds), return the key that makes it unique."""
+    return f"{job.id}@{at}"
 
 
 def last_due(job: Job, timezone: str, now: int) -> int | None:
@@ -48,10 +72,12 @@ def last_due(job: Job, timezone: str, now: int) -> int | None:
 def back_up(run: Run) -> Wait | None:
     """Open one backup for each guest that the job expects, and wait for all of them."""
     service, job = run.service, _job(run)
-    vmids = run.data.setdefault("vmids", [])
-    if not vmids:
-        vmids += [item.vmid for item in expected(job, service.policy, service.pve.cluster.guests())]
-    openers: dict[str, Opener] = {f"backup#{vmid}": partial(_open_backup, service, job, vmid) for vmid in vmids}
+    guests = service.pve.cluster.guests(max_age=backup.GUESTS_AGE)
+    present = {guest.vmid: guest for guest in guests}
+    if "vmids" not in run.data:
+        run.data["vmids"] = [item.vmid for item in expected(job, service.policy, guests)]
+    items = [Expected(vmid, present.get(vmid)) for vmid in run.data["vmids"]]
+    openers: dict[str, Opener] = {f"backup#{item.vmid}": partial(backup.open_backup, service, job, item) for item in items}
     return _wait_for(run, openers, "the guests are being backed up")
 
 
@@ -77,10 +103,6 @@ def prove(run: Run) -> Wait | None:
 HANDLERS = {"back-up": back_up, "prune": apply_retention, "prove": prove}
 
 
-def _open_backup(service: Service, job: Job, vmid: int, key: str) -> Operation | None:
-    return next(iter(backup.open_job(service, job, [vmid], key)), None)
-
-
 def _open_test(service: Service, vmid: int, key: str) -> Operation | None:
     return restore_test.open_test(service, vmid, occurrence=key)
 
@@ -90,23 +112,24 @@ def _wait_for(run: Run, openers: Mapping[str, Opener], why: str) -> Wait | None:
     children: dict[str, Any] = run.data.setdefault("children", {})
     for name, opener in openers.items():
         if name not in children:
-            try:
-                key = f"{run.operation.occurrence}#{name}"
-                found = opener(key) or run.service.catalog.occurrence(key)
-            except Refused as refused:
-                run.say(f"{name} waits: {refused.message}")
-                continue
-            if found is None:
-                raise OperationFailed(f"{name} of night {run.operation.occurrence} could not be opened", operation=run.id)
-            children[name] = found.id
-            run.save()
-    ended = [name in children and _ended(run, children[name]) for name in openers]
-    return None if all(ended) else Wait(why, most=5.0)
+            run.beat()
+            _open_piece(run, children, name, opener)
+    waiting = {children[name] for name in openers if name in children}
+    if len(waiting) == len(openers) and not run.service.catalog.still_open(waiting):
+        return None
+    return Wait(why, most=30.0)
 
 
-def _ended(run: Run, id: str) -> bool:
-    operation = run.service.catalog.operation(id)
-    return operation is not None and operation.state is not OperationState.OPEN
+def _open_piece(run: Run, children: dict[str, Any], name: str, opener: Opener) -> None:
+    key = f"{run.operation.occurrence}#{name}"
+    try:
+        found = opener(key) or run.service.catalog.occurrence(key)
+    except Refused as refused:
+        run.say(f"{name} waits: {refused.message}")
+        return
+    if found is None:
+        raise OperationFailed(f"{name} of night {run.operation.occurrence} could not be opened", operation=run.id)
+    children[name] = found.id
 
 
 def _most_urgent(run: Run) -> int | None:
@@ -115,6 +138,10 @@ def _most_urgent(run: Run) -> int | None:
     wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
     turns = sampling.due(replace(policy, guests=wanted), proven, run.now())
     return turns[0].vmid if turns else None
+
+
+def _memory(job: Job, at: int) -> dict[str, Any]:
+    return {"job": job.id, "at": at}
 
 
 def _job(run: Run) -> Job:

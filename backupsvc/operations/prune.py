@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, PveError
-from backupsvc.operations.engine import Run, Wait
+from backupsvc.errors import BackupsvcError, LawRefused, PveError
 from backupsvc.operations.listing import as_dict, observe
+from backupsvc.operations.run import Run, Wait, refused_for_sure
 from policies import retention
 from policies.jobs import job_for
 from policies.model import Archive, Guest, Mark, Marked, Operation, OperationState, Policy
@@ -70,7 +70,7 @@ def in_use(service: Service) -> set[str]:
 
 def open_prune(service: Service, only: Collection[int] = (), occurrence: str | None = None) -> Operation | None:
     """Open a prune of the whole site, or of some guests' archives. Return None when ``occurrence`` was opened before (law 9)."""
-    return service.engine.open("prune", None, {"only": sorted(only)}, occurrence)
+    return service.engine.open("prune", None, {"only": sorted(only)}, occurrence=occurrence)
 
 
 def decide(run: Run) -> Wait | None:
@@ -89,27 +89,52 @@ def remove(run: Run) -> Wait | None:
         run.data["said"] = f"{len(run.data['removed'])} removed"
         return None
     node, volid = run.data["left"][0]
-    storage = volid.split(":", 1)[0]
-    listed = {archive.volid: archive for archive in run.service.pve.storage.archives(node, storage, _vmid(run, volid))}
-    if volid not in listed or listed[volid].protected or volid in in_use(run.service):
-        run.note("kept", volid=volid, why="gone, protected or in use since the decision")
-        run.data["left"].pop(0)
-        return Wait("next", most=0.01)
-    upid = run.data.get("delete_upid")
-    if upid is None:
-        run.note("intent", what=f"remove {volid} on {node}")
-        upid = run.data["delete_upid"] = run.service.pve.storage.delete(node, volid)
-        run.save()
-    result = run.service.pve.tasks.poll(str(upid)) if upid else None
-    if upid and result is None:
-        return Wait("an archive is being removed", most=0.5)
-    if result:
+    if upid := run.data.get("removing_upid"):
+        result = run.service.pve.tasks.poll(str(upid))
+        if result is None:
+            return Wait("an archive is being removed", most=0.5)
         result.raise_if_failed(f"removing archive {volid} on {node}")
+        return _removed(run, node, volid)
+    listed = _listed(run, node, volid)
+    if run.data.get("removing") == volid and volid not in listed:
+        return _removed(run, node, volid)  # by the call whose answer was lost, or by a driver that died
+    if volid not in listed or listed[volid].protected or volid in in_use(run.service):
+        run.data["left"].pop(0)
+        run.data["removing"] = None
+        run.note("kept", volid=volid, why="gone, protected or in use since the decision")
+        return Wait("next", most=0.01)
+    return _begin_removing(run, node, volid)
+
+
+def _begin_removing(run: Run, node: str, volid: str) -> Wait:
+    """Ask PVE to delete an archive. The intent is written first: an archive that is gone then went by our own hand."""
+    run.data["removing"] = volid
+    run.note("intent", what=f"remove {volid} on {node}")
+    try:
+        upid = run.service.pve.storage.delete(node, volid)
+    except BackupsvcError as error:
+        if refused_for_sure(error):
+            run.data["removing"] = None
+        raise
+    if upid is None:  # PVE did it at once
+        return _removed(run, node, volid)
+    run.data["removing_upid"] = upid
+    run.note("task", upid)
+    return Wait("an archive is being removed", most=0.1)
+
+
+def _removed(run: Run, node: str, volid: str) -> Wait:
     run.service.catalog.mark_gone(node, volid, run.now())  # by our own hand, so that it is not missed later
     run.data["removed"].append([node, volid])
     run.data["left"].pop(0)
-    run.data["delete_upid"] = None
+    run.data.update(removing=None, removing_upid=None)
+    run.note("removed", volid=volid)
     return Wait("next", most=0.01)
+
+
+def _listed(run: Run, node: str, volid: str) -> dict[str, Archive]:
+    storage = volid.split(":", 1)[0]
+    return {archive.volid: archive for archive in run.service.pve.storage.archives(node, storage, _vmid(run, volid))}
 
 
 HANDLERS = {"decide": decide, "remove": remove}

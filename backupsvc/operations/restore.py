@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, PveError, Refused, UsageError
 from backupsvc.operations import choosing
-from backupsvc.operations.engine import Run, Wait
 from backupsvc.operations.listing import as_dict
+from backupsvc.operations.run import Run, Wait
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+
+DEADLINE = 24 * 3600  # seconds
 
 
 def plan(
@@ -45,8 +47,7 @@ def plan(
 
 def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start: bool) -> Operation | None:
     """Given a plan, open the restore that carries it out."""
-    data = planned | {"start": start, "deadline": int(service.clock.now()) + 24 * 3600}
-    return service.engine.open("restore", vmid, data)
+    return service.engine.open("restore", vmid, planned | {"start": start}, within=DEADLINE)
 
 
 def choose(run: Run) -> Wait | None:
@@ -64,7 +65,7 @@ def restore(run: Run) -> Wait | None:
     def begin() -> str:
         return pve.restore.start(node, run.vmid, item["volid"], storage=run.data["storage"], overrides={})
 
-    result = run.task("restore", begin, pve=pve, node=node, type="qmrestore", vmid=run.vmid, what=f"restore {item['volid']}")
+    result = run.task("restore", begin, what=f"restore {item['volid']}", **_task(run, "qmrestore"))
     if result is None:
         return Wait("the archive is being restored", most=2.0)
     run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-100:])
@@ -93,22 +94,31 @@ def start(run: Run) -> Wait | None:
         run.data["said"] = "not started, as asked"
         return None
     pve, node = run.service.restore_pve, str(run.data["node"])
-    result = run.task(
-        "start",
-        lambda: pve.guests.start(node, run.vmid),
-        pve=pve,
-        node=node,
-        type="qmstart",
-        vmid=run.vmid,
-        what=f"start guest {run.vmid}",
-    )
+    result = run.task("start", lambda: pve.guests.start(node, run.vmid), what=f"start guest {run.vmid}", **_task(run, "qmstart"))
     if result is None:
         return Wait("the guest is starting")
     result.raise_if_failed(f"guest {run.vmid} is restored on {node}, but starting it")
     return None
 
 
-HANDLERS = {"choose": choose, "restore": restore, "read-back": read_back, "start": start}
+def settle(run: Run) -> Wait | None:
+    """Leave nothing running: a restore that was cancelled or late is stopped. The stub that PVE leaves is not ours to destroy."""
+    if "restore" in run.data.get("seconds", {}) and run.data.get("error", {}).get("step") != "restore":
+        return None
+    tasks = run.service.restore_pve.tasks
+    upid = run.data.get("restore_upid") or run.adopt("restore", **_task(run, "qmrestore"))
+    if upid is None and run.unsettled("restore"):
+        return Wait("it is not known yet whether a restore was started", most=2.0)
+    if upid is None or tasks.poll(str(upid)) is not None:
+        return None
+    if not run.data.get("restore_stopped"):
+        tasks.stop(str(upid))
+        run.data["restore_stopped"] = True
+        run.note("stopped", str(upid))
+    return Wait("the interrupted restore is ending", most=2.0)
+
+
+HANDLERS = {"choose": choose, "restore": restore, "read-back": read_back, "start": start, "settle": settle}
 
 
 def outcome(operation: Operation) -> dict[str, Any]:
@@ -130,6 +140,11 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "seconds": round(sum(data.get("seconds", {}).values()), 3),
         "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
     }
+
+
+def _task(run: Run, type: str) -> dict[str, Any]:
+    """Where a task on the guest runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
+    return {"pve": run.service.restore_pve, "node": str(run.data["node"]), "type": type, "vmid": run.vmid}
 
 
 def _must_be_absent(service: Service, vmid: int) -> None:

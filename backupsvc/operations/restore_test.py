@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, OperationFailed, PveError, PveNotFound, Refused
+from backupsvc.errors import LawRefused, OperationFailed, PveNotFound, Refused
 from backupsvc.operations import choosing, proving
-from backupsvc.operations.engine import Run, Wait
 from backupsvc.operations.listing import as_dict
-from policies import bridges, isolation, ownership, placement, verdict
+from backupsvc.operations.run import Run, Wait
+from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
+from policies import bridges, isolation, placement, verdict
 from policies.model import (
     Archive,
     GuestPolicy,
@@ -26,21 +27,28 @@ from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.pve.scratch import ScratchGuests
 
 NETWORK_KINDS = frozenset({"tcp", "http", "ssh"})
 
 
 def open_test(
-    service: Service, vmid: int, *, at: str | None = None, volid: str | None = None, occurrence: str | None = None
+    service: Service,
+    vmid: int,
+    *,
+    at: str | None = None,
+    volid: str | None = None,
+    occurrence: str | None = None,
+    within: int | None = None,
 ) -> Operation | None:
     """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names.
 
-    Return None when ``occurrence`` was opened before (law 9).
+    ``within`` are the seconds until it must be over (None: what its timeouts add up to). Return None when ``occurrence`` was
+    opened before (law 9).
     """
-    policy = service.policy
-    deadline = int(service.clock.now()) + policy.scratch.restore_timeout + _guest_policy(service, vmid).boot_timeout + 3600
-    return service.engine.open("restore-test", vmid, {"at": at, "volid": volid, "deadline": deadline}, occurrence)
+    most = service.policy.scratch.restore_timeout + _guest_policy(service, vmid).boot_timeout + 3600
+    return service.engine.open(
+        "restore-test", vmid, {"at": at, "volid": volid}, occurrence=occurrence, within=min(most, within or most)
+    )
 
 
 def refuse_container(archive: Archive) -> None:
@@ -64,9 +72,17 @@ def choose(run: Run) -> Wait | None:
 
 
 def reserve(run: Run) -> Wait | None:
-    """Find a scratch VMID, a node and a storage for the copy, and lease the VMID (law 1)."""
+    """Find a scratch VMID, a node and a storage for the copy, lease the VMID (law 1), and wait for the node's turn."""
+    if "scratch" not in run.data:
+        _reserve(run)
+    node = run.data["scratch"]["node"]
+    return run.turn(f"restore {node}", f"another copy is being tested on {node}")
+
+
+def _reserve(run: Run) -> None:
     service, archive = run.service, _archive(run)
     config, wanted = _config(run), _guest_policy(service, run.vmid)
+    release_vmids(run, run.id)  # one that a driver leased and died before it could say so
     taken = set(service.catalog.leased_vmids())
     while True:
         place = _place(run, archive, config, taken)
@@ -78,9 +94,8 @@ def reserve(run: Run) -> Wait | None:
     run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}
     run.data["network"] = wanted.network
     run.data["bridge"] = bridges.usable(config, service.policy.scratch, service.pve.cluster.permissions()).bridge
-    run.note("reserved", vmid=place.vmid, node=place.node, reasons=list(place.reasons))
     run.data["said"] = f"VMID {place.vmid} on {place.node}"
-    return None
+    run.note("reserved", vmid=place.vmid, node=place.node, reasons=list(place.reasons))
 
 
 def restore(run: Run) -> Wait | None:
@@ -105,9 +120,9 @@ def restore(run: Run) -> Wait | None:
             bandwidth=service.policy.scratch.bandwidth,
         )
 
-    result = run.task("restore", start, what=f"restore {archive.volid}", **_task(run, "qmrestore"))
+    result = run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
     if result is None:
-        return Wait("the archive is being restored", most=1.0)
+        return Wait("the archive is being restored", most=5.0)
     run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-100:])
     result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
     run.data["overrides"] = overrides
@@ -119,7 +134,10 @@ def isolate(run: Run) -> Wait | None:
     pve, scratch = run.service.pve, run.data["scratch"]
     node, vmid = scratch["node"], scratch["vmid"]
     found = isolation.strip(pve.guests.config(node, vmid))
-    run.data["isolation"] = {"stripped": list(isolation.changes(_config(run), run.data["overrides"])), "asserted": []}
+    evidence = run.data.setdefault("isolation", {"stripped": [], "asserted": []})
+    evidence["stripped"] += [
+        item for item in isolation.changes(_config(run), run.data["overrides"]) if item not in evidence["stripped"]
+    ]
     if found.blockers:
         raise LawRefused(
             2,
@@ -127,8 +145,9 @@ def isolate(run: Run) -> Wait | None:
             "remove it in the guest and back up again",
         )
     if found.delete:
-        _scratch(run).apply_strip(node, vmid, run.id, found.delete)
-        run.data["isolation"]["stripped"] += found.stripped  # said only once it is so
+        copies(run).apply_strip(node, vmid, run.id, found.delete)
+        evidence["stripped"] += found.stripped  # said only once it is so
+        run.save()
     config = pve.guests.config(node, vmid)
     run.data["missing_disks"] = list(isolation.missing_disks(_config(run), config))
     asserted = isolation.assertions(
@@ -152,9 +171,9 @@ def start(run: Run) -> Wait | None:
     node, vmid = scratch["node"], scratch["vmid"]
 
     def begin() -> str:
-        return _scratch(run).start(node, vmid, run.id, network=str(run.data["network"]))
+        return copies(run).start(node, vmid, run.id, network=str(run.data["network"]))
 
-    result = run.task("start", begin, what=f"start scratch VMID {vmid}", **_task(run, "qmstart"))
+    result = run.task("start", begin, what=f"start scratch VMID {vmid}", **scratch_task(run, "qmstart"))
     if result is None:
         return Wait("the copy is starting", most=0.5)
     result.raise_if_failed(f"starting the copy of guest {run.vmid} in scratch VMID {vmid}")
@@ -196,30 +215,6 @@ def check(run: Run) -> Wait | None:
     good = bool(results) and all(result["outcome"] == Outcome.PASSED for result in results.values())
     run.data["healthy_at"] = run.clock.now() if good and not run.data["simulated"] else None
     run.data["said"] = ", ".join(f"{result['name']} {result['outcome']}" for result in results.values())
-    return None
-
-
-def tear_down(run: Run) -> Wait | None:
-    """Remove the copy, if it is ours, and give its VMID back. A restore that still runs is stopped first."""
-    scratch, service = run.data.get("scratch"), run.service
-    if not scratch:
-        return None
-    node, vmid = scratch["node"], scratch["vmid"]
-    if _still_restoring(run):
-        return Wait("the interrupted restore is ending", most=0.5)
-    if "destroy_upid" not in run.data:
-        _adopt_stub(run, node, vmid)
-        upid = _scratch(run).destroy(node, vmid, run.id)
-        run.data["destroy_upid"] = upid
-        run.save()
-    if upid := run.data["destroy_upid"]:
-        result = service.pve.tasks.poll(str(upid))
-        if result is None:
-            return Wait("the copy is being removed", most=0.5)
-        result.raise_if_failed(f"removing scratch VMID {vmid} on {node}")
-    if left := service.pve.storage.volumes(node, scratch["storage"], vmid):
-        raise PveError(f"scratch VMID {vmid} is gone but left {', '.join(left)} on {node}", "remove these volumes in PVE")
-    service.catalog.release_vmid(vmid, run.id)
     return None
 
 
@@ -291,10 +286,6 @@ def _archive(run: Run) -> Archive:
     return found
 
 
-def _scratch(run: Run) -> ScratchGuests:
-    return run.service.pve.scratch(run.service.policy.scratch, run.service.catalog.lease_holder)
-
-
 def _place(run: Run, archive: Archive, config: dict[str, str], taken: set[int]) -> placement.Placement:
     pve, scratch = run.service.pve, run.service.policy.scratch
     found = placement.choose(
@@ -353,33 +344,3 @@ def _sign_of_life(run: Run, wanted: GuestPolicy) -> str | None:
             if result.outcome is Outcome.PASSED:
                 return f"{result.name} answers"
     return None
-
-
-def _task(run: Run, type: str) -> dict[str, Any]:
-    """Where a task on the scratch copy runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
-    scratch = run.data["scratch"]
-    return {"pve": run.service.pve, "node": scratch["node"], "vmid": scratch["vmid"], "type": type}
-
-
-def _still_restoring(run: Run) -> bool:
-    upid = run.data.get("restore_upid") or run.adopt("restore", **_task(run, "qmrestore"))
-    if not upid or run.service.pve.tasks.poll(str(upid)) is not None:
-        return False
-    if not run.data.get("restore_stopped"):
-        run.service.pve.tasks.stop(str(upid))
-        run.data["restore_stopped"] = True
-        run.note("stopped", str(upid))
-    return True
-
-
-def _adopt_stub(run: Run, node: str, vmid: int) -> None:
-    """A failed restore leaves a config without our marker: mark it when it is provably ours, so that it can go (law 1)."""
-    upid = run.data.get("restore_upid")
-    try:
-        config = run.service.pve.guests.config(node, vmid)
-    except PveNotFound:
-        return
-    holder = run.service.catalog.lease_holder(vmid)
-    unmarked = ownership.refusal(vmid, config, scratch=run.service.policy.scratch, operation=run.id, lease_holder=holder)
-    if upid and unmarked and ownership.is_stub(config):
-        _scratch(run).mark_stub(node, vmid, run.id, str(upid))

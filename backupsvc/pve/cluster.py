@@ -93,16 +93,24 @@ class Cluster:
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
+        self._guests: tuple[float, list[Guest]] | None = None
 
     def version(self) -> Version:
         """Return what answers. The first call of every command: it shows whether host, certificate and token are right."""
         data = self._client.get("version")
         return Version(text(data, "release"), text(data, "version"), boolean(data, "simulated"))
 
-    def guests(self) -> list[Guest]:
-        """Return every guest that the token may see, by VMID. States lag by some seconds (PVE_FACTS 8)."""
-        rows = self._client.get("cluster/resources", {"type": "vm"})
-        return sorted((_guest(row) for row in rows if text(row, "type") in ("qemu", "lxc")), key=lambda guest: guest.vmid)
+    def guests(self, max_age: float = 0.0) -> list[Guest]:
+        """Return every guest that the token may see, by VMID. States lag by some seconds (PVE_FACTS 8).
+
+        An answer that is younger than ``max_age`` seconds serves again, so that the cluster is asked once for all its guests.
+        """
+        now = self._clock.monotonic()
+        if self._guests is None or now - self._guests[0] >= max_age:
+            rows = self._client.get("cluster/resources", {"type": "vm"})
+            found = [_guest(row) for row in rows if text(row, "type") in ("qemu", "lxc")]
+            self._guests = (now, sorted(found, key=lambda guest: guest.vmid))
+        return list(self._guests[1])
 
     def nodes(self) -> list[Node]:
         """Return the nodes; memory is 0 (unknown) without Sys.Audit."""

@@ -18,9 +18,6 @@ from backupsvc.pve.tasks import Tasks, parse_upid
 from policies import isolation, ownership
 from policies.model import Scratch
 
-STOP_TIMEOUT = 120.0  # seconds; a kill takes 0.5 to 2 (OBSERVED, timing)
-DESTROY_TIMEOUT = 900.0  # seconds; freeing large thick volumes takes its time
-
 # Only this text says that the guest is gone; others ("storage 'x' does not exist") must not pass for it (OBSERVED 25)
 _GONE = re.compile(r"Configuration file '[^']*/\d+\.conf' does not exist")
 _HINT_LAW_1 = "nothing was touched; look at the guest in PVE, and remove it by hand if it is a left-over"
@@ -83,22 +80,16 @@ class ScratchGuests:
             return None
 
     def destroy(self, node: str, vmid: int, operation: str) -> str | None:
-        """Given a copy, stop it and destroy it with its disks; return the finished task, None if there was nothing to destroy.
+        """Given a stopped copy, destroy it with its disks and return the task; None if there is nothing to destroy.
 
-        Raise LawRefused if it is not this operation's, TaskFailed if PVE could not do it.
+        PVE itself refuses while it runs. Raise LawRefused if it is not this operation's.
         """
-        if upid := self.stop(node, vmid, operation):
-            self._tasks.wait(upid, STOP_TIMEOUT).raise_if_failed(f"stopping scratch VMID {vmid} on {node}")
         try:
-            self._owned(node, vmid, operation)  # once more: stopping took time, and this cannot be undone
-            upid = str(self._client.delete(f"nodes/{node}/qemu/{vmid}", {"purge": True, "destroy-unreferenced-disks": True}))
+            self._owned(node, vmid, operation)
+            return str(self._client.delete(f"nodes/{node}/qemu/{vmid}", {"purge": True, "destroy-unreferenced-disks": True}))
         except PveNotFound as error:
             _unless_gone(error)
             return None
-        result = self._tasks.wait(upid, DESTROY_TIMEOUT)
-        if not _GONE.search(result.exitstatus):
-            result.raise_if_failed(f"destroying scratch VMID {vmid} on {node}")
-        return upid
 
     def mark_stub(self, node: str, vmid: int, operation: str, restore_upid: str) -> None:
         """Given the failed restore that this operation began, mark the config it left, so that ``destroy`` may remove it.
@@ -142,6 +133,11 @@ class ScratchGuests:
     def _ha_managed(self, node: str, vmid: int) -> bool:
         managed = self._guests.status(node, vmid).ha_managed
         return f"vm:{vmid}" in self._cluster.ha_resources() if managed is None else managed
+
+
+def gone(exitstatus: str) -> bool:
+    """Given a failed task's exit status, return whether it failed because there is no such guest."""
+    return _GONE.search(exitstatus) is not None
 
 
 def _unless_gone(error: PveError) -> None:

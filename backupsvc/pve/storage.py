@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from backupsvc.clock import Clock
 from backupsvc.errors import PvePermissionDenied, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import boolean, integer, properties, text, words
@@ -13,9 +14,10 @@ from policies.model import Archive, GuestType, Storage
 class Storages:
     """Storages by node and name; an archive by node and volid."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client, self._clock = client, clock
         self._shared: dict[tuple[str, str], bool] = {}
+        self._defaults: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
 
     def storages(self) -> list[Storage]:
         """Return every storage as every online node sees it, with the retention that PVE applies there itself.
@@ -65,9 +67,16 @@ class Storages:
         rows = self._client.get(f"nodes/{node}/storage/{storage}/content", {"content": "images", "vmid": vmid})
         return sorted(text(row, "volid") for row in rows)
 
-    def backup_defaults(self, node: str, storage: str) -> dict[str, Any]:
-        """Given a storage on a node, return the settings that a vzdump would use there if told nothing else."""
-        return dict(self._client.get(f"nodes/{node}/vzdump/defaults", {"storage": storage}))
+    def backup_defaults(self, node: str, storage: str, max_age: float = 0.0) -> dict[str, Any]:
+        """Given a storage on a node, return the settings that a vzdump would use there if told nothing else.
+
+        An answer that is younger than ``max_age`` seconds serves again.
+        """
+        now, known = self._clock.monotonic(), self._defaults.get((node, storage))
+        if known is None or now - known[0] >= max_age:
+            known = (now, dict(self._client.get(f"nodes/{node}/vzdump/defaults", {"storage": storage})))
+            self._defaults[node, storage] = known
+        return known[1]
 
     def _of(self, node: str) -> list[dict[str, Any]]:
         try:

@@ -20,6 +20,8 @@ OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pvep
 LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (OBSERVED 28)
 CLOCK_SLACK = 1  # second: node clocks are read in whole seconds
 UNSURE = "unexpected status"
+RECENT_AGE = 4.0  # seconds that one answer of /cluster/tasks serves for
+ASK_EACH = 60.0  # seconds between two questions about one task that the cluster's list calls running
 
 _UPID = re.compile(
     r"UPID:(?P<node>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8}):"
@@ -98,11 +100,30 @@ class Tasks:
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
+        self._running: tuple[float, frozenset[str]] | None = None
+        self._polled: dict[str, float] = {}
+
+    def surely_runs(self, upid: str) -> bool:
+        """Given a UPID, return whether it still runs by the cluster's list of recent tasks: one question for all tasks.
+
+        That list serves for some seconds. A node that dies may leave its last word in it, so each task is asked about by itself
+        once a minute all the same. False means: ask.
+        """
+        now = self._clock.monotonic()
+        if now - self._polled.get(upid, now) >= ASK_EACH:
+            return False
+        self._polled.setdefault(upid, now)
+        if self._running is None or now - self._running[0] >= RECENT_AGE:
+            rows = self._client.get("cluster/tasks") or []
+            self._running = (now, frozenset(text(row, "upid") for row in rows if not text(row, "status")))
+        return upid in self._running[1]
 
     def poll(self, upid: str) -> TaskResult | None:
         """Given a UPID, return its result, or None while it runs. Raise PveNotFound if the node does not know it."""
+        self._polled.pop(upid, None)
         state = self._client.get(f"{_path(upid)}/status")
         if text(state, "status") == "running":
+            self._polled[upid] = self._clock.monotonic()
             return None
         exitstatus, log, row = text(state, "exitstatus") or UNSURE, self.log(upid), self._row(upid)
         if not succeeded(exitstatus) and _vague(exitstatus):

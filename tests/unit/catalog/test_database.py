@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 import backupsvc.catalog
 from backupsvc.catalog import Catalog, ulid
 from backupsvc.catalog.database import HEAD, Database
+from backupsvc.catalog.operations import NewOperation
 from backupsvc.catalog.tables import METADATA
 from backupsvc.errors import CatalogUnreachable, UsageError
 
@@ -40,7 +41,7 @@ def test_the_newest_migration_is_the_one_that_opening_looks_for() -> None:
 def test_opening_again_changes_nothing_and_loads_no_migrations(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/catalog.db"
     with Catalog.open(url) as catalog:
-        made = catalog.open_operation("backup", 108, "a", {}, 1)
+        made = catalog.open_operation(NewOperation("backup", 108, "a", {}), 1)
     script = f"import sys, backupsvc.catalog as c; print(len(c.Catalog.open({url!r}).operations()), 'alembic' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert made and answer.split() == ["1", "False"]
@@ -124,7 +125,7 @@ def test_a_locked_catalog_is_unreachable_and_not_a_traceback(tmp_path: Path, mon
         raw = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None)
         raw.execute("BEGIN IMMEDIATE")
         with pytest.raises(CatalogUnreachable, match="locked"):
-            catalog.open_operation("backup", 108, "a", {}, 1)
+            catalog.open_operation(NewOperation("backup", 108, "a", {}), 1)
         assert catalog.operations() == []  # readers are not disturbed
         raw.close()
 

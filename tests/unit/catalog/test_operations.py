@@ -5,122 +5,278 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
 from backupsvc.catalog import Catalog, ulid
-from backupsvc.errors import OperationFailed
+from backupsvc.catalog.operations import Driver, NewOperation, Note
+from backupsvc.errors import LeaseLost, OperationFailed
 from policies.model import Operation, OperationState, Transition
 
+A, B = Driver("a", 60, 100), Driver("b", 60, 100)
 
-def opened(
-    catalog: Catalog, kind: str = "backup", subject: int | None = 108, at: int = 1000, occurrence: str | None = None
-) -> Operation:
-    operation = catalog.open_operation(kind, subject, "locate", {}, at, occurrence)
+
+def new(kind: str = "backup", subject: int | None = 108, **more: Any) -> NewOperation:
+    return NewOperation(kind, subject, more.pop("step", "locate"), more.pop("data", {}), **more)
+
+
+def opened(catalog: Catalog, kind: str = "backup", subject: int | None = 108, at: int = 100, **more: Any) -> Operation:
+    operation = catalog.open_operation(new(kind, subject, **more), at)
     assert operation is not None
     return operation
 
 
+def at(driver: Driver, now: int) -> Driver:
+    return replace(driver, now=now)
+
+
+def finish(catalog: Catalog, id: str, driver: Driver = A, state: OperationState = OperationState.DONE) -> Operation:
+    catalog.claim(id, driver)
+    return catalog.finish(id, driver, state, data={}, error=None, note=None)
+
+
 def test_an_operation_is_remembered_with_its_data_in_plain_json(catalog: Catalog) -> None:
     data = MappingProxyType({"nodes": ("clovis",), "deep": MappingProxyType({"n": 1, "none": None})})
-    made = catalog.open_operation("restore-test", 108, "choose", data, 1000)
+    made = catalog.open_operation(NewOperation("restore-test", 108, "choose", data), 1000)
     assert made is not None
     assert made == catalog.operation(made.id)
     assert made.data == {"nodes": ["clovis"], "deep": {"n": 1, "none": None}}
-    assert (made.state, made.step, made.created, made.finished) == (OperationState.OPEN, "choose", 1000, None)
+    assert (made.state, made.step, made.created, made.due, made.finished) == (OperationState.OPEN, "choose", 1000, 1000, None)
     assert ulid.time_of(made.id) == 1000
     assert catalog.operation("nothing") is None
 
 
 def test_operations_come_newest_first_by_kind_guest_and_state(catalog: Catalog) -> None:
     ids = [opened(catalog, kind, subject).id for kind, subject in [("backup", 108), ("backup", 109), ("prune", None)]]
-    catalog.finish(ids[0], OperationState.DONE, 2000)
+    finish(catalog, ids[0])
     assert [item.id for item in catalog.operations()] == ids[::-1]
     assert [item.id for item in catalog.operations(kind="backup", limit=1)] == [ids[1]]
     assert [item.id for item in catalog.operations(subject=108)] == [ids[0]]
     assert [item.id for item in catalog.operations(state=OperationState.OPEN)] == [ids[2], ids[1]]
+    assert catalog.still_open(ids) == {ids[1], ids[2]}
+    assert catalog.open_counts() == {"backup": 1, "prune": 1}
 
 
 def test_law_9_an_occurrence_is_opened_once(catalog: Catalog) -> None:
-    assert catalog.open_operation("backup", None, "a", {}, 1000, "nightly@2026-03-09T21:00") is not None
-    assert catalog.open_operation("backup", None, "a", {}, 2000, "nightly@2026-03-09T21:00") is None
-    assert catalog.open_operation("backup", None, "a", {}, 1000, "nightly@2026-03-10T21:00") is not None
+    assert catalog.open_operation(new(occurrence="nightly@2026-03-09T21:00"), 1000) is not None
+    assert catalog.open_operation(new(occurrence="nightly@2026-03-09T21:00"), 2000) is None
+    assert catalog.open_operation(new(occurrence="nightly@2026-03-10T21:00"), 1000) is not None
     assert opened(catalog).occurrence is None and opened(catalog).occurrence is None
     found = catalog.occurrence("nightly@2026-03-09T21:00")
     assert found and found.created == 1000 and catalog.occurrence("nightly@1999") is None
 
 
+def test_law_9_a_missed_occurrence_is_recorded_once_and_never_opened_afterwards(catalog: Catalog) -> None:
+    missed = catalog.record_missed(new("night", None, occurrence="nightly@1"), 5000, "no scheduler ran")
+    assert missed and (missed.state, missed.finished, missed.error) == (OperationState.MISSED, 5000, "no scheduler ran")
+    assert catalog.record_missed(new("night", None, occurrence="nightly@1"), 6000, "no scheduler ran") is None
+    assert catalog.open_operation(new("night", None, occurrence="nightly@1"), 6000) is None
+    assert catalog.due(10_000, 10) == []
+
+
+def test_law_9_a_guest_has_one_open_operation_and_another_when_that_has_ended(catalog: Catalog) -> None:
+    first = opened(catalog, alone="guest 108")
+    assert catalog.open_operation(new("restore-test", alone="guest 108"), 200) is None
+    assert catalog.alone("guest 108") == first
+    opened(catalog, subject=109, alone="guest 109")
+    finish(catalog, first.id)
+    assert catalog.alone("guest 108") is None
+    opened(catalog, "restore-test", alone="guest 108")
+
+
 def test_an_operation_has_one_driver_until_its_lease_runs_out(catalog: Catalog) -> None:
     id = opened(catalog).id
-    assert catalog.claim(id, "a", 100, 60)
-    assert not catalog.claim(id, "b", 159, 60)
-    assert catalog.claim(id, "b", 160, 60)
-    assert not catalog.renew(id, "a", 161, 60)
+    assert catalog.claim(id, A)
+    assert not catalog.claim(id, at(B, 159))
+    assert catalog.claim(id, at(B, 160))
+    assert catalog.renew_all(at(A, 161)) == {}
     found = catalog.operation(id)
-    assert found and (found.lease_owner, found.lease_until, found.attempts) == ("b", 220, 2)
+    assert found and (found.lease_owner, found.lease_until) == ("b", 220)
 
 
 def test_the_driver_itself_may_claim_again_and_renew(catalog: Catalog) -> None:
     id = opened(catalog).id
-    assert catalog.claim(id, "a", 100, 60) and catalog.claim(id, "a", 130, 60)
-    assert catalog.renew(id, "a", 150, 60)
+    assert catalog.claim(id, A) and catalog.claim(id, at(A, 130))
+    assert catalog.renew_all(at(A, 150)) == {id: None}
     found = catalog.operation(id)
-    assert found and (found.lease_until, found.attempts) == (210, 1)
+    assert found and (found.lease_until, found.attempts) == (210, 0)
 
 
-def test_a_released_operation_is_anybodys_and_only_its_driver_releases_it(catalog: Catalog) -> None:
+def test_an_operation_may_be_driven_from_the_moment_it_is_opened(catalog: Catalog) -> None:
+    made = catalog.open_operation(new(), 100, A)
+    assert made and (made.lease_owner, made.lease_until) == ("a", 160)
+    assert catalog.claim(made.id, B) is None
+
+
+def test_lost_drivers_are_counted_and_forgotten_at_the_next_step(catalog: Catalog) -> None:
     id = opened(catalog).id
-    catalog.claim(id, "a", 100, 60)
-    assert not catalog.release(id, "b")
-    assert catalog.release(id, "a")
-    assert catalog.claim(id, "b", 101, 60)
+    for number in range(3):
+        claimed = catalog.claim(id, Driver(f"worker-{number}", 60, 100 + 60 * number))
+        assert claimed and claimed.attempts == number
+    last = Driver("worker-2", 60, 230)
+    catalog.record(id, last, step="dump")
+    found = catalog.operation(id)
+    assert found and (found.step, found.attempts) == ("dump", 0)
+
+
+def test_a_parked_operation_is_anybodys_and_due_at_its_time(catalog: Catalog) -> None:
+    id = opened(catalog).id
+    catalog.claim(id, A)
+    catalog.record(id, A, data={"x": 1}, park=500)
+    found = catalog.operation(id)
+    assert found and (found.due, found.lease_owner, found.lease_until, found.data) == (500, None, None, {"x": 1})
+    assert catalog.due(499, 10) == [] and catalog.due(500, 10) == [id]
+    claimed = catalog.claim(id, at(B, 101))
+    assert claimed and claimed.attempts == 0
+
+
+def test_law_9_a_driver_that_lost_its_lease_can_write_nothing(catalog: Catalog) -> None:
+    id = opened(catalog).id
+    catalog.claim(id, A)
+    catalog.claim(id, at(B, 200))
+    slept = at(A, 201)
+    with pytest.raises(LeaseLost, match="driven by another process"):
+        catalog.record(id, slept, step="dump", data={"late": True}, note=Note("locate", "finished"))
+    with pytest.raises(LeaseLost):
+        catalog.finish(id, slept, OperationState.DONE, data={}, error=None, note=None)
+    found = catalog.operation(id)
+    assert found and (found.step, found.data, found.lease_owner) == ("locate", {}, "b")
+    assert catalog.transitions(id) == []
 
 
 def test_an_ended_operation_is_ended_for_ever(catalog: Catalog) -> None:
     id = opened(catalog).id
-    catalog.claim(id, "a", 100, 60)
-    catalog.finish(id, OperationState.FAILED, 200, "the storage is full")
-    found = catalog.operation(id)
-    assert found and (found.state, found.finished, found.error) == (OperationState.FAILED, 200, "the storage is full")
-    assert (found.lease_owner, found.lease_until) == (None, None)
-    assert not catalog.claim(id, "b", 10_000, 60)
-    with pytest.raises(OperationFailed, match="already ended"):
-        catalog.finish(id, OperationState.DONE, 300)
-    with pytest.raises(OperationFailed, match="already ended"):
-        catalog.advance(id, step="x", data={}, at=300)
-    assert catalog.operation(id) == found
+    catalog.claim(id, A)
+    ended = catalog.finish(id, A, OperationState.FAILED, data={}, error="the storage is full", note=Note("dump", "failed"))
+    assert (ended.state, ended.finished, ended.error) == (OperationState.FAILED, 100, "the storage is full")
+    assert (ended.lease_owner, ended.lease_until) == (None, None)
+    assert not catalog.claim(id, at(B, 10_000))
+    with pytest.raises(LeaseLost, match="has ended"):
+        catalog.finish(id, A, OperationState.DONE, data={}, error=None, note=None)
+    with pytest.raises(LeaseLost, match="has ended"):
+        catalog.record(id, A, step="x", data={})
+    assert catalog.operation(id) == ended
 
 
 def test_an_operation_cannot_end_open(catalog: Catalog) -> None:
     with pytest.raises(ValueError, match="open"):
-        catalog.finish(opened(catalog).id, OperationState.OPEN, 1)
+        catalog.finish(opened(catalog).id, A, OperationState.OPEN, data={}, error=None, note=None)
 
 
-def test_advancing_records_the_next_step_and_all_its_data(catalog: Catalog) -> None:
+def test_step_data_and_history_are_written_together(catalog: Catalog) -> None:
     id = opened(catalog).id
-    catalog.advance(id, step="dump", data={"node": "clovis"}, at=1500)
+    catalog.claim(id, A)
+    catalog.record(id, at(A, 150), step="dump", data={"node": "clovis"}, note=Note("locate", "finished", None, {"seconds": 1}))
     found = catalog.operation(id)
-    assert found and (found.step, found.data, found.updated) == ("dump", {"node": "clovis"}, 1500)
+    assert found and (found.step, found.data, found.updated, found.lease_until) == ("dump", {"node": "clovis"}, 150, 210)
+    assert catalog.transitions(id) == [Transition(id, 1, "locate", "finished", 150, None, {"seconds": 1})]
 
 
 def test_the_history_of_an_operation_is_numbered_and_only_grows(catalog: Catalog) -> None:
     first, second = opened(catalog).id, opened(catalog).id
-    catalog.note(first, "locate", "started", 1000)
-    catalog.note(second, "locate", "started", 1001)
-    written = catalog.note(first, "dump", "started", 1002, "UPID:clovis:1", {"storage": "local"})
-    assert written == Transition(first, 2, "dump", "started", 1002, "UPID:clovis:1", {"storage": "local"})
-    assert catalog.transitions(first) == [Transition(first, 1, "locate", "started", 1000, None, {}), written]
+    for id in (first, second, first):
+        catalog.claim(id, A)
+        catalog.record(id, A, note=Note("dump", "task", f"UPID:{id}", {"storage": "local"}))
+    assert [line.seq for line in catalog.transitions(first)] == [1, 2]
+    assert [line.seq for line in catalog.transitions(first, after=1)] == [2]
+    assert catalog.transitions(second) == [Transition(second, 1, "dump", "task", 100, f"UPID:{second}", {"storage": "local"})]
+
+
+def test_a_task_that_another_operations_history_names_is_that_ones(catalog: Catalog) -> None:
+    first, second = opened(catalog).id, opened(catalog).id
+    catalog.claim(first, A)
+    catalog.record(first, A, note=Note("dump", "task", "UPID:1"))
+    assert catalog.upids_of_others(second, ["UPID:1", "UPID:2"]) == {"UPID:1"}
+    assert catalog.upids_of_others(first, ["UPID:1", "UPID:2"]) == set()
 
 
 def test_an_unknown_operation_is_an_error_that_names_it(catalog: Catalog) -> None:
     with pytest.raises(OperationFailed, match="no operation 01X"):
-        catalog.note("01X", "a", "started", 1)
+        catalog.record("01X", A, note=Note("a", "started"))
     with pytest.raises(OperationFailed, match="no operation 01X"):
-        catalog.advance("01X", step="a", data={}, at=1)
-    with pytest.raises(OperationFailed, match="no operation 01X"):
-        catalog.finish("01X", OperationState.DONE, 1)
+        catalog.finish("01X", A, OperationState.DONE, data={}, error=None, note=None)
+
+
+# --- what is due --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_due_is_what_nobody_drives_the_longest_due_first(catalog: Catalog) -> None:
+    late, driven, expired, future = (opened(catalog, at=when).id for when in (50, 40, 30, 900))
+    catalog.claim(driven, A)
+    catalog.claim(expired, Driver("gone", 10, 60))
+    assert catalog.due(100, 10) == [expired, late]
+    assert catalog.due(100, 1) == [expired]
+    catalog.postpone([late], 500)
+    assert catalog.due(100, 10) == [expired]
+    catalog.hasten(late, 90)
+    assert catalog.due(100, 10) == [expired, late]
+    assert future not in catalog.due(899, 10) and future in catalog.due(900, 10)
+
+
+def test_a_driver_that_is_known_to_be_gone_is_not_waited_for(catalog: Catalog) -> None:
+    id = opened(catalog).id
+    catalog.claim(id, A)
+    assert catalog.leased(100) == {id: "a"}
+    catalog.expire(id, "b", 100)
+    assert catalog.due(100, 10) == []
+    catalog.expire(id, "a", 100)
+    assert catalog.due(100, 10) == [id]
+    claimed = catalog.claim(id, B)
+    assert claimed and claimed.attempts == 1
+
+
+def test_whoever_drives_hears_of_a_cancellation_and_its_first_reason_stands(catalog: Catalog) -> None:
+    id = opened(catalog, at=900).id
+    catalog.claim(id, A)
+    asked = catalog.request_cancel(id, "the administrator asked", 100)
+    assert asked and (asked.cancel, asked.due) == ("the administrator asked", 100)
+    catalog.request_cancel(id, "again", 101)
+    assert catalog.renew_all(A) == {id: "the administrator asked"}
+    finish(catalog, id)
+    assert catalog.request_cancel(id, "too late", 102) is None
+
+
+# --- lanes --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lane_has_room_for_one_and_the_next_is_woken(catalog: Catalog) -> None:
+    first, second = opened(catalog).id, opened(catalog).id
+    assert catalog.enter_lane("vzdump clovis", first, 100) is None
+    assert catalog.enter_lane("vzdump clovis", first, 100) is None
+    assert catalog.enter_lane("vzdump clovis", second, 100) == first
+    assert catalog.enter_lane("vzdump lge-pve02", second, 100) is None
+    assert catalog.enter_lane("vzdump clovis", second, 100) == first
+    catalog.claim(second, A)
+    catalog.record(second, A, park=900)
+    assert catalog.leave_lane(first, 110) == second
+    found = catalog.operation(second)
+    assert found and found.due == 110
+    assert catalog.enter_lane("vzdump clovis", second, 110) is None
+    assert catalog.lane_holders()["vzdump clovis"] == second
+
+
+def test_those_who_wait_go_by_rank_and_then_by_age(catalog: Catalog) -> None:
+    holder = opened(catalog).id
+    catalog.enter_lane("lane", holder, 100)
+    standard, critical = opened(catalog, rank=2).id, opened(catalog, rank=0).id
+    assert catalog.enter_lane("lane", standard, 100) == holder and catalog.enter_lane("lane", critical, 100) == holder
+    assert catalog.leave_lane(holder, 100) == critical
+    assert catalog.enter_lane("lane", standard, 100) == critical
+    assert catalog.enter_lane("lane", critical, 100) is None
+
+
+def test_an_ended_holder_and_one_that_was_left_alone_in_the_queue_hold_up_nobody(catalog: Catalog) -> None:
+    ended, forgotten, mine = (opened(catalog).id for _ in range(3))
+    catalog.enter_lane("lane", ended, 100)
+    catalog.enter_lane("lane", forgotten, 100)
+    finish(catalog, ended)
+    assert catalog.enter_lane("lane", mine, 219) == forgotten
+    assert catalog.enter_lane("lane", mine, 221) is None
+    assert catalog.leave_lane("01NONE", 221) is None
 
 
 # --- scratch VMIDs ------------------------------------------------------------------------------------------------------
@@ -143,13 +299,38 @@ def test_law_1_a_vmid_has_one_holder_and_only_that_one_gives_it_back(catalog: Ca
 
 def _claim(url: str, id: str, owner: str) -> bool:
     with Catalog.open(url) as catalog:
-        return catalog.claim(id, owner, 100, 60)
+        return catalog.claim(id, Driver(owner, 60, 100)) is not None
 
 
 def _open(url: str, name: str) -> str | None:
     with Catalog.open(url) as catalog:
-        made = catalog.open_operation("backup", None, name, {}, 1000, "nightly@1")
+        made = catalog.open_operation(new(step=name, occurrence="nightly@1"), 1000)
         return made.id if made else None
+
+
+def _open_alone(url: str, name: str) -> str | None:
+    with Catalog.open(url) as catalog:
+        made = catalog.open_operation(new(step=name, alone="guest 108"), 1000)
+        return made.id if made else None
+
+
+def _enter(url: str, id: str) -> bool:
+    with Catalog.open(url) as catalog:
+        return catalog.enter_lane("vzdump clovis", id, 100) is None
+
+
+def test_law_9_of_many_processes_that_open_an_operation_on_one_guest_exactly_one_wins(url: str, catalog: Catalog) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        made = pool.starmap(_open_alone, [(url, f"opener-{number}") for number in range(12)])
+    assert len([id for id in made if id]) == 1
+
+
+def test_of_many_processes_that_enter_one_lane_exactly_one_is_in_it(url: str, catalog: Catalog) -> None:
+    ids = [opened(catalog).id for _ in range(12)]
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        entered = pool.starmap(_enter, [(url, id) for id in ids])
+    assert entered.count(True) == 1
+    assert len(catalog.lane_holders()) == 1
 
 
 def test_law_9_of_many_processes_that_claim_one_operation_exactly_one_wins(url: str, catalog: Catalog) -> None:
@@ -169,7 +350,8 @@ def test_many_threads_lease_one_vmid_and_note_one_history_without_losing_a_line(
     ids = [opened(catalog).id for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(lambda id: catalog.lease_vmid(9000, id, 1), ids))
-        list(pool.map(lambda number: catalog.note(ids[0], "s", "noted", number), range(40)))
+        catalog.claim(ids[0], A)
+        list(pool.map(lambda number: catalog.record(ids[0], A, note=Note("s", "noted", f"UPID:{number}")), range(40)))
     assert won.count(True) == 1
     assert [line.seq for line in catalog.transitions(ids[0])] == list(range(1, 41))
 

@@ -48,14 +48,16 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.cluster = SimpleNamespace(
-            guests=lambda: self.guests_there, nodes=lambda: [Node("clovis", True)], vmid_free=lambda vmid: True
+            guests=lambda max_age=0.0: self.guests_there, nodes=lambda: [Node("clovis", True)], vmid_free=lambda vmid: True
         )
-        self.tasks = SimpleNamespace(poll=lambda upid: self.result, find=lambda node, **wanted: [])
+        self.tasks = SimpleNamespace(
+            poll=lambda upid: self.result, find=lambda node, **wanted: [], surely_runs=lambda upid: False
+        )
         self.vzdump = SimpleNamespace(start=self._start)
         self.storage = SimpleNamespace(
             storages=lambda: [Storage("local", "clovis", "dir", frozenset({"backup"}))],
             archives=self._archives,
-            backup_defaults=lambda node, storage: self.defaults,
+            backup_defaults=lambda node, storage, max_age=0.0: self.defaults,
             extract_config=lambda node, volid: self.config,
             delete=self._delete,
         )

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import OperationFailed, PveError, Refused
-from backupsvc.operations.engine import Engine, Event, Run, Wait
+from backupsvc.catalog.operations import Driver
+from backupsvc.errors import LeaseLost, OperationFailed, PveError, PveUnreachable, Refused
+from backupsvc.operations.engine import Engine, Event
+from backupsvc.operations.run import Again, Run, Wait
 from policies.model import OperationState
 from policies.transitions import PLANS
 from tests.unit.operations.worlds import Row, Tasks, World, world
@@ -88,7 +90,8 @@ def test_every_step_is_recorded_before_and_after(site: World) -> None:
     id = opened(engine, "backup")
     engine.drive([id])
     rows = [(row.step, row.event) for row in site.catalog.transitions(id)]
-    assert rows == [("locate", "started"), ("locate", "finished"), ("dump", "started"), ("dump", "failed")]
+    expected = [("locate", "started"), ("locate", "finished"), ("dump", "started"), ("dump", "failed")]
+    assert rows == [*expected, ("settle", "started"), ("settle", "finished")]
 
 
 def test_waiting_pauses_and_calls_the_step_again(site: World) -> None:
@@ -175,7 +178,8 @@ def test_a_resumed_step_adopts_the_task_that_was_started_before_the_crash(site: 
     engine = Engine(site, handlers("backup", dump=dumping(started)))
     id = opened(engine, "backup")
     engine.advance(id)
-    site.catalog.advance(id, step="dump", data={"dump_intent": int(site.clock.now()), "entered": {}}, at=int(site.clock.now()))
+    now = int(site.clock.now())
+    site.catalog.record(id, engine.driver(), step="dump", data={"dump_intent": now, "entered": {}})
     ended = engine.drive([id])[0]
     assert started == []
     assert ended.data["dump_upid"] == "UPID:1"
@@ -192,11 +196,12 @@ def test_a_call_that_started_no_task_fails_the_step_with_the_next_action(site: W
     engine = Engine(site, handlers("backup", dump=dump))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert ended.error == "PVE accepted to back up guest 108 but started no task"
+    assert "dump_intent" not in ended.data
 
 
 def test_law_9_a_guest_has_at_most_one_operation_at_a_time(site: World) -> None:
     first, second = Engine(site, handlers("backup")), Engine(site, handlers("backup"))
-    second.owner = "elsewhere:1"
+    second.owner = "elsewhere:1:x"
     opened(first, "backup")
     with pytest.raises(Refused, match="guest 108 already has an operation at work"):
         second.open("backup", 108, {})
@@ -204,15 +209,15 @@ def test_law_9_a_guest_has_at_most_one_operation_at_a_time(site: World) -> None:
 
 def test_law_9_an_occurrence_opens_once(site: World) -> None:
     engine = Engine(site, handlers("backup"))
-    first = engine.open("backup", 108, {}, "nightly@2026-03-09T21:00#108")
+    first = engine.open("backup", 108, {}, occurrence="nightly@2026-03-09T21:00#108")
     assert first is not None
     engine.drive([first.id])
-    assert engine.open("backup", 108, {}, "nightly@2026-03-09T21:00#108") is None
+    assert engine.open("backup", 108, {}, occurrence="nightly@2026-03-09T21:00#108") is None
 
 
 def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(site: World) -> None:
     dead = Engine(site, handlers("restore-test", boot=lambda run: Wait("booting")))
-    dead.owner = "elsewhere:1"
+    dead.owner = "elsewhere:1:x"
     id = opened(dead)
     for _ in range(6):
         dead.advance(id)
@@ -228,7 +233,7 @@ def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(
 
 def test_a_dead_process_of_this_machine_does_not_hold_a_guest_for_its_lease(site: World) -> None:
     dead = Engine(site, handlers("restore-test"))
-    dead.owner = f"{socket.gethostname()}:999999999"
+    dead.owner = f"{socket.gethostname()}:999999999:x"
     id = opened(dead)
     engine = Engine(site, handlers("restore-test"))
     opened(engine)
@@ -253,16 +258,16 @@ def test_an_interrupt_does_the_cleanup_that_is_owed_and_goes_on(site: World) -> 
 
 def test_a_passed_deadline_leads_to_the_cleanup(site: World) -> None:
     engine = Engine(site, handlers("restore-test", boot=lambda run: Wait("booting")))
-    operation = engine.open("restore-test", 108, {"deadline": int(site.clock.now()) + 60})
+    operation = engine.open("restore-test", 108, {}, within=60)
     assert operation is not None
     ended = engine.drive([operation.id])[0]
-    assert "passed its deadline at step boot" in ended.data["error"]["message"]
+    assert ended.data["error"]["message"] == "restore-test of guest 108: it passed its deadline at step boot"
     assert ended.data["walked"][-2:] == ["tear-down", "judge"]
 
 
 def test_an_operation_that_another_process_holds_is_not_touched(site: World) -> None:
     mine, other = Engine(site, handlers("backup")), Engine(site, handlers("backup"))
-    other.owner = "elsewhere:1"
+    other.owner = "elsewhere:1:x"
     id = opened(mine, "backup")
     with pytest.raises(Refused, match="driven by another process"):
         other.advance(id)
@@ -280,3 +285,221 @@ def test_whoever_watches_hears_of_every_step(site: World) -> None:
     assert [(event.kind, event.step) for event in heard[:2]] == [("step", "locate"), ("done", "locate")]
     assert heard[-1].kind == "end"
     assert replace(heard[-1].operation, data={}).state is OperationState.DONE
+
+
+# --- somebody else --------------------------------------------------------------------------------------------------------
+
+
+def workers(site: World, kind: str, **special: Callable[[Run], Wait | Again | None]) -> Engine:
+    """An engine as a worker has it."""
+    return Engine(site, handlers(kind, **special), foreground=False)  # type: ignore[arg-type]
+
+
+def test_law_9_a_driver_that_slept_through_its_lease_starts_nothing(site: World) -> None:
+    with_tasks(site, Tasks())
+    started: list[str] = []
+
+    def dump(run: Run) -> Wait | None:
+        site.clock.sleep(700)  # the machine was suspended, say
+        site.catalog.claim(run.id, Driver("elsewhere:1:x", 600, int(site.clock.now())))
+        return dumping(started)(run)
+
+    engine = Engine(site, handlers("backup", dump=dump))
+    id = opened(engine, "backup")
+    engine.advance(id)
+    with pytest.raises(LeaseLost):
+        engine.advance(id)
+    assert started == []
+
+
+def test_an_operation_that_another_process_took_over_is_followed_to_its_end(site: World) -> None:
+    engine, other = Engine(site, handlers("backup")), Engine(site, handlers("backup"))
+    other.owner = "elsewhere:1:x"
+
+    def taken(run: Run) -> None:
+        site.clock.sleep(700)
+        other.drive([run.id])
+        raise LeaseLost("gone", operation=run.id)
+
+    engine.handlers = handlers("backup", dump=taken)
+    ended = engine.drive([opened(engine, "backup")])[0]
+    assert ended.state is OperationState.DONE
+
+
+def test_a_worker_gives_an_operation_back_between_two_polls(site: World) -> None:
+    engine = workers(site, "backup", dump=lambda run: Wait("dumping", most=5.0))
+    id = opened(engine, "backup")
+    assert engine.hints == [id]
+    assert engine.advance(id).pause is None
+    outcome = engine.advance(id)
+    left = site.catalog.operation(id)
+    assert left and left.lease_owner is None and left.due > site.clock.now()
+    assert outcome.pause is not None
+
+
+def test_an_outage_is_sat_through_and_the_step_is_done_when_pve_is_back(site: World) -> None:
+    times: list[float] = []
+
+    def dump(run: Run) -> None:
+        times.append(run.clock.now())
+        if len(times) < 6:
+            raise PveUnreachable("nobody answers", "is it up?")
+
+    engine = Engine(site, handlers("backup", dump=dump))
+    id = opened(engine, "backup")
+    ended = engine.drive([id])[0]
+    assert ended.state is OperationState.DONE and "error" not in ended.data and "tries" not in ended.data
+    assert [row.event for row in site.catalog.transitions(id) if row.step == "dump"].count("retry") == 5
+    assert 2 <= times[-1] - times[0] < 120
+
+
+def test_a_person_is_not_made_to_wait_for_a_cluster_that_is_not_there_at_all(site: World) -> None:
+    def locate(run: Run) -> None:
+        raise PveUnreachable("nobody answers", "is it up?")
+
+    engine = Engine(site, handlers("backup", locate=locate))
+    ended = engine.drive([opened(engine, "backup")])[0]
+    assert ended.state is OperationState.FAILED
+    assert ended.data["error"]["exit_code"] == 3
+
+
+def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_repeated(site: World) -> None:
+    tasks = Tasks()
+    with_tasks(site, tasks)
+    started: list[float] = []
+
+    def dump(run: Run) -> Wait | None:
+        def start() -> str:
+            started.append(run.clock.now())
+            if len(started) == 1:
+                raise PveUnreachable("timed out; whether it was carried out is not known")
+            return "UPID:2"
+
+        result = run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
+        return Wait("dumping") if result is None else None
+
+    engine = Engine(site, handlers("backup", dump=dump))
+    assert engine.drive([opened(engine, "backup")])[0].state is OperationState.DONE
+    assert len(started) == 2 and started[1] - started[0] >= engine.settle - 1
+
+
+def test_a_call_that_pve_refused_for_sure_is_no_intent_any_more(site: World) -> None:
+    with_tasks(site, Tasks())
+    started: list[float] = []
+
+    def dump(run: Run) -> Wait | None:
+        def start() -> str:
+            started.append(run.clock.now())
+            if len(started) == 1:
+                raise PveError("cluster not ready - no quorum?", status=500)
+            return "UPID:2"
+
+        result = run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
+        return Wait("dumping") if result is None else None
+
+    engine = Engine(site, handlers("backup", dump=dump))
+    assert engine.drive([opened(engine, "backup")])[0].state is OperationState.DONE
+    assert len(started) == 2 and started[1] - started[0] <= 2
+
+
+def test_a_task_that_another_operation_started_is_not_adopted(site: World) -> None:
+    with_tasks(site, Tasks(listed=[Row("UPID:1")]))
+    first = Engine(site, handlers("backup", dump=dumping([])))
+    first.drive([opened(first, "backup")])
+    started: list[str] = []
+
+    def dump(run: Run) -> Wait | None:
+        run.data.setdefault("dump_intent", run.now() - 60)
+        return dumping(started)(run)
+
+    second = Engine(site, handlers("backup", dump=dump))
+    second.drive([opened(second, "backup")])
+    assert started == ["UPID:1"]
+
+
+def test_a_guest_that_moved_sends_its_backup_back_to_look_for_it(site: World) -> None:
+    moves: list[int] = []
+
+    def dump(run: Run) -> Again | None:
+        moves.append(1)
+        return Again("locate", "it moved") if len(moves) < 3 else None
+
+    engine = Engine(site, handlers("backup", dump=dump))
+    ended = engine.drive([opened(engine, "backup")])[0]
+    assert ended.state is OperationState.DONE and len(moves) == 3
+    moves.clear()
+    restless = Engine(site, handlers("backup", dump=lambda run: Again("locate", "it moved")))
+    ended = restless.drive([opened(restless, "backup")])[0]
+    assert (ended.state, ended.error) == (OperationState.FAILED, "it moved, again and again")
+
+
+def test_a_cancellation_is_noticed_by_whoever_drives(site: World) -> None:
+    def boot(run: Run) -> Wait:
+        site.catalog.request_cancel(run.id, "cancelled by the administrator", run.now())
+        return Wait("booting")
+
+    engine = Engine(site, handlers("restore-test", boot=boot))
+    ended = engine.drive([opened(engine)])[0]
+    assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
+    assert ended.data["walked"][-2:] == ["tear-down", "judge"] and "check" not in ended.data["walked"]
+
+
+def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_lease(site: World) -> None:
+    def verify(run: Run) -> None:
+        for _ in range(60):
+            site.clock.sleep(31)
+            run.beat()
+            if run.clock.now() > run.data["entered"]["verify"] + 1500:
+                site.catalog.request_cancel(run.id, "enough", run.now())
+
+    engine = Engine(site, handlers("backup", verify=verify))
+    ended = engine.drive([opened(engine, "backup")])[0]
+    assert (ended.state, ended.error) == (OperationState.CANCELLED, "enough")
+
+
+def test_an_operation_that_nobody_drives_is_cancelled_here_with_its_cleanup(site: World) -> None:
+    engine = workers(site, "restore-test", boot=lambda run: Wait("booting"))
+    id = opened(engine)
+    while engine.advance(id).pause is None:
+        pass
+    ended = Engine(site, handlers("restore-test")).cancel(id, "cancelled by the administrator")
+    assert ended.state is OperationState.CANCELLED
+    assert ended.data["walked"][-2:] == ["tear-down", "judge"]
+    with pytest.raises(OperationFailed, match="has already ended"):
+        engine.cancel(id, "once more")
+
+
+def test_a_fault_of_ours_is_kept_without_its_text_and_tried_again_but_not_for_ever(site: World) -> None:
+    def dump(run: Run) -> None:
+        raise KeyError("pbs-token-s3cr3t")
+
+    engine = workers(site, "backup", dump=dump)
+    id = opened(engine, "backup")
+    engine.advance(id)
+    for _ in range(5):
+        with pytest.raises(KeyError):
+            engine.advance(id)
+        site.clock.sleep(61)
+    assert site.catalog.due(int(site.clock.now()), 10) == [id]
+    while (outcome := engine.advance(id)).operation.state is OperationState.OPEN:
+        pass
+    assert "was lost 5 times at step dump" in str(outcome.operation.error)
+    history = str([row.detail for row in site.catalog.transitions(id)])
+    assert "KeyError" in history and "s3cr3t" not in history
+
+
+def test_what_a_dead_process_left_in_a_lane_is_finished_by_whoever_waits_behind_it(site: World) -> None:
+    def dump(run: Run) -> Wait | None:
+        return run.turn("vzdump clovis", "another is being dumped") or (Wait("dumping") if run.vmid == 101 and dying else None)
+
+    dying = True
+    dead = Engine(site, handlers("backup", dump=dump))
+    dead.owner = f"{socket.gethostname()}:999999999:x"
+    left = opened(dead, "backup", 101)
+    for _ in range(3):
+        dead.advance(left)
+    dying = False
+    engine = Engine(site, handlers("backup", dump=dump))
+    assert engine.drive([opened(engine, "backup", 102)])[0].state is OperationState.DONE
+    finished = site.catalog.operation(left)
+    assert finished and finished.state is OperationState.DONE

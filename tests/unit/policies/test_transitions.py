@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.model import OperationState
-from policies.transitions import PLANS, Plan, following, interrupted
+from policies.transitions import (
+    HICCUP_PAUSES,
+    MOST_BACK,
+    MOST_LOST,
+    PLANS,
+    Back,
+    Broke,
+    Done,
+    End,
+    Go,
+    Plan,
+    Run,
+    Standing,
+    Stay,
+    Stop,
+    Trouble,
+    Waits,
+    after,
+    before,
+    stopped,
+)
 
 plans = st.sampled_from(sorted(PLANS.values(), key=lambda plan: plan.kind))
+BACKUP, TEST = PLANS["backup"], PLANS["restore-test"]
 
 
-def walk(plan: Plan, bad: set[str]) -> tuple[list[str], OperationState]:
-    """Given the steps that fail, return the steps walked and the state at the end."""
-    step, seen, failed_before, state = plan.first, [], False, OperationState.OPEN
-    while state is OperationState.OPEN:
-        seen.append(step)
-        then = following(plan, step, failed=step in bad, failed_before=failed_before and not plan.failure_is_result)
-        failed_before = failed_before or step in bad
-        state = then.state
-        step = then.step or step
-    return seen, state
+def walk(plan: Plan, bad: set[str], cancel_at: str | None = None) -> tuple[list[str], OperationState]:
+    """Given the steps that fail, and the one before which somebody cancels, return the steps run and the state at the end."""
+    at, seen = Standing(plan.first, 0.0), []
+    while True:
+        at = replace(at, cancel="asked" if at.step == cancel_at else at.cancel)
+        allowed = before(plan, at)
+        if isinstance(allowed, Stop):
+            move = stopped(plan, at, allowed)
+            at = replace(at, cancelled=at.cancelled or allowed.cancelled)
+        else:
+            seen.append(at.step)
+            move = after(plan, at, Broke() if at.step in bad else Done())
+        if isinstance(move, End):
+            return seen, move.state
+        assert isinstance(move, Go)
+        failed = {"cleanup_failed": True} if move.failed and at.step in plan.cleanup else {"failed": at.failed or move.failed}
+        at = replace(at, step=move.step, **failed)  # type: ignore[arg-type]
 
 
 @given(plans, st.data())
 def test_every_walk_ends_and_does_all_of_the_cleanup(plan: Plan, data: st.DataObject) -> None:
-    bad = data.draw(st.sets(st.sampled_from(plan.steps + plan.cleanup)))
-    seen, state = walk(plan, bad)
-    assert state in (OperationState.DONE, OperationState.FAILED)
+    steps = plan.steps + plan.cleanup
+    seen, state = walk(plan, data.draw(st.sets(st.sampled_from(steps))), data.draw(st.sampled_from((None, *steps))))
+    assert state in (OperationState.DONE, OperationState.FAILED, OperationState.CANCELLED)
     assert [step for step in seen if step in plan.cleanup] == list(plan.cleanup)
     assert len(seen) == len(set(seen))
 
@@ -38,7 +68,7 @@ def test_without_a_failure_every_step_is_walked_in_order(plan: Plan) -> None:
     assert walk(plan, set()) == (list(plan.steps + plan.cleanup), OperationState.DONE)
 
 
-@given(plans, st.data())
+@given(plans.filter(lambda plan: bool(plan.steps)), st.data())
 def test_a_failed_main_step_is_the_last_main_step(plan: Plan, data: st.DataObject) -> None:
     bad = data.draw(st.sampled_from(plan.steps))
     seen, state = walk(plan, {bad})
@@ -46,21 +76,84 @@ def test_a_failed_main_step_is_the_last_main_step(plan: Plan, data: st.DataObjec
     assert state is (OperationState.DONE if plan.failure_is_result else OperationState.FAILED)
 
 
+@given(plans.filter(lambda plan: bool(plan.steps)), st.data())
+def test_a_cancelled_operation_does_its_cleanup_and_ends_cancelled(plan: Plan, data: st.DataObject) -> None:
+    step = data.draw(st.sampled_from(plan.steps))
+    seen, state = walk(plan, set(), cancel_at=step)
+    assert step not in seen
+    assert state is OperationState.CANCELLED
+
+
+@given(plans.filter(lambda plan: bool(plan.cleanup)), st.data())
+def test_a_cleanup_that_fails_is_never_a_good_end(plan: Plan, data: st.DataObject) -> None:
+    bad = data.draw(st.sampled_from(plan.cleanup))
+    assert walk(plan, {bad}, data.draw(st.sampled_from((None, *plan.steps))))[1] is OperationState.FAILED
+
+
+def test_a_passed_deadline_stops_a_step_but_never_the_cleanup() -> None:
+    late = Standing("boot", 101.0, deadline=100)
+    assert before(TEST, late) == Stop("it passed its deadline at step boot")
+    assert before(TEST, replace(late, now=100.0)) == Run()
+    assert before(TEST, replace(late, step="tear-down", cancel="asked")) == Run()
+
+
+def test_a_step_that_keeps_losing_its_driver_is_given_up_in_cleanup_too() -> None:
+    for step in ("boot", "tear-down"):
+        assert before(TEST, Standing(step, 0.0, lost=MOST_LOST - 1)) == Run()
+        assert isinstance(before(TEST, Standing(step, 0.0, lost=MOST_LOST)), Stop)
+
+
+def test_a_wait_keeps_the_step_and_an_outage_is_sat_through_for_as_long_as_patience_goes() -> None:
+    at = Standing("dump", 1000.0, patience=3600)
+    assert after(BACKUP, at, Waits(5.0)) == Stay(5.0)
+    assert after(BACKUP, at, Broke(Trouble.OUTAGE)) == Stay(2.0, again=True)
+    assert after(BACKUP, replace(at, tries=9, since=0.0), Broke(Trouble.OUTAGE)) == Stay(30.0, again=True)
+    assert after(BACKUP, replace(at, tries=9, since=1000.0 - 3600), Broke(Trouble.OUTAGE)) == Go("settle", failed=True)
+    assert after(BACKUP, replace(at, patience=0.0), Broke(Trouble.OUTAGE)) == Go("settle", failed=True)
+
+
+def test_a_hiccup_is_tried_a_few_times_and_a_plain_failure_never() -> None:
+    at = Standing("dump", 0.0, patience=3600)
+    for tries, pause in enumerate(HICCUP_PAUSES):
+        assert after(BACKUP, replace(at, tries=tries), Broke(Trouble.HICCUP)) == Stay(pause, again=True)
+    assert after(BACKUP, replace(at, tries=len(HICCUP_PAUSES)), Broke(Trouble.HICCUP)) == Go("settle", failed=True)
+    assert after(BACKUP, at, Broke()) == Go("settle", failed=True)
+
+
+def test_only_a_step_that_the_plan_names_goes_back_and_not_for_ever() -> None:
+    at = Standing("dump", 0.0)
+    assert after(BACKUP, at, Back("locate")) == Go("locate")
+    assert after(BACKUP, replace(at, backs=MOST_BACK), Back("locate")) == Go("settle", failed=True)
+    assert after(BACKUP, replace(at, step="read-back"), Back("locate")) == Go("settle", failed=True)
+
+
 @given(plans, st.data())
-def test_an_interruption_owes_the_cleanup_from_where_it_struck(plan: Plan, data: st.DataObject) -> None:
+def test_whatever_is_asked_has_an_answer_that_keeps_to_the_plan(plan: Plan, data: st.DataObject) -> None:
     step = data.draw(st.sampled_from(plan.steps + plan.cleanup))
-    then = interrupted(plan, step)
-    if step in plan.cleanup:
-        assert then.step == step
-    elif plan.cleanup:
-        assert then.step == plan.cleanup[0]
-    else:
-        assert (then.step, then.state) == (None, OperationState.CANCELLED)
+    numbers = st.integers(0, 10)
+    at = Standing(
+        step,
+        float(data.draw(numbers)),
+        deadline=data.draw(st.none() | numbers),
+        cancel=data.draw(st.none() | st.just("asked")),
+        lost=data.draw(numbers),
+        tries=data.draw(numbers),
+        since=data.draw(st.none() | st.floats(0, 10)),
+        patience=data.draw(st.floats(0, 10)),
+        backs=data.draw(numbers),
+    )
+    reports = st.sampled_from([Done(), Waits(1.0), Broke(), Broke(Trouble.HICCUP), Broke(Trouble.OUTAGE), Back("locate")])
+    allowed = before(plan, at)
+    move = stopped(plan, at, allowed) if isinstance(allowed, Stop) else after(plan, at, data.draw(reports))
+    assert isinstance(move, Stay | End) or move.step in plan.steps + plan.cleanup
+    assert not (isinstance(move, Go) and step in plan.cleanup and move.step in plan.steps)
 
 
 @pytest.mark.parametrize("kind", sorted(PLANS))
 def test_every_kind_has_handlers_for_exactly_its_steps(kind: str) -> None:
-    from backupsvc.operations import backup, night, prune, restore, restore_test
+    from backupsvc.operations import backup, night, prune, restore, restore_test, taking_down
 
     modules = {"backup": backup, "night": night, "prune": prune, "restore": restore, "restore-test": restore_test}
+    modules["reap"] = taking_down
     assert set(modules[kind].HANDLERS) == set(PLANS[kind].steps + PLANS[kind].cleanup)
+    assert PLANS[kind].long <= set(PLANS[kind].steps)

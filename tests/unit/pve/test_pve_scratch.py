@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from backupsvc.errors import LawRefused, PveError, PveUnreachable, TaskFailed
+from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.pve import Pve
-from backupsvc.pve.scratch import ScratchGuests
+from backupsvc.pve.scratch import ScratchGuests, gone
 from policies import ownership
 from policies.model import Scratch
 
@@ -79,6 +79,7 @@ def test_law_1_a_guest_whose_vmid_is_not_leased_to_us_is_never_touched(
 def test_law_1_a_guest_that_becomes_another_while_it_is_stopped_is_not_destroyed(world: World, copies: ScratchGuests) -> None:
     world.add(9001, copy_of(9001), running=True)
     world.swap = {2: {"name": "somebody-elses", "scsi0": "local-lvm:vm-9001-disk-0"}}
+    copies.stop("pve", 9001, OPERATION)
     with pytest.raises(LawRefused):
         copies.destroy("pve", 9001, OPERATION)
     assert world.fake.changes() == [("POST", "/nodes/pve/qemu/9001/status/stop")]
@@ -88,13 +89,16 @@ def test_law_1_a_guest_that_becomes_another_while_it_is_stopped_is_not_destroyed
 def test_law_1_the_lease_is_asked_for_at_each_effect_and_not_remembered(world: World, pve: Pve) -> None:
     world.add(9001, copy_of(9001), running=True)
     holders = iter([OPERATION, "01JOTHER"])
+    ours = pve.scratch(RANGE, lambda vmid: next(holders))
+    ours.stop("pve", 9001, OPERATION)
     with pytest.raises(LawRefused, match="01JOTHER"):
-        pve.scratch(RANGE, lambda vmid: next(holders)).destroy("pve", 9001, OPERATION)
+        ours.destroy("pve", 9001, OPERATION)
     assert 9001 in world.configs
 
 
 def test_our_copy_is_stopped_and_destroyed_with_all_its_disks(world: World, copies: ScratchGuests) -> None:
     world.add(9001, copy_of(9001), running=True)
+    copies.stop("pve", 9001, OPERATION)
     upid = copies.destroy("pve", 9001, OPERATION)
     assert upid is not None and ":qmdestroy:9001:" in upid
     assert world.fake.changes() == [("POST", "/nodes/pve/qemu/9001/status/stop"), ("DELETE", "/nodes/pve/qemu/9001")]
@@ -131,17 +135,16 @@ def test_only_pves_word_that_the_guest_is_gone_counts_as_gone(fake: FakePve, cop
         copies.destroy("pve", 9001, OPERATION)
 
 
-def test_a_destruction_that_fails_is_told(world: World, copies: ScratchGuests) -> None:
-    world.add(9001, copy_of(9001))
-    world.exits["qmdestroy"] = "lvremove 'pve/vm-9001-disk-0' error: in use"
-    with pytest.raises(TaskFailed, match="destroying scratch VMID 9001 on pve failed: lvremove"):
+def test_a_copy_that_runs_is_not_destroyed_by_pve_itself(world: World, copies: ScratchGuests) -> None:
+    world.add(9001, copy_of(9001), running=True)
+    with pytest.raises(PveError, match="is running - destroy failed"):
         copies.destroy("pve", 9001, OPERATION)
 
 
-def test_a_destruction_that_finds_nothing_left_is_done(world: World, copies: ScratchGuests) -> None:
-    world.add(9001, copy_of(9001))
-    world.exits["qmdestroy"] = "Configuration file 'nodes/pve/qemu-server/9001.conf' does not exist"
-    assert copies.destroy("pve", 9001, OPERATION)
+def test_a_task_that_found_no_guest_to_destroy_is_told_from_one_that_failed() -> None:
+    assert gone("Configuration file 'nodes/pve/qemu-server/9001.conf' does not exist")
+    assert not gone("lvremove 'pve/vm-9001-disk-0' error: in use")
+    assert not gone("storage 'nas' does not exist")
 
 
 def test_law_2_a_copy_that_meets_nobody_is_started(world: World, copies: ScratchGuests) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog import Catalog
+from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
 from backupsvc.report.facts import agent_configured, collect
@@ -139,10 +140,11 @@ def test_proofs_failed_backups_and_removed_archives_come_from_the_catalog(catalo
     catalog.observe([], scope=[("clovis", "local")], at=NOW - 5)
     catalog.record_proof(proof(108, NIGHTS[-1]))
     for state, error in ((OperationState.FAILED, "job errors"), (OperationState.DONE, None)):
-        operation = catalog.open_operation("backup", 108, "dump", {}, NOW - 60)
+        driver = Driver("a", 600, NOW)
+        operation = catalog.open_operation(NewOperation("backup", 108, "dump", {}), NOW - 60, driver)
         assert operation is not None
-        catalog.finish(operation.id, state, NOW, error)
-    catalog.open_operation("backup", 108, "dump", {}, NOW)
+        catalog.finish(operation.id, driver, state, data={}, error=error, note=None)
+    catalog.open_operation(NewOperation("backup", 108, "dump", {}), NOW)
     item = one(seen(World(), catalog), 108)
     assert [archive.volid for archive in item.removed] == [gone.volid]
     assert [(backup.succeeded, backup.detail) for backup in item.backups] == [(True, ""), (False, "job errors")]

@@ -1,0 +1,106 @@
+"""What operations hold: scratch VMIDs (law 1), and lanes, in which one works at a time (vzdump on a node, a test on a node)."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from backupsvc.catalog.database import Database
+from backupsvc.catalog.tables import LANE, OPERATION, VMID_LEASE
+from policies.model import OperationState
+
+LEFT_ALONE = 120  # seconds past its time after which an operation that nobody drives holds up nobody
+
+
+class LeaseStore:
+    """Which operation holds which scratch VMID (law 1)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def lease_vmid(self, vmid: int, operation: str, at: int) -> bool:
+        """Given a scratch VMID, give it to an operation; True also if that operation has it already, False if another has."""
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(VMID_LEASE).values(vmid=vmid, operation=operation, at=at))
+        except IntegrityError:
+            return self.lease_holder(vmid) == operation
+        return True
+
+    def lease_holder(self, vmid: int) -> str | None:
+        """Given a VMID, return the id of the operation that holds it, or None."""
+        return self.leased_vmids().get(vmid)
+
+    def leased_vmids(self) -> dict[int, str]:
+        """Return every VMID that is held, with its holder."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(VMID_LEASE.c.vmid, VMID_LEASE.c.operation).order_by(VMID_LEASE.c.vmid))
+            return {row.vmid: row.operation for row in rows}
+
+    def release_vmid(self, vmid: int, operation: str) -> bool:
+        """Given a VMID that an operation holds, free it; False (and nothing is done) if that operation does not hold it."""
+        mine = (VMID_LEASE.c.vmid == vmid, VMID_LEASE.c.operation == operation)
+        with self._database.write() as connection:
+            return connection.execute(delete(VMID_LEASE).where(*mine)).rowcount == 1
+
+
+class LaneStore:
+    """Lanes: named places with room for one operation. Those who wait go by rank, then in the order in which they were opened."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def enter_lane(self, lane: str, operation: str, now: int) -> str | None:
+        """Given a lane, let the operation wait for it and take it if it is its turn; return None when it has it.
+
+        Otherwise return the operation in front: the one that holds the lane, or the next in turn. One that has ended, or that
+        waits but was left alone (nobody drives it, and its time is long past), holds up nobody.
+        """
+        try:
+            with self._database.write() as connection:
+                connection.execute(update(OPERATION).where(OPERATION.c.id == operation).values(lane=lane))
+                return self._in_front(connection, lane, operation, now)
+        except IntegrityError:  # another has taken it between our look and our hand
+            return self.lane_holders().get(lane)
+
+    def _in_front(self, connection: Connection, lane: str, operation: str, now: int) -> str | None:
+        holder = connection.execute(select(LANE.c.operation).where(LANE.c.name == lane)).scalar()
+        if holder == operation:
+            return None
+        if (
+            holder
+            and connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == holder)).scalar() == OperationState.OPEN
+        ):
+            return str(holder)
+        if (first := self._first(connection, lane, operation, now)) != operation:
+            return first
+        connection.execute(delete(LANE).where(LANE.c.name == lane))
+        connection.execute(insert(LANE).values(name=lane, operation=operation, at=now))
+        return None
+
+    def _first(self, connection: Connection, lane: str, operation: str, now: int) -> str:
+        column = OPERATION.c
+        attended = or_(column.id == operation, column.due > now - LEFT_ALONE, column.lease_until > now)
+        waiting = (column.lane == lane, column.state == OperationState.OPEN.value, attended)
+        query = select(column.id).where(*waiting).order_by(column.rank, column.number).limit(1)
+        return str(connection.execute(query).scalar())
+
+    def leave_lane(self, operation: str, now: int) -> str | None:
+        """Given an operation, take it out of the lane that it waits for or holds; return who is next in turn, due now."""
+        with self._database.write() as connection:
+            lane = connection.execute(select(OPERATION.c.lane).where(OPERATION.c.id == operation)).scalar()
+            if lane is None:
+                return None
+            connection.execute(update(OPERATION).where(OPERATION.c.id == operation).values(lane=None))
+            connection.execute(delete(LANE).where(LANE.c.operation == operation))
+            waiting = (OPERATION.c.lane == lane, OPERATION.c.state == OperationState.OPEN.value)
+            query = select(OPERATION.c.id).where(*waiting).order_by(OPERATION.c.rank, OPERATION.c.number).limit(1)
+            following = connection.execute(query).scalar()
+            if following is not None:
+                connection.execute(update(OPERATION).where(OPERATION.c.id == following, OPERATION.c.due > now).values(due=now))
+        return following
+
+    def lane_holders(self) -> dict[str, str]:
+        """Return every lane that is held, with its holder."""
+        with self._database.read() as connection:
+            return {row.name: row.operation for row in connection.execute(select(LANE.c.name, LANE.c.operation))}

@@ -1,0 +1,201 @@
+"""What a step's handler sees: the service, the operation, its memory, and PVE tasks that are started once.
+
+An effect is recorded as an intent before it happens (``Run.task``), so that whoever resumes the step finds what was started and
+adopts it; an intent whose answer never came is first given time to show up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from backupsvc.catalog.operations import Driver, Note
+from backupsvc.errors import BackupsvcError, OperationFailed, PveError, Refused
+from policies.model import Operation
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.pve import Pve
+    from backupsvc.pve.tasks import TaskResult
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A handler's answer when it must be called again. ``most`` is the longest pause between two calls, in seconds.
+
+    ``behind`` is the operation whose end it waits for, if it waits for a turn: it is woken when the turn comes.
+    """
+
+    why: str
+    most: float = 2.0
+    behind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A handler's answer when the world has changed, so that an earlier step must be done once more."""
+
+    step: str
+    why: str
+
+
+class NoTask(OperationFailed):
+    """PVE accepted a call and started nothing: the guest is not on that node (PVE_FACTS 0.1)."""
+
+
+class CancelAsked(Exception):
+    """Somebody asked, while a long step ran, that the operation end. Never leaves the engine."""
+
+
+class Driving(Protocol):
+    """What a run asks of the engine that drives it."""
+
+    service: Service
+    foreground: bool
+    settle: float
+    hints: list[str]
+
+    def driver(self) -> Driver:
+        """Who drives, now."""
+        ...
+
+    def beat(self, id: str) -> None:
+        """Show that the driver lives, if that is due."""
+        ...
+
+    def tell(self, operation: Operation, kind: str, text: str) -> None:
+        """Tell whoever watches."""
+        ...
+
+
+class Run:
+    """One call of a step's handler. ``data`` is the operation's memory (JSON values only), written down after each call."""
+
+    def __init__(self, engine: Driving, operation: Operation) -> None:
+        self.service, self.clock = engine.service, engine.service.clock
+        self.operation, self.data = operation, thaw(operation.data)
+        self._engine = engine
+
+    @property
+    def id(self) -> str:
+        """The operation's id."""
+        return self.operation.id
+
+    @property
+    def vmid(self) -> int:
+        """The guest that the operation is about."""
+        if self.operation.subject is None:
+            raise OperationFailed(f"operation {self.id} is about no guest", operation=self.id)
+        return self.operation.subject
+
+    def now(self) -> int:
+        """Whole epoch seconds."""
+        return int(self.clock.now())
+
+    def save(self) -> None:
+        """Write ``data`` down now: called before an effect that it must outlive. Raise LeaseLost if another drives by now."""
+        self.service.catalog.record(self.id, self._engine.driver(), data=self.data)
+
+    def note(self, event: str, upid: str | None = None, **detail: object) -> None:
+        """Append a line to the operation's history, and write ``data`` down with it."""
+        line = Note(self.operation.step, event, upid, detail)
+        self.service.catalog.record(self.id, self._engine.driver(), data=self.data, note=line)
+
+    def beat(self) -> None:
+        """Called again and again by a step that works for minutes. Raise LeaseLost or CancelAsked when it must stop."""
+        self._engine.beat(self.id)
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches."""
+        self._engine.tell(self.operation, "say", text)
+
+    # --- turns ------------------------------------------------------------------------------------------------------------
+
+    def turn(self, lane: str, why: str) -> Wait | None:
+        """Given a lane, take it; return a wait while it is another operation's turn. Taking it twice is harmless."""
+        ahead = self.service.catalog.enter_lane(lane, self.id, self.now())
+        return Wait(why, most=5.0, behind=ahead) if ahead else None
+
+    def leave(self) -> None:
+        """Give up the lane that the operation holds or waits for, and wake whoever is next."""
+        if following := self.service.catalog.leave_lane(self.id, self.now()):
+            self._engine.hints.append(following)
+
+    # --- tasks ------------------------------------------------------------------------------------------------------------
+
+    def task(
+        self, key: str, start: Callable[[], str | None], *, pve: Pve, node: str, type: str, vmid: int, what: str
+    ) -> TaskResult | None:
+        """Start a PVE task once, and poll it: return its result, or None while it runs or is not known to have been started.
+
+        The intent is written before the call and the UPID after it. A resumed step that finds an intent without a UPID looks for
+        the task that it may have started (same node, type and guest, since the intent) and adopts it; only when none has shown up
+        for a while is it started again. Raise NoTask if PVE accepted and started nothing.
+        """
+        upid = self.data.get(f"{key}_upid") or self.adopt(key, pve=pve, node=node, type=type, vmid=vmid)
+        if upid is None:
+            if self.unsettled(key):
+                return None
+            upid = self._begin(key, start, what)
+        if not self._engine.foreground and pve.tasks.surely_runs(str(upid)):
+            return None
+        return pve.tasks.poll(str(upid))
+
+    def adopt(self, key: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
+        """Find the task that was started for an intent whose answer never came back; return its UPID, or None."""
+        since = self.data.get(f"{key}_intent")
+        if since is None:
+            return None
+        rows = pve.tasks.find(node, type=type, vmid=vmid, since=int(since))
+        others = self.service.catalog.upids_of_others(self.id, [row.upid for row in rows])
+        for row in rows:
+            if row.upid not in others:
+                self._remember(key, row.upid, "adopted")
+                return row.upid
+        return None
+
+    def unsettled(self, key: str) -> bool:
+        """Whether an intent is so young that its task may still show up, though its answer was lost."""
+        since = self.data.get(f"{key}_intent")
+        return since is not None and f"{key}_upid" not in self.data and self.clock.now() - float(since) < self._engine.settle
+
+    def forget(self, key: str) -> None:
+        """Forget a task and its intent, so that another may be started."""
+        self.data.pop(f"{key}_intent", None)
+        self.data.pop(f"{key}_upid", None)
+
+    def _begin(self, key: str, start: Callable[[], str | None], what: str) -> str:
+        self.data[f"{key}_intent"] = self.now()
+        self.note("intent", what=what)  # fenced: if the lease is lost, nothing is started
+        try:
+            upid = start()
+        except BackupsvcError as error:
+            if refused_for_sure(error):
+                self.forget(key)
+            raise
+        if upid is None:
+            self.forget(key)
+            raise NoTask(
+                f"PVE accepted to {what} but started no task", "the guest may have moved: run it again", operation=self.id
+            )
+        self._remember(key, upid, "task")
+        return upid
+
+    def _remember(self, key: str, upid: str, event: str) -> None:
+        self.data[f"{key}_upid"] = upid
+        self.note(event, upid)
+
+
+def refused_for_sure(error: BackupsvcError) -> bool:
+    """Whether an error says that the call was not carried out: PVE answered with a refusal, or it was never sent."""
+    return isinstance(error, Refused) or (isinstance(error, PveError) and error.status >= 400)
+
+
+def thaw(value: Any) -> Any:
+    """Given JSON-like data, return a deep copy made of plain dicts and lists."""
+    if isinstance(value, Mapping):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [thaw(item) for item in value]
+    return value

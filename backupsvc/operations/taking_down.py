@@ -1,0 +1,165 @@
+"""Take a scratch copy down, whatever happened before: end its restore, stop it, destroy it, give its VMID back (law 1).
+
+It is the cleanup of every restore test, and all that a ``reap`` does: an operation of its own, opened for a copy whose test ended
+without getting rid of it (PVE was silent for a day, say).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.errors import OperationFailed, PveError, PveNotFound
+from backupsvc.operations.run import NoTask, Run, Wait
+from policies import ownership
+from policies.model import Operation, OperationState
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.pve.scratch import ScratchGuests
+
+LONGEST = 1800  # seconds after which PVE is no longer expected to get it done
+REAP_EVERY = 3600  # seconds between two attempts to get rid of a copy that would not go
+
+
+def tear_down(run: Run) -> Wait | None:
+    """Remove the copy, if it is ours, and give its VMID back. A restore that still runs is stopped first."""
+    scratch = run.data.get("scratch")
+    if scratch and not run.data.get("destroyed"):
+        if wait := _end_restore(run) or _stop(run, scratch) or _destroy(run, scratch):
+            return _in_time(run, scratch, wait)
+        run.data["destroyed"] = True
+    if scratch and (left := run.service.pve.storage.volumes(scratch["node"], scratch["storage"], scratch["vmid"])):
+        where = f"scratch VMID {scratch['vmid']} is gone but left {', '.join(left)} on {scratch['node']}"
+        raise PveError(where, "remove these volumes in PVE")
+    release_vmids(run, owner(run))
+    run.leave()
+    return None
+
+
+def open_reaps(service: Service) -> list[Operation]:
+    """Open a reap for every scratch VMID whose operation has ended and still holds it; return those that this call opened."""
+    opened = []
+    for vmid, holder in service.catalog.leased_vmids().items():
+        ended = service.catalog.operation(holder)
+        if ended and ended.state is not OperationState.OPEN and not _tried(service, vmid):
+            kept: Any = ended.data
+            known = {key: kept[key] for key in ("scratch", "restore_upid", "restore_intent") if key in kept}
+            operation = service.engine.open("reap", vmid, known | {"copy_of": holder})
+            opened += [operation] if operation else []
+    return opened
+
+
+def _tried(service: Service, vmid: int) -> bool:
+    before = service.catalog.operations(kind="reap", subject=vmid, limit=1)
+    return bool(before) and (before[0].state is OperationState.OPEN or before[0].created > service.clock.now() - REAP_EVERY)
+
+
+def owner(run: Run) -> str:
+    """The operation whose copy it is: this one, or the one after which it cleans up."""
+    return str(run.data.get("copy_of", run.id))
+
+
+def copies(run: Run) -> ScratchGuests:
+    """What alone may touch scratch copies, with the catalog's leases before its eyes."""
+    return run.service.pve.scratch(run.service.policy.scratch, run.service.catalog.lease_holder)
+
+
+def release_vmids(run: Run, holder: str) -> None:
+    """Give back every scratch VMID that an operation holds."""
+    for vmid, held_by in run.service.catalog.leased_vmids().items():
+        if held_by == holder:
+            run.service.catalog.release_vmid(vmid, holder)
+
+
+def _end_restore(run: Run) -> Wait | None:
+    """Wait until no restore works on the VMID any more: stop one that does, and give a lost one time to show up."""
+    if run.unsettled("start"):
+        return Wait("it is not known yet whether the copy was started", most=2.0)
+    upid = run.data.get("restore_upid") or run.adopt("restore", **scratch_task(run, "qmrestore"))
+    if upid is None:
+        return Wait("it is not known yet whether a restore was started", most=2.0) if run.unsettled("restore") else None
+    if run.data.get("restore_ended"):
+        return None
+    if run.service.pve.tasks.poll(str(upid)) is not None:
+        run.data["restore_ended"] = True
+        return None
+    if not run.data.get("restore_stopped"):
+        run.service.pve.tasks.stop(str(upid))
+        run.data["restore_stopped"] = True
+        run.note("stopped", str(upid))
+    return Wait("the interrupted restore is ending", most=0.5)
+
+
+def _stop(run: Run, scratch: dict[str, Any]) -> Wait | None:
+    node, vmid = scratch["node"], scratch["vmid"]
+    if run.data.get("stopped"):
+        return None
+    _adopt_stub(run, node, vmid)
+    try:
+        result = run.task(
+            "stop",
+            lambda: copies(run).stop(node, vmid, owner(run)),
+            what=f"stop scratch VMID {vmid}",
+            **scratch_task(run, "qmstop"),
+        )
+    except NoTask:
+        result = None
+    else:
+        if result is None:
+            return Wait("the copy is being stopped", most=0.5)
+        result.raise_if_failed(f"stopping scratch VMID {vmid} on {node}")
+    run.data["stopped"] = True
+    return None
+
+
+def _destroy(run: Run, scratch: dict[str, Any]) -> Wait | None:
+    from backupsvc.pve.scratch import gone
+
+    node, vmid = scratch["node"], scratch["vmid"]
+    try:
+        result = run.task(
+            "destroy",
+            lambda: copies(run).destroy(node, vmid, owner(run)),
+            what=f"destroy scratch VMID {vmid}",
+            **scratch_task(run, "qmdestroy"),
+        )
+    except NoTask:
+        return None  # there is no such guest
+    if result is None:
+        return Wait("the copy is being removed", most=0.5)
+    if not gone(result.exitstatus):
+        result.raise_if_failed(f"destroying scratch VMID {vmid} on {node}")
+    return None
+
+
+def _in_time(run: Run, scratch: dict[str, Any], wait: Wait) -> Wait:
+    """Pass a wait on, unless the tear-down has lasted too long: then it has failed, and a reap will try again."""
+    if run.clock.now() - float(run.data["entered"]["tear-down"]) > LONGEST:
+        raise OperationFailed(
+            f"scratch VMID {scratch['vmid']} on {scratch['node']} could not be removed within {LONGEST} s: {wait.why}",
+            "look at its tasks in PVE; it is tried again every hour while workers run",
+            operation=run.id,
+        )
+    return wait
+
+
+def scratch_task(run: Run, type: str) -> dict[str, Any]:
+    """Where a task on the copy runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
+    scratch = run.data["scratch"]
+    return {"pve": run.service.pve, "node": scratch["node"], "vmid": scratch["vmid"], "type": type}
+
+
+def _adopt_stub(run: Run, node: str, vmid: int) -> None:
+    """A failed restore leaves a config without our marker: mark it when it is provably ours, so that it can go (law 1)."""
+    upid = run.data.get("restore_upid")
+    try:
+        config = run.service.pve.guests.config(node, vmid)
+    except PveNotFound:
+        return
+    holder = run.service.catalog.lease_holder(vmid)
+    unmarked = ownership.refusal(vmid, config, scratch=run.service.policy.scratch, operation=owner(run), lease_holder=holder)
+    if upid and unmarked and ownership.is_stub(config):
+        copies(run).mark_stub(node, vmid, owner(run), str(upid))
+
+
+HANDLERS = {"tear-down": tear_down}

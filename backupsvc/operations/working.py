@@ -1,0 +1,85 @@
+"""What workers do, without Celery: the tick that finds what is due, and one turn at an operation.
+
+Hints say "look at this operation"; a hint that is lost costs a tick, one that comes twice costs a look at a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupsvc.errors import LeaseLost
+from backupsvc.operations.engine import HeldElsewhere
+from policies.model import Operation, OperationState
+from policies.transitions import PLANS
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.operations.engine import Engine
+
+MOST_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
+TOLD_SECONDS = 60  # an operation whose hint has brought nobody for so long is hinted at again
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn came to: operations that became due meanwhile, when to come again (seconds), and where.
+
+    ``long`` if the operation's next step works for minutes, and belongs to those who do such steps.
+    """
+
+    hints: tuple[str, ...] = ()
+    again: float | None = None
+    long: bool = False
+
+
+def tick(service: Service) -> list[str]:
+    """Open what is due, pick up what lost its driver, and return the operations that somebody should look at now.
+
+    When they have been told, ``told`` must be called with them.
+    """
+    from backupsvc.operations import night, taking_down
+
+    engine, now = service.engine, int(service.clock.now())
+    engine.free_orphans()
+    night.open_due(service)
+    taking_down.open_reaps(service)
+    due = service.catalog.due(now, MOST_HINTS)
+    return list(dict.fromkeys([*_taken(engine), *due]))
+
+
+def told(service: Service, ids: Sequence[str]) -> None:
+    """Given the operations that hints were sent for, look at them again only if nobody comes."""
+    service.catalog.postpone(ids, int(service.clock.now()) + TOLD_SECONDS)
+
+
+def work(engine: Engine, id: str, *, long: bool) -> Turn:
+    """Given an operation, take its steps until it must wait, ends, or is somebody else's; return what is to be sent on.
+
+    Without ``long`` the turn ends before a step that works for minutes.
+    """
+    mine = False
+    while (operation := engine.service.catalog.operation(id)) and operation.state is OperationState.OPEN:
+        if not long and is_long(operation):
+            if mine:
+                engine.give_back(id)
+            return Turn(_taken(engine), again=0.0, long=True)
+        try:
+            outcome = engine.advance(id)
+        except (LeaseLost, HeldElsewhere):
+            break
+        mine = True
+        if outcome.pause is not None:
+            return Turn(_taken(engine), again=outcome.pause)
+    return Turn(_taken(engine))
+
+
+def is_long(operation: Operation) -> bool:
+    """Given an operation, return whether its next step works for minutes. One that is being cancelled goes to its cleanup."""
+    return operation.step in PLANS[operation.kind].long and operation.cancel is None
+
+
+def _taken(engine: Engine) -> tuple[str, ...]:
+    hints, engine.hints = tuple(engine.hints), []
+    return hints

@@ -1,0 +1,44 @@
+"""The service as a worker keeps it: opened once a thread, so that a poll costs no connection; anew when the policy changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from backupsvc.bootstrap import Service
+from backupsvc.clock import SystemClock
+from backupsvc.errors import CatalogUnreachable
+from backupsvc.settings import Settings, load_settings
+
+_kept = threading.local()
+
+
+@contextmanager
+def open_site() -> Iterator[Service]:
+    """Yield this thread's service for the settings and the policy in force, with an engine that works for workers."""
+    settings = load_settings()
+    stamp = (settings.model_dump_json(), _stamp(settings))
+    if getattr(_kept, "stamp", None) != stamp:
+        forget()
+        _kept.service, _kept.stamp = Service(settings, SystemClock(), foreground=False), stamp
+    try:
+        yield _kept.service
+    except CatalogUnreachable:
+        forget()
+        raise
+
+
+def forget() -> None:
+    """Close this thread's service, if it has one."""
+    if service := getattr(_kept, "service", None):
+        service.close()
+    _kept.service = _kept.stamp = None
+
+
+def _stamp(settings: Settings) -> tuple[int, int] | None:
+    """What tells one version of the policy's file from another, None if there is no such file."""
+    if settings.policy is None or not settings.policy.exists():
+        return None
+    status = settings.policy.stat()
+    return (status.st_mtime_ns, status.st_ino)
