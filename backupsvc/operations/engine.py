@@ -408,7 +408,7 @@ class Engine:
         if wait.behind and not self.foreground:
             return TURN_RECHECK
         lasted = self.service.clock.now() - float(run.data["entered"][run.operation.step])
-        return min(wait.most, max(0.1, 0.3 * lasted))
+        return min(wait.most, max(0.1, 0.1 * lasted))
 
     def _move(self, run: Run, move: transitions.Move, note: Note) -> Advance:
         if isinstance(move, End):
