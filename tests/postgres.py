@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from sqlalchemy import Connection, create_engine, make_url, text
 
@@ -30,8 +31,8 @@ class Server:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
-        self._as_other = _unprivileged()
-        if self._as_other:
+        self._other_user = _unprivileged()
+        if self._other_user:
             shutil.chown(home, "postgres", "postgres")
         self._run("initdb", "-D", home / "data", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 
@@ -44,9 +45,8 @@ class Server:
         """Start it, and wait until it answers."""
         words = ["-D", self._home / "data", "-k", self._home, *(word for option in _FAST for word in ("-c", option))]
         with (self._home / "log").open("ab") as log:
-            # Should the tests be killed, it does not stay.
-            command = ["setpriv", "--pdeathsig", "INT", *self._as_other, _binary("postgres"), *words, "-c", "listen_addresses="]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._home)
+            command = [_binary("postgres"), *words, "-c", "listen_addresses="]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._home, **self._other_user)
         end = time.monotonic() + 30
         while not self._answers():
             assert self._process.poll() is None and time.monotonic() < end, (self._home / "log").read_text()
@@ -64,8 +64,8 @@ class Server:
         return subprocess.run(command, check=False).returncode == 0
 
     def _run(self, program: str, *words: object) -> None:
-        command = ["setpriv", *self._as_other, _binary(program), *map(str, words)]
-        done = subprocess.run(command, cwd=self._home, capture_output=True, text=True, check=False)
+        command = [_binary(program), *map(str, words)]
+        done = subprocess.run(command, cwd=self._home, capture_output=True, text=True, check=False, **self._other_user)
         assert done.returncode == 0, done.stderr
 
 
@@ -97,7 +97,7 @@ def fresh_database(url: str) -> str:
         if not known:
             connection.execute(text(f"CREATE DATABASE {_TEMPLATE}"))
             Database.open(_named(url, _TEMPLATE)).close()
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy"))
     return _named(url, name)
 
 
@@ -129,9 +129,9 @@ def _named(url: str, database: str) -> str:
     return make_url(url).set(database=database).render_as_string(hide_password=False)
 
 
-def _unprivileged() -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    return ["--reuid", "postgres", "--regid", "postgres", "--clear-groups"] if os.geteuid() == 0 else []
+def _unprivileged() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root: then Debian's user for it takes over."""
+    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _binary(name: str) -> Path:
