@@ -17,9 +17,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from backupsvc.catalog.database import HEAD, Database
+
+# For a module whose ``site`` shall have its catalog on SQLite, and then again on PostgreSQL.
+ON_BOTH = pytest.mark.parametrize("site", ["sqlite", "postgresql"], indirect=True, scope="module")
 
 _TEMPLATE = f"template_{HEAD}"
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=32MB")
