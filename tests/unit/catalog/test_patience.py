@@ -191,6 +191,7 @@ def test_what_may_be_done_twice_is_done_again_even_then(
     assert (written.tries, written.booked()) == (1 if slow_commit == "written" else 2, [9000])
 
 
+@pytest.mark.slow
 def test_a_postgresql_that_is_down_for_a_while_is_waited_for_by_readers_and_writers() -> None:
     with private_server() as server, Catalog.open(fresh_database(server.url), patience=60) as catalog:
         server.stop()

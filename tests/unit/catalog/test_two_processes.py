@@ -6,8 +6,11 @@ import multiprocessing
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
+import pytest
+
 from backupsvc.catalog import Catalog
 
+pytestmark = pytest.mark.slow
 ROUNDS = 100
 TTL = 60
 
