@@ -76,7 +76,7 @@ class Server:
 @contextmanager
 def private_server() -> Iterator[Server]:
     """Start a PostgreSQL, yield it, and remove it with all its data."""
-    home = Path(tempfile.mkdtemp(prefix="pg-"))  # short: the path of a unix socket has room for 107 characters
+    home = Path(tempfile.mkdtemp(prefix="pg-", dir=_memory()))  # short: a unix socket's path has room for 107 characters
     server = Server(home)
     try:
         server.start()
@@ -131,6 +131,12 @@ def _administering(url: str) -> Iterator[Connection]:
 
 def _named(url: str, database: str) -> str:
     return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+def _memory() -> Path | None:
+    """A database is 300 small files: made in memory, it costs a fifth of the processor's time. None if there is little room."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**30 and os.access(memory, os.W_OK) else None
 
 
 def _unprivileged() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from backupsvc.catalog.database import Database
 from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.tables import VMID_LEASE
 from backupsvc.errors import CatalogCut, CatalogUnreachable
+from policies.model import Operation
 from tests.postgres import drop_database, fresh_database, private_server
 
 LOCKING = """
@@ -28,6 +29,11 @@ print("held", flush=True)
 time.sleep(float(sys.argv[3]))
 raw.execute("ROLLBACK")
 """
+
+
+def opened(catalog: Catalog, occurrence: str | None = None) -> Operation | None:
+    """Open an operation."""
+    return catalog.open_operation("backup", 108, "locate", {}, 1, occurrence)
 
 
 @pytest.fixture
@@ -67,7 +73,7 @@ def test_a_write_waits_for_another_process_that_holds_the_sqlite_file(tmp_path: 
         lock(1.5)
         assert catalog.operations() == []  # readers are not disturbed
         before = time.monotonic()
-        assert catalog.open_operation("backup", 108, "a", {}, 1)
+        assert opened(catalog)
         assert 1 < time.monotonic() - before < 10
 
 
@@ -75,7 +81,7 @@ def test_a_file_that_stays_locked_is_unreachable_with_a_hint(tmp_path: Path, loc
     with Catalog.open(f"sqlite:///{tmp_path}/catalog.db", patience=0.5) as catalog:
         lock(60)
         with pytest.raises(CatalogUnreachable, match="does not answer in 1 s: database is locked") as caught:
-            catalog.open_operation("backup", 108, "a", {}, 1)
+            opened(catalog)
         assert "BACKUPSVC_CATALOG__PATIENCE" in caught.value.hint
 
 
@@ -94,7 +100,7 @@ def test_connections_that_were_cut_while_they_lay_idle_are_replaced(postgres_url
     with Catalog.open(postgres_url, patience=0) as catalog:
         catalog.operations()
         assert _cut(postgres_url) == 1
-        assert catalog.open_operation("backup", 108, "a", {}, 1)
+        assert opened(catalog)
 
 
 class Diary:
@@ -135,7 +141,7 @@ def diary(postgres_url: str) -> Iterator[Callable[[Callable[[], object]], Diary]
     """Make a diary that is disturbed in its first transaction."""
     made: list[Diary] = []
     with Catalog.open(postgres_url) as catalog:
-        operation = catalog.open_operation("restore-test", 108, "reserve", {}, 1)
+        operation = opened(catalog)
     assert operation
 
     def make(disturb: Callable[[], object]) -> Diary:
@@ -198,8 +204,7 @@ def test_a_postgresql_that_is_down_for_a_while_is_waited_for_by_readers_and_writ
         threading.Timer(2, server.start).start()
         before, made = time.monotonic(), []
         writers = [
-            threading.Thread(target=lambda name=name: made.append(catalog.open_operation("backup", 108, "a", {}, 1, name)))
-            for name in ("one", "two", "two")
+            threading.Thread(target=lambda name=name: made.append(opened(catalog, name))) for name in ("one", "two", "two")
         ]
         for writer in writers:
             writer.start()
