@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, insert, make_url, select, text
 
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.database import Database
+from backupsvc.catalog.operations import NewOperation
 from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.tables import VMID_LEASE
 from backupsvc.errors import CatalogCut, CatalogUnreachable
@@ -33,7 +34,7 @@ raw.execute("ROLLBACK")
 
 def opened(catalog: Catalog, occurrence: str | None = None) -> Operation | None:
     """Open an operation."""
-    return catalog.open_operation("backup", 108, "locate", {}, 1, occurrence)
+    return catalog.open_operation(NewOperation("backup", 108, "locate", {}, occurrence), 1)
 
 
 @pytest.fixture
