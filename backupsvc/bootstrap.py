@@ -60,7 +60,7 @@ class Service:
         """The catalog, migrated to this version."""
         from backupsvc.catalog import Catalog
 
-        return self._stack.enter_context(Catalog.open(self.settings.catalog_url))
+        return self._stack.enter_context(Catalog.open(self.settings.catalog_url, self.settings.catalog.patience))
 
     @cached_property
     def pve(self) -> Pve:

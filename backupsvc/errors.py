@@ -6,6 +6,7 @@
     │   ├── PveUnreachable          no answer: refused, timed out, no such host, 595-599
     │   ├── PveCertificateRefused   the server's certificate is not the one that was pinned
     │   ├── CatalogUnreachable      the catalog's database does not open
+    │   │   └── CatalogCut          it was lost in mid-transaction; carries .undone: certainly nothing was written
     │   └── RemoteUnreachable       SSH to a node or to the probe failed
     ├── Refused                     refused by a law or a permission                                  exit 4
     │   ├── LawRefused              one of the ten laws forbids it; carries .law
@@ -60,6 +61,14 @@ class PveCertificateRefused(Unreachable):
 
 class CatalogUnreachable(Unreachable):
     """The catalog's database cannot be opened."""
+
+
+class CatalogCut(CatalogUnreachable):
+    """The catalog was lost in mid-transaction. ``undone``: certainly nothing of it was written; else nobody knows."""
+
+    def __init__(self, message: str, hint: str = "", *, undone: bool = True) -> None:
+        super().__init__(message, hint)
+        self.undone = undone
 
 
 class RemoteUnreachable(Unreachable):

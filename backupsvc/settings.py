@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backupsvc.errors import UsageError
@@ -54,9 +54,14 @@ class PveSettings(BaseModel):
 
 
 class CatalogSettings(BaseModel):
-    """The catalog's database, as an SQLAlchemy URL; empty means SQLite in the state directory."""
+    """The catalog's database, as an SQLAlchemy URL; empty means SQLite in the state directory.
+
+    ``patience`` in seconds: for how long a catalog that is locked or down is waited for (10 at most for one that has not yet
+    answered this process).
+    """
 
     url: str = ""
+    patience: float = Field(default=120, ge=0)
 
 
 class ProbeSettings(BaseModel):

@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 packages="qemu-system-x86 qemu-utils seabios zstd e2fsprogs util-linux openssh-server redis-server"
+test_packages="postgresql"
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -32,6 +33,7 @@ install_quietly() {
             case "$package" in
                 openssh-server) as_root systemctl disable --quiet ssh.service || true ;;
                 redis-server) as_root systemctl disable --quiet redis-server.service || true ;;
+                postgresql) as_root systemctl disable --quiet postgresql.service || true ;;
             esac
         done
     fi
@@ -39,7 +41,7 @@ install_quietly() {
 }
 
 missing=""
-for package in $packages; do
+for package in $packages $test_packages; do
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
 done
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
+from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import archive_of, plain
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveNotFound
@@ -44,6 +45,7 @@ class ArchiveStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @retried
     def observe(self, listing: Sequence[Archive], *, scope: Collection[tuple[str, str]], at: int) -> Observation:
         """Given what storages listed, remember it, and return what changed. ``at`` in epoch seconds.
 
@@ -71,6 +73,7 @@ class ArchiveStore:
         newest = sorted((listed[key] for key in new), key=lambda archive: archive.ctime)
         return Observation(tuple(newest), tuple(archive_of(before[key]) for key in gone), len(within))
 
+    @retried
     def archives(self, *, vmid: int | None = None, storage: str | None = None, gone: bool = False) -> list[Archive]:
         """Return the archives that the storages hold (with ``gone``: those that they no longer hold), newest first."""
         wanted: list[ColumnElement[bool]] = [ARCHIVE.c.gone_at.is_not(None) if gone else ARCHIVE.c.gone_at.is_(None)]
@@ -82,6 +85,7 @@ class ArchiveStore:
         with self._database.read() as connection:
             return [archive_of(row) for row in connection.execute(query)]
 
+    @retried
     def archive(self, node: str, volid: str) -> Archive | None:
         """Given a node and a volid, return the archive (also one that has gone since), or None if none was ever seen.
 
@@ -91,6 +95,7 @@ class ArchiveStore:
             row = connection.execute(select(*_LIGHT).where(_is(node, volid))).first()
         return archive_of(row) if row else None
 
+    @repeatable
     def annotate(
         self,
         node: str,
@@ -121,17 +126,20 @@ class ArchiveStore:
             if facts:
                 connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(facts))
 
+    @retried
     def archive_facts(self, node: str, volid: str) -> dict[str, Any]:
         """Given an archive, return what is known beyond its listing ({} if it was never seen). Times in epoch seconds."""
         with self._database.read() as connection:
             row = connection.execute(select(*(ARCHIVE.c[name] for name in _FACTS)).where(_is(node, volid))).first()
         return dict(row._mapping) if row else {}
 
+    @repeatable
     def raise_rung(self, node: str, volid: str, rung: Rung, at: int) -> None:
         """Given an archive and a rung that it reached, remember it unless it stands higher. Raise PveNotFound if never seen."""
         with self._database.write() as connection:
             lift(connection, _locate(connection, node, volid), rung, at)
 
+    @repeatable
     def mark_gone(self, node: str, volid: str, at: int) -> None:
         """Given an archive that we removed ourselves, remember it, so that nobody misses it. Raise PveNotFound if never seen."""
         with self._database.write() as connection:

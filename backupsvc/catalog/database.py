@@ -1,27 +1,47 @@
 """The catalog's database: opening it, its transactions, and bringing its tables to this version's form.
 
 SQLite by default, set up for several processes on one machine (never on NFS: WAL needs shared memory). PostgreSQL by URL.
+A database that is locked or down is waited for (patience.py).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
+from backupsvc.catalog.mounts import network_file_system
+from backupsvc.catalog.patience import FIRST, MOST, passes, passes_before_begin
 from backupsvc.clock import SystemClock, polls
-from backupsvc.errors import CatalogUnreachable, UsageError
+from backupsvc.errors import CatalogCut, CatalogUnreachable, UsageError
 
 HEAD = "0002"  # the newest revision under migrations/versions; a test holds the two together
 BUSY_SECONDS = 15
+PATIENCE = 120.0
+FIRST_PATIENCE = 10.0  # whoever has had no answer from it yet may have the URL wrong, and is told soon
 _HINT = "check BACKUPSVC_CATALOG__URL, and that the database exists and lets this user write"
+_WAITED = (
+    "check that the database runs and that no other program holds it; BACKUPSVC_CATALOG__PATIENCE is how long it is waited for"
+)
+_UNKNOWN = "look at what the catalog shows now before you do it again: `backupsvc operations list`, `backupsvc catalog list`"
 _MIGRATION_LOCK = 0x6261636B7570  # any number that all our processes agree on
+_POSTGRES = {  # a host that died without a word is noticed within half a minute, not within TCP's two hours
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+_answered: set[str] = set()  # the databases that have answered this process
+_log = logging.getLogger(__name__)
 
 
 class Database:
@@ -30,22 +50,25 @@ class Database:
     Args:
         engine: where it is.
         label: its URL without the password, for messages.
+        patience: for how many seconds it is waited for when it is locked or down.
     """
 
-    def __init__(self, engine: Engine, label: str) -> None:
-        self._engine, self._label = engine, label
+    def __init__(self, engine: Engine, label: str, patience: float = PATIENCE) -> None:
+        self._engine, self._label, self.patience = engine, label, patience
 
     @classmethod
-    def open(cls, url: str) -> Database:
+    def open(cls, url: str, patience: float = PATIENCE) -> Database:
         """Given an SQLAlchemy URL, open the database, creating or migrating its tables.
 
-        Raise UsageError if that is no URL, CatalogUnreachable if the database does not open or is of a newer version.
+        A database that has answered this process before is waited for with all the ``patience`` (seconds), another one with
+        FIRST_PATIENCE at most. Raise UsageError if that is no URL or if it names an SQLite file on a network file system,
+        CatalogUnreachable if the database does not open or is of a newer version.
         """
         try:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite":
                 _create_file(parsed)
-            engine = create_engine(parsed, hide_parameters=True)
+            engine = _engine(parsed, patience)
         except (ArgumentError, NoSuchModuleError):
             raise UsageError(
                 "the catalog's URL is not one of a database", "write sqlite:////path/catalog.db or postgresql+psycopg://..."
@@ -54,26 +77,27 @@ class Database:
             raise CatalogUnreachable(
                 f"the catalog's database needs the Python package {error.name}", "install it, or use SQLite"
             ) from None
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _set_up_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
-        database = cls(engine, parsed.render_as_string(hide_password=True))
+        label = parsed.render_as_string(hide_password=True)
+        database = cls(engine, label, patience if label in _answered else min(patience, FIRST_PATIENCE))
         database._migrate()
+        _answered.add(label)
+        database.patience = patience
         return database
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One transaction that only reads. Raise CatalogUnreachable if the database fails."""
-        with self._reporting(), self._engine.connect() as connection, connection.begin():
+        """One transaction that only reads. Raise CatalogUnreachable if the database fails, CatalogCut if that may pass."""
+        with self._transaction(writes=False) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that may write; on SQLite it holds the write lock from its first moment (BEGIN IMMEDIATE).
 
-        Raise CatalogUnreachable if the database fails; a broken UNIQUE comes through as SQLAlchemy's IntegrityError.
+        Raise CatalogUnreachable if the database fails, CatalogCut if that may pass; a broken UNIQUE comes through as SQLAlchemy's
+        IntegrityError.
         """
-        with self._reporting(), self._engine.connect() as connection, connection.execution_options(writes=True).begin():
+        with self._transaction(writes=True) as connection:
             yield connection
 
     def close(self) -> None:
@@ -81,13 +105,49 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _reporting(self) -> Iterator[None]:
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        ending = False
         try:
-            yield
+            with self._begun(writes) as connection:
+                yield connection
+                ending = writes
+                connection.commit()
         except IntegrityError:
             raise
         except DBAPIError as error:
-            raise CatalogUnreachable(f"the catalog {self._label} does not answer: {_first_line(error)}", _HINT) from None
+            raise self._failure(error, unknown=ending and error.connection_invalidated) from None
+
+    def _begun(self, writes: bool) -> Connection:
+        """A connection whose transaction has begun. Until then nothing was sent, so it is safe to try again."""
+        for attempt, passed in enumerate(polls(SystemClock(), self.patience, first=FIRST, most=MOST)):
+            try:
+                return self._begin(writes)
+            except DBAPIError as error:
+                if not passes_before_begin(error):
+                    raise
+                if passed >= self.patience:
+                    raise CatalogUnreachable(self._says(error, f" in {passed:.0f} s"), _WAITED) from None
+                if attempt == 0:
+                    _log.warning("%s; waiting for up to %.0f s", self._says(error), self.patience)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _begin(self, writes: bool) -> Connection:
+        connection = self._engine.connect().execution_options(writes=writes)
+        try:
+            connection.begin()
+        except DBAPIError:
+            connection.close()
+            raise
+        return connection
+
+    def _failure(self, error: DBAPIError, *, unknown: bool) -> CatalogUnreachable:
+        if unknown:
+            said = f"{self._says(error)} (whether the last change was written is not known)"
+            return CatalogCut(said, _UNKNOWN, undone=False)
+        return CatalogCut(self._says(error), _WAITED) if passes(error) else CatalogUnreachable(self._says(error), _HINT)
+
+    def _says(self, error: DBAPIError, since: str = "") -> str:
+        return f"the catalog {self._label} does not answer{since}: {_first_line(error)}"
 
     def _migrate(self) -> None:
         with self.read() as connection:
@@ -101,6 +161,7 @@ class Database:
             )
         with self.write() as connection:  # a second process waits here, and then finds nothing left to do
             if connection.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL lock_timeout = 0"))  # a migration takes what it takes
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             upgrade(connection)
 
@@ -123,11 +184,30 @@ def _version(connection: Connection) -> str | None:
     return str(found) if found is not None else None
 
 
+def _engine(url: URL, patience: float) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, hide_parameters=True)
+        event.listen(engine, "connect", partial(_set_up_sqlite, busy=min(BUSY_SECONDS, patience)))
+        event.listen(engine, "begin", _begin_sqlite)
+    elif url.get_backend_name() == "postgresql":
+        given = {name: value for name, value in _POSTGRES.items() if name not in url.query}
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)
+        event.listen(engine, "connect", _set_up_postgres)
+    else:
+        raise ArgumentError
+    return engine
+
+
 def _create_file(url: URL) -> None:
     """Make the SQLite file for this user alone. An existing one is not opened: closing it would drop SQLite's own locks."""
     if not url.database or url.database == ":memory:":
         return
     path = Path(url.database)
+    if network := network_file_system(path):
+        raise UsageError(
+            f"the catalog {path} lies on a network file system ({network}), where SQLite loses data",
+            "keep it on a disk of this machine (BACKUPSVC_STATE_DIR or BACKUPSVC_CATALOG__URL), or use PostgreSQL",
+        )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
@@ -136,20 +216,28 @@ def _create_file(url: URL) -> None:
         raise CatalogUnreachable(f"the catalog {path} cannot be created: {error.strerror}", _HINT) from None
 
 
-def _set_up_sqlite(raw: Any, _record: object) -> None:
+def _set_up_sqlite(raw: Any, _record: object, *, busy: float) -> None:
     """SQLite's own defaults are foreign keys off, a 5 s busy timeout and a rollback journal (measured)."""
     raw.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver guesses
-    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "foreign_keys=ON", "synchronous=NORMAL"):
+    for pragma in (f"busy_timeout={int(busy * 1000)}", "foreign_keys=ON", "synchronous=NORMAL"):
         raw.execute(f"PRAGMA {pragma}")
-    for passed in polls(SystemClock(), BUSY_SECONDS, first=0.01, most=0.1):
+    for passed in polls(SystemClock(), busy, first=0.01, most=0.1):
         try:
             raw.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
             # The first switch to WAL ignores busy_timeout, so of several that open a new catalog one fails (measured: 1 in 40).
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or passed >= BUSY_SECONDS:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or passed >= busy:
                 raise
         else:
             return
+
+
+def _set_up_postgres(raw: Any, _record: object) -> None:
+    """So that neither a foreign lock nor a worker that froze in mid-transaction makes the others wait for ever."""
+    with raw.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+        cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
+    raw.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

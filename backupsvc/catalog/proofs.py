@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.archives import find, lift, withdraw
 from backupsvc.catalog.database import Database
+from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import proof_of, proof_row
 from backupsvc.catalog.tables import PROOF
 from policies.model import Proof, Verdict
@@ -18,6 +19,7 @@ class ProofStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeatable
     def record_proof(self, proof: Proof) -> bool:
         """Given what a restore test found, record it and raise its archive's rung; only a proven verdict moves the date of proof.
 
@@ -40,6 +42,7 @@ class ProofStore:
             return False
         return True
 
+    @retried
     def proofs(
         self, *, vmid: int | None = None, since: int | None = None, until: int | None = None, limit: int | None = None
     ) -> list[Proof]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from backupsvc.catalog.archives import ArchiveStore
-from backupsvc.catalog.database import Database
+from backupsvc.catalog.database import PATIENCE, Database
 from backupsvc.catalog.leases import LaneStore, LeaseStore
 from backupsvc.catalog.operations import OperationStore
 from backupsvc.catalog.proofs import ProofStore
@@ -15,12 +15,13 @@ class Catalog(ArchiveStore, OperationStore, LeaseStore, LaneStore, ProofStore):
     """Archives, operations, leases, lanes and proofs over one database. Safe to use from several threads and processes."""
 
     @classmethod
-    def open(cls, url: str) -> Catalog:
+    def open(cls, url: str, patience: float = PATIENCE) -> Catalog:
         """Given an SQLAlchemy URL, open the catalog, creating it or bringing it to this version.
 
-        Raise UsageError if that is no URL, CatalogUnreachable if the database does not open or is of a newer version.
+        ``patience`` is for how many seconds a catalog that is locked or down is waited for. Raise UsageError if that is no URL or
+        an SQLite file on a network file system, CatalogUnreachable if the database does not open or is of a newer version.
         """
-        return cls(Database.open(url))
+        return cls(Database.open(url, patience))
 
     def close(self) -> None:
         """Let go of the database."""

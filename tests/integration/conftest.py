@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Shell
+from tests.postgres import fresh_database
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """A user whose lab is up, with modelled guests."""
-    shell = Shell(tmp_path_factory.mktemp("site"))
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A user whose lab is up, with modelled guests. The catalog is SQLite, unless a module asks for both (ON_BOTH)."""
+    env = {}
+    if getattr(request, "param", "sqlite") == "postgresql":
+        env["BACKUPSVC_CATALOG__URL"] = fresh_database(request.getfixturevalue("postgres"))
+    shell = Shell(tmp_path_factory.mktemp("site"), env)
     up = shell("lab", "up", "--hypervisor", "simulated", "--json")
     assert up.code == 0, up.err
     yield shell

@@ -15,8 +15,9 @@ import pytest
 from celery import Celery
 
 from tests.commands import Shell
+from tests.postgres import ON_BOTH
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, ON_BOTH]
 LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
 
 
@@ -56,7 +57,7 @@ def worker(env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
 
 
 def test_law_9_two_beats_and_two_workers_live_through_one_night_once(site: Shell, redis: str, policy: Path) -> None:
-    env = {"BACKUPSVC_STATE_DIR": str(site.state), "BACKUPSVC_BROKER__URL": redis, "BACKUPSVC_POLICY": str(policy)}
+    env = site.env | {"BACKUPSVC_STATE_DIR": str(site.state), "BACKUPSVC_BROKER__URL": redis, "BACKUPSVC_POLICY": str(policy)}
     _wait_for_a_fresh_minute()
     workers = [worker(env, "one"), worker(env, "two")]
     try:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import Catalog, ulid
+from backupsvc.catalog.database import Database
 from backupsvc.catalog.operations import Driver, NewOperation, Note
+from backupsvc.catalog.tables import TRANSITION
 from backupsvc.errors import LeaseLost, OperationFailed
 from policies.model import Operation, OperationState, Transition
 
@@ -319,30 +321,30 @@ def _enter(url: str, id: str) -> bool:
         return catalog.enter_lane("vzdump clovis", id, 100) is None
 
 
-def test_law_9_of_many_processes_that_open_an_operation_on_one_guest_exactly_one_wins(url: str, catalog: Catalog) -> None:
+def test_law_9_of_many_processes_that_open_an_operation_on_one_guest_exactly_one_wins(catalog_url: str, catalog: Catalog) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
-        made = pool.starmap(_open_alone, [(url, f"opener-{number}") for number in range(12)])
+        made = pool.starmap(_open_alone, [(catalog_url, f"opener-{number}") for number in range(12)])
     assert len([id for id in made if id]) == 1
 
 
-def test_of_many_processes_that_enter_one_lane_exactly_one_is_in_it(url: str, catalog: Catalog) -> None:
+def test_of_many_processes_that_enter_one_lane_exactly_one_is_in_it(catalog_url: str, catalog: Catalog) -> None:
     ids = [opened(catalog).id for _ in range(12)]
     with multiprocessing.get_context("spawn").Pool(3) as pool:
-        entered = pool.starmap(_enter, [(url, id) for id in ids])
+        entered = pool.starmap(_enter, [(catalog_url, id) for id in ids])
     assert entered.count(True) == 1
     assert len(catalog.lane_holders()) == 1
 
 
-def test_law_9_of_many_processes_that_claim_one_operation_exactly_one_wins(url: str, catalog: Catalog) -> None:
+def test_law_9_of_many_processes_that_claim_one_operation_exactly_one_wins(catalog_url: str, catalog: Catalog) -> None:
     id = opened(catalog).id
     with multiprocessing.get_context("spawn").Pool(3) as pool:
-        won = pool.starmap(_claim, [(url, id, f"worker-{number}") for number in range(12)])
+        won = pool.starmap(_claim, [(catalog_url, id, f"worker-{number}") for number in range(12)])
     assert won.count(True) == 1
 
 
-def test_law_9_of_many_processes_that_open_one_occurrence_in_a_new_catalog_exactly_one_wins(url: str) -> None:
+def test_law_9_of_many_processes_that_open_one_occurrence_in_a_new_catalog_exactly_one_wins(new_url: str) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
-        made = pool.starmap(_open, [(url, f"beat-{number}") for number in range(12)])
+        made = pool.starmap(_open, [(new_url, f"beat-{number}") for number in range(12)])
     assert len([id for id in made if id]) == 1
 
 
@@ -356,10 +358,8 @@ def test_many_threads_lease_one_vmid_and_note_one_history_without_losing_a_line(
     assert [line.seq for line in catalog.transitions(ids[0])] == list(range(1, 41))
 
 
-def test_the_history_refuses_a_line_of_an_operation_that_does_not_exist(tmp_path: Path) -> None:
-    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db"):
-        raw = sqlite3.connect(tmp_path / "catalog.db")
-    raw.execute("PRAGMA foreign_keys=ON")
-    with pytest.raises(sqlite3.IntegrityError):
-        raw.execute("INSERT INTO transition (operation, seq, step, event, at, detail) VALUES ('x', 1, 's', 'e', 1, '{}')")
-    raw.close()
+def test_the_history_refuses_a_line_of_an_operation_that_does_not_exist(catalog_url: str, catalog: Catalog) -> None:
+    database = Database.open(catalog_url)
+    with pytest.raises(IntegrityError), database.write() as connection:
+        connection.execute(insert(TRANSITION).values(operation="x", seq=1, step="s", event="e", at=1, detail={}))
+    database.close()

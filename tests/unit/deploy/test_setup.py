@@ -14,6 +14,13 @@ def test_every_debian_package_of_the_lab_is_installed_by_the_set_up() -> None:
     assert set(required_apt_packages()) == set(line.removeprefix("packages=").strip('"').split())
 
 
+def test_the_tests_own_debian_packages_are_installed_without_their_daemons() -> None:
+    text = (ROOT / "deploy" / "setup.sh").read_text()
+    packages = next(line for line in text.splitlines() if line.startswith("test_packages=")).split('"')[1].split()
+    assert packages == ["postgresql"]
+    assert "systemctl disable --quiet postgresql.service" in text
+
+
 def test_ci_calls_the_command_of_the_readme() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     assert "make test" in (ROOT / "README.md").read_text()

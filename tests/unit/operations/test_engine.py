@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,8 +21,8 @@ from tests.unit.operations.worlds import Row, Tasks, World, world
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[World]:
-    made = world(tmp_path)
+def site(catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
     yield made
     made.catalog.close()
 

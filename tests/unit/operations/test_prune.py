@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,8 +19,8 @@ JOB = Job("nightly", "21:00", "local", keep="keep-last=1")
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[World]:
-    made = world(tmp_path)
+def site(catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
     nothing: Any = MappingProxyType({})
     rules = PruneRules(max_share=0.9)
     made.policy = Policy("s", "Europe/Paris", "en", (JOB,), nothing, nothing, Scratch(9000, 9009), "standard", prune=rules)

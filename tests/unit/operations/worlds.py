@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from backupsvc.catalog import Catalog
@@ -64,9 +63,9 @@ class World:
     engine: Any = None
 
 
-def world(directory: Path) -> World:
-    """Given a directory, return a world with a fresh catalog in it."""
-    return World(Catalog.open(f"sqlite:///{directory / 'catalog.db'}"))
+def world(catalog_url: str) -> World:
+    """Given an empty database's URL, return a world with its catalog there."""
+    return World(Catalog.open(catalog_url))
 
 
 Handler = Callable[[Any], Any]
