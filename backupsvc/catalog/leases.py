@@ -6,6 +6,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
+from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.tables import LANE, OPERATION, VMID_LEASE
 from policies.model import OperationState
 
@@ -18,6 +19,7 @@ class LeaseStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeatable
     def lease_vmid(self, vmid: int, operation: str, at: int) -> bool:
         """Given a scratch VMID, give it to an operation; True also if that operation has it already, False if another has."""
         try:
@@ -31,12 +33,14 @@ class LeaseStore:
         """Given a VMID, return the id of the operation that holds it, or None."""
         return self.leased_vmids().get(vmid)
 
+    @retried
     def leased_vmids(self) -> dict[int, str]:
         """Return every VMID that is held, with its holder."""
         with self._database.read() as connection:
             rows = connection.execute(select(VMID_LEASE.c.vmid, VMID_LEASE.c.operation).order_by(VMID_LEASE.c.vmid))
             return {row.vmid: row.operation for row in rows}
 
+    @repeatable
     def release_vmid(self, vmid: int, operation: str) -> bool:
         """Given a VMID that an operation holds, free it; False (and nothing is done) if that operation does not hold it."""
         mine = (VMID_LEASE.c.vmid == vmid, VMID_LEASE.c.operation == operation)
@@ -50,6 +54,7 @@ class LaneStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeatable
     def enter_lane(self, lane: str, operation: str, now: int) -> str | None:
         """Given a lane, let the operation wait for it and take it if it is its turn; return None when it has it.
 
@@ -74,7 +79,8 @@ class LaneStore:
             return str(holder)
         if (first := self._first(connection, lane, operation, now)) != operation:
             return first
-        connection.execute(delete(LANE).where(LANE.c.name == lane))
+        # Only the ended holder's row: another may have taken the lane since we looked, and then our insert must fail.
+        connection.execute(delete(LANE).where(LANE.c.name == lane, LANE.c.operation == holder))
         connection.execute(insert(LANE).values(name=lane, operation=operation, at=now))
         return None
 
@@ -85,6 +91,7 @@ class LaneStore:
         query = select(column.id).where(*waiting).order_by(column.rank, column.number).limit(1)
         return str(connection.execute(query).scalar())
 
+    @retried
     def leave_lane(self, operation: str, now: int) -> str | None:
         """Given an operation, take it out of the lane that it waits for or holds; return who is next in turn, due now."""
         with self._database.write() as connection:
@@ -100,6 +107,7 @@ class LaneStore:
                 connection.execute(update(OPERATION).where(OPERATION.c.id == following, OPERATION.c.due > now).values(due=now))
         return following
 
+    @retried
     def lane_holders(self) -> dict[str, str]:
         """Return every lane that is held, with its holder."""
         with self._database.read() as connection:

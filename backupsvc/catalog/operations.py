@@ -7,6 +7,7 @@ Whoever drives an operation holds a lease on its row. Every write names the driv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
 from backupsvc.catalog.database import Database
+from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import operation_of, plain, transition_of
 from backupsvc.catalog.tables import OPERATION, TRANSITION
 from backupsvc.errors import LeaseLost, OperationFailed
@@ -82,22 +84,23 @@ class OperationStore:
         row |= {"data": plain(new.data), "created": at, "updated": at, "occurrence": new.occurrence}
         return row | {"alone": new.alone, "rank": new.rank}
 
+    @repeatable
     def _insert(self, row: dict[str, Any]) -> Operation | None:
-        try:
-            with self._database.write() as connection:
-                connection.execute(insert(OPERATION).values(row))
-        except IntegrityError:
-            return None
-        return self.operation(str(row["id"]))
+        with suppress(IntegrityError), self._database.write() as connection:
+            connection.execute(insert(OPERATION).values(row))
+        return self.operation(str(row["id"]))  # there also if an earlier try of this call wrote it, and only its answer was lost
 
+    @retried
     def operation(self, id: str) -> Operation | None:
         """Given an operation's id, return it, or None."""
         return self._one(OPERATION.c.id == id)
 
+    @retried
     def occurrence(self, key: str) -> Operation | None:
         """Given an occurrence's key, return the operation that was opened for it, or None."""
         return self._one(OPERATION.c.occurrence == key)
 
+    @retried
     def alone(self, key: str) -> Operation | None:
         """Given a key that one open operation may have at a time, return the one that has it, or None."""
         return self._one(OPERATION.c.alone == key, OPERATION.c.state == OPEN)
@@ -107,6 +110,7 @@ class OperationStore:
             row = connection.execute(select(OPERATION).where(*where)).first()
         return operation_of(row) if row else None
 
+    @retried
     def operations(
         self,
         *,
@@ -121,6 +125,7 @@ class OperationStore:
         with self._database.read() as connection:
             return [operation_of(row) for row in connection.execute(query.order_by(OPERATION.c.number.desc()).limit(limit))]
 
+    @retried
     def still_open(self, ids: Iterable[str]) -> set[str]:
         """Given operations' ids, return those that are open, by one query."""
         wanted = list(ids)
@@ -128,12 +133,14 @@ class OperationStore:
         with self._database.read() as connection:
             return {row.id for row in connection.execute(query)} & set(wanted) if wanted else set()
 
+    @retried
     def transitions(self, id: str, after: int = 0) -> list[Transition]:
         """Given an operation, return its history after line ``after``, oldest first."""
         query = select(TRANSITION).where(TRANSITION.c.operation == id, TRANSITION.c.seq > after).order_by(TRANSITION.c.seq)
         with self._database.read() as connection:
             return [transition_of(row) for row in connection.execute(query)]
 
+    @retried
     def upids_of_others(self, id: str, upids: Iterable[str]) -> set[str]:
         """Given PVE tasks, return those that the history of another operation names: they are not this one's to adopt."""
         named = (TRANSITION.c.upid.in_(list(upids)), TRANSITION.c.operation != id)
@@ -142,6 +149,7 @@ class OperationStore:
 
     # --- driving ----------------------------------------------------------------------------------------------------------
 
+    @repeatable
     def claim(self, id: str, driver: Driver) -> Operation | None:
         """Given an open operation that nobody drives, make the driver its own and return it as it is now; None if that failed.
 
@@ -157,6 +165,7 @@ class OperationStore:
             row = connection.execute(statement).first()
         return operation_of(row) if row else None
 
+    @repeatable
     def renew_all(self, driver: Driver) -> dict[str, str | None]:
         """Prolong every lease of the driver; return its operations, each with why it shall end, or None."""
         mine = (OPERATION.c.lease_owner == driver.owner, OPERATION.c.state == OPEN)
@@ -164,6 +173,7 @@ class OperationStore:
         with self._database.write() as connection:
             return {row.id: row.cancel for row in connection.execute(statement)}
 
+    @retried
     def record(
         self,
         id: str,
@@ -189,6 +199,7 @@ class OperationStore:
             if note:
                 self._append(connection, id, note, driver.now)
 
+    @retried
     def finish(
         self, id: str, driver: Driver, state: OperationState, *, data: Mapping[str, object], error: str | None, note: Note | None
     ) -> Operation:
@@ -232,6 +243,7 @@ class OperationStore:
 
     # --- what is due ------------------------------------------------------------------------------------------------------
 
+    @retried
     def due(self, now: int, limit: int) -> list[str]:
         """Return the ids of open operations that nobody drives and whose time has come, the longest due first."""
         lease = OPERATION.c
@@ -240,6 +252,7 @@ class OperationStore:
         with self._database.read() as connection:
             return [row.id for row in connection.execute(query.limit(limit))]
 
+    @repeatable
     def postpone(self, ids: Sequence[str], due: int) -> None:
         """Given operations that nobody drives, make them due at another time: their drivers have been told."""
         if not ids:
@@ -248,24 +261,28 @@ class OperationStore:
             idle = (OPERATION.c.id.in_(ids), OPERATION.c.state == OPEN, OPERATION.c.lease_owner.is_(None))
             connection.execute(update(OPERATION).where(*idle).values(due=due))
 
+    @repeatable
     def hasten(self, id: str, due: int) -> None:
         """Given an open operation, make it due at ``due`` at the latest."""
         with self._database.write() as connection:
             later = (OPERATION.c.id == id, OPERATION.c.state == OPEN, OPERATION.c.due > due)
             connection.execute(update(OPERATION).where(*later).values(due=due))
 
+    @retried
     def leased(self, now: int) -> dict[str, str]:
         """Return the open operations that are being driven, each with its driver."""
         query = select(OPERATION.c.id, OPERATION.c.lease_owner).where(OPERATION.c.state == OPEN, OPERATION.c.lease_until > now)
         with self._database.read() as connection:
             return {row.id: row.lease_owner for row in connection.execute(query)}
 
+    @repeatable
     def expire(self, id: str, owner: str, due: int) -> None:
         """Given an operation whose driver is known to be gone, let its lease run out now; it is due at ``due``."""
         with self._database.write() as connection:
             held = (OPERATION.c.id == id, OPERATION.c.lease_owner == owner, OPERATION.c.state == OPEN)
             connection.execute(update(OPERATION).where(*held).values(lease_until=0, due=due))
 
+    @repeatable
     def request_cancel(self, id: str, why: str, at: int) -> Operation | None:
         """Given an open operation, ask whoever drives it to end it, and make it due; None if it is not open."""
         with self._database.write() as connection:
@@ -274,6 +291,7 @@ class OperationStore:
             row = connection.execute(statement.returning(*OPERATION.c)).first()
         return operation_of(row) if row else None
 
+    @retried
     def open_counts(self) -> dict[str, int]:
         """Return how many operations of each kind are open."""
         query = select(OPERATION.c.kind, func.count()).where(OPERATION.c.state == OPEN).group_by(OPERATION.c.kind)

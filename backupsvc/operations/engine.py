@@ -274,7 +274,7 @@ class Engine:
 
     def advance(self, id: str) -> Advance:
         """Given an operation's id, do one step or one poll of it. Raise Refused when another process holds it."""
-        operation = self.service.catalog.claim(id, self.driver())
+        operation = self._claim(id)
         if operation is None:
             found = self.service.catalog.operation(id)
             if found is None:
@@ -283,6 +283,14 @@ class Engine:
                 return Advance(found)
             raise HeldElsewhere(f"operation {id} is driven by another process", "wait for it to end")
         return self._turn(Run(self, operation), PLANS[operation.kind])
+
+    def _claim(self, id: str) -> Operation | None:
+        """Claim an operation, by a clock that was read no long time ago: a catalog that was down may have been waited for."""
+        while True:
+            driver = self.driver()
+            operation = self.service.catalog.claim(id, driver)
+            if operation is None or self.service.clock.now() - driver.now < LEASE_SECONDS / 2:
+                return operation
 
     def _turn(self, run: Run, plan: Plan) -> Advance:
         standing = self._standing(run, plan)
