@@ -97,8 +97,13 @@ class SimulatedMachine:
         self._links[index] = up
 
     def qmp(self, command: str, **arguments: Any) -> Any:
-        """Answer the one question that needs no machine behind it."""
-        return {"status": self.status(), "running": self.status() == "running"} if command == "query-status" else {}
+        """Answer what needs no machine behind it: how it is, in the monitor's two forms."""
+        if command == "query-status":
+            return {"status": self.status(), "running": self.status() == "running"}
+        if command == "human-monitor-command":
+            known = arguments["command_line"] == "info status"
+            return f"VM status: {self.status()}\r\n" if known else "simulated: nothing is known of that\r\n"
+        return {}
 
     def agent(self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0) -> Any:
         """Answer as a guest agent does. Raise AgentSilent when there is none, AgentFailure for what the model does not know."""

@@ -33,7 +33,7 @@ _ARCHIVE = re.compile(r"vzdump-qemu-\d+-\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d")
 _DIGEST = re.compile(r"[0-9a-f]{40}")
 # what programs and files inside a guest have to say is compared word for word
 _INSIDE = re.compile("/agent/(exec-status|file-read)$")
-_LEARNT = {"": _UPID, "digest": _DIGEST, "id": re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")}
+_LEARNT = {"": _UPID, "upid": _UPID, "digest": _DIGEST, "id": re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")}
 ORPHAN = "its task was started by an exchange that the recorder dropped, or before the scene began"
 # how many archives a prune removes depends on what lay there
 _COUNTED = "INFO: removing backup "
@@ -142,12 +142,13 @@ class Replay:
 
     def _note_task(self, exchange: Exchange, reason: str) -> None:
         """Remember who started a task: what is asked of it later is left out when its start was."""
-        if isinstance(exchange.data, str) and _UPID.fullmatch(exchange.data):
-            self.tasks[exchange.data] = reason
+        started = exchange.data["upid"] if exchange.path.endswith("/vncproxy") and exchange.data else exchange.data
+        if isinstance(started, str) and _UPID.fullmatch(started):
+            self.tasks[started] = reason
 
     def _orphaned(self, exchange: Exchange) -> str | None:
         found = _UPID.search(exchange.path)
-        if not found or self.world.knows_task(found[0]):
+        if not found or self.world.knows_task(found[0]) or "unable to open file" in str(exchange.data):
             return None
         return self.tasks.get(found[0], ORPHAN if exchange.raw["response"]["status"] == 200 and exchange.data else None)
 

@@ -63,6 +63,7 @@ _CHANGES: dict[str, dict[str, str]] = {
     "PUT /nodes/{node}/qemu/{vmid}/config": {"tags": "a"},
     "POST /nodes/{node}/qemu/{vmid}/config": {"tags": "a"},
     "POST /nodes/{node}/qemu/{vmid}/agent/file-write": {"file": "/tmp/x"},
+    "POST /nodes/{node}/qemu/{vmid}/monitor": {"command": "info status"},
 }
 # what of it is refused in the lab as it stands
 _REFUSED_CHANGES = {

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,8 @@ SCENERY: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenery.jso
 NODE = "pve"
 # what the clock reads while the lab is seeded: before any scene began
 BEFORE = "2026-11-23T07:00:00Z"
+# asked while a guest was dumped for another scene
+_DUMPED_ELSEWHERE = {("11_ha", "24"): 200}
 _MIB = 1024 * 1024
 # seconds until the agent answers (05_restore_ok 67-75)
 _BOOTS_FOR = 6
@@ -252,6 +254,8 @@ class World:
         for row in self._scenery("from", label):
             self._faults[row["to"]] = set_fault(self.lab, row["kind"], row["options"])
         scene = self.scene
+        if vmid := _DUMPED_ELSEWHERE.get((scene, label)):
+            self.lab.guests.need(NODE, vmid).config["lock"] = "backup"
         if (scene, label) == ("04_vzdump_errors", "13"):
             self.lab.guests.create("pve2", 300, {})
         elif (scene, label) == ("05b_restore_start_queued", "56"):  # refused, but what could be deleted was
@@ -270,6 +274,8 @@ class World:
         for row in self._scenery("from", label):
             number = self._faults[row["to"]].id
             self._wait_until(lambda number=number: any(f.struck for f in self.lab.faults.all() if f.id == number), str(row))
+        if vmid := _DUMPED_ELSEWHERE.get((self.scene, label)):
+            del self.lab.guests.need(NODE, vmid).config["lock"]
         if fault := self._faults.pop(label, None):
             clear(self.lab, fault.id)
             if fault.kind == "task-hang":
@@ -425,24 +431,38 @@ def _source(name: str) -> int:
 
 
 def write_history(node: Path, scene: str) -> None:
-    """Let the tasks that a scene's listings show have run before: their index and the logs that the scene reads."""
-    entries = [e for e in json.loads((RECORDED / f"{scene}.json").read_text()) if "request" in e]
+    """Let the tasks that a scene's answers show have run before: their index, and their logs as any scene has read them."""
+    entries = _entries(scene)
     first = min(datetime.fromisoformat(e["at"]) for e in entries).timestamp()
-    rows: dict[str, str] = {}
-    for entry in entries:
-        data = entry["response"].get("json", {}).get("data")
-        for row in data if isinstance(data, list) else ():
-            if isinstance(row, dict) and "upid" in row and row.get("endtime", first) < first:
-                rows[row["upid"]] = f"{row['upid']} {row['endtime']:08X} {row['status']}"
+    rows = {upid: f"{upid} {end:08X} {status}" for upid, end, status in _ended(entries) if end < first}
     logs = node / "var" / "log" / "pve" / "tasks"
     logs.mkdir(parents=True)
     (logs / "index").write_text("".join(f"{line}\n" for line in rows.values()))
+    for upid, lines in _logs([*entries, *(entry for path in sorted(RECORDED.glob("*.json")) for entry in _entries(path.stem))]):
+        file = logs / upid.split(":")[4][-1] / upid
+        if upid in rows and not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _entries(scene: str) -> list[dict[str, Any]]:
+    return [entry for entry in json.loads((RECORDED / f"{scene}.json").read_text()) if "request" in entry]
+
+
+def _ended(entries: list[dict[str, Any]]) -> Iterator[tuple[str, int, str]]:
+    """Yield the tasks that listings show, and those asked for alone: UPID, end (these: start) and exit status."""
+    for entry in entries:
+        data = entry["response"].get("json", {}).get("data")
+        for row in data if isinstance(data, list) else ():
+            if isinstance(row, dict) and "upid" in row and "endtime" in row:
+                yield row["upid"], row["endtime"], row["status"]
+        if isinstance(data, dict) and data.get("status") == "stopped" and "exitstatus" in data:
+            yield data["upid"], data["starttime"], data["exitstatus"]
+
+
+def _logs(entries: list[dict[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield every log that was read whole: UPID and lines."""
     for entry in entries:
         path = unquote(entry["request"]["path"])
-        if path.endswith("/log") and path.split("/")[-2] in rows and "limit=0" in entry["request"]["query"]:
-            upid = path.split("/")[-2]
-            lines = [row["t"] for row in entry["response"]["json"]["data"]]
-            file = logs / upid.split(":")[4][-1] / upid
-            file.parent.mkdir(exist_ok=True)
-            if not file.exists():
-                file.write_text("".join(f"{line}\n" for line in lines))
+        if path.endswith("/log") and "limit=0" in entry["request"]["query"] and "json" in entry["response"]:
+            yield path.split("/")[-2], [row["t"] for row in entry["response"]["json"]["data"] or ()]
