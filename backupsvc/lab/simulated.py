@@ -53,7 +53,6 @@ class SimulatedMachine:
     def stop(self) -> None:
         """Switch off."""
         self._started = self._pid = None
-        self._paused = False
 
     def suspend(self) -> None:
         """Stand still: the processors do, and so does the agent."""
