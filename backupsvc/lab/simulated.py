@@ -1,12 +1,12 @@
 """Guests that are only modelled: for machines without QEMU, and for tests of the API. They never prove anything.
 
 ``/version`` says ``simulated`` and so does every screen. A modelled guest has the same methods as a real machine; its disks are
-real (sparse) files, so that archives of it are real archives, but nothing boots from them.
+real (sparse) files, so that archives of it are real archives, but nothing boots from them. What its agent tells of programs and
+files comes from ``simulated_system``.
 """
 
 from __future__ import annotations
 
-import base64
 import itertools
 import os
 import time
@@ -15,25 +15,27 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from backupsvc.lab.simulated_system import SimulatedSystem
 from backupsvc.lab.vmm.accel import READY
 from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent, Snapshot
 from backupsvc.lab.vmm.snapshot import EventHook
-from backupsvc.lab.vmm.spec import MachineSpec
+from backupsvc.lab.vmm.spec import MachineSpec, with_disk_size
 
 _COPY_PIECE = 1024 * 1024
+_MEMORY_BLOCK = 128  # MiB
 _pids = itertools.count(900_000)
 
 
 class SimulatedMachine:
-    """One modelled guest."""
+    """One modelled guest. ``clock`` counts the seconds that its programs take and that it is up."""
 
-    def __init__(self, spec: MachineSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: MachineSpec, clock: Callable[[], float] = time.monotonic) -> None:
+        self.spec, self._clock = spec, clock
         self._started: float | None = None
         self._pid: int | None = None
         self._links = {nic.index: nic.link_up for nic in spec.nics}
-        self._executed: dict[int, dict[str, Any]] = {}
-        self._frozen = False
+        self._system = self._boot()
+        self._frozen = self._paused = False
 
     @property
     def pid(self) -> int | None:
@@ -42,11 +44,28 @@ class SimulatedMachine:
 
     def start(self) -> None:
         """Switch on; the modelled guest is up at once."""
-        self._started, self._pid = time.monotonic(), next(_pids)
+        self._started, self._pid = self._clock(), next(_pids)
+        self._system, self._paused = self._boot(), False
+
+    def _boot(self) -> SimulatedSystem:
+        return SimulatedSystem(self.spec.name, self._clock, self.uptime, self.stop)
 
     def stop(self) -> None:
         """Switch off."""
         self._started = self._pid = None
+
+    def suspend(self) -> None:
+        """Stand still: the processors do, and so does the agent."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self._paused = False
+
+    def resize_disk(self, key: str, size: int) -> None:
+        """Make a disk larger."""
+        os.truncate(next(disk.path for disk in self.spec.disks if disk.key == key), size)
+        self.spec = with_disk_size(self.spec, key, size)
 
     def powerdown(self) -> None:
         """Press the power button: the modelled guest obeys at once."""
@@ -54,15 +73,17 @@ class SimulatedMachine:
 
     def reset(self) -> None:
         """Press the reset button."""
-        self._started = time.monotonic()
+        self._started, self._system = self._clock(), self._boot()
 
     def status(self) -> str:
-        """Return ``running`` or ``stopped``."""
-        return "stopped" if self._started is None else "running"
+        """Return ``running``, ``paused`` or ``stopped``."""
+        if self._started is None:
+            return "stopped"
+        return "paused" if self._paused else "running"
 
     def uptime(self) -> float:
         """Return seconds since it was switched on."""
-        return 0 if self._started is None else time.monotonic() - self._started
+        return 0 if self._started is None else self._clock() - self._started
 
     def console(self) -> str:
         """Say what a real guest's console says when it is up, or when its kernel panics."""
@@ -75,8 +96,13 @@ class SimulatedMachine:
         self._links[index] = up
 
     def qmp(self, command: str, **arguments: Any) -> Any:
-        """Answer the one question that needs no machine behind it."""
-        return {"status": self.status(), "running": self.status() == "running"} if command == "query-status" else {}
+        """Answer what needs no machine behind it: how it is, in the monitor's two forms."""
+        if command == "query-status":
+            return {"status": self.status(), "running": self.status() == "running"}
+        if command == "human-monitor-command":
+            known = arguments["command_line"] == "info status"
+            return f"VM status: {self.status()}\r\n" if known else "simulated: nothing is known of that\r\n"
+        return {}
 
     def agent(self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 3.0) -> Any:
         """Answer as a guest agent does. Raise AgentSilent when there is none, AgentFailure for what the model does not know."""
@@ -109,8 +135,18 @@ class SimulatedMachine:
             "guest-fsfreeze-freeze": lambda _: self._freeze(True),
             "guest-fsfreeze-thaw": lambda _: self._freeze(False),
             "guest-shutdown": lambda _: self.stop(),
-            "guest-exec": self._exec,
-            "guest-exec-status": self._exec_status,
+            "guest-get-timezone": lambda _: {"zone": "UTC", "offset": 0},
+            "guest-get-vcpus": lambda _: [
+                {"logical-id": n, "online": True, "can-offline": n > 0} for n in range(self.spec.cores)
+            ],
+            "guest-get-memory-blocks": lambda _: self._memory_blocks(),
+            "guest-fstrim": lambda _: {"paths": []},
+            "guest-exec": self._system.execute,
+            "guest-exec-status": self._system.status,
+            "guest-file-open": self._system.open,
+            "guest-file-read": self._system.read,
+            "guest-file-write": self._system.write,
+            "guest-file-close": self._system.close,
         }
         if command not in known:
             raise AgentFailure(f"The command {command} has not been found")
@@ -134,7 +170,7 @@ class SimulatedMachine:
         return Snapshot(frozen=frozen, seconds=time.monotonic() - began)
 
     def _silent(self) -> bool:
-        return self.spec.panics or (self.spec.muted is not None and self.spec.muted())
+        return self._paused or self.spec.panics or (self.spec.muted is not None and self.spec.muted())
 
     def _freeze(self, frozen: bool) -> int:
         self._frozen = frozen
@@ -151,18 +187,9 @@ class SimulatedMachine:
             *({"name": f"eth{n.index}", "hardware-address": n.mac.lower(), "statistics": none} for n in self.spec.nics),
         ]
 
-    def _exec(self, arguments: dict[str, Any]) -> dict[str, int]:
-        """No program runs: its output says so."""
-        pid = next(_pids)
-        text = f"simulated: {arguments.get('path', '')}\n".encode()
-        self._executed[pid] = {"exited": True, "exitcode": 0, "out-data": base64.b64encode(text).decode()}
-        return {"pid": pid}
-
-    def _exec_status(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        found = self._executed.pop(int(arguments.get("pid", 0)), None)
-        if found is None:
-            raise AgentFailure("PID ld does not exist")
-        return found
+    def _memory_blocks(self) -> list[dict[str, Any]]:
+        count = -(-self.spec.memory // _MEMORY_BLOCK)
+        return [{"phys-index": n, "online": True, "can-offline": True} for n in range(count)]
 
 
 class SimulatedHypervisor:

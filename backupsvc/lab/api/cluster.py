@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backupsvc.lab.api import figures
-from backupsvc.lab.api.tasks import finished_row, may_see, running_row
+from backupsvc.lab.api.tasks import finished_row, may_see
 from backupsvc.lab.kernel import Call, Lab, parameter_error, route
 
 VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "14a22df3"}
@@ -132,15 +132,14 @@ def nextid(call: Call) -> Any:
 def cluster_tasks(call: Call) -> Any:
     """List what runs and the last finished tasks of every node; all of them only with Sys.Audit on /."""
     tasks, everything = call.lab.tasks, call.allowed("/", "Sys.Audit")
-    rows = [(upid, running_row(upid)) for upid in tasks.running()]
+    rows = [(upid, upid.row()) for upid in tasks.running()]
     for node in call.lab.nodes:
         recent = tasks.finished(node)[:_RECENT_TASKS_PER_NODE]
         rows += [(upid, {**finished_row(upid, end, text), "saved": "1"}) for upid, end, text in recent]
     seen = [row for upid, row in rows if everything or may_see(call, upid)]
     for row in seen:
-        row.pop("pid"), row.pop("pstart")
-        if row["status"] == "RUNNING":
-            del row["status"]
+        for name in ("pid", "pstart") if "endtime" in row else ("pstart",):
+            del row[name]
     return sorted(seen, key=lambda row: row["starttime"], reverse=True)
 
 

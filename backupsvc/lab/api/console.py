@@ -41,7 +41,7 @@ def vncproxy(call: Call) -> Any:
     password = answer.get("password", ticket) if params.get("websocket") else None
     listener = _listen()
     upid = call.spawn("vncproxy", vmid, lambda log: _serve(lab, vmid, listener, password, log))
-    return {**answer, "port": listener.getsockname()[1], "upid": upid}
+    return {**answer, "port": str(listener.getsockname()[1]), "upid": upid}
 
 
 @route("GET", "/nodes/{node}/qemu/{vmid}/vncwebsocket")

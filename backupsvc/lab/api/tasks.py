@@ -9,8 +9,9 @@ from backupsvc.lab.kernel import Answer, Call, LabError, Raw, Upid, parameter_er
 
 
 def running_row(upid: Upid) -> dict[str, Any]:
-    """Return a task that runs, as lists show it."""
-    return {**upid.row(), "status": "RUNNING"}
+    """Return a task that runs, as a node's list shows it: its user with the token (03_vzdump_ok 5)."""
+    row = {name: value for name, value in upid.row().items() if name != "tokenid"}
+    return {**row, "user": upid.user, "saved": "0", "status": "RUNNING"}
 
 
 def finished_row(upid: Upid, end: int, status: str) -> dict[str, Any]:

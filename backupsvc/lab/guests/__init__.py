@@ -3,6 +3,26 @@
 Importing this package registers the handlers of all these calls.
 """
 
-from backupsvc.lab.guests import agent_api, config_api, create_api, status_api, storage_api, vzdump_api
+from backupsvc.lab.guests import (
+    agent_api,
+    config_api,
+    create_api,
+    monitor_api,
+    pause_api,
+    resize_api,
+    status_api,
+    storage_api,
+    vzdump_api,
+)
 
-__all__ = ["agent_api", "config_api", "create_api", "status_api", "storage_api", "vzdump_api"]
+__all__ = [
+    "agent_api",
+    "config_api",
+    "create_api",
+    "monitor_api",
+    "pause_api",
+    "resize_api",
+    "status_api",
+    "storage_api",
+    "vzdump_api",
+]

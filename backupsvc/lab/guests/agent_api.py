@@ -22,6 +22,7 @@ _OWN_FORM = ("exec", "exec-status", "file-read", "file-write", "set-user-passwor
 _LARGEST_READ = 16 * 1024 * 1024
 _READ_CHUNK = 1024 * 1024
 _ANSWER_TIMEOUT = 5.0
+_WIDE = "Wide character in subroutine entry at /usr/share/perl5/PVE/API2/Qemu/Agent.pm line 580."
 _SLOW = {"guest-fsfreeze-freeze": 60.0, "guest-fsfreeze-thaw": 60.0, "guest-fstrim": 60.0}
 
 
@@ -135,7 +136,7 @@ def _bytes(text: str) -> bytes:
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
-        raise LabError(500, "Wide character in subroutine entry") from None
+        raise LabError(500, _WIDE) from None
 
 
 def _register() -> None:

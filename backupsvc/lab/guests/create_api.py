@@ -11,7 +11,7 @@ from backupsvc.lab.guests import power, volumes
 from backupsvc.lab.guests.access import REQUEST_ONLY, check_bridges, check_options, check_root_parameter
 from backupsvc.lab.guests.devices import DRIVE, NET, Drive, disks, drive, format_size, with_mac
 from backupsvc.lab.guests.restore import Request, Restore
-from backupsvc.lab.guests.state import check_unlocked, need, save, task_lock
+from backupsvc.lab.guests.state import check_unlocked, need, patience, save, task_lock
 from backupsvc.lab.guests.vzdump_api import backup_volume
 from backupsvc.lab.kernel import Call, Lab, LabError, TaskLog, VmConfig, parameter_error, route
 
@@ -96,7 +96,7 @@ def _reserve(call: Call, verb: str, *, existing: bool) -> None:
     """Take the VMID: an empty configuration with ``lock: create``. Raise LabError 500 in PVE's words if that is not possible."""
     lab, node, vmid = call.lab, call.node, call.vmid
     try:
-        with lab.guests.lock(vmid, _FLOCK_TIMEOUT):
+        with lab.guests.lock(vmid, patience(lab, _FLOCK_TIMEOUT)):
             vm = lab.guests.get(vmid)
             if vm is None:
                 lab.guests.create(node, vmid, {"lock": "create"})

@@ -13,6 +13,11 @@ from backupsvc.lab.kernel import Lab, LabError, TaskDied, TaskLog, VmConfig
 _FLOCK_TIMEOUT = 10.0
 
 
+def patience(lab: Lab, seconds: float) -> float:
+    """Return how long a lock is really waited for: PVE's ``seconds``, unless the lab's definition makes it less patient."""
+    return seconds * float(lab.settings.get("lock_patience", 1))
+
+
 def save(lab: Lab, vm: VmConfig, config: Mapping[str, str]) -> None:
     """Replace a guest's current values and write its file, keys in PVE's order. Raise LabError 500 without quorum."""
     lab.guests.check_writable(vm)
@@ -29,13 +34,13 @@ def check_unlocked(vm: VmConfig, *but: str) -> None:
 
 @contextmanager
 def task_lock(lab: Lab, vmid: int, log: TaskLog, timeout: float = _FLOCK_TIMEOUT) -> Iterator[None]:
-    """Hold the guest's file lock in a task, which says so when it has to wait. Raise LabError when ``timeout`` seconds are up."""
+    """Hold the guest's file lock in a task, which says so when it has to wait. Raise LabError when its patience is at an end."""
     with ExitStack() as stack:
         try:
             stack.enter_context(lab.guests.lock(vmid, 0))
         except LabError:
             log.line("trying to acquire lock...")
-            stack.enter_context(lab.guests.lock(vmid, timeout))
+            stack.enter_context(lab.guests.lock(vmid, patience(lab, timeout)))
             log.line(" OK")
         yield
 

@@ -15,6 +15,7 @@ from backupsvc.lab.guests.archive_config import extract_config
 from backupsvc.lab.guests.dump import GuestFailed, dump_guest
 from backupsvc.lab.guests.dumplog import DumpLog
 from backupsvc.lab.guests.names import split_volid
+from backupsvc.lab.guests.state import patience
 from backupsvc.lab.guests.vzdump_options import DEFAULT_STORAGE, Options, check, defaults, options, split_list
 from backupsvc.lab.kernel import Call, Lab, LabError, TaskDied, TaskLog, TaskVanished, route
 
@@ -140,7 +141,7 @@ def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None
             log.line("ERROR: can't acquire lock '/var/run/vzdump.lock' (wait = 0)")
             raise TaskVanished
         log.line("INFO: trying to get global lock - waiting...")
-        if not _acquired(lab, node, lock, minutes * 60, log):
+        if not _acquired(lab, node, lock, patience(lab, minutes * 60), log):
             log.line("ERROR: can't acquire lock '/var/run/vzdump.lock' - got timeout")
             raise TaskVanished
         log.line("INFO: got global lock")

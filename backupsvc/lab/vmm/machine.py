@@ -15,7 +15,7 @@ from backupsvc.lab.vmm.command import AGENT, MEMORY, MONITOR, SERIAL, VNC, qemu_
 from backupsvc.lab.vmm.network import Networks, Port
 from backupsvc.lab.vmm.qmp import QemuError, Qmp
 from backupsvc.lab.vmm.snapshot import EventHook, Snapshot, backup_disks
-from backupsvc.lab.vmm.spec import MachineSpec
+from backupsvc.lab.vmm.spec import MachineSpec, with_disk_size
 
 __all__ = ["AgentFailure", "AgentSilent", "Machine", "QemuError", "Snapshot"]
 
@@ -92,9 +92,18 @@ class Machine:
         self.qmp("system_reset")
         self._agent.close()
 
+    def suspend(self) -> None:
+        """Halt the processors: nothing in the guest goes on, its agent neither."""
+        self.qmp("stop")
+
     def resume(self) -> None:
-        """Let a machine that was started paused run."""
+        """Let a machine that was halted, or started paused, run."""
         self.qmp("cont")
+
+    def resize_disk(self, key: str, size: int) -> None:
+        """Make a disk larger while the machine runs; the guest sees its new size at once."""
+        self.qmp("block_resize", node_name=key, size=size)
+        self.spec = with_disk_size(self.spec, key, size)
 
     def status(self) -> str:
         """Return ``running``, ``stopped`` or ``paused``."""

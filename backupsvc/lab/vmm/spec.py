@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -52,3 +52,8 @@ class MachineSpec:
     vnc: Path | None = None
     muted: Callable[[], bool] | None = None
     panics: bool = False
+
+
+def with_disk_size(spec: MachineSpec, key: str, size: int) -> MachineSpec:
+    """Given a machine, return it with one disk of another size."""
+    return replace(spec, disks=tuple(replace(disk, size=size) if disk.key == key else disk for disk in spec.disks))

@@ -14,6 +14,7 @@ from backupsvc.lab.images.site import guest
 from backupsvc.lab.kernel import Lab
 from backupsvc.lab.power import answers
 from tests.unit.lab.guests.conftest import HOME, Api
+from tests.unit.lab.guests.readers import by_both
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 VMIDS = (104, 108)
@@ -108,6 +109,26 @@ def test_mode_stop_brings_the_guest_up_again(api: Api, lab: Lab) -> None:
     status, log = api.task("POST", f"{HOME}/vzdump", vmid=104, storage="local", compress="zstd", mode="stop")
     assert status == "OK" and "INFO: stopping virtual guest" in log
     wait_for(lab, 104)
+
+
+def test_a_real_guest_stands_still_while_it_is_suspended(api: Api) -> None:
+    machine, tick = f"{HOME}/qemu/104", "cat /proc/uptime"
+    assert api.task("POST", f"{machine}/status/suspend")[0] == "OK"
+    assert api("GET", f"{machine}/status/current")["qmpstatus"] == "paused"
+    assert api.refused("POST", f"{machine}/agent/ping") == (500, "QEMU guest agent is not running")
+    assert api.refused("POST", f"{machine}/status/shutdown") == (500, "VM is paused - cannot shutdown")
+    assert api.task("POST", f"{machine}/status/resume")[0] == "OK"
+    assert float(run(api, 104, tick).split()[0]) > 0
+    assert api("GET", f"{machine}/status/current")["qmpstatus"] == "running"
+
+
+def test_a_real_guest_sees_its_disk_grow_and_its_archive_has_all_of_it(api: Api, lab: Lab) -> None:
+    sectors = lambda: int(run(api, 104, "cat /sys/block/vdb/size"))  # noqa: E731 - asked twice
+    before = sectors()
+    assert api.task("PUT", f"{HOME}/qemu/104/resize", disk="scsi1", size="+1M") == ("OK", ["TASK OK"])
+    assert sectors() == before + 2048
+    by_both(lab.storage_dir("clovis", "local") / "dump" / api.dump(104).partition("/")[2])
+    assert api("POST", f"{HOME}/qemu/104/monitor", command="info status") == "VM status: running\r\n"
 
 
 def test_shutdown_powers_a_real_guest_off(api: Api, lab: Lab) -> None:

@@ -28,15 +28,13 @@ def test_everything_that_is_left_out_has_a_reason_and_covers_something() -> None
     everything = [exchange for scene in SCENES for exchange in exchanges(scene)]
     left_out = LeftOut()
     assert all(rule["reason"] for rule in left_out.rules)
-    idle = [
-        rule for rule in left_out.rules if "unless_served" not in rule and not any(left_out.covers(rule, e) for e in everything)
-    ]
+    idle = [rule for rule in left_out.rules if not any(left_out.covers(rule, exchange) for exchange in everything)]
     assert not idle, "these rules cover no exchange"
 
 
-def test_three_exchanges_of_four_are_replayed_at_least() -> None:
+def test_nineteen_exchanges_of_twenty_are_replayed_at_least() -> None:
     left_out = LeftOut()
     everything = [exchange for scene in SCENES for exchange in exchanges(scene)]
     replayed = [exchange for exchange in everything if left_out.reason(exchange) is None]
     print(f"\n{len(replayed)} of {len(everything)} exchanges have no rule that leaves them out")
-    assert len(replayed) >= 0.75 * len(everything)
+    assert len(replayed) >= 0.95 * len(everything)

@@ -1,6 +1,8 @@
 """A modelled lab seeded like the recorded server: one node ``pve``, directory storage ``local``, guests 100, 200 and 9000.
 
-Its clock is set to the recorded server's before every exchange; its disks are small, so that a dump takes no time.
+Its clock is set to the recorded server's before every exchange; its disks are small, so that a dump takes no time. Where the
+recorded server was busy while it was asked (a dump or a restore of seconds, a full storage), ``scenery.json`` names the fault
+of the lab that keeps this one as busy: from the exchange ``from``, which it must strike, to the exchange ``to``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import re
 import shutil
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +22,8 @@ from urllib.parse import parse_qs, unquote
 
 from backupsvc.lab import authentication, seed
 from backupsvc.lab.access import Identity
+from backupsvc.lab.faults.effects import clear, set_fault
+from backupsvc.lab.faults.model import Fault
 from backupsvc.lab.guests import power
 from backupsvc.lab.guests.vzdump_api import vzdump
 from backupsvc.lab.kernel import Bridge, Call, StorageDef
@@ -27,10 +32,15 @@ from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent
 from backupsvc.lab.vmm.spec import MachineSpec
 
 RECORDED = Path(__file__).parents[3] / "golden" / "recorded_real"
+SCENERY: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenery.json").read_text())
 NODE = "pve"
 # what the clock reads while the lab is seeded: before any scene began
 BEFORE = "2026-11-23T07:00:00Z"
+# asked while a guest was dumped for another scene
+_DUMPED_ELSEWHERE = {("11_ha", "24"): 200}
 _MIB = 1024 * 1024
+# seconds until the agent answers (05_restore_ok 67-75)
+_BOOTS_FOR = 6
 _CONTENT = ("images", "snippets", "backup", "vztmpl", "iso", "rootdir")
 _CPU = "qemu64"
 _GUESTS: dict[int, dict[str, str]] = {
@@ -162,7 +172,10 @@ SCENE_ARCHIVES: dict[str, dict[str, tuple[str, bool]]] = {
 
 
 class RecordedGuest(SimulatedMachine):
-    """A modelled guest with the habits of the recorded ones: none obeys its power button, and blank ones have no agent."""
+    """A modelled guest with the habits of the recorded ones.
+
+    None obeys its power button, blank ones have no agent, and the others' answers some seconds after their start.
+    """
 
     def powerdown(self) -> None:
         """Nobody listens."""
@@ -171,17 +184,21 @@ class RecordedGuest(SimulatedMachine):
         """Answer if there is a system on the first disk, which is guest 200's or a copy of it."""
         if not self.spec.disks or self.spec.disks[0].path.read_bytes()[:16] != random.Random(200).randbytes(16):
             raise AgentSilent(f"no agent in guest {self.spec.vmid}")
+        if self.uptime() < _BOOTS_FOR:
+            raise AgentSilent(f"guest {self.spec.vmid} is not up yet")
         if command == "guest-shutdown":
             raise AgentFailure("child process has failed to shutdown")
         return super().agent(command, arguments, timeout)
 
 
 class RecordedHypervisor(SimulatedHypervisor):
-    """Makes such guests."""
+    """Makes such guests, whose time is the recorded server's."""
+
+    at = 0.0
 
     def create(self, spec: MachineSpec) -> SimulatedMachine:
         """Given a spec, return its guest, switched off."""
-        return RecordedGuest(spec)
+        return RecordedGuest(spec, lambda: self.at)
 
 
 class World:
@@ -194,13 +211,17 @@ class World:
             "auth_delay": 0.0,
             "vma_header_timeout": 0.1,
             "ha_delay": 0.05,
+            "lock_patience": 0.1,
             "nodes": [{"name": NODE, "id": 1, "ip": "10.99.0.1", "drift": 0, "memory": 24 * 1024**3}],
             "storages": [asdict(StorageDef("local", "dir", _CONTENT, options={"prune-backups": "keep-all=1"}))],
             "bridges": [asdict(Bridge("vmbr0", (), "10.99.0.1/24", False)), asdict(Bridge("vmbr1", (), None, False))],
         }
         write_history(directory / "nodes" / NODE, scene)
-        self.lab = seed.open_lab(directory, RecordedHypervisor(), seed.new_run_dir(), definition)
+        self.scene, self._hypervisor = scene, RecordedHypervisor()
+        self._faults: dict[str, Fault] = {}
+        self.lab = seed.open_lab(directory, self._hypervisor, seed.new_run_dir(), definition)
         self.set_clock(BEFORE)
+        (self.lab.etc / "pve-root-ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
         self._seed_access()
         self._seed_site()
         for vmid in SCENE_GUESTS.get(scene, (100, 200)):
@@ -216,15 +237,8 @@ class World:
 
     def set_clock(self, at: str) -> None:
         """Given a recorded moment, let the node's clock read it."""
-        self.lab.nodes[NODE].drift = int(datetime.fromisoformat(at).timestamp() - time.time())
-
-    def _when_asked_to_stop(self, vmid: int) -> None:
-        """Wait until a guest is being shut down, and let it go."""
-        end = time.monotonic() + 10
-        while not any(task.type == "qmshutdown" and task.id == str(vmid) for task in self.lab.tasks.running()):
-            assert time.monotonic() < end, f"nobody shuts guest {vmid} down"
-            time.sleep(0.05)
-        self.lab.machines[vmid].stop()
+        self._hypervisor.at = datetime.fromisoformat(at).timestamp()
+        self.lab.nodes[NODE].drift = int(self._hypervisor.at - time.time())
 
     def knows_task(self, upid: str) -> bool:
         """Say whether a task of that very UPID is in the lab's history."""
@@ -235,25 +249,58 @@ class World:
         access = self.lab.access
         return authentication.make_ticket(access, "root@pam"), authentication.make_csrf(access, "root@pam")
 
-    def prepare(self, scene: str, label: str) -> None:
-        """Do what the recorder did by hand before an exchange."""
+    def prepare(self, label: str) -> None:
+        """Set the scene for an exchange: faults that begin with it, and what the recorder did by hand before it."""
+        for row in self._scenery("from", label):
+            self._faults[row["to"]] = set_fault(self.lab, row["kind"], row["options"])
+        scene = self.scene
+        if vmid := _DUMPED_ELSEWHERE.get((scene, label)):
+            self.lab.guests.need(NODE, vmid).config["lock"] = "backup"
         if (scene, label) == ("04_vzdump_errors", "13"):
             self.lab.guests.create("pve2", 300, {})
         elif (scene, label) == ("05b_restore_start_queued", "56"):  # refused, but what could be deleted was
             vm = self.lab.guests.need(NODE, 9001)
             vm.config = {key: value for key, value in vm.config.items() if key not in ("net1", "onboot")}
             self.lab.guests.save(vm)
-        elif (scene, label) == ("03_vzdump_ok", "66"):  # `poweroff -f` by the guest's agent
-            self._when_asked_to_stop(200)
+        elif (scene, label) == ("03_vzdump_ok", "66"):  # `poweroff -f` by the guest's agent, as soon as it is to shut down
+            self._wait_until(lambda: self._running("qmshutdown"), "nobody shuts guest 200 down")
+        elif (scene, label) == ("06_restore_errors", "541"):  # the autostart was over
+            self._wait_until(lambda: not self._running("qmstart"), "qmstart does not end")
         elif (scene, label) == ("07_tasks", "92"):
             (self.lab.storage_dir(NODE, "local") / "images/9020/vm-9020-disk-0.raw").unlink()
+
+    def settle(self, label: str) -> None:
+        """After an exchange, wait until the fault that began with it has struck, and clear the one that ends with it."""
+        for row in self._scenery("from", label):
+            number = self._faults[row["to"]].id
+            self._wait_until(lambda number=number: any(f.struck for f in self.lab.faults.all() if f.id == number), str(row))
+        if vmid := _DUMPED_ELSEWHERE.get((self.scene, label)):
+            del self.lab.guests.need(NODE, vmid).config["lock"]
+        if fault := self._faults.pop(label, None):
+            clear(self.lab, fault.id)
+            if fault.kind == "task-hang":
+                kind = fault["type"]
+                self._wait_until(lambda: not self._running(kind), f"{kind} does not end")
+
+    def _scenery(self, end: str, label: str) -> list[dict[str, Any]]:
+        return [row for row in SCENERY if row["scene"] == self.scene and row[end] == label]
+
+    def _running(self, kind: str) -> bool:
+        return kind in [task.type for task in self.lab.tasks.running()]
+
+    @staticmethod
+    def _wait_until(done: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + 10
+        while not done():
+            assert time.monotonic() < end, what
+            time.sleep(0.02)
 
     def secret(self, name: str) -> str:
         """Return a token's secret, any text for one that does not exist."""
         return str(self.lab.access.tokens.get(name, {}).get("secret", "00000000-0000-0000-0000-000000000000"))
 
     def carry_out(self, method: str, path: str, body: str) -> None:
-        """Do what an exchange did that the lab does not serve but that later ones build upon: storages."""
+        """Do what an exchange did that the lab does not serve but that later ones build upon: storages, templates."""
         given = {name: values[0] for name, values in parse_qs(body, keep_blank_values=True).items()}
         if method == "POST" and path == "/storage":
             self._add_storage(given)
@@ -264,6 +311,10 @@ class World:
             options.update(given)
         elif method == "DELETE" and (found := re.fullmatch(r"/storage/(\w+)", path)):
             self.lab.storages.pop(found[1], None)
+        elif method == "POST" and (found := re.fullmatch(rf"/nodes/{NODE}/qemu/(\d+)/template", path)):
+            vm = self.lab.guests.need(NODE, int(found[1]))
+            vm.config["template"] = "1"
+            self.lab.guests.save(vm)
 
     @property
     def dump_dir(self) -> Path:
@@ -341,7 +392,7 @@ class World:
         whole = dict(vm.config)
         if early:
             vm.config = {key: value for key, value in whole.items() if key not in ("scsi1", "net0")}
-        call = Call("POST", "/nodes/{node}/vzdump", {}, Identity("root@pam"), self.lab)
+        call = Call("POST", "/nodes/{node}/vzdump", {}, Identity("root@pam", "lab"), self.lab)
         call.params = {"node": NODE, "vmid": str(vmid), "storage": "local", "compress": compress}
         upid = str(vzdump(call))
         self.lab.tasks.wait(upid)
@@ -380,24 +431,38 @@ def _source(name: str) -> int:
 
 
 def write_history(node: Path, scene: str) -> None:
-    """Let the tasks that a scene's listings show have run before: their index and the logs that the scene reads."""
-    entries = [e for e in json.loads((RECORDED / f"{scene}.json").read_text()) if "request" in e]
+    """Let the tasks that a scene's answers show have run before: their index, and their logs as any scene has read them."""
+    entries = _entries(scene)
     first = min(datetime.fromisoformat(e["at"]) for e in entries).timestamp()
-    rows: dict[str, str] = {}
-    for entry in entries:
-        data = entry["response"].get("json", {}).get("data")
-        for row in data if isinstance(data, list) else ():
-            if isinstance(row, dict) and "upid" in row and row.get("endtime", first) < first:
-                rows[row["upid"]] = f"{row['upid']} {row['endtime']:08X} {row['status']}"
+    rows = {upid: f"{upid} {end:08X} {status}" for upid, end, status in _ended(entries) if end < first}
     logs = node / "var" / "log" / "pve" / "tasks"
     logs.mkdir(parents=True)
     (logs / "index").write_text("".join(f"{line}\n" for line in rows.values()))
+    for upid, lines in _logs([*entries, *(entry for path in sorted(RECORDED.glob("*.json")) for entry in _entries(path.stem))]):
+        file = logs / upid.split(":")[4][-1] / upid
+        if upid in rows and not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _entries(scene: str) -> list[dict[str, Any]]:
+    return [entry for entry in json.loads((RECORDED / f"{scene}.json").read_text()) if "request" in entry]
+
+
+def _ended(entries: list[dict[str, Any]]) -> Iterator[tuple[str, int, str]]:
+    """Yield the tasks that listings show, and those asked for alone: UPID, end (these: start) and exit status."""
+    for entry in entries:
+        data = entry["response"].get("json", {}).get("data")
+        for row in data if isinstance(data, list) else ():
+            if isinstance(row, dict) and "upid" in row and "endtime" in row:
+                yield row["upid"], row["endtime"], row["status"]
+        if isinstance(data, dict) and data.get("status") == "stopped" and "exitstatus" in data:
+            yield data["upid"], data["starttime"], data["exitstatus"]
+
+
+def _logs(entries: list[dict[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield every log that was read whole: UPID and lines."""
     for entry in entries:
         path = unquote(entry["request"]["path"])
-        if path.endswith("/log") and path.split("/")[-2] in rows and "limit=0" in entry["request"]["query"]:
-            upid = path.split("/")[-2]
-            lines = [row["t"] for row in entry["response"]["json"]["data"]]
-            file = logs / upid.split(":")[4][-1] / upid
-            file.parent.mkdir(exist_ok=True)
-            if not file.exists():
-                file.write_text("".join(f"{line}\n" for line in lines))
+        if path.endswith("/log") and "limit=0" in entry["request"]["query"] and "json" in entry["response"]:
+            yield path.split("/")[-2], [row["t"] for row in entry["response"]["json"]["data"] or ()]

@@ -55,7 +55,7 @@ def test_a_proxy_says_what_pve_says_and_its_task_ends_well_with_its_client(
     proxy = client.data("POST", PROXY, {"websocket": 1})
     assert set(proxy) == {"user", "ticket", "cert", "port", "upid"}
     assert proxy["user"] == ROOT
-    assert proxy["port"] in console.PORTS
+    assert int(proxy["port"]) in console.PORTS
     assert proxy["cert"].startswith("-----BEGIN CERTIFICATE-----")
     assert proxy["upid"].split(":")[5:7] == ["vncproxy", "108"]
     with open_console(lab, served, proxy["port"], proxy["ticket"]) as socket:
@@ -74,7 +74,7 @@ def test_the_ticket_is_the_password_for_thirty_seconds_and_a_generated_one_takes
 ) -> None:
     for options, key in (({}, "ticket"), ({"generate-password": 1}, "password")):
         proxy = client.data("POST", PROXY, {"websocket": 1, **options})
-        socket.create_connection(("127.0.0.1", proxy["port"])).close()
+        socket.create_connection(("127.0.0.1", int(proxy["port"]))).close()
         assert lab.tasks.wait(proxy["upid"], 10) == "OK"
         assert screen.told[-2:] == [
             ("set_password", {"protocol": "vnc", "password": proxy[key]}),
@@ -87,7 +87,7 @@ def test_without_websocket_there_is_no_password_and_so_no_screen(
     lab: Lab, client: Client, served: Served, screen: Screen
 ) -> None:
     proxy = client.data("POST", PROXY)
-    socket.create_connection(("127.0.0.1", proxy["port"])).close()
+    socket.create_connection(("127.0.0.1", int(proxy["port"]))).close()
     assert lab.tasks.wait(proxy["upid"], 10) == "Failed to run vncproxy."
     assert screen.told == []
 

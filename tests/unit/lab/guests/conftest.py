@@ -22,6 +22,7 @@ from backupsvc.lab.images.site import guest
 from backupsvc.lab.kernel import Lab, Upid
 from backupsvc.lab.simulated import SimulatedHypervisor
 from backupsvc.lab.wire import Reply, Request
+from tests.unit.lab.guests.readers import by_both
 
 MIB = 1024 * 1024
 HOME = "/nodes/clovis"
@@ -67,11 +68,13 @@ class Api:
         return self.lab.tasks.wait(upid, 30), self.lab.tasks.log(Upid.parse(upid)) or []
 
     def dump(self, vmid: int, **params: Any) -> str:
-        """Back a guest up to ``local`` and return its archive's volid."""
+        """Back a guest up to ``local`` and return its archive's volid; both readers read the archive whole and agree on it."""
         before = set(self.archives())
         status, log = self.task("POST", f"{HOME}/vzdump", **{"vmid": vmid, "storage": "local", "compress": "zstd", **params})
         assert status == "OK", log
         (volid,) = set(self.archives()) - before
+        if volid.partition(":backup/")[2].startswith("vzdump-qemu-"):
+            by_both(self.lab.storage_dir("clovis", "local") / "dump" / volid.partition("/")[2])
         return volid
 
     def archives(self) -> list[str]:

@@ -159,15 +159,15 @@ def test_generic_agent_calls_are_wrapped_and_exec_is_not(api: Api) -> None:
     assert api("GET", f"{AGENT}/get-osinfo")["result"]["id"] == "simulated"
     assert api("GET", f"{AGENT}/get-host-name") == {"result": {"host-name": "GLPI-Server"}}
     assert api("POST", AGENT, command="get-osinfo")["result"]["id"] == "simulated"
-    pid = api("POST", f"{AGENT}/exec", command=["/bin/true", "x"])["pid"]
+    pid = api("POST", f"{AGENT}/exec", command=["/usr/bin/systemctl", "x"])["pid"]
     answer = api("GET", f"{AGENT}/exec-status", pid=pid)
-    assert answer == {"exited": 1, "exitcode": 0, "out-data": "simulated: /bin/true\n", "out-truncated": 0}
+    assert answer == {"exited": 1, "exitcode": 0, "out-data": "simulated: /usr/bin/systemctl\n", "out-truncated": 0}
     assert api.refused("GET", f"{AGENT}/exec-status", pid=pid) == (500, "Agent error: PID ld does not exist")
 
 
 def test_an_agent_error_of_a_generic_call_is_a_result_with_status_200(api: Api) -> None:
     api.start(104)
-    assert api("POST", AGENT, command="fstrim")["result"]["error"]["class"] == "GenericError"
+    assert api("POST", AGENT, command="suspend-disk")["result"]["error"]["class"] == "GenericError"
 
 
 def test_agent_calls_are_refused_in_pves_order(api: Api, lab: Lab) -> None:

@@ -13,10 +13,14 @@ from dissect.archive import vma as dissect_vma
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backupsvc.lab import seed
 from backupsvc.lab.guests.compression import CompressorFailed, Decompressed, compressed
 from backupsvc.lab.guests.vma_format import CLUSTER, Header, VmaError, pack_header
 from backupsvc.lab.guests.vma_reader import Extraction, read_header
 from backupsvc.lab.guests.vma_writer import Source, write_vma
+from backupsvc.lab.images.site import guest
+from tests.unit.lab.guests.conftest import Api, sha256
+from tests.unit.lab.guests.readers import by_both
 
 SAMPLES = Path(__file__).parents[3] / "golden" / "vma_samples"
 ENTRIES = json.loads((SAMPLES / "manifest.json").read_text())["entries"]
@@ -109,6 +113,25 @@ def test_whatever_is_written_is_read_back_by_both_readers(
         third = dissect_vma.VMA(file)
         assert third.creation_time.timestamp() == 1_767_225_600
         assert {d.name: d.open().read(d.size) for d in third.devices()} == contents
+
+
+@pytest.mark.parametrize("compress", ["0", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("vmid", "mode", "running"), [(104, "stop", False), (104, "snapshot", True), (108, "suspend", True), (108, "stop", True)]
+)
+def test_dissect_and_the_service_read_every_kind_of_dump_to_the_sums_of_its_disks(
+    api: Api, vmid: int, mode: str, running: bool, compress: str
+) -> None:
+    wanted = {f"drive-{key}": sha256(seed.disk_path(api.lab, guest(vmid), key)) for key in guest(vmid).disks}
+    if running:
+        api.start(vmid)
+    volid = api.dump(vmid, mode=mode, compress=compress)
+    assert by_both(api.lab.storage_dir("clovis", "local") / "dump" / volid.partition("/")[2]) == wanted
+
+
+@pytest.mark.parametrize("entry", GOOD, ids=lambda entry: entry["file"])
+def test_dissect_and_the_service_read_proxmox_samples_to_their_checksums_too(entry: dict) -> None:
+    assert by_both(SAMPLES / entry["file"]) == {disk["devname"]: disk["sha256"] for disk in entry["disks"]}
 
 
 def test_a_hole_is_never_read(tmp_path: Path) -> None:
