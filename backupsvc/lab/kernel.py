@@ -252,13 +252,14 @@ class Lab:
 
 @dataclass
 class Call:
-    """One request: validated parameters (the path's included) and who asks."""
+    """One request: validated parameters (the path's included), who asks, and the node that was asked."""
 
     method: str
     path: str
     params: dict[str, Any]
     identity: Identity
     lab: Lab
+    local: str = ""
 
     @property
     def auth(self) -> str:

@@ -102,11 +102,10 @@ def status(call: Call) -> Any:
                 "version": len(lab.nodes),
             }
         )
-    answering = lab.answering()
     for node in lab.nodes.values():
         base = {"type": "node", "id": f"node/{node.name}", "name": node.name, "ip": node.ip, "level": ""}
         nodeid = node.id if len(lab.nodes) > 1 else 0
-        rows.append({**base, "nodeid": nodeid, "online": int(node.online), "local": int(node.name == answering)})
+        rows.append({**base, "nodeid": nodeid, "online": int(node.online), "local": int(node.name == call.local)})
     return rows
 
 
