@@ -7,7 +7,7 @@ archives); ``backupsvc.lab.app`` imports both and dispatches to them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -286,6 +286,10 @@ class Call:
         held = self.lab.access.privileges(self.identity, path)
         wanted = [priv in held for priv in privs]
         return (True in wanted) if any else all(wanted)
+
+    def visible(self, kind: str, members: Iterable[int | str], priv: str) -> set[int | str]:
+        """Given ``vms`` or ``storage`` and members of it, return those on which the caller holds a privilege."""
+        return {member for member, held in self.lab.access.listed(self.identity, kind, members).items() if priv in held}
 
     def check(self, path: str, *privs: str, any: bool = False) -> None:
         """Raise LabError 403 with PVE's text unless the caller holds the privileges (or any of them) on an ACL path."""
