@@ -145,6 +145,16 @@ class StorageDef:
     path: str = "/var/lib/vz"
     options: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def block(self) -> bool:
+        """Whether its volumes are block devices: raw files in the node's ``dev/pve`` here."""
+        return self.type in ("lvmthin", "zfspool")
+
+    @property
+    def replicates(self) -> bool:
+        """Whether PVE can replicate its volumes: of all plugins only ZFS pools have that feature."""
+        return self.type == "zfspool"
+
 
 @dataclass(frozen=True)
 class Bridge:
@@ -238,7 +248,7 @@ class Lab:
         """Return where a storage really lies: per node, or under ``shared`` for a shared one."""
         definition = self.storage(storage)
         base = self.dir / "shared" / storage if definition.shared else self.node(node).dir
-        return base / ("dev/pve" if definition.type == "lvmthin" else definition.path.lstrip("/"))
+        return base / ("dev/pve" if definition.block else definition.path.lstrip("/"))
 
     def machine_status(self, vmid: int) -> str:
         """Return ``running``, ``paused`` or ``stopped``."""

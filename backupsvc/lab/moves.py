@@ -1,18 +1,18 @@
 """Guests' disks on their way to another node: migration, and replication ahead of a loss.
 
 Both are models. A migration moves the disks and restarts the guest: its memory does not travel. A replication copies a guest's
-disks to another node at intervals, as PVE does between ZFS pools, here between any storages of the same name.
+disks to another node at intervals, between ZFS pools of the same name as in PVE; it copies them whole, where PVE sends snapshots.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from backupsvc.lab.guests import power, volumes
-from backupsvc.lab.guests.devices import agent_enabled, disks
+from backupsvc.lab.guests.devices import Drive, agent_enabled, disks
 from backupsvc.lab.guests.state import check_unlocked, need, task_lock
 from backupsvc.lab.kernel import Lab, LabError, TaskDied, TaskLog, VmConfig
 from backupsvc.lab.simulated import copy_sparse
@@ -70,6 +70,23 @@ def _switched_off(lab: Lab, vm: VmConfig, log: TaskLog) -> bool:
     return True
 
 
+def replicated(lab: Lab, vm: VmConfig, pools: Collection[str] = ()) -> list[Drive]:
+    """Return the disks of a guest that a replication copies: not the shared ones, nor those with ``replicate=0``.
+
+    ``pools`` are storages that are about to become ZFS pools.
+    Raise LabError 500 with PVE's text if one lies where that cannot be done (PVE::QemuConfig, get_replicatable_volumes).
+    """
+    found = []
+    for drive in disks(vm.config):
+        storage = lab.storage(drive.volume.partition(":")[0])
+        if storage.shared or drive.properties.get("replicate", "1") in ("0", "no", "off", "false"):
+            continue
+        if not storage.replicates and storage.name not in pools:
+            raise LabError(500, f"missing replicate feature on volume '{drive.volume}'")
+        found.append(drive)
+    return found
+
+
 class Replication:
     """The guests that the setting ``replication`` names. Call ``round`` often.
 
@@ -99,14 +116,14 @@ class Replication:
             return False
         with lab.guests.lock(vm.vmid, 0):
             fresh, machine = dict[str, tuple[Path, Path]](), power.machine_of(lab, vm.vmid)
-            for drive in disks(vm.config):
+            for drive in (drives := replicated(lab, vm)):
                 path = volumes.find(lab, target, drive.volume).path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 fresh[drive.key] = (path.with_name(f"replica-{path.name}"), path)
             if machine:
                 machine.snapshot({key: new for key, (new, _) in fresh.items()}, freeze=agent_enabled(vm.config))
             else:
-                for drive in disks(vm.config):
+                for drive in drives:
                     copy_sparse(volumes.find(lab, vm.node, drive.volume).path, fresh[drive.key][0])
             if not lab.nodes[vm.node].online:  # it died over the copy
                 return False
