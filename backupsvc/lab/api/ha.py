@@ -136,9 +136,10 @@ def _vmid(sid: str) -> int:
 
 
 def _sid(call: Call) -> str:
-    """A bare VMID stands for ``vm:<vmid>``."""
+    """A bare VMID stands for the service of the guest that has it, a VM's where none does."""
     sid = str(call.params["sid"])
-    return sid if ":" in sid else f"vm:{sid}"
+    vm = None if ":" in sid else call.lab.guests.get(int(sid))
+    return sid if ":" in sid else f"{vm.word.lower() if vm else 'vm'}:{sid}"
 
 
 def _digest(entries: dict[str, Any]) -> str:
@@ -171,7 +172,8 @@ def create_ha_resource(call: Call) -> Any:
     sid, lab = _sid(call), call.lab
     if "group" in call.params:
         raise LabError(500, f"invalid parameter 'group': {_MIGRATED}")
-    if lab.guests.get(_vmid(sid)) is None:
+    vm = lab.guests.get(_vmid(sid))
+    if vm is None or not sid.startswith(vm.word.lower()):
         raise LabError(500, f"resource '{sid}' does not exist in cluster")
     if sid in lab.ha.resources:
         raise LabError(500, f"create resource failed: resource ID '{sid}' already defined")

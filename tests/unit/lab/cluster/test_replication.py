@@ -17,8 +17,8 @@ JOB = {"108": {"target": "lge-pve02", "interval": 900}}
 TEXT = "missing replicate feature on volume 'local-lvm:vm-108-disk-0'"
 
 
-def keys(lab: Lab, vmid: int) -> list[str]:
-    return [drive.key for drive in replicated(lab, lab.guests.need("clovis", vmid))]
+def volids(lab: Lab, vmid: int) -> list[str]:
+    return replicated(lab, lab.guests.need("clovis", vmid))
 
 
 def test_a_thin_pool_is_refused_in_pves_words_with_the_way_out(running: Lab) -> None:
@@ -31,7 +31,7 @@ def test_a_thin_pool_is_refused_in_pves_words_with_the_way_out(running: Lab) -> 
 def test_a_job_of_older_days_copies_nothing_from_a_thin_pool(running: Lab) -> None:
     running.settings["replication"] = JOB
     with pytest.raises(LabError, match=TEXT):
-        keys(running, 108)
+        volids(running, 108)
     Replication(running).round()
     assert not (running.storage_dir("lge-pve02", "local-lvm") / "vm-108-disk-0").exists()
 
@@ -60,4 +60,4 @@ def test_shared_disks_and_those_that_say_so_are_left_out(running: Lab) -> None:
     config = running.guests.need("clovis", 108).config
     config["scsi1"], config["scsi2"] = "san:108/vm-108-disk-1.raw,size=1M", "local:108/vm-108-disk-2.raw,replicate=0,size=1M"
     cluster_settings.change(running, {"zfs": ["local-lvm"]})
-    assert keys(running, 108) == ["scsi0"]
+    assert volids(running, 108) == ["local-lvm:vm-108-disk-0"]

@@ -197,6 +197,8 @@ def test_the_service_goes_on_through_each_nodes_death_and_status_tells_the_ports
             dead: f"{access.settings['api'][dead]} (dead)",
             alive: access.settings["api"][alive],
         }
+        told = [line["detail"] for line in shell("doctor", "--json").json["lines"] if line["status"] == "warning"]
+        assert any(f"{access.settings['api'][dead]} refuses connections" in text for text in told)
         faults.clear(set_.id)
         assert pve.silent() == []
     assert f"{OTHER} {access.settings['api'][OTHER]}" in shell("lab", "status").out
