@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backupsvc.lab import cluster_settings
-from backupsvc.lab.containers.power import switch_on
+from backupsvc.lab.containers.power import switch_off, switch_on
 from backupsvc.lab.containers.seed import seed_container
 from backupsvc.lab.containers.trees import open_tree
 from backupsvc.lab.kernel import Lab, VmConfig
@@ -76,3 +76,12 @@ def test_without_ha_a_container_starts_with_its_node(running: Lab, container: Vm
     assert running.machine_status(200) == "stopped"
     assert running.tasks.wait(revive_node(running, "clovis")) == "OK"
     assert running.machine_status(200) == "running"
+
+
+def test_it_is_destroyed_only_with_purge_which_takes_it_out_of_ha(running: Lab, client: Client, container: VmConfig) -> None:
+    manage(client)
+    switch_off(running, 200)
+    refused = client.ask("DELETE", "/nodes/clovis/lxc/200")
+    assert refused.reason == "unable to remove CT 200 - used in HA resources and purge parameter not set."
+    assert running.tasks.wait(client.data("DELETE", "/nodes/clovis/lxc/200?purge=1")) == "OK"
+    assert "ct:200" not in running.ha.resources
