@@ -29,20 +29,22 @@ def lab_settings_file() -> Path:
     return state_dir() / "lab" / "settings.json"
 
 
-def lab_host() -> str | None:
-    """Return host:port of the lab that was last brought up, or None."""
+def lab_hosts() -> list[str]:
+    """Return host:port of each node of the lab that was last brought up, the first node's first; nothing if there is none."""
     try:
         saved = json.loads(lab_settings_file().read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None
-    return str(saved["pve"]["host"])
+        return []
+    # a lab of thousands of guests has one address for all its nodes
+    return list(dict.fromkeys([str(saved["pve"]["host"]), *saved.get("api", {}).values()]))
 
 
 class PveSettings(BaseModel):
-    """The cluster's API. ``host`` is host:port, ``token`` user@realm!name=secret.
+    """The cluster's API. ``token`` is user@realm!name=secret.
 
-    ``restore_token`` (optional) is used only by ``backupsvc restore``: it may use production bridges, so that the everyday
-    token need not (law 2's second wall). ``timeout`` in seconds, for one call.
+    ``host`` is host:port, of several nodes separated by commas: the first that answers is asked. ``fingerprint`` is that of its
+    certificate, or one a host in the same order. ``restore_token`` (optional) is used only by ``backupsvc restore``: it may use
+    production bridges, so that the everyday token need not (law 2's second wall). ``timeout`` in seconds, for one call.
     """
 
     host: str = ""
@@ -88,6 +90,16 @@ class SshSettings(BaseModel):
     known_hosts: Path | None = None
 
 
+class _LabSettings(JsonConfigSettingsSource):
+    """What the lab saved, with all its nodes as hosts."""
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        if hosts := lab_hosts():
+            found["pve"] = found["pve"] | {"host": ",".join(hosts)}
+        return found
+
+
 class Settings(BaseSettings):
     """Everything that the service needs in order to reach its surroundings."""
 
@@ -113,9 +125,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment first; then the lab's saved settings, unless the environment names another cluster."""
-        if os.environ.get("BACKUPSVC_PVE__HOST", lab_host()) != lab_host():
+        named = (os.environ.get("BACKUPSVC_PVE__HOST") or "").replace(" ", "")
+        if "BACKUPSVC_PVE__HOST" in os.environ and not set(named.split(",")) <= set(lab_hosts()):
             return (init_settings, env_settings)
-        return (init_settings, env_settings, JsonConfigSettingsSource(settings_cls, json_file=lab_settings_file()))
+        return (init_settings, env_settings, _LabSettings(settings_cls, json_file=lab_settings_file()))
 
     @property
     def catalog_url(self) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import email.utils
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 import anyio.to_thread
@@ -46,6 +47,8 @@ _log = logging.getLogger(__name__)
 
 def dispatch(lab: Lab, request: Request) -> Reply:
     """Given a request, return the lab's reply, as the faults leave it. Runs in a thread: handlers may block."""
+    if request.node and not lab.nodes[request.node].online:
+        return Reply(500, dropped=True)  # it was on its way when the node died
     if request.path.startswith(fault_endpoint.PATH):
         return fault_endpoint.answer(lab, request)
     if request.path == cluster_settings.PATH:
@@ -83,7 +86,8 @@ def _unauthorized(request: Request, error: LabError, delay: float) -> Reply:
 
 
 def _answer(lab: Lab, request: Request) -> Any:
-    if not lab.answering():
+    node = request.node or lab.answering()
+    if not node:
         raise LabError(595, "No route to host")
     found = api().find(request.method, request.call)
     endpoint = found[0] if found else None
@@ -96,7 +100,7 @@ def _answer(lab: Lab, request: Request) -> Any:
             403, f"Permission check failed (URI '{request.call}' not available with API token, need proper ticket.\n)\n"
         )
     given = _merged(found[1], wire.parameters(request, endpoint.parameters))
-    call = Call(request.method, endpoint.path, given, identity, lab)
+    call = Call(request.method, endpoint.path, given, identity, lab, node)
     check_permissions(call, endpoint.permissions)
     if endpoint.proxied:
         _reach(lab, given["node"])
@@ -177,15 +181,18 @@ def _filled(template: str, params: dict[str, Any]) -> str:
     return re.sub(r"\{([a-z-]+)\}", lambda found: str(params.get(found[1], "")), template)
 
 
-def make_app(lab: Lab) -> Starlette:
-    """Return the ASGI application over a lab. Run it with ``backupsvc.lab.reason.ReasonProtocol``."""
+def make_app(lab: Lab, node: str = "") -> Starlette:
+    """Return the ASGI application over a lab, as one node answers or the whole cluster when none is named.
+
+    Run it with ``backupsvc.lab.reason.ReasonProtocol``.
+    """
 
     limiter: anyio.CapacityLimiter | None = None
 
     async def answer(request: Request) -> Reply:
         nonlocal limiter
         limiter = limiter or anyio.CapacityLimiter(THREADS)
-        reply = await anyio.to_thread.run_sync(dispatch, lab, request, limiter=limiter)
+        reply = await anyio.to_thread.run_sync(dispatch, lab, replace(request, node=node), limiter=limiter)
         if reply.delay:
             await asyncio.sleep(reply.delay)
         return reply

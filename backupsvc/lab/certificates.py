@@ -1,4 +1,4 @@
-"""The cluster's certificate authority and the API's certificate, made anew for every lab."""
+"""The cluster's certificate authority, the nodes' certificates and that of the lab's own port, made anew for every lab."""
 
 from __future__ import annotations
 
@@ -32,16 +32,35 @@ class Certificates:
         return ":".join(f"{byte:02X}" for byte in hashlib.sha256(der).digest())
 
 
-def ensure(etc: Path, names: Iterable[str]) -> Certificates:
-    """Given the lab's ``etc/pve`` and the host names and addresses to certify, return the certificates, made when missing."""
-    found = Certificates(etc / "pve-root-ca.pem", etc / "local" / "pve-ssl.pem", etc / "local" / "pve-ssl.key")
-    if not found.key.is_file():
-        _make(found, list(names))
+@dataclass(frozen=True)
+class _Authority:
+    """What signs."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def ensure(etc: Path, names: Iterable[str], node: str = "") -> Certificates:
+    """Given the lab's ``etc/pve`` and the host names and addresses to certify, return the certificates, made when missing.
+
+    They are ``node``'s, or those of the lab's own port; one authority signs all of them.
+    """
+    folder = etc / "nodes" / node if node else etc / "local"
+    found = Certificates(etc / "pve-root-ca.pem", folder / "pve-ssl.pem", folder / "pve-ssl.key")
+    authority_key = etc / "priv" / "pve-root-ca.key"
+    # a lab of a time when the authority's key was not kept gets a new one, and with it a new certificate
+    if not (found.key.is_file() and authority_key.is_file()):
+        _make(found, _authority(found.ca_file, authority_key), list(names))
     return found
 
 
-def _make(files: Certificates, names: list[str]) -> None:
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+def _authority(ca_file: Path, key_file: Path) -> _Authority:
+    if key_file.is_file():
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"{key_file} holds no key of an elliptic curve")
+        return _Authority(x509.load_pem_x509_certificate(ca_file.read_bytes()), key)
+    ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lab Cluster Root CA")])
     ca_usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
     authority = (
@@ -51,19 +70,31 @@ def _make(files: Certificates, names: list[str]) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
+    ca_file.parent.mkdir(parents=True, exist_ok=True)
+    ca_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    _write_key(key_file, ca_key)
+    return _Authority(authority, ca_key)
+
+
+def _make(files: Certificates, authority: _Authority, names: list[str]) -> None:
+    key, ca_key = ec.generate_private_key(ec.SECP256R1()), authority.key
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     server = (
-        _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]), ca_name, key.public_key())
+        _builder(subject, authority.certificate.subject, key.public_key())
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    files.key.parent.mkdir(parents=True, exist_ok=True)
-    files.ca_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    _write_key(files.key, key)
     files.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
-    files.key.touch(mode=0o600)
-    files.key.write_bytes(
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
 

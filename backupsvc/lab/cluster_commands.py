@@ -15,6 +15,9 @@ def cluster(
         float | None, typer.Option(help="How much faster the waits after a loss (watchdog, locks, HA) pass: 1 to 1000.")
     ] = None,
     qdevice: Annotated[bool | None, typer.Option("--qdevice/--no-qdevice", help="A third vote outside the nodes.")] = None,
+    zfs: Annotated[
+        Pairs, typer.Option(metavar="STORAGE", help="Make a thin pool of every node a ZFS pool: only those can be replicated.")
+    ] = None,
     replicate: Annotated[
         Pairs, typer.Option(metavar="VMID:NODE[:SECONDS]", help="Copy a guest's disks to a node at intervals (900 s).")
     ] = None,
@@ -31,6 +34,8 @@ def cluster(
         chosen["time_factor"] = time_factor
     if qdevice is not None:
         chosen["qdevice"] = qdevice
+    if zfs:
+        chosen["zfs"] = zfs
     if replicate or no_replication:
         chosen["replication"] = dict(_job(text) for text in replicate or ())
     if drift:

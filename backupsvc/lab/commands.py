@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +30,12 @@ def _lab_dir() -> Path:
 
 def _say(text: str) -> None:
     print(f"lab: {text}", file=sys.stderr, flush=True)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return ", ".join(value) or "none" if isinstance(value, list) else str(value)
 
 
 @app.callback()
@@ -97,6 +103,6 @@ def status(as_json: Json = False) -> None:
         print(json.dumps(found))
     else:
         for key, value in found.items():
-            print(f"{key:12} {', '.join(value) or 'none' if isinstance(value, list) else value}")
+            print(f"{key:12} {_shown(value)}")
     if not found["running"]:
         raise typer.Exit(1)

@@ -83,6 +83,7 @@ class GuestTable:
     def __init__(self, etc: Path) -> None:
         self._nodes = etc / "nodes"
         self._guests: dict[int, VmConfig] = {}
+        self._by_node: dict[str | None, list[VmConfig]] | None = None  # in VMID order, None for all; forgotten when a guest moves
         self._mutex = threading.RLock()
         self.quorate: Callable[[], bool] = lambda: True
         self._flocks: dict[int, threading.RLock] = {}
@@ -110,9 +111,12 @@ class GuestTable:
     def all(self, node: str | None = None, type: str | None = "qemu") -> list[VmConfig]:
         """Return the VMs (of one node), in VMID order; ``type`` ``lxc`` for the containers, None for both."""
         with self._mutex:
-            guests = list(self._guests.values())
-        chosen = [vm for vm in guests if node in (None, vm.node) and type in (None, vm.type)]
-        return sorted(chosen, key=lambda vm: vm.vmid)
+            if self._by_node is None:
+                self._by_node = {None: sorted(self._guests.values(), key=lambda vm: vm.vmid)}
+                for vm in self._by_node[None]:
+                    self._by_node.setdefault(vm.node, []).append(vm)
+            guests = self._by_node.get(node, [])
+        return [vm for vm in guests if type in (None, vm.type)]
 
     def create(self, node: str, vmid: int, config: dict[str, str], type: str = "qemu") -> VmConfig:
         """Reserve a VMID with a first configuration. Raise LabError 500 with PVE's text if it is taken."""
@@ -122,7 +126,7 @@ class GuestTable:
                 raise LabError(500, f"unable to create VM {vmid} - {other.word} {vmid} already exists on node '{other.node}'")
             vm = VmConfig(vmid, node, dict(config), type=type)
             self.check_writable(vm)
-            self._guests[vmid] = vm
+            self._guests[vmid], self._by_node = vm, None
             self._write(vm)
             return vm
 
@@ -134,7 +138,7 @@ class GuestTable:
     def remove(self, vmid: int) -> None:
         """Forget a guest and its file."""
         with self._mutex:
-            vm = self._guests.pop(vmid, None)
+            vm, self._by_node = self._guests.pop(vmid, None), None
             if vm:
                 self.path(vm).unlink(missing_ok=True)
 
@@ -143,7 +147,7 @@ class GuestTable:
         with self._mutex:
             vm = self._guests[vmid]
             self.path(vm).unlink(missing_ok=True)
-            vm.node = node
+            vm.node, self._by_node = node, None
             self._write(vm)
 
     def check_writable(self, vm: VmConfig) -> None:

@@ -40,9 +40,12 @@ class LabAccess:
     seconds: float
 
     def environment(self) -> dict[str, str]:
-        """Return the environment that points the service at the lab, its tokens included."""
+        """Return the environment that points the service at the lab, its tokens included; every node is named as its host."""
+        pve, api = self.settings["pve"], self.settings.get("api", {})
+        told = {name: values for name, values in self.settings.items() if name != "api"}
+        told["pve"] = pve | {"host": ",".join(api.values()) or pve["host"]}
         flat: dict[str, str] = {}
-        for section, values in self.settings.items():
+        for section, values in told.items():
             for key, value in values.items() if isinstance(values, dict) else [("", values)]:
                 name = f"BACKUPSVC_{section.upper()}" + (f"__{key.upper()}" if key else "")
                 flat[name] = json.dumps(value) if isinstance(value, dict | bool) else str(value)
@@ -115,17 +118,27 @@ def status(lab_dir: Path) -> dict[str, Any]:
     }
     if not pid:
         return found | {"kept": (lab_dir / STATE_FILE).is_file()}
+    if "port" not in runtime:
+        return found | {"pid": pid}  # it is still making its guests' disks
     seconds = round(time.time() - float(runtime["since"]))
+    dead = [node["name"] for node in _read(lab_dir / STATE_FILE).get("nodes", []) if not node.get("online", True)]
+    ports = runtime["ports"] or {"the whole cluster": runtime["port"]}
     return found | {
         "pid": pid,
         "host": f"127.0.0.1:{runtime['port']}",
+        "api": {name: f"127.0.0.1:{port}" + (" (dead)" if name in dead else "") for name, port in ports.items()},
         "hypervisor": runtime["hypervisor"],
         "seconds": seconds,
         "memory": _memory(pid),
         "faults": [fault.text for fault in board.read(lab_dir / board.FILE)],
-        "dead nodes": [node["name"] for node in _read(lab_dir / STATE_FILE).get("nodes", []) if not node.get("online", True)],
+        "dead nodes": dead,
         "time factor": time_factor(lab_dir),
     }
+
+
+def own_address(lab_dir: Path) -> str:
+    """Return host:port where a running lab answers for itself, whichever of its nodes live."""
+    return f"127.0.0.1:{_read(lab_dir / RUNTIME_FILE)['own_port']}"
 
 
 def time_factor(lab_dir: Path) -> float:

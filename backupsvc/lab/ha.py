@@ -1,4 +1,4 @@
-"""The HA manager's state: resources by service id, rules, and what the manager made of them, kept in one file."""
+"""The HA manager's state: resources by service id (vm:108, ct:200), rules, and what the manager made of them, in one file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Ha:
 
     def manages(self, vmid: int) -> bool:
         """Say whether a guest is an HA resource."""
-        return f"vm:{vmid}" in self.resources
+        return f"vm:{vmid}" in self.resources or f"ct:{vmid}" in self.resources
 
     def wanted(self, sid: str) -> str:
         """Return the state that is asked for; ``enabled`` is an old word for ``started``."""

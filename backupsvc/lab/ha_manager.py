@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 
+from backupsvc.lab.containers import power as containers
 from backupsvc.lab.guests import power
 from backupsvc.lab.ha import Service
 from backupsvc.lab.kernel import Lab, LabError, LabNode, TaskLog, VmConfig
@@ -22,6 +23,7 @@ LOCK_LIFE = 120.0  # pmxcfs: a lock that nobody renews
 WATCHDOG = 70.0  # 60 s until watchdog-mux gives a client up, 10 s of the hardware watchdog
 REBOOT = 90.0  # how long a node takes to boot that its watchdog reset: the lab's own figure
 _ACTIVE = ("started", "request_stop", "migrate", "relocate")
+_TASK = {"qemu": "qm", "lxc": "vz"}  # how the types of their tasks begin
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +57,9 @@ class HaManager:
         return sid in self.ha.resources and self._guest(sid) is not None and self.ha.wanted(sid) != "ignored"
 
     def _guest(self, sid: str) -> VmConfig | None:
-        return self.lab.guests.get(int(sid.partition(":")[2])) if sid.startswith("vm:") else None
+        kind, _, vmid = sid.partition(":")
+        vm = self.lab.guests.get(int(vmid))
+        return vm if vm and vm.word.lower() == kind else None
 
     def _online(self) -> list[str]:
         return [node.name for node in self.lab.nodes.values() if node.online]
@@ -180,7 +184,9 @@ class HaManager:
         lab, source, target = self.lab, service.node, service.target
         if not service.task:
             work = lambda log: move(lab, vm.vmid, source, target, log)  # noqa: E731 - the task's whole body
-            service.task = lab.tasks.spawn(source, "qmigrate", str(vm.vmid), "root@pam", work)
+            service.task = lab.tasks.spawn(
+                source, "vzmigrate" if vm.type == "lxc" else "qmigrate", str(vm.vmid), "root@pam", work
+            )
         if lab.tasks.exitstatus(service.task) is None:
             return
         service.task, service.target, service.node = "", "", vm.node
@@ -219,9 +225,7 @@ class HaManager:
             return
         service.state = "request_stop"
         if not self._is_busy(vm):
-            lab, node, vmid = self.lab, vm.node, vm.vmid
-            work = lambda log: power.shutdown(lab, node, vmid, log, force=True)  # noqa: E731 - the task's whole body
-            lab.tasks.spawn(node, "qmshutdown", str(vmid), "root@pam", work)
+            self._spawn_shutdown(vm)
 
     def _choose(self, sid: str, current: str, without: list[str] | None = None) -> str | None:
         """Return where a service belongs: where it is if that is as good as any, else the node with the fewest services."""
@@ -238,11 +242,23 @@ class HaManager:
 
     def _spawn_start(self, vm: VmConfig) -> str:
         lab, node, vmid = self.lab, vm.node, vm.vmid
+        begin = containers.start if vm.type == "lxc" else power.start
 
         def work(log: TaskLog) -> None:
-            power.start(lab, node, vmid, log)
+            begin(lab, node, vmid, log)
 
-        return lab.tasks.spawn(node, "qmstart", str(vmid), "root@pam", work)
+        return lab.tasks.spawn(node, f"{_TASK[vm.type]}start", str(vmid), "root@pam", work)
+
+    def _spawn_shutdown(self, vm: VmConfig) -> None:
+        lab, node, vmid, lxc = self.lab, vm.node, vm.vmid, vm.type == "lxc"
+
+        def work(log: TaskLog) -> None:
+            if lxc:
+                containers.stop(lab, node, vmid, log)
+            else:
+                power.shutdown(lab, node, vmid, log, force=True)
+
+        lab.tasks.spawn(node, f"{_TASK[vm.type]}shutdown", str(vmid), "root@pam", work)
 
 
 def _lock_is_free(node: LabNode, now: float) -> bool:

@@ -15,6 +15,7 @@ from backupsvc.errors import UsageError
 from backupsvc.lab.images.build import build_guest_disks, ensure_images
 from backupsvc.lab.images.site import GuestSeed
 from backupsvc.lab.kernel import Lab, Machine
+from backupsvc.lab.past import PastServer
 from backupsvc.lab.seed import ISOLATED_BRIDGE
 from backupsvc.lab.simulated import SimulatedHypervisor, make_disk
 from backupsvc.lab.vmm import accel
@@ -131,14 +132,18 @@ class _Nodes:
 
     def __init__(self, run_dir: Path) -> None:
         self._folder, self._endpoints = run_dir / "ssh", dict[str, NodeSsh]()
+        self._past: PastServer | None = None
 
     def start(self, lab: Lab) -> dict[str, Any]:
         """Start one endpoint a node and return the settings, empty where OpenSSH's server is not installed."""
         if not Path(SSHD).is_file():
             return {}
-        found = {}
+        found, past = {}, self._folder.with_name("past")
+        if lab.history:
+            self._past = PastServer(lab, lab.history, past)
         for name in lab.nodes:
-            endpoint = self._endpoints[name] = NodeSsh(name, self._folder / name, lab.nodes[name].dir)
+            endpoint = NodeSsh(name, self._folder / name, lab.nodes[name].dir, past if lab.history else None)
+            self._endpoints[name] = endpoint
             found[name] = endpoint.start()
         first, *others = [self._folder / name for name in lab.nodes]
         for folder in others:
@@ -154,6 +159,8 @@ class _Nodes:
 
     def stop(self) -> None:
         """Stop them all."""
+        if self._past:
+            self._past.close()
         for endpoint in self._endpoints.values():
             endpoint.stop()
 

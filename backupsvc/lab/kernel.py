@@ -7,7 +7,7 @@ archives); ``backupsvc.lab.app`` imports both and dispatches to them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -148,6 +148,16 @@ class StorageDef:
     path: str = "/var/lib/vz"
     options: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def block(self) -> bool:
+        """Whether its volumes are block devices: raw files in the node's ``dev/pve`` here."""
+        return self.type in ("lvmthin", "zfspool")
+
+    @property
+    def replicates(self) -> bool:
+        """Whether PVE can replicate its volumes: of all plugins only ZFS pools have that feature."""
+        return self.type == "zfspool"
+
 
 @dataclass(frozen=True)
 class Bridge:
@@ -241,7 +251,7 @@ class Lab:
         """Return where a storage really lies: per node, or under ``shared`` for a shared one."""
         definition = self.storage(storage)
         base = self.dir / "shared" / storage if definition.shared else self.node(node).dir
-        return base / ("dev/pve" if definition.type == "lvmthin" else definition.path.lstrip("/"))
+        return base / ("dev/pve" if definition.block else definition.path.lstrip("/"))
 
     def machine_status(self, vmid: int) -> str:
         """Return ``running``, ``paused`` or ``stopped``."""
@@ -255,13 +265,14 @@ class Lab:
 
 @dataclass
 class Call:
-    """One request: validated parameters (the path's included) and who asks."""
+    """One request: validated parameters (the path's included), who asks, and the node that was asked."""
 
     method: str
     path: str
     params: dict[str, Any]
     identity: Identity
     lab: Lab
+    local: str = ""
 
     @property
     def auth(self) -> str:
@@ -288,6 +299,10 @@ class Call:
         held = self.lab.access.privileges(self.identity, path)
         wanted = [priv in held for priv in privs]
         return (True in wanted) if any else all(wanted)
+
+    def visible(self, kind: str, members: Iterable[int | str], priv: str) -> set[int | str]:
+        """Given ``vms`` or ``storage`` and members of it, return those on which the caller holds a privilege."""
+        return {member for member, held in self.lab.access.listed(self.identity, kind, members).items() if priv in held}
 
     def check(self, path: str, *privs: str, any: bool = False) -> None:
         """Raise LabError 403 with PVE's text unless the caller holds the privileges (or any of them) on an ACL path."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from backupsvc.lab import seed
+from backupsvc.lab.containers import power as containers
 from backupsvc.lab.guests import power
 from backupsvc.lab.guests.state import save
 from backupsvc.lab.kernel import Lab, LabError, TaskLog, VmConfig
@@ -76,16 +77,16 @@ def _keep(lab: Lab) -> None:
 def _start_guests(lab: Lab, name: str, log: TaskLog) -> None:
     """What a booting node does: wait for quorum, drop the locks of cut dumps, start what starts with it (PVE/API2/Nodes.pm)."""
     _await_quorum(lab, log)
-    for vm in lab.guests.all(name):
+    for vm in lab.guests.all(name, None):
         if vm.config.get("lock") == "backup":
             drop_lock(lab, vm)
         # the HA manager starts its own
         if vm.config.get("onboot") == "1" and not lab.ha.manages(vm.vmid) and not power.machine_of(lab, vm.vmid):
             log.check_cancelled()
-            log.line(f"Starting VM {vm.vmid}")
-            status = lab.tasks.wait(_start(lab, name, vm.vmid), _LONGEST_START)
+            log.line(f"Starting {vm.word} {vm.vmid}")
+            status = lab.tasks.wait(_start(lab, vm), _LONGEST_START)
             if status != "OK":
-                log.line(f"Starting VM {vm.vmid} failed: {status}")
+                log.line(f"Starting {vm.word} {vm.vmid} failed: {status}")
 
 
 def _await_quorum(lab: Lab, log: TaskLog) -> None:
@@ -98,5 +99,6 @@ def _await_quorum(lab: Lab, log: TaskLog) -> None:
     log.line("got quorum")
 
 
-def _start(lab: Lab, node: str, vmid: int) -> str:
-    return lab.tasks.spawn(node, "qmstart", str(vmid), "root@pam", lambda log: power.start(lab, node, vmid, log))
+def _start(lab: Lab, vm: VmConfig) -> str:
+    kind, begin = ("vzstart", containers.start) if vm.type == "lxc" else ("qmstart", power.start)
+    return lab.tasks.spawn(vm.node, kind, str(vm.vmid), "root@pam", lambda log: begin(lab, vm.node, vm.vmid, log))

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from backupsvc.errors import BackupsvcError, UsageError
-from backupsvc.lab import certificates, control, power, scale, seed
+from backupsvc.lab import control, power, scale, seed
 from backupsvc.lab.containers import power as containers
 from backupsvc.lab.containers.seed import VMID, seed_container
 from backupsvc.lab.hypervisors import Platform, choose
 from backupsvc.lab.images.site import GUESTS
 from backupsvc.lab.kernel import Lab
-from backupsvc.lab.serving import ApiServer
+from backupsvc.lab.serving import Front
 from backupsvc.lab.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
@@ -68,27 +68,31 @@ class LabServer:
         """Bring everything up; return when every guest answers."""
         began = time.monotonic()
         lab = self.lab = self._open()
-        certs = certificates.ensure(lab.etc, ["127.0.0.1", "localhost", *lab.nodes, *(n.ip for n in lab.nodes.values())])
-        lab.settings["fingerprint"] = certs.fingerprint
-        self.api = ApiServer(lab, certs, int(lab.settings.get("port", 0)))
-        self.api.start()
-        self._close.callback(self.api.stop)
-        lab.settings["port"] = self.api.port
-        self._note(port=self.api.port, hypervisor=self.platform.name)
-        seed.write_definition(self.directory, {**(seed.read_definition(self.directory) or {}), "port": self.api.port})
-        self._progress(f"API on https://127.0.0.1:{self.api.port}/api2/json")
+        self._serve(lab)
         with ThreadPoolExecutor(1, thread_name_prefix="appliances") as pool:
             appliances = pool.submit(self.platform.start_appliances, lab)
             (scale.power_on if lab.history else power.start_all)(lab, self._progress)
             containers.start_all(lab, self._progress)
             access = appliances.result()
-        self._write_settings(access, certs)
+        self._write_settings(access)
         upkeep = Upkeep(lab)
         upkeep.start()
         self._close.callback(upkeep.stop)
         seconds = round(time.monotonic() - began, 1)
         control.write_json(self.directory / control.READY_FILE, {"hypervisor": self.platform.name, "seconds": seconds})
         self._progress(f"{len(lab.machines)} guests answer after {seconds} s")
+
+    def _serve(self, lab: Lab) -> None:
+        """Open the API's ports, those of last time where they are free, and note them."""
+        front = self.front = Front(lab)
+        front.start()
+        self._close.callback(front.stop)
+        kept = {"port": front.port, "ports": front.ports}
+        lab.settings |= kept
+        self._note(**kept, own_port=front.own.port, hypervisor=self.platform.name)
+        seed.write_definition(self.directory, {**(seed.read_definition(self.directory) or {}), **kept})
+        for name, port in (front.ports or {"the whole cluster": front.port}).items():
+            self._progress(f"API of {name} on https://127.0.0.1:{port}/api2/json")
 
     def stop(self) -> None:
         """End everything that was started."""
@@ -120,8 +124,11 @@ class LabServer:
         for guest in GUESTS:
             seed.seed_guest(lab, guest, guest.disks)
 
-    def _write_settings(self, access: dict[str, Any], certs: certificates.Certificates) -> None:
-        """Write what ``backupsvc.settings.Settings`` reads (mode 0600: it holds tokens)."""
+    def _write_settings(self, access: dict[str, Any]) -> None:
+        """Write what ``backupsvc.settings.Settings`` reads (mode 0600: it holds tokens).
+
+        ``pve.host`` is one address, for whoever can use but one; ``api`` has every node's.
+        """
         from importlib.resources import files
 
         langeo = Path(str(files("policies").joinpath("sites", "langeo.yaml")))
@@ -129,11 +136,12 @@ class LabServer:
             "lab": True,
             "simulated": self.platform.name == "simulated",
             "pve": {
-                "host": f"127.0.0.1:{self.api.port}",
+                "host": f"127.0.0.1:{self.front.port}",
                 "token": seed.token(self.lab, seed.SERVICE_TOKEN),
                 "restore_token": seed.token(self.lab, seed.RESTORE_TOKEN),
-                "ca_file": str(certs.ca_file),
+                "ca_file": str(self.front.ca_file),
             },
+            "api": {name: f"127.0.0.1:{port}" for name, port in self.front.ports.items()},
             "catalog": {"url": f"sqlite:///{self.directory / 'catalog.db'}"},
             "policy": str(scale.write_policy(self.lab) if self.lab.history else langeo),
             **access,

@@ -32,13 +32,17 @@ class BodyUnreadable(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request. ``path`` is still percent-encoded and holds ``/api2/<format>``; header names are lower case."""
+    """One HTTP request. ``path`` is still percent-encoded and holds ``/api2/<format>``; header names are lower case.
+
+    ``node`` is the node at whose port it arrived, empty for the port of the whole cluster.
+    """
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    node: str = ""
 
     @property
     def formatter(self) -> str:

@@ -89,6 +89,8 @@ def _cluster(service: Service) -> Iterator[Line]:
     else:
         known = " and ".join(map(str, role.SUPPORTED))
         yield Line("cluster", WARNING, f"{seen}: not a release that this service was made for", f"use Proxmox VE {known}")
+    for error in service.pve.silent():
+        yield Line("cluster", WARNING, f"a host of BACKUPSVC_PVE__HOST is of no use now: {error.message}", error.hint)
     for node in cluster.nodes():
         if not node.online:
             yield Line("cluster", WARNING, f"node {node.name} is offline", "bring it back: its guests are not backed up")

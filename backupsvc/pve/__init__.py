@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupsvc.clock import Clock
+    from backupsvc.errors import BackupsvcError
     from backupsvc.pve.client import Client
     from backupsvc.pve.scratch import ScratchGuests
     from backupsvc.settings import PveSettings
@@ -45,8 +46,12 @@ class Pve:
 
     @property
     def host(self) -> str:
-        """host:port of the API."""
+        """host:port of the API that answered last."""
         return self._client.where
+
+    def silent(self) -> list[BackupsvcError]:
+        """Return what is wrong with each host of the settings that does not answer."""
+        return self._client.silent()
 
     @property
     def token_id(self) -> str:

@@ -1,5 +1,8 @@
 """The one place that speaks HTTP to Proxmox VE, through proxmoxer: one client a thread, reads retried, errors mapped.
 
+Any node answers for the whole cluster, so several may be named: the one that answered last is asked first. What was not sent
+(the connection was refused) goes to the next one whatever it is; what may have been carried out is repeated only if it is a read.
+
 proxmoxer's own traps are dealt with here (it exits the process without requests, silences urllib3's warnings, drops the body's
 ``message``, takes anything that is no JSON for an answer, and waits five seconds only).
 """
@@ -11,12 +14,13 @@ import re
 import threading
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import requests
 from pydantic import SecretStr
-from urllib3.exceptions import NameResolutionError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from backupsvc.clock import Clock
 from backupsvc.errors import BackupsvcError, LawRefused, PveCertificateRefused, PveError, PveUnreachable, UsageError
@@ -62,8 +66,20 @@ class _Answers(JsonSerializer):  # type: ignore[misc]
         return body if isinstance(body, dict) else {}
 
 
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """A node's API and what proves it."""
+
+    name: str
+    port: int
+    trust: trust.Trust
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.port}"
+
+
 class Client:
-    """Calls to one cluster with one token. Safe to share between threads: each gets its own connection."""
+    """Calls to one cluster with one token. Safe to share between threads: each gets its own connections."""
 
     def __init__(self, settings: PveSettings, token: SecretStr, clock: Clock) -> None:
         """Given the settings, the token (user@realm!name=secret) and a clock. Raise UsageError if one of them is malformed."""
@@ -74,10 +90,12 @@ class Client:
                 "its form is user@realm!name=secret; `pveum user token add USER NAME` prints the secret once",
             )
         self.token_id = f"{found['user']}!{found['name']}"
-        self.host, self.port = _host_and_port(settings.host)
+        named = [_host_and_port(text) for text in settings.host.split(",")]
+        trusts = trust.trusts_of(settings, len(named))
+        self._hosts = [_Host(*place, proof) for place, proof in zip(named, trusts, strict=True)]
+        self._last = self._hosts[0]
         self._secret = SecretStr(found["secret"])
         self._timeout, self._clock = settings.timeout, clock
-        self._trust = trust.trust_of(settings)
         self._threads = threading.local()
 
     def __repr__(self) -> str:
@@ -85,12 +103,17 @@ class Client:
 
     @property
     def where(self) -> str:
-        """Host and port, as messages name the cluster."""
-        return f"{self.host}:{self.port}"
+        """Host and port of the node that answered last, as messages name the cluster; the first before anything was asked."""
+        return str(self._last)
+
+    def silent(self) -> list[BackupsvcError]:
+        """Ask every host that is named, and return what is wrong with each that does not answer."""
+        tries = (self._once(host, "GET", "version", {}) for host in self._hosts)
+        return [answer.error for answer in tries if isinstance(answer, _Failed)]
 
     def get(self, path: str, params: Mapping[str, Value] | None = None, *, retry: bool = True) -> Any:
         """Given a path and its parameters, return the answer's data. Tried three times if nobody answers and ``retry``."""
-        return self._call("GET", path, params, PAUSES if retry else ())
+        return self._call("GET", path, params, again=retry)
 
     def post(self, path: str, params: Mapping[str, Value] | None = None) -> Any:
         """Given a path and its parameters, return the answer's data. Sent once: after an error the caller must look."""
@@ -104,12 +127,11 @@ class Client:
         """Given a path and its parameters, return the answer's data. Sent once."""
         return self._call("DELETE", path, params)
 
-    def _call(self, method: str, path: str, params: Mapping[str, Value] | None, pauses: tuple[float, ...] = ()) -> Any:
+    def _call(self, method: str, path: str, params: Mapping[str, Value] | None, *, again: bool = False) -> Any:
         sent = encoded(params or {})
-        caller = Caller(self.where, self.token_id, f"{method} {path}")
-        for pause in (*pauses, None):
+        for pause in (*(PAUSES if again else ()), None):
             started = self._clock.monotonic()
-            answer = self._once(method, path, dict(sent), caller)
+            answer = self._first_that_answers(method, path, sent, again=again)
             if not isinstance(answer, _Failed):
                 return answer
             # A try that already used up its patience is not repeated: the reader has waited long enough.
@@ -118,9 +140,23 @@ class Client:
             self._clock.sleep(pause)
         raise answer.error
 
-    def _once(self, method: str, path: str, params: dict[str, Any], caller: Caller) -> Any:
+    def _first_that_answers(self, method: str, path: str, sent: Mapping[str, Any], *, again: bool) -> Any:
+        """Ask host after host, the one that answered last first, as long as nothing can be done twice by asking the next."""
+        failures: list[_Failed] = []
+        for host in sorted(self._hosts, key=lambda host: host is not self._last):
+            answer = self._once(host, method, path, dict(sent))
+            if not isinstance(answer, _Failed):
+                self._last = host
+                return answer
+            failures.append(answer)
+            if not (answer.unsent or (again and answer.transient)):
+                break
+        return _joined(failures)
+
+    def _once(self, host: _Host, method: str, path: str, params: dict[str, Any]) -> Any:
         """Make one try; return its data, or what failed. It raises nothing that carries the request (law 7)."""
-        resource = self._api()(quote(path.strip("/"), safe="/:@!"))
+        caller = Caller(str(host), self.token_id, f"{method} {path}")
+        resource = self._api(host)(quote(path.strip("/"), safe="/:@!"))
         try:
             return getattr(resource, method.lower())(**params)
         except ResourceException as refusal:
@@ -129,82 +165,109 @@ class Client:
             answer = BadAnswer(refusal.status_code, str(refusal.content or ""), str(body.get("message") or ""), errors)
             return _Failed(error_for(answer, caller), transient=unreachable(answer.status, caller))
         except requests.exceptions.SSLError as error:
-            return _Failed(self._certificate_refused(str(error)))
+            if "EOF" in str(error):  # it went away over the handshake, or later
+                return _Failed(_silent("broke the connection off", caller), transient=True)
+            return _Failed(self._certificate_refused(host, str(error)))
+        except requests.exceptions.ConnectionError as error:  # before Timeout: a connection that takes too long is both
+            return _disconnected(host, error, caller)
         except requests.exceptions.Timeout:
-            return _Failed(self._silent(f"did not answer within {self._timeout:g} s", caller), transient=True)
-        except requests.exceptions.ConnectionError as error:
-            return self._disconnected(error, caller)
+            return _Failed(_silent(f"did not answer within {self._timeout:g} s", caller), transient=True)
         except requests.exceptions.RequestException as error:
-            return _Failed(self._silent(f"gave an answer that cannot be read ({type(error).__name__})", caller))
+            return _Failed(_silent(f"gave an answer that cannot be read ({type(error).__name__})", caller))
 
-    def _api(self) -> ProxmoxAPI:
-        """This thread's proxmoxer client; requests' sessions are not made for two threads."""
-        if not hasattr(self._threads, "api"):
-            self._threads.api = self._connect()
-        return self._threads.api
+    def _api(self, host: _Host) -> ProxmoxAPI:
+        """This thread's proxmoxer client of a host; requests' sessions are not made for two threads."""
+        if not hasattr(self._threads, "apis"):
+            self._threads.apis = {}
+        if host not in self._threads.apis:
+            self._threads.apis[host] = self._connect(host)
+        return self._threads.apis[host]
 
-    def _connect(self) -> ProxmoxAPI:
+    def _connect(self, host: _Host) -> ProxmoxAPI:
         user, _, name = self.token_id.partition("!")
         api = ProxmoxAPI(
-            self.host,
-            port=self.port,
+            host.name,
+            port=host.port,
             user=user,
             token_name=name,
             token_value=self._secret.get_secret_value(),
-            verify_ssl=self._trust.verify,
+            verify_ssl=host.trust.verify,
             timeout=(min(CONNECT_TIMEOUT, self._timeout), self._timeout),
         )
         session: requests.Session = api._store["session"]
         session.trust_env = False  # no variable of the environment may change the CA, the proxy or the credentials
         session.hooks["response"].append(_refuse_redirect)
-        if self._trust.pin:
-            session.mount("https://", trust.PinnedAdapter(self._trust.pin))
+        if host.trust.pin:
+            session.mount("https://", trust.PinnedAdapter(host.trust.pin))
         api._store["serializer"] = _Answers()
         return api
 
-    def _certificate_refused(self, text: str) -> BackupsvcError:
+    def _certificate_refused(self, host: _Host, text: str) -> BackupsvcError:
         if "CERTIFICATE_VERIFY_FAILED" not in text and "ingerprint" not in text:
-            return PveUnreachable(
-                f"{self.where} does not speak TLS as Proxmox VE does", "BACKUPSVC_PVE__HOST is the API's host:8006"
-            )
-        seen = trust.seen_fingerprint(self.host.strip("[]"), self.port, min(CONNECT_TIMEOUT, self._timeout)) or "unknown by now"
+            return PveUnreachable(f"{host} does not speak TLS as Proxmox VE does", "BACKUPSVC_PVE__HOST is the API's host:8006")
+        seen = trust.seen_fingerprint(host.name.strip("[]"), host.port, min(CONNECT_TIMEOUT, self._timeout)) or "unknown by now"
         hint = (
             "compare the one seen with `openssl x509 -in /etc/pve/local/pve-ssl.pem -noout -fingerprint -sha256` on the node "
             "itself; only if they agree set BACKUPSVC_PVE__FINGERPRINT to it"
         )
-        if self._trust.pin:
+        if host.trust.pin:
             return PveCertificateRefused(
-                f"{self.where} shows a certificate with fingerprint {seen}, pinned is {trust.shown(self._trust.pin)}; "
-                "nothing was sent",
+                f"{host} shows a certificate with fingerprint {seen}, pinned is {trust.shown(host.trust.pin)}; nothing was sent",
                 hint,
             )
         why = found[1] if (found := re.search(r"certificate verify failed: ([^(]+?)\s*\(", text)) else "not trusted"
         return PveCertificateRefused(
-            f"the certificate of {self.where} is refused ({why}); its fingerprint is {seen}; nothing was sent",
+            f"the certificate of {host} is refused ({why}); its fingerprint is {seen}; nothing was sent",
             f"set BACKUPSVC_PVE__CA_FILE to a copy of the cluster's /etc/pve/pve-root-ca.pem, or: {hint}",
-        )
-
-    def _disconnected(self, error: requests.exceptions.ConnectionError, caller: Caller) -> _Failed:
-        if _caused_by(error, NameResolutionError):
-            hint = "correct BACKUPSVC_PVE__HOST, or the name service"
-            return _Failed(PveUnreachable(f"there is no host called {self.host}", hint))
-        if _caused_by(error, ConnectionRefusedError):
-            return _Failed(self._silent("refuses connections", caller), transient=True)
-        return _Failed(self._silent("cannot be reached, or broke the connection off", caller), transient=True)
-
-    def _silent(self, what: str, caller: Caller) -> PveUnreachable:
-        asked = "" if caller.call.startswith("GET ") else "; whether it was carried out is not known"
-        return PveUnreachable(
-            f"{self.where} {what} ({caller.call}){asked}",
-            "is the node up, pveproxy running, and port 8006 open from here? BACKUPSVC_PVE__HOST says whom to ask",
         )
 
 
 class _Failed:
-    """What one try ended with instead of an answer; ``transient`` if a second try may fare better."""
+    """What one try ended with instead of an answer.
 
-    def __init__(self, error: BackupsvcError, *, transient: bool = False) -> None:
-        self.error, self.transient = error, transient
+    ``transient`` if a second try may fare better; ``unsent`` if the request certainly never left this machine.
+    """
+
+    def __init__(self, error: BackupsvcError, *, transient: bool = False, unsent: bool = False) -> None:
+        self.error, self.transient, self.unsent = error, transient, unsent
+
+
+def _joined(failures: list[_Failed]) -> _Failed:
+    """Given what each host that was tried ended with, return the one failure to tell; it names them all."""
+    *before, last = failures
+    if not before or not isinstance(last.error, PveUnreachable):
+        return last
+    message = "; ".join(dict.fromkeys(failure.error.message for failure in failures))
+    transient = any(failure.transient for failure in failures)
+    return _Failed(PveUnreachable(message, last.error.hint), transient=transient, unsent=last.unsent)
+
+
+def _disconnected(host: _Host, error: requests.exceptions.ConnectionError, caller: Caller) -> _Failed:
+    unsent = _unsent(error)
+    if _caused_by(error, NameResolutionError):
+        hint = "correct BACKUPSVC_PVE__HOST, or the name service"
+        return _Failed(PveUnreachable(f"there is no host called {host.name}", hint), unsent=unsent)
+    what = "refuses connections" if _caused_by(error, ConnectionRefusedError) else "cannot be reached"
+    what = what if unsent else "broke the connection off"
+    return _Failed(_silent(what, caller, unsent=unsent), transient=True, unsent=unsent)
+
+
+def _unsent(error: requests.exceptions.ConnectionError) -> bool:
+    """Whether no connection came about, so that nothing was sent.
+
+    Only urllib3's own verdict counts, not what stands in the chain of contexts: that may come from quite another call.
+    """
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
+
+
+def _silent(what: str, caller: Caller, *, unsent: bool = False) -> PveUnreachable:
+    known = "nothing was sent" if unsent else "whether it was carried out is not known"
+    asked = "" if caller.call.startswith("GET ") else f"; {known}"
+    return PveUnreachable(
+        f"{caller.host} {what} ({caller.call}){asked}",
+        "is the node up, pveproxy running, and port 8006 open from here? BACKUPSVC_PVE__HOST says whom to ask",
+    )
 
 
 def encoded(params: Mapping[str, Value]) -> dict[str, Any]:

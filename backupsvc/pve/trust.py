@@ -25,13 +25,24 @@ class Trust:
     pin: str | None = None
 
 
-def trust_of(settings: PveSettings) -> Trust:
-    """Given the settings, return what proves the server; a fingerprint decides alone, as PVE's own clients have it.
+def trusts_of(settings: PveSettings, hosts: int) -> list[Trust]:
+    """Given the settings and how many hosts they name, return what proves each host.
 
-    Raise UsageError, naming the setting, if the fingerprint is no SHA-256 or the CA file is not there.
+    A fingerprint decides alone, as PVE's own clients have it: one for all hosts, or one for each in their order.
+    Raise UsageError, naming the setting, if there are too many or too few, one is no SHA-256, or the CA file is not there.
     """
     if settings.fingerprint:
-        return Trust(verify=False, pin=normal_fingerprint(settings.fingerprint))
+        pins = [Trust(verify=False, pin=normal_fingerprint(text)) for text in settings.fingerprint.split(",")]
+        if len(pins) not in (1, hosts):
+            raise UsageError(
+                f"BACKUPSVC_PVE__FINGERPRINT has {len(pins)} fingerprints for {hosts} in BACKUPSVC_PVE__HOST",
+                "write one for each host in the same order, separated by commas; or set BACKUPSVC_PVE__CA_FILE instead",
+            )
+        return pins * hosts if len(pins) == 1 else pins
+    return [_authority_of(settings)] * hosts
+
+
+def _authority_of(settings: PveSettings) -> Trust:
     if settings.ca_file is None:
         return Trust(verify=system_bundle())
     if not settings.ca_file.is_file():

@@ -66,12 +66,12 @@ def proportional_memory(pid: int) -> int:
 
 def _measured(client: Client, pid: int, path: str) -> tuple[str, float, int, float]:
     """Return a path with its wall time, its rows, and how many seconds of CPU the server spent on one request."""
-    before = _cpu(pid)
+    before = computed_by(pid)
     seconds, rows = client.timed(path)
-    return path, seconds, rows, (_cpu(pid) - before) / ROUNDS
+    return path, seconds, rows, (computed_by(pid) - before) / ROUNDS
 
 
-def _cpu(pid: int) -> float:
+def computed_by(pid: int) -> float:
     """Return the seconds of CPU that a process has used (proc_pid_stat: utime and stime, in ticks)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

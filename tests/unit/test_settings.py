@@ -71,3 +71,14 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_law_7_settings_do_not_show_their_secrets() -> None:
     assert "secret" not in repr(load_settings())
+
+
+def test_every_node_of_the_lab_is_a_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = {"clovis": "127.0.0.1:41301", "lge-pve02": "127.0.0.1:41302"}
+    (home / "lab" / "settings.json").write_text(json.dumps(LAB | {"api": nodes}))
+    assert load_settings().pve.host == "127.0.0.1:41301,127.0.0.1:41302"
+    for host in ("127.0.0.1:41302", "127.0.0.1:41302, 127.0.0.1:41301"):
+        monkeypatch.setenv("BACKUPSVC_PVE__HOST", host)
+        assert (load_settings().pve.host, load_settings().lab) == (host, True)
+    monkeypatch.setenv("BACKUPSVC_PVE__HOST", "127.0.0.1:41302,pve:8006")
+    assert not load_settings().lab

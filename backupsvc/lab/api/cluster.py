@@ -55,8 +55,9 @@ def resources(call: Call) -> Any:
     """List guests, nodes, storages and SDN zones that the caller may see, of one type or of all."""
     wanted, lab, rows = call.params.get("type"), call.lab, []
     if wanted in (None, "vm"):
-        seen = [vm for vm in lab.guests.all(type=None) if call.allowed(f"/vms/{vm.vmid}", "VM.Audit")]
-        rows += [figures.guest(lab, vm) | _pool(lab, vm.vmid) for vm in seen]
+        guests = lab.guests.all(type=None)
+        seen = call.visible("vms", (vm.vmid for vm in guests), "VM.Audit")
+        rows += [figures.guest(lab, vm) | _pool(lab, vm.vmid) for vm in guests if vm.vmid in seen]
     if wanted in (None, "node"):
         rows += [_node_row(call, name) for name in lab.nodes]
     if wanted in (None, "storage"):
@@ -102,11 +103,10 @@ def status(call: Call) -> Any:
                 "version": len(lab.nodes),
             }
         )
-    answering = lab.answering()
     for node in lab.nodes.values():
         base = {"type": "node", "id": f"node/{node.name}", "name": node.name, "ip": node.ip, "level": ""}
         nodeid = node.id if len(lab.nodes) > 1 else 0
-        rows.append({**base, "nodeid": nodeid, "online": int(node.online), "local": int(node.name == answering)})
+        rows.append({**base, "nodeid": nodeid, "online": int(node.online), "local": int(node.name == call.local)})
     return rows
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
-from typing import Any
+from typing import Any, NamedTuple
 
 from backupsvc.lab.kernel import Lab, LabNode, StorageDef, VmConfig
 
@@ -51,7 +52,7 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     if vm.node not in lab.nodes:  # a node that never reported (04_vzdump_errors 23)
         return {"id": f"{vm.type}/{vm.vmid}", "type": vm.type, "vmid": vm.vmid, "node": vm.node, "status": "unknown"}
     running = lab.machine_status(vm.vmid) != "stopped"
-    machine = lab.machines.get(vm.vmid)
+    machine, size = lab.machines.get(vm.vmid), _size(vm.type, *vm.config.items())
     online = lab.nodes[vm.node].online
     if not online:
         return _of_dead_node(lab, vm)
@@ -65,17 +66,37 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
         "template": int(vm.config.get("template", 0)),
         "uptime": int(machine.uptime()) if running and machine else 0,
         "cpu": 0.01 if running else 0,
-        "maxcpu": cpus(vm.config),
-        "mem": memory(vm.config) // 2 if running else 0,
-        "memhost": memory(vm.config) if running else 0,
-        "maxmem": memory(vm.config),
+        "maxcpu": size.cpus,
+        "mem": size.memory // 2 if running else 0,
+        "memhost": size.memory if running else 0,
+        "maxmem": size.memory,
         "disk": 0,
-        "maxdisk": disk_size(vm.config.get("rootfs", "")) if vm.type == "lxc" else boot_disk_size(vm.config),
-    } | dict.fromkeys(("netin", "netout", "diskread", "diskwrite"), 0)
+        "maxdisk": size.disk,
+        "netin": 0,
+        "netout": 0,
+        "diskread": 0,
+        "diskwrite": 0,
+    }
     if vm.type == "lxc":  # what a container uses is counted on the host already
         del row["memhost"]
     optional = {"tags": vm.config.get("tags"), "lock": vm.config.get("lock"), "hastate": ha_state(lab, vm)}
     return row | {key: value for key, value in optional.items() if value}
+
+
+class _Size(NamedTuple):
+    """How big a guest is made."""
+
+    cpus: int
+    memory: int
+    disk: int
+
+
+@functools.lru_cache(maxsize=20_000)
+def _size(type: str, *values: tuple[str, str]) -> _Size:
+    """Given what a configuration says, return the size of its guest; listings of thousands ask this again and again."""
+    config = dict(values)
+    disk = disk_size(config.get("rootfs", "")) if type == "lxc" else boot_disk_size(config)
+    return _Size(cpus(config), memory(config), disk)
 
 
 def _of_dead_node(lab: Lab, vm: VmConfig) -> dict[str, Any]:
@@ -113,7 +134,7 @@ def node(lab: Lab, entry: LabNode) -> dict[str, Any]:
     row: dict[str, Any] = {"id": f"node/{entry.name}", "type": "node", "node": entry.name, "level": ""}
     if not entry.online:
         return {**row, "status": "offline"}
-    used, disk = node_memory(lab, entry), shutil.disk_usage(entry.dir)
+    used, disk = node_memory(lab, entry), shutil.disk_usage(lab.dir)
     return {
         **row,
         "status": "online",
@@ -129,9 +150,8 @@ def node(lab: Lab, entry: LabNode) -> dict[str, Any]:
 
 def storage(lab: Lab, definition: StorageDef, node_name: str) -> dict[str, Any]:
     """Return what /cluster/resources says of a storage on a node."""
-    directory = lab.storage_dir(node_name, definition.name)
     online = lab.nodes[node_name].online and not definition.disabled
-    disk = shutil.disk_usage(directory if directory.exists() else lab.dir)
+    disk = shutil.disk_usage(lab.dir)  # what every node and storage of a lab lies on
     return {
         "id": f"storage/{node_name}/{definition.name}",
         "type": "storage",

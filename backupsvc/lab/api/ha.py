@@ -33,7 +33,7 @@ def ha_status_index(call: Call) -> Any:
 @route("GET", "/cluster/ha/status/current")
 def ha_current(call: Call) -> Any:
     """Return quorum, master, the nodes' resource managers and the services, as the answering node sees them."""
-    lab, local = call.lab, call.lab.answering()
+    lab, local = call.lab, call.local
     quorate = lab.quorate()
     quorum = {"id": "quorum", "type": "quorum", "node": local, "quorate": int(quorate)}
     rows: list[dict[str, Any]] = [{**quorum, "status": "OK" if quorate else f"No quorum on node '{local}'!"}]
@@ -41,30 +41,31 @@ def ha_current(call: Call) -> Any:
         return rows + [_service(lab, sid) for sid in sorted(lab.ha.resources)]
     master = {"id": "master", "type": "master", "node": lab.ha.master, "timestamp": _last_stamp(lab, lab.ha.master)}
     rows.append(
-        {**master, "status": f"{lab.ha.master} ({_age_word(lab, lab.ha.master, 'active')}, {_stamp(lab, lab.ha.master)})"}
+        {**master, "status": f"{lab.ha.master} ({_age_word(call, lab.ha.master, 'active')}, {_stamp(lab, lab.ha.master)})"}
     )
     rows.append({"id": "fencing", "type": "fencing", "node": local, "status": "armed", "armed-state": "armed"})
-    rows += [_lrm(lab, name) for name in lab.nodes]
+    rows += [_lrm(call, name) for name in lab.nodes]
     return rows + [_service(lab, sid) for sid in sorted(lab.ha.resources)]
 
 
-def _lrm(lab: Lab, name: str) -> dict[str, Any]:
-    word = _age_word(lab, name, _lrm_word(lab, name))
+def _lrm(call: Call, name: str) -> dict[str, Any]:
+    lab = call.lab
+    word = _age_word(call, name, _lrm_word(lab, name))
     watchdog = ", watchdog active" if word == "active" else ", watchdog standby" if word == "idle" else ""
     text = f"{name} ({word}{watchdog}, {_stamp(lab, name)})"
     return {"id": f"lrm:{name}", "type": "lrm", "node": name, "timestamp": _last_stamp(lab, name), "status": text}
 
 
-def _age_word(lab: Lab, name: str, word: str) -> str:
+def _age_word(call: Call, name: str, word: str) -> str:
     """A time stamp from the future means drift: seen only when the other clock is ahead of the answering node's.
 
     A dead node's last stamp grows old, in the cluster's seconds; while its clock was ahead it still reads as drift.
     """
-    node = lab.nodes[name]
+    lab, node = call.lab, call.lab.nodes[name]
     if not node.online and node.died is None:
         return "old timestamp - dead?"
     silent = 0.0 if node.died is None else lab.clock.seconds() - node.died
-    age = silent + lab.now(lab.answering()) - lab.now(name)
+    age = silent + lab.now(call.local) - lab.now(name)
     if age < -_DRIFT_TOLERATED:
         return "detected time drift!"
     return "old timestamp - dead?" if age > _FRESH else word
@@ -107,7 +108,7 @@ def _service(lab: Lab, sid: str) -> dict[str, Any]:
 def manager_status(call: Call) -> Any:
     """Return the state of the cluster's resource manager and of the nodes'."""
     lab = call.lab
-    quorum = {"node": lab.answering(), "quorate": str(int(lab.quorate()))}
+    quorum = {"node": call.local, "quorate": str(int(lab.quorate()))}
     if not lab.ha.master:
         return {"manager_status": {"node_status": {}}, "quorum": quorum}
     services = {sid: _service(lab, sid) for sid in lab.ha.resources}
@@ -135,9 +136,10 @@ def _vmid(sid: str) -> int:
 
 
 def _sid(call: Call) -> str:
-    """A bare VMID stands for ``vm:<vmid>``."""
+    """A bare VMID stands for the service of the guest that has it, a VM's where none does."""
     sid = str(call.params["sid"])
-    return sid if ":" in sid else f"vm:{sid}"
+    vm = None if ":" in sid else call.lab.guests.get(int(sid))
+    return sid if ":" in sid else f"{vm.word.lower() if vm else 'vm'}:{sid}"
 
 
 def _digest(entries: dict[str, Any]) -> str:
@@ -170,13 +172,14 @@ def create_ha_resource(call: Call) -> Any:
     sid, lab = _sid(call), call.lab
     if "group" in call.params:
         raise LabError(500, f"invalid parameter 'group': {_MIGRATED}")
-    if lab.guests.get(_vmid(sid)) is None:
+    vm = lab.guests.get(_vmid(sid))
+    if vm is None or not sid.startswith(vm.word.lower()):
         raise LabError(500, f"resource '{sid}' does not exist in cluster")
     if sid in lab.ha.resources:
         raise LabError(500, f"create resource failed: resource ID '{sid}' already defined")
     lab.ha.resources[sid] = {key: value for key, value in call.params.items() if key not in ("sid", "type")}
     lab.ha.resources[sid].setdefault("state", "started")
-    lab.ha.master = lab.ha.master or lab.answering()
+    lab.ha.master = lab.ha.master or call.local
     lab.ha.save()
 
 

@@ -22,7 +22,10 @@ def nodes(call: Call) -> Any:
 
 
 def _row(call: Call, name: str) -> dict[str, Any]:
-    row = {**figures.node(call.lab, call.lab.nodes[name]), "ssl_fingerprint": call.lab.settings.get("fingerprint", "")}
+    row = {
+        **figures.node(call.lab, call.lab.nodes[name]),
+        "ssl_fingerprint": call.lab.settings.get("fingerprints", {}).get(name, ""),
+    }
     if call.allowed(f"/nodes/{name}", "Sys.Audit"):
         return row
     return {key: value for key, value in row.items() if key not in _FIGURES}

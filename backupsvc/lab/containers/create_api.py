@@ -59,6 +59,8 @@ def destroy(call: Call) -> Any:
         raise LabError(500, f"can't remove CT {vm.vmid} - protection mode enabled")
     if power.running(call.lab, vm.vmid) and not params.get("force"):
         raise LabError(500, f"unable to destroy CT {vm.vmid} - container is running")
+    if call.lab.ha.manages(vm.vmid) and not params.get("purge"):
+        raise LabError(500, f"unable to remove CT {vm.vmid} - used in HA resources and purge parameter not set.")
     purge, unreferenced = bool(params.get("purge")), bool(params.get("destroy-unreferenced-disks"))
     return call.spawn("vzdestroy", vm.vmid, lambda log: _destroy(call.lab, call.node, vm.vmid, purge, unreferenced, log))
 
@@ -136,6 +138,8 @@ def _destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, lo
         if purge:
             log.line(f"purging CT {vmid} from related configurations..")
             _forget_jobs(lab, vmid)
+            if lab.ha.resources.pop(f"ct:{vmid}", None) is not None:
+                lab.ha.save()
         lab.access.forget_guest(vmid)
         lab.guests.remove(vmid)
 

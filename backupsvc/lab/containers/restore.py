@@ -190,7 +190,7 @@ def allocation_lines(lab: Lab, tree: trees.Tree) -> Iterator[str]:
     """Yield what PVE's log says while a volume is made and gets its file system."""
     if lab.storage(tree.volume.storage).type == "lvmthin":
         yield f'  Logical volume "{tree.volume.path.name}" created.'
-    else:
+    elif not lab.storage(tree.volume.storage).block:  # what a ZFS pool says is not known
         yield f"Formatting '{tree.volume.path}', fmt=raw size={tree.size} preallocation=off"
     blocks = tree.size // _BLOCK
     yield f"Creating filesystem with {blocks} 4k blocks and {tree.size // _BYTES_AN_INODE} inodes"

@@ -10,7 +10,7 @@ from backupsvc.lab.containers.mounts import mount, net
 from backupsvc.lab.containers.trees import open_tree
 from backupsvc.lab.guests.access import check_root_parameter
 from backupsvc.lab.guests.power import machine_of
-from backupsvc.lab.kernel import Call, Lab, LabError, VmConfig, route
+from backupsvc.lab.kernel import Call, Lab, LabError, TaskLog, VmConfig, route
 
 _MIB = 1024 * 1024
 
@@ -26,7 +26,9 @@ def containers(call: Call) -> Any:
 def current(call: Call) -> Any:
     """Return a container's state."""
     vm = call.lab.guests.need(call.node, call.vmid, "lxc")
-    return _status(call.lab, vm) | {"ha": {"managed": 0}}
+    managed = call.lab.ha.manages(vm.vmid)
+    state = {"state": figures.ha_state(call.lab, vm)} if managed else {}
+    return _status(call.lab, vm) | {"ha": {"managed": int(managed), **state}}
 
 
 @route("GET", "/nodes/{node}/lxc/{vmid}/interfaces")
@@ -47,6 +49,8 @@ def start(call: Call) -> Any:
     lab.guests.need(node, vmid, "lxc")
     if power.running(lab, vmid):
         raise LabError(500, f"CT {vmid} already running")
+    if lab.ha.manages(vmid):
+        return call.spawn("hastart", vmid, lambda log: _request_ha(lab, vmid, "started", log))
     return call.spawn("vzstart", vmid, lambda log: power.start(lab, node, vmid, log))
 
 
@@ -68,7 +72,16 @@ def _off(call: Call, task: str) -> str:
     lab.guests.need(node, vmid, "lxc")
     if not power.running(lab, vmid):
         raise LabError(500, f"CT {vmid} not running")
+    if lab.ha.manages(vmid):
+        return call.spawn("hastop", vmid, lambda log: _request_ha(lab, vmid, "stopped", log))
     return call.spawn(task, vmid, lambda log: power.stop(lab, node, vmid, log))
+
+
+def _request_ha(lab: Lab, vmid: int, state: str, log: TaskLog) -> None:
+    """Note what is wanted; the task ends at once, and the HA manager's next round does it (PVE_FACTS 0.9)."""
+    log.line(f"Requesting HA {'start' if state == 'started' else 'stop'} for CT {vmid}")
+    lab.ha.resources[f"ct:{vmid}"]["state"] = state
+    lab.ha.save()
 
 
 def _status(lab: Lab, vm: VmConfig) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def make_tree(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Tree:
     definition = volumes.usable(lab, node, storage)
     if "rootdir" not in definition.content:
         raise LabError(500, f"storage '{storage}' does not support container directories")
-    thin = definition.type == "lvmthin"
+    thin = definition.block
     taken = {volume.path.name for volume in volumes.images(lab, node, storage)}
     ending = "" if thin else ".raw"
     number = next(n for n in range(len(taken) + 1) if f"vm-{vmid}-disk-{n}{ending}" not in taken)

@@ -25,7 +25,8 @@ class LabClient:
             raise Unreachable("no lab runs here", "`backupsvc lab up` starts one")
         saved = json.loads((lab_dir / "settings.json").read_text(encoding="utf-8"))["pve"]
         token = json.loads((lab_dir / "root.json").read_text(encoding="utf-8"))["token"]
-        self._url, self._header = f"https://{saved['host']}{path}", {"Authorization": f"PVEAPIToken={token}"}
+        # the lab's own port: a node's is closed while that node is dead
+        self._url, self._header = f"https://{control.own_address(lab_dir)}{path}", {"Authorization": f"PVEAPIToken={token}"}
         self._context = ssl.create_default_context(cafile=saved["ca_file"])
 
     def ask(self, method: str, rest: str = "", body: bytes | None = None) -> Any:

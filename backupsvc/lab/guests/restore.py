@@ -223,7 +223,7 @@ class Restore:
             self.made[key] = (volume, device.size)
             if self.lab.storage(storage).type == "lvmthin":
                 self.log.line(f'  Logical volume "{volume.path.name}" created.')
-            else:
+            elif not self.lab.storage(storage).block:  # what a ZFS pool says is not known
                 self.log.line(f"Formatting '{volume.path}', fmt=raw size={device.size} preallocation=off")
             self.log.line(f"new volume ID is '{volume.volid}'")
         for key, device, _ in wanted:

@@ -65,7 +65,7 @@ def find(lab: Lab, node: str, volid: str) -> Volume:
     storage, name = parts
     usable(lab, node, storage)
     base = lab.storage_dir(node, storage)
-    if lab.storage(storage).type == "lvmthin":
+    if lab.storage(storage).block:
         return Volume(volid, storage, "images", base / _safe(name), _owner(name))
     prefix, _, rest = name.partition("/")
     if prefix == "backup" and (archive := parse_name(rest, lab.tz)):
@@ -82,7 +82,7 @@ def find(lab: Lab, node: str, volid: str) -> Volume:
 def images(lab: Lab, node: str, storage: str) -> Iterator[Volume]:
     """Yield the disks on a storage, by name."""
     base = lab.storage_dir(node, storage)
-    thin = lab.storage(storage).type == "lvmthin"
+    thin = lab.storage(storage).block
     for path in sorted(base.glob("vm-*") if thin else base.glob("images/*/vm-*")):
         name = path.name if thin else f"{path.parent.name}/{path.name}"
         yield Volume(f"{storage}:{name}", storage, "images", path, _owner(path.name))
@@ -90,7 +90,7 @@ def images(lab: Lab, node: str, storage: str) -> Iterator[Volume]:
 
 def allocate(lab: Lab, node: str, storage: str, vmid: int, size: int) -> Volume:
     """Make a new empty disk of ``size`` bytes under the first free name. Raise LabError if the storage cannot hold disks."""
-    thin = for_disks(lab, node, storage).type == "lvmthin"
+    thin = for_disks(lab, node, storage).block
     taken = {volume.path.name for volume in images(lab, node, storage)}
     ending = "" if thin else ".raw"
     number = next(n for n in range(len(taken) + 1) if f"vm-{vmid}-disk-{n}{ending}" not in taken)
@@ -121,7 +121,9 @@ def missing(lab: Lab, volume: Volume) -> str:
 
 def device_path(lab: Lab, volume: Volume) -> str:
     """Return the path of a disk as logs show it: a thin volume's is its device node."""
-    return f"/dev/pve/{volume.path.name}" if lab.storage(volume.storage).type == "lvmthin" else str(volume.path)
+    if (definition := lab.storage(volume.storage)).type == "zfspool":
+        return f"/dev/zvol/{definition.options['pool']}/{volume.path.name}"
+    return f"/dev/pve/{volume.path.name}" if definition.block else str(volume.path)
 
 
 def _owner(name: str) -> int | None:

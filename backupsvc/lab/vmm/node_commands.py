@@ -71,8 +71,14 @@ def _real(name: str, root: Path) -> str:
     raise Refused(f"{name}: only files below {DUMP} are offered")
 
 
-def main(root: Path, asked: str) -> int:
-    """Carry out what a client asked for; return the exit code."""
+def main(root: Path, asked: str, *past: str) -> int:
+    """Carry out what a client asked for; return the exit code.
+
+    ``past`` is the socket that tells of computed archives and the node's name there, for a node that has some.
+    """
+    if asked == SFTP_SERVER and past:
+        proxy = str(Path(__file__).with_name("sftp_past.py"))
+        os.execv(sys.executable, [sys.executable, "-I", "-S", proxy, SFTP_SERVER, f"{root}{DUMP}", *past])
     if asked == SFTP_SERVER:
         os.execv(SFTP_SERVER, [SFTP_SERVER])
     try:
@@ -90,4 +96,4 @@ def main(root: Path, asked: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), os.environ.get("SSH_ORIGINAL_COMMAND", "")))
+    sys.exit(main(Path(sys.argv[1]), os.environ.get("SSH_ORIGINAL_COMMAND", ""), *sys.argv[2:]))

@@ -58,10 +58,13 @@ class NodeAccess:
 
 
 class NodeSsh:
-    """One node's endpoint. Its keys are made once and kept in its folder; ``root`` stands for the node's root directory."""
+    """One node's endpoint. Its keys are made once and kept in its folder; ``root`` stands for the node's root directory.
 
-    def __init__(self, name: str, folder: Path, root: Path | None = None) -> None:
-        self.name, self._folder = name, folder.absolute()
+    ``past`` is the socket that tells of archives which are only computed.
+    """
+
+    def __init__(self, name: str, folder: Path, root: Path | None = None, past: Path | None = None) -> None:
+        self.name, self._folder, self._past = name, folder.absolute(), past
         self._root = (root or folder).absolute()
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,7 +81,8 @@ class NodeSsh:
             PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
         port = self._port = self._port or _free_port()
         config = self._folder / "sshd_config"
-        command = shlex.join([sys.executable, "-I", "-S", str(Path(node_commands.__file__)), str(self._root)])
+        past = [str(self._past), self.name] if self._past else []
+        command = shlex.join([sys.executable, "-I", "-S", str(Path(node_commands.__file__)), str(self._root), *past])
         sftp = node_commands.SFTP_SERVER
         config.write_text(CONFIG.format(port=port, folder=self._folder, user=user, command=command, sftp=sftp))
         self._process = processes.spawn([SSHD, "-D", "-e", "-f", str(config)], self._folder / "sshd.log")

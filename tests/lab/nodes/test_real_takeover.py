@@ -47,7 +47,7 @@ def answers(lab: Lab) -> bool:
 def test_108_answers_on_the_other_node_after_the_death_of_its_own(server: LabServer) -> None:
     lab = server.lab
     job = {str(VMID): {"target": OTHER, "interval": 900}}
-    cluster_settings.change(lab, {"time_factor": 30, "qdevice": True, "replication": job})
+    cluster_settings.change(lab, {"time_factor": 30, "qdevice": True, "zfs": ["local-lvm"], "replication": job})
     replica = lab.storage_dir(OTHER, "local-lvm") / "vm-108-disk-0"
     until(60, replica.is_file)
     pids = [machine.pid for machine in lab.machines.values()]

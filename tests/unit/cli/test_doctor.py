@@ -40,6 +40,7 @@ class World:
         self.bridges = [Bridge("vmbr9", "a"), Bridge("vmbr0", "a", ("eno1",))]
         self.offsets = {"a": 1.0, "b": -2.0}
         self.release = "9.2"
+        self.silent: list[PveUnreachable] = []
         self.rights = {path: frozenset(privs) for path, privs in role.Holder("t", role.everyday(self.policy)).grants.items()}
         self.storages = [
             Storage("nas", node, "dir", frozenset({"backup"})) for node in ("a", "b")
@@ -47,6 +48,7 @@ class World:
         self.pve: Any = SimpleNamespace(
             host="a:8006",
             token_id="svc@pve!t",
+            silent=lambda: self.silent,
             cluster=SimpleNamespace(
                 version=self.version,
                 nodes=lambda: self.nodes,
@@ -174,3 +176,11 @@ def test_the_role_is_printed_without_a_cluster_as_commands_and_as_json(tmp_path:
     eight = CliRunner().invoke(build(["doctor"]), ["doctor", "--role", "--pve", "8", "--restore", "vmbr0"]).stdout
     assert "VM.Monitor" in eight
     assert "'backupsvc@pve!restore'" in eight
+
+
+def test_a_host_of_the_settings_that_does_not_answer_is_told_while_another_does() -> None:
+    world = World()
+    world.silent = [PveUnreachable("b:8006 refuses connections (GET version)", "is the node up?")]
+    (line,) = world.seen("warning")
+    assert "b:8006 refuses connections" in line.detail
+    assert (line.name, line.action) == ("cluster", "is the node up?")

@@ -39,11 +39,14 @@ def test_a_clock_that_is_set_faster_goes_on_from_where_it_was() -> None:
 def test_settings_are_in_force_at_once_and_kept(lab: Lab) -> None:
     seed.write_definition(lab.dir, seed.cluster())
     job = {"108": {"target": "lge-pve02", "interval": 60}}
-    reply = ask(lab, "PUT", {"time_factor": 20, "qdevice": True, "replication": job, "drift": {"clovis": -5}})
+    reply = ask(
+        lab, "PUT", {"time_factor": 20, "qdevice": True, "zfs": ["local-lvm"], "replication": job, "drift": {"clovis": -5}}
+    )
     shown = json.loads(reply.body)["data"]
     assert (shown["time_factor"], shown["qdevice"], shown["replication"], shown["drift"]["clovis"]) == (20, True, job, -5)
     again = seed.open_lab(lab.dir, lab.hypervisor, lab.run_dir, seed.read_definition(lab.dir) or {})
     assert (again.clock.factor, again.settings["qdevice"], again.nodes["clovis"].drift) == (20, True, -5)
+    assert (shown["zfs"], again.storages["local-lvm"].type) == (["local-lvm"], "zfspool")
     assert control.time_factor(lab.dir) == 20
 
 
@@ -56,6 +59,9 @@ def test_settings_are_in_force_at_once_and_kept(lab: Lab) -> None:
         {"replication": {"108": {"target": "nosuch"}}},
         {"replication": {"108": {}}},
         {"speed": 1},
+        {"zfs": ["local"]},
+        {"zfs": ["nosuch"]},
+        {"replication": {"108": {"target": "lge-pve02"}}},
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(lab: Lab, chosen: dict[str, Any]) -> None:
@@ -90,7 +96,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_command_changes_a_running_lab_and_every_screen_states_the_time_factor(home: Path) -> None:
     access = control.up(home, hypervisor="simulated")
     run = CliRunner()
-    chosen = ["cluster", "--time-factor", "50", "--qdevice", "--replicate", "108:lge-pve02:10", "--drift", "clovis:-5", "--json"]
+    chosen = [
+        "cluster",
+        "--time-factor",
+        "50",
+        "--qdevice",
+        "--zfs",
+        "local-lvm",
+        "--replicate",
+        "108:lge-pve02:10",
+        "--drift",
+        "clovis:-5",
+        "--json",
+    ]
     found = json.loads(run.invoke(app, chosen).stdout)
     assert (found["time_factor"], found["qdevice"], found["drift"]["clovis"]) == (50, True, -5)
     status = run.invoke(app, ["status"])

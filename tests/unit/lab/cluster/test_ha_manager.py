@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from backupsvc.lab import cluster_settings
 from backupsvc.lab.guests import volumes
 from backupsvc.lab.guests.state import save
 from backupsvc.lab.ha_manager import ROUND, HaManager
@@ -56,7 +57,7 @@ def words(client: Client) -> dict[str, str]:
 
 
 def replicated(lab: Lab) -> None:
-    lab.settings["replication"] = {"108": {"target": "lge-pve02", "interval": 900}}
+    cluster_settings.change(lab, {"zfs": ["local-lvm"], "replication": {"108": {"target": "lge-pve02", "interval": 900}}})
     Replication(lab).round()
 
 
@@ -219,7 +220,7 @@ def test_what_the_manager_knows_outlives_a_restart(running: Lab, live: Live) -> 
 
 
 def test_replication_copies_at_its_interval_and_turns_round_after_a_takeover(running: Lab, live: Live, hand: Hand) -> None:
-    running.settings["replication"] = {"108": {"target": "lge-pve02", "interval": 900}}
+    cluster_settings.change(running, {"zfs": ["local-lvm"], "replication": {"108": {"target": "lge-pve02", "interval": 900}}})
     replication, source = Replication(running), running.storage_dir("clovis", "local-lvm") / "vm-108-disk-0"
     copy = running.storage_dir("lge-pve02", "local-lvm") / "vm-108-disk-0"
     replication.round()

@@ -234,3 +234,20 @@ def test_disks_are_listed_to_those_alone_who_may_read_the_storage_and_change_the
     assert eve.get(path) == []
     _grant(lab, "/vms", "PVEVMAdmin")
     assert [row["volid"] for row in eve.get(path)] == ["local-lvm:vm-104-disk-9"]
+
+
+def test_a_listing_of_many_asks_for_the_same_rights_as_one_call_for_each(lab: Lab, service: Client) -> None:
+    access, everyday = lab.access, Identity("backupsvc@pve", "service")
+    access.groups["ops"] = {"users": ["backupsvc@pve"]}
+    access.pools["silver"] = {"vms": [101], "storage": []}
+    entries = [("/vms/100", "token", "NoAccess"), ("/pool/silver", "token", "PVEVMAdmin"), ("/vms/102", "token", "PVEAuditor")]
+    access.acl += [
+        {"path": path, "type": kind, "ugid": "backupsvc@pve!service", "roleid": role, "propagate": 1}
+        for path, kind, role in entries
+    ]
+    access.acl.append({"path": "/vms", "type": "group", "ugid": "ops", "roleid": "PVEVMAdmin", "propagate": 0})
+    vmids = [vm.vmid for vm in lab.guests.all()]
+    found = access.listed(everyday, "vms", vmids)
+    assert found == {vmid: access.privileges(everyday, f"/vms/{vmid}") for vmid in vmids}
+    assert len(set(found.values())) == 3  # refused, inherited, and its own entry
+    assert 100 not in {row["vmid"] for row in service.get("/cluster/resources?type=vm")}

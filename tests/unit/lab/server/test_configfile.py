@@ -71,3 +71,19 @@ def test_a_held_lock_times_out_with_pves_text(tmp_path: Path) -> None:
     ):
         raise AssertionError("two holders")
     release.set()
+
+
+def test_a_nodes_guests_are_listed_as_they_are_after_each_creation_move_and_removal(tmp_path: Path) -> None:
+    table = GuestTable(tmp_path)
+
+    def vmids() -> list[list[int]]:
+        return [[vm.vmid for vm in table.all(node, None)] for node in (None, "a", "b")]
+
+    assert vmids() == [[], [], []]
+    table.create("a", 102, {})
+    table.create("a", 101, {}, "lxc")
+    assert vmids() == [[101, 102], [101, 102], []]
+    table.move(102, "b")
+    assert vmids() == [[101, 102], [101], [102]]
+    table.remove(101)
+    assert vmids() == [[102], [], [102]]

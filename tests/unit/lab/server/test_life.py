@@ -49,7 +49,7 @@ def test_up_brings_a_cluster_whose_guests_run_and_settings_that_lead_to_it(home:
     assert {row["status"] for row in _get(access, "/cluster/resources?type=vm")} == {"running"}
     settings = load_settings()
     assert settings.lab
-    assert settings.pve.host == access.settings["pve"]["host"]
+    assert settings.pve.host.split(",")[0] == access.settings["pve"]["host"]
     assert settings.policy is not None
     assert settings.policy.name == "langeo.yaml"
     assert set(settings.ssh.nodes) in ({"clovis", "lge-pve02"}, set())
@@ -78,9 +78,10 @@ def test_down_leaves_nothing(home: Path) -> None:
     assert control.process_start(pid) is None
     assert not home.exists()
     assert not run_dir.exists()
-    host, _, port = access.settings["pve"]["host"].partition(":")
-    with pytest.raises(ConnectionRefusedError), socket.create_connection((host, int(port)), 2):
-        pass
+    for address in access.settings["api"].values():
+        host, _, port = address.partition(":")
+        with pytest.raises(ConnectionRefusedError), socket.create_connection((host, int(port)), 2):
+            pass
     assert not control.down(home)
 
 
@@ -96,8 +97,8 @@ def test_a_killed_lab_starts_again_from_its_state(home: Path) -> None:
     second = _up(home)
     debian = next(row for row in _get(second, "/cluster/resources?type=vm") if row["vmid"] == 108)
     assert (debian["status"], debian["maxmem"]) == ("running", 3072 * 1024**2)
-    # tokens, certificate and port are the old ones: what pointed at the lab still does
-    assert second.settings["pve"] == first.settings["pve"]
+    # tokens, certificate and ports are the old ones: what pointed at the lab still does
+    assert (second.settings["pve"], second.settings["api"]) == (first.settings["pve"], first.settings["api"])
     assert len(_get(second, "/cluster/tasks")) >= 22
 
 
