@@ -85,12 +85,17 @@ def test_a_refused_dump_is_told_in_pves_words(site: Shell) -> None:
 
 
 @pytest.mark.parametrize("do", ["drop", "drop-after"])
-def test_law_9_a_dump_whose_answer_is_lost_is_not_asked_for_again(site: Shell, do: str) -> None:
-    fault(site, "api", "POST", "/nodes/*/vzdump", do)
+def test_law_9_a_dump_whose_answer_is_lost_is_looked_for_before_it_is_asked_for_again(site: Shell, do: str) -> None:
+    fault(site, "api", "POST", "/nodes/*/vzdump", do, "--call", 1)
+    before = len(site("catalog", "list", "--vmid", 104, "--json").json["archives"])
     answer, guest = backup(site)
-    assert (answer.code, guest["status"]) == (3, "failed")
-    assert "whether it was carried out is not known" in guest["error"]
+    assert (answer.code, guest["status"]) == (0, "ok")
     assert struck(site) == 1
+    site("catalog", "sync")
+    assert len(site("catalog", "list", "--vmid", 104, "--json").json["archives"]) == before + 1
+    events = [row["event"] for row in site("operations", "show", guest["operation"], "--json").json["transitions"]]
+    assert events.count("adopted") == (do == "drop-after")
+    assert events.count("retry") == 1
 
 
 def test_garbage_is_not_taken_for_an_answer(site: Shell) -> None:
