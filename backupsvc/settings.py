@@ -112,6 +112,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     state_dir: Path = Path()
     policy: Path | None = None
+    tick: float = Field(default=30.0, gt=0)  # seconds between two looks of beat at what is due
     lab: bool = False
     simulated: bool = False
 

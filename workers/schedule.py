@@ -11,11 +11,11 @@ from typing import Any
 
 from celery.schedules import crontab
 
+from backupsvc.serve.queues import QUEUES
 from backupsvc.settings import Settings
 from policies.model import Policy
 from policies.site import load_policy
 
-TICK_SECONDS = 30.0
 _DAILY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
@@ -26,13 +26,23 @@ def site_policy(settings: Settings) -> Policy | None:
     return load_policy(settings.policy.read_text(encoding="utf-8"), str(settings.policy))
 
 
-def beat_schedule(policy: Policy | None) -> dict[str, dict[str, Any]]:
-    """Given the policy, return beat's entries, which count in the policy's time zone. Without a policy there is only the tick."""
-    entries: dict[str, dict[str, Any]] = {"tick": {"task": "workers.tasks.tick", "schedule": TICK_SECONDS}}
+def beat_schedule(policy: Policy | None, tick: float) -> dict[str, dict[str, Any]]:
+    """Given the policy and the seconds between ticks, return beat's entries, which count in the policy's time zone.
+
+    Without a policy there are only the tick and a canary for each queue. What nobody consumed in time is dropped: the next says
+    the same, and a worker that comes back after days must not handle thousands of them.
+    """
+    entries: dict[str, dict[str, Any]] = {"tick": _entry("workers.tasks.tick", tick, tick)}
+    for queue in QUEUES:
+        entries[f"canary {queue}"] = _entry("workers.pulse.beat", tick, tick, queue)
     for job in policy.jobs if policy else ():
         if entry := daily(job.schedule):
-            entries[f"job {job.id}"] = {"task": "workers.tasks.tick", "schedule": entry}
+            entries[f"job {job.id}"] = _entry("workers.tasks.tick", entry, tick)
     return entries
+
+
+def _entry(task: str, schedule: float | crontab, tick: float, *args: str) -> dict[str, Any]:
+    return {"task": task, "schedule": schedule, "args": args, "options": {"expires": 3 * tick}}
 
 
 def daily(schedule: str) -> crontab | None:

@@ -9,10 +9,11 @@ from backupsvc.catalog.database import PATIENCE, Database
 from backupsvc.catalog.leases import LaneStore, LeaseStore
 from backupsvc.catalog.operations import OperationStore
 from backupsvc.catalog.proofs import ProofStore
+from backupsvc.catalog.pulse import PulseStore
 
 
-class Catalog(ArchiveStore, OperationStore, LeaseStore, LaneStore, ProofStore):
-    """Archives, operations, leases, lanes and proofs over one database. Safe to use from several threads and processes."""
+class Catalog(ArchiveStore, OperationStore, LeaseStore, LaneStore, ProofStore, PulseStore):
+    """Archives, operations, leases, lanes, proofs and pulses over one database. Safe to use from several threads and processes."""
 
     @classmethod
     def open(cls, url: str, patience: float = PATIENCE) -> Catalog:

@@ -153,6 +153,15 @@ class ProofRow(SQLModel, table=True):
     evidence: dict[str, Any] = Field(sa_type=JSON)  # stages, checks, stripped, asserted, reasons
 
 
+class PulseRow(SQLModel, table=True):
+    """When a queue last consumed a canary. One row a queue, overwritten: this is no history."""
+
+    __tablename__ = "pulse"
+
+    name: str = Field(primary_key=True)
+    at: int = Field(sa_type=BigInteger)
+
+
 METADATA = SQLModel.metadata
 ARCHIVE = METADATA.tables["archive"]
 OPERATION = METADATA.tables["operation"]
@@ -160,3 +169,4 @@ TRANSITION = METADATA.tables["transition"]
 VMID_LEASE = METADATA.tables["vmid_lease"]
 LANE = METADATA.tables["lane"]
 PROOF = METADATA.tables["proof"]
+PULSE = METADATA.tables["pulse"]

@@ -24,6 +24,7 @@ COMMANDS = {
     "restore": ("backupsvc.cli.restore", "restore"),
     "prune": ("backupsvc.cli.prune", "prune"),
     "doctor": ("backupsvc.cli.doctor", "doctor"),
+    "serve": ("backupsvc.cli.serve", "serve"),
     "demo": ("backupsvc.cli.demo", "demo"),
 }
 

@@ -63,7 +63,7 @@ def test_law_9_two_beats_and_two_workers_live_through_one_night_once(site: Shell
     try:
         client = Celery(broker=redis)
         for _ in range(4):
-            client.send_task("workers.tasks.tick")
+            client.send_task("workers.tasks.tick", queue="polls")
         night = _ended_night(site, policy)
     finally:
         for process in workers:

@@ -1,4 +1,4 @@
-"""Beat's entries: 21:00 is 21:00 in Paris, on both sides of both clock changes, and beat can keep them in its file."""
+"""Beat's entries: 21:00 is 21:00 in Paris, on both sides of both clock changes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pytest
 from celery import Celery
 
 from backupsvc.settings import Settings
-from workers.schedule import TICK_SECONDS, beat_schedule, daily, site_policy
+from workers.schedule import beat_schedule, daily, site_policy
 
 LANGEO = Path(__file__).parents[3] / "policies" / "sites" / "langeo.yaml"
 
 
 def test_the_reference_site_gets_a_tick_and_an_entry_at_21_00() -> None:
-    entries = beat_schedule(site_policy(Settings(policy=LANGEO)))
-    assert entries["tick"]["schedule"] == TICK_SECONDS
+    entries = beat_schedule(site_policy(Settings(policy=LANGEO)), 30.0)
+    assert entries["tick"]["schedule"] == 30.0
     assert (entries["job nightly"]["schedule"].hour, entries["job nightly"]["schedule"].minute) == ({21}, {0})
 
 
-def test_without_a_policy_there_is_only_the_tick() -> None:
-    assert set(beat_schedule(None)) == {"tick"}
+def test_without_a_policy_there_are_only_the_tick_and_the_canaries() -> None:
+    assert set(beat_schedule(None, 30.0)) == {"tick", "canary steps", "canary polls"}
 
 
-def test_beat_can_write_its_entries_to_its_file() -> None:
-    assert pickle.loads(pickle.dumps(beat_schedule(site_policy(Settings(policy=LANGEO)))))
+def test_another_scheduler_could_write_the_entries_to_its_file() -> None:
+    assert pickle.loads(pickle.dumps(beat_schedule(site_policy(Settings(policy=LANGEO)), 30.0)))
 
 
 @pytest.mark.parametrize(("schedule", "plain"), [("21:00", True), ("mon..fri 21:00", False), ("*:0/15", False), ("24:00", False)])

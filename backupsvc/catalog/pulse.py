@@ -1,0 +1,38 @@
+"""The queues' pulse: when each last consumed a canary, and how much work waits. Read by /healthz."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from backupsvc.catalog.database import Database
+from backupsvc.catalog.tables import OPERATION, PULSE
+from policies.model import OperationState
+
+
+class PulseStore:
+    """One row a queue, overwritten at each canary."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def pulse(self, name: str, at: int) -> None:
+        """Given a queue, record that it consumed a canary at that time. An older one never hides a newer one."""
+        try:
+            with self._database.write() as connection:
+                connection.execute(insert(PULSE).values(name=name, at=at))
+        except IntegrityError:
+            with self._database.write() as connection:
+                connection.execute(update(PULSE).where(PULSE.c.name == name, PULSE.c.at < at).values(at=at))
+
+    def pulses(self) -> dict[str, float]:
+        """Return when each queue last consumed a canary (epoch seconds)."""
+        with self._database.read() as connection:
+            return {row.name: float(row.at) for row in connection.execute(select(PULSE.c.name, PULSE.c.at))}
+
+    def backlog(self) -> tuple[int, int | None]:
+        """Return how many operations are open, and when the one that waits longest was last touched."""
+        query = select(func.count(), func.min(OPERATION.c.updated)).where(OPERATION.c.state == OperationState.OPEN.value)
+        with self._database.read() as connection:
+            count, oldest = connection.execute(query).one()
+        return int(count), oldest

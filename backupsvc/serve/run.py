@@ -1,0 +1,75 @@
+"""Everything that ``backupsvc serve`` does, from the first look at the settings to the last child's end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from backupsvc.bootstrap import NO_CLUSTER, Service, open_service
+from backupsvc.errors import UsageError
+from backupsvc.serve import healthz, lock, private_redis
+from backupsvc.serve.queues import QUEUES
+from backupsvc.serve.supervisor import Plan, Supervisor
+from backupsvc.serve.systemd import Notifier
+from backupsvc.serve.vitals import Observer, as_dict
+from backupsvc.settings import Settings, state_dir
+from policies.serving import Vitals, judge
+
+
+def plan_for(settings: Settings, *, concurrency: int, log_level: str, grace: float) -> Plan:
+    """Given the settings, return what to run: a private Redis only where the settings name none."""
+    return Plan(settings.state_dir, "url" not in settings.broker.model_fields_set, concurrency, log_level, grace)
+
+
+def serve(service: Service, plan: Plan, listen: str, say: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raise UsageError or PolicyError (settings, policy, address), CatalogUnreachable, Refused (another one runs here) or
+    Unreachable (no Redis) before anything is started.
+    """
+    _look_first(service)
+    with lock.only_one(plan.state) as write_down:
+        if plan.private_redis:
+            os.environ["BACKUPSVC_BROKER__URL"] = private_redis.url(plan.state)  # for the children; a URL may hold a password
+        observer = Observer(service.catalog, service.clock, service.settings.tick, QUEUES)
+        supervisor = Supervisor(plan, service.clock, observer, Notifier(), say)
+        with healthz.answering(listen, lambda: _answer(observer)) as address:
+            write_down(address)
+            observer.start()
+            say(f"beat and workers for {' and '.join(QUEUES)} start; /healthz answers on {address}")
+            try:
+                supervisor.run()
+            finally:
+                observer.stop()
+
+
+def check(listen: str | None) -> tuple[bool, dict[str, Any]]:
+    """Ask the serve that runs in this state directory, or at ``listen``, how it does. Raise Unreachable if none answers."""
+    found = lock.running(state_dir()) or {}
+    state = healthz.ask(listen or found.get("listen") or healthz.DEFAULT)
+    return state["status"] in ("ok", "starting"), state
+
+
+def check_queue(queue: str) -> tuple[bool, dict[str, Any]]:
+    """Judge one queue by the catalog alone, wherever its workers run. Raise UsageError for one that is none."""
+    if queue not in QUEUES:
+        raise UsageError(f"there is no queue {queue!r}", f"the queues are {' and '.join(QUEUES)}")
+    with open_service() as service:
+        (count, oldest), now = service.catalog.backlog(), service.clock.now()
+        vitals = Vitals(0, service.settings.tick, (queue,), service.catalog.pulses(), open=count, oldest=oldest)
+    health = judge(vitals, now)
+    return health.good, as_dict(vitals, health, now)
+
+
+def _look_first(service: Service) -> None:
+    """Fail here, with a sentence, rather than in every child."""
+    _ = service.policy
+    if not service.settings.pve.host:
+        raise UsageError(*NO_CLUSTER)
+    _ = service.catalog
+
+
+def _answer(observer: Observer) -> tuple[bool, dict[str, Any]]:
+    health, state = observer.report()
+    return health.good, state

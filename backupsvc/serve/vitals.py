@@ -1,0 +1,90 @@
+"""What /healthz knows: the children, from their supervisor, and the catalog's pulses, read by a thread of their own.
+
+A catalog that does not answer must not make /healthz hang: it tells what was last read, and the silence in it grows by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.clock import iso
+from backupsvc.errors import BackupsvcError
+from policies.serving import TICKS_OF_SILENCE, ChildFact, Health, Vitals, judge
+
+if TYPE_CHECKING:
+    from backupsvc.catalog import Catalog
+    from backupsvc.clock import Clock
+
+
+class Observer:
+    """Keeps the vitals up to date. ``read`` is called by its own thread, ``children`` is set by the supervisor."""
+
+    def __init__(self, catalog: Catalog, clock: Clock, tick: float, queues: tuple[str, ...]) -> None:
+        self._catalog, self._clock = catalog, clock
+        self._vitals = Vitals(clock.now(), tick, queues)
+        self._children: tuple[ChildFact, ...] = ()
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Start to read the catalog, several times a tick."""
+        threading.Thread(target=self._watch, name="vitals", daemon=True).start()
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._stop.set()
+
+    def saw(self, children: tuple[ChildFact, ...]) -> None:
+        """Given how the children stand, remember it."""
+        self._children = children
+
+    def vitals(self) -> Vitals:
+        """Return what is known now."""
+        return replace(self._vitals, children=self._children)
+
+    def read(self) -> None:
+        """Read the catalog once; a failure is a finding."""
+        try:
+            pulses, (count, oldest) = self._catalog.pulses(), self._catalog.backlog()
+        except BackupsvcError as error:
+            self._vitals = replace(self._vitals, catalog_error=error.message)
+        else:
+            self._vitals = replace(self._vitals, pulses=pulses, open=count, oldest=oldest, catalog_error=None)
+
+    def report(self) -> tuple[Health, dict[str, Any]]:
+        """Return the judgement, and it as /healthz prints it."""
+        now, vitals = self._clock.now(), self.vitals()
+        health = judge(vitals, now)
+        return health, as_dict(vitals, health, now)
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            self.read()
+            self._stop.wait(min(2.0, self._vitals.tick / 4))
+
+
+def as_dict(vitals: Vitals, health: Health, now: float) -> dict[str, Any]:
+    """Given a judgement, return it as one JSON object."""
+    limit = TICKS_OF_SILENCE * vitals.tick
+    return {
+        "status": health.status,
+        "reasons": list(health.reasons),
+        "since": iso(vitals.started),
+        "queues": {
+            queue: {
+                "seconds_since_consumed": round(silent, 1),
+                "limit": limit,
+                "last_consumed": iso(vitals.pulses[queue]) if queue in vitals.pulses else None,
+            }
+            for queue, silent in health.silence.items()
+        },
+        "children": {
+            child.name: {"up": child.up, "pid": child.pid, "restarts": child.restarts, "last_end": child.last}
+            for child in vitals.children
+        },
+        "operations": {
+            "open": vitals.open,
+            "oldest_seconds": round(now - vitals.oldest) if vitals.oldest is not None else None,
+        },
+    }

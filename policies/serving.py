@@ -1,0 +1,105 @@
+"""How ``backupsvc serve`` judges itself: whether work is consumed, what hangs, and how long a child that died has to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+WELL_SECONDS = 60.0  # a child that ran so long is well: its next death counts as the first
+LONGEST_PAUSE = 60.0
+TICKS_OF_SILENCE = 3
+
+
+@dataclass(frozen=True)
+class ChildFact:
+    """A child as it stands. ``since``: its last start (epoch); ``last``: how it last ended; ``queue``: what it consumes."""
+
+    name: str
+    up: bool
+    since: float
+    pid: int | None = None
+    restarts: int = 0
+    last: str | None = None
+    queue: str | None = None
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """What is known of a running service. ``pulses`` is when each queue last consumed a canary (epoch), as far as it ever did.
+
+    ``open`` counts the open operations; ``oldest`` is when the one that waits longest was last touched (epoch).
+    """
+
+    started: float
+    tick: float
+    queues: tuple[str, ...]
+    pulses: Mapping[str, float] = field(default_factory=dict)
+    children: tuple[ChildFact, ...] = ()
+    open: int = 0
+    oldest: float | None = None
+    catalog_error: str | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """A judgement: ``ok``, ``starting`` (a queue has not consumed yet, and may still) or ``failing``, with the reasons."""
+
+    status: str
+    reasons: tuple[str, ...]
+    silence: Mapping[str, float]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong so far."""
+        return self.status != "failing"
+
+
+def pause_before_restart(deaths: int) -> float:
+    """Given how many times in a row a child died soon after its start (from 1), return how many seconds it has to wait."""
+    return min(LONGEST_PAUSE, 2.0 ** min(deaths - 1, 10))
+
+
+def deaths_in_a_row(before: int, ran: float) -> int:
+    """Given the deaths counted so far and how long the child ran this time (seconds), return the new count."""
+    return 1 if ran >= WELL_SECONDS else before + 1
+
+
+def silence(vitals: Vitals, queue: str, now: float) -> float:
+    """Return for how many seconds a queue has consumed nothing: since its last canary, or since the service started."""
+    return max(0.0, now - max(vitals.started, vitals.pulses.get(queue, 0.0)))
+
+
+def judge(vitals: Vitals, now: float) -> Health:
+    """Given the vitals and the time, say whether work is consumed. A process that lives proves nothing; a canary does."""
+    silent = {queue: silence(vitals, queue, now) for queue in vitals.queues}
+    limit = TICKS_OF_SILENCE * vitals.tick
+    reasons = [_complaint(vitals, queue, quiet) for queue, quiet in silent.items() if quiet > limit]
+    reasons += [f"{child.name} is down ({child.last or 'not started yet'})" for child in vitals.children if not child.up]
+    if vitals.catalog_error:
+        reasons.append(vitals.catalog_error)
+    if reasons:
+        return Health("failing", tuple(reasons), silent)
+    waiting = [queue for queue in vitals.queues if vitals.pulses.get(queue, 0.0) < vitals.started]
+    return Health("starting" if waiting else "ok", tuple(f"queue {queue} has not consumed yet" for queue in waiting), silent)
+
+
+def _complaint(vitals: Vitals, queue: str, quiet: float) -> str:
+    return (
+        f"queue {queue} has consumed nothing for {quiet:.0f} s"
+        if queue in vitals.pulses
+        else f"queue {queue} never consumed anything"
+    )
+
+
+def hung(vitals: Vitals, longest_task: float, now: float) -> list[str]:
+    """Return the children that live and do nothing, to be ended: longer than any task may take, and the catalog would tell.
+
+    Where every queue is silent beat is among them, for then it may be the one that sends nothing.
+    """
+    if vitals.catalog_error:
+        return []
+    limit = longest_task + TICKS_OF_SILENCE * vitals.tick
+    up = [child for child in vitals.children if child.up and now - child.since > limit]
+    silent = [child.name for child in up if child.queue and silence(vitals, child.queue, now) > limit]
+    all_silent = all(silence(vitals, queue, now) > limit for queue in vitals.queues)
+    return silent + [child.name for child in up if all_silent and child.name == "beat"]

@@ -1,0 +1,213 @@
+"""``backupsvc serve`` with a real redis-server and real Celery children; the cluster is the lab with modelled guests.
+
+A tick is one second here, so that three silent ticks are soon over.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backupsvc.serve import private_redis
+from tests import served
+from tests.commands import Shell
+from tests.served import Served, processes, wait_until
+
+pytestmark = pytest.mark.slow
+LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
+Start = Callable[..., Served]
+
+
+@pytest.fixture
+def begin(site: Shell, tmp_path: Path) -> Iterator[Start]:
+    """Start a serve in the site's state directory; what still runs at the end is stopped."""
+    running: list[Served] = []
+
+    def start(command: list[str] | None = None, **env: str) -> Served:
+        made = served.start(site.state, tmp_path / f"log{len(running)}", {"BACKUPSVC_POLICY": str(LANGEO)} | env, command or ())
+        running.append(made)
+        return made
+
+    yield start
+    for one in running:
+        one.stop()
+    assert ours(site.state) == {}, "no orphan"
+    shutil.rmtree(private_redis.directory(site.state), ignore_errors=True)
+
+
+def ours(state: Path) -> dict[int, str]:
+    """The processes of a serve in that state directory."""
+    return {pid: words for pid, words in processes(str(state)).items() if "backupsvc.lab" not in words}
+
+
+def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(site: Shell, begin: Start) -> None:
+    one = begin()
+    state = one.becomes("ok", 20)
+    assert set(state["children"]) == {"redis", "worker-steps", "worker-polls", "beat"}
+    assert all(queue["seconds_since_consumed"] <= 3 for queue in state["queues"].values())
+    checked = site("serve", "--check", "--json")
+    assert (checked.code, checked.json["status"]) == (0, "ok"), checked.err
+    by_catalog = site("serve", "--check", "--queue", "steps", BACKUPSVC_TICK="1")
+    assert by_catalog.code == 0 and "queue steps: consumed" in by_catalog.out, by_catalog.out
+    assert one.stop() == 0
+    assert ours(site.state) == {}
+    text = one.said()
+    assert text.index("serve: stopping") < text.index("Warm shutdown") < text.index("Redis is now ready to exit")
+    assert "Traceback" not in text
+    gone = site("serve", "--check")
+    assert gone.code == 3 and "does not answer" in gone.err
+
+
+def test_a_worker_that_hangs_while_its_process_lives_makes_it_failing(site: Shell, begin: Start) -> None:
+    one = begin()
+    one.becomes("ok", 20)
+    worker = one.pid("worker-steps")
+    os.kill(worker, signal.SIGSTOP)
+    state = one.becomes("failing", 10)
+    assert [reason for reason in state["reasons"] if reason.startswith("queue steps has consumed nothing for")]
+    assert state["children"]["worker-steps"]["up"], "its process lives"
+    assert "polls" not in str(state["reasons"])
+    assert site("serve", "--check").code == 3
+    os.kill(worker, signal.SIGCONT)
+    one.becomes("ok", 10)
+
+
+def test_beat_that_hangs_makes_it_failing(begin: Start) -> None:
+    one = begin()
+    one.becomes("ok", 20)
+    os.kill(one.pid("beat"), signal.SIGSTOP)
+    assert len(one.becomes("failing", 10)["reasons"]) == 2
+
+
+@pytest.mark.parametrize("name", ["worker-steps", "beat", "redis"])
+def test_a_child_that_is_killed_is_told_restarted_and_consumes_again(name: str, begin: Start) -> None:
+    one = begin()
+    one.becomes("ok", 20)
+    pid = one.pid(name)
+    os.kill(pid, signal.SIGKILL)
+    assert f"{name} is down (signal SIGKILL)" in one.becomes("failing", 5)["reasons"]
+    state = one.becomes("ok", 30)
+    assert state["children"][name]["restarts"] == 1 and state["children"][name]["pid"] != pid
+    assert f"{name} (process {pid}) ended with signal SIGKILL" in one.said()
+    time.sleep(4)
+    assert one.health()["status"] == "ok", "canaries still arrive: nothing lives on the first one after the restart"
+
+
+def test_a_worker_that_hangs_longer_than_any_task_may_take_is_replaced(site: Shell, begin: Start) -> None:
+    script = """
+import sys, pathlib
+from backupsvc.bootstrap import open_service
+from backupsvc.serve import run
+from backupsvc.serve.supervisor import Plan
+with open_service() as service:
+    plan = Plan(service.settings.state_dir, True, 1, "warning", 5, longest_task=2)
+    run.serve(service, plan, "127.0.0.1:0", lambda text: print("serve:", text, file=sys.stderr, flush=True))
+"""
+    one = begin([sys.executable, "-c", script])
+    one.becomes("ok", 20)
+    worker = one.pid("worker-polls")
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), 15, one.said)
+    one.becomes("ok", 20)
+    assert one.pid("worker-polls") != worker and one.health()["children"]["worker-steps"]["restarts"] == 0
+
+
+def test_a_worker_that_does_not_end_is_killed_at_the_deadline(site: Shell, begin: Start) -> None:
+    one = begin()
+    one.becomes("ok", 20)
+    os.kill(one.pid("worker-steps"), signal.SIGSTOP)
+    before = time.monotonic()
+    assert one.stop() == 0
+    assert 5 <= time.monotonic() - before < 15
+    assert "worker-steps does not end: it is killed" in one.said() and ours(site.state) == {}
+
+
+def test_when_the_supervisor_is_killed_all_its_children_die_and_the_next_one_takes_over(site: Shell, begin: Start) -> None:
+    one = begin()
+    one.becomes("ok", 20)
+    assert len(ours(site.state)) >= 7, "supervisor, redis, beat, two workers with a process each"
+    one.process.kill()
+    one.process.wait()
+    wait_until(lambda: ours(site.state) == {}, 3, lambda: ours(site.state))
+    two = begin()
+    assert two.becomes("ok", 20)["children"]["redis"]["restarts"] == 0
+
+
+def test_a_second_one_on_the_same_state_directory_is_refused(site: Shell, begin: Start) -> None:
+    one = begin()
+    one.becomes("ok", 20)
+    second = site("serve", BACKUPSVC_POLICY=str(LANGEO))
+    assert second.code == 4 and f"runs already for {site.state}, as process {one.process.pid}" in second.err
+    assert one.health()["status"] == "ok"
+
+
+def test_redis_files_that_cannot_be_read_are_given_up(site: Shell, begin: Start) -> None:
+    damaged = private_redis.directory(site.state) / "appendonlydir"
+    damaged.mkdir(parents=True)
+    (damaged / "appendonly.aof.manifest").write_text("this is no manifest\n")
+    one = begin()
+    one.becomes("ok", 30)
+    assert "its file of hints is removed" in one.said()
+
+
+def test_the_redis_that_the_user_names_is_used_and_no_other_started(site: Shell, begin: Start, tmp_path: Path) -> None:
+    home = tmp_path / "own"
+    server = subprocess.Popen(private_redis.command(home), stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: private_redis.answers(home), 10)
+        one = begin(BACKUPSVC_BROKER__URL=private_redis.url(home))
+        assert set(one.becomes("ok", 20)["children"]) == {"worker-steps", "worker-polls", "beat"}
+        assert not private_redis.directory(site.state).exists()
+        assert one.stop() == 0
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_a_redis_that_stands_still_is_survived(begin: Start) -> None:
+    one = begin()
+    one.becomes("ok", 20)
+    redis = one.pid("redis")
+    os.kill(redis, signal.SIGSTOP)
+    time.sleep(25)  # longer than the socket's timeout
+    assert one.health()["status"] == "failing"
+    os.kill(redis, signal.SIGCONT)
+    one.becomes("ok", 40)
+    time.sleep(4)
+    assert one.health()["status"] == "ok"
+
+
+def test_systemd_is_told_and_its_watchdog_fed(begin: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "n"))
+        systemd.settimeout(20)
+        one = begin(NOTIFY_SOCKET=str(tmp_path / "n"), WATCHDOG_USEC="1500000")
+        assert systemd.recv(200) == b"READY=1"
+        heard = [systemd.recv(200) for _ in range(6)]
+        assert heard.count(b"WATCHDOG=1") >= 3 and any(text.startswith(b"STATUS=") for text in heard)
+        one.becomes("ok", 20)
+        assert one.stop() == 0
+        systemd.setblocking(False)
+        while (text := systemd.recv(200)) != b"STOPPING=1":
+            assert text.startswith((b"WATCHDOG=1", b"STATUS="))
+
+
+def test_what_is_wrong_with_the_settings_is_told_before_anything_starts(site: Shell, tmp_path: Path) -> None:
+    bad = tmp_path / "policy.yaml"
+    bad.write_text("jobs: 3\n")
+    for answer, code, words in (
+        (site("serve", BACKUPSVC_POLICY=str(bad)), 2, "policy.yaml"),
+        (site("serve", "--listen", "nonsense"), 2, "is no address"),
+        (site("serve", BACKUPSVC_CATALOG__URL="postgresql+psycopg://nobody@127.0.0.1:1/x"), 3, "catalog"),
+        (Shell(tmp_path)("serve", BACKUPSVC_POLICY=str(LANGEO)), 2, "no cluster is configured"),
+    ):
+        assert answer.code == code and words in answer.err and "Traceback" not in answer.err, answer.err

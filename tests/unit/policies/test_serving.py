@@ -1,0 +1,77 @@
+"""The judgement of a running service: a canary that was consumed counts, a process that lives does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from policies.serving import ChildFact, Vitals, deaths_in_a_row, hung, judge, pause_before_restart
+
+START, TICK = 1_000_000.0, 30.0
+QUEUES = ("steps", "polls")
+
+
+def child(name: str, up: bool = True, since: float = START, queue: str | None = None) -> ChildFact:
+    return ChildFact(name, up, since, 1 if up else None, 0, None if up else "signal SIGKILL", queue)
+
+
+CHILDREN = (child("redis"), child("worker-steps", queue="steps"), child("worker-polls", queue="polls"), child("beat"))
+
+
+def vitals(steps: float | None = None, polls: float | None = None, **more: object) -> Vitals:
+    """A service whose queues consumed so many seconds after its start."""
+    pulses = {name: START + at for name, at in (("steps", steps), ("polls", polls)) if at is not None}
+    return Vitals(**{"started": START, "tick": TICK, "queues": QUEUES, "pulses": pulses, "children": CHILDREN} | more)  # type: ignore[arg-type]
+
+
+def test_queues_that_consume_are_ok() -> None:
+    health = judge(vitals(100, 110), START + 130)
+    assert (health.status, health.reasons, health.good) == ("ok", (), True)
+    assert health.silence == {"steps": 30, "polls": 20}
+
+
+def test_a_queue_silent_for_more_than_three_ticks_is_failing_although_every_process_lives() -> None:
+    assert judge(vitals(100, 180), START + 190).status == "ok"
+    late = judge(vitals(100, 180), START + 191)
+    assert (late.status, late.reasons) == ("failing", ("queue steps has consumed nothing for 91 s",))
+
+
+def test_before_the_first_canary_it_is_starting_for_three_ticks_and_failing_after_them() -> None:
+    assert judge(vitals(), START + 90).status == "starting"
+    late = judge(vitals(), START + 91)
+    assert late.status == "failing" and "queue polls never consumed anything" in late.reasons
+
+
+def test_a_pulse_from_before_the_start_is_no_proof_that_it_works_now() -> None:
+    assert judge(vitals(-5, -5), START + 10).status == "starting"
+
+
+def test_a_child_that_is_down_is_failing_and_says_how_it_ended() -> None:
+    health = judge(vitals(100, 100, children=(*CHILDREN[:3], child("beat", up=False))), START + 101)
+    assert (health.status, health.reasons) == ("failing", ("beat is down (signal SIGKILL)",))
+
+
+def test_a_catalog_that_does_not_answer_is_failing() -> None:
+    assert judge(vitals(100, 100, catalog_error="the catalog does not answer"), START + 101).status == "failing"
+
+
+def test_the_pause_grows_to_a_minute_and_starts_anew_after_a_good_while() -> None:
+    assert [pause_before_restart(deaths) for deaths in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert pause_before_restart(10_000) == 60
+    assert deaths_in_a_row(5, ran=59.9) == 6
+    assert deaths_in_a_row(5, ran=60) == 1
+
+
+def test_only_silence_longer_than_any_task_is_a_hang() -> None:
+    assert hung(vitals(0, 680), 600, START + 690) == []
+    assert hung(vitals(0, 680), 600, START + 691) == ["worker-steps"]
+
+
+def test_when_every_queue_is_silent_beat_is_ended_too() -> None:
+    assert hung(vitals(0, 0), 600, START + 691) == ["worker-steps", "worker-polls", "beat"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"catalog_error": "down"}, {"children": tuple(child(c.name, since=START + 600, queue=c.queue) for c in CHILDREN)}]
+)
+def test_nobody_is_ended_when_the_catalog_cannot_tell_or_when_just_restarted(more: dict[str, object]) -> None:
+    assert hung(vitals(0, 0, **more), 600, START + 691) == []

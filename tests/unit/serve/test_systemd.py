@@ -1,0 +1,50 @@
+"""What systemd is told, over a real datagram socket in systemd's place."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backupsvc.serve.systemd import Notifier
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    """NOTIFY_SOCKET's value, and the socket behind it."""
+    name = str(tmp_path / "n") if request.param == "path" else f"@backupsvc-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(name.replace("@", "\0"))
+        listener.settimeout(5)
+        yield name, listener
+
+
+def test_systemd_hears_ready_status_watchdog_and_stopping(systemd: tuple[str, socket.socket]) -> None:
+    name, listener = systemd
+    environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid()), "HOME": "/"}
+    notifier = Notifier(environment)
+    assert environment == {"HOME": "/"}, "no child may speak in our name"
+    notifier.ready()
+    notifier.status("ok")
+    notifier.status("ok")
+    for now in (100.0, 105.0, 109.9, 110.0):
+        notifier.alive(now)
+    notifier.stopping()
+    heard = [listener.recv(100).decode() for _ in range(5)]
+    assert heard == ["READY=1", "STATUS=ok", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
+
+
+def test_another_processs_watchdog_is_not_fed(systemd: tuple[str, socket.socket]) -> None:
+    name, listener = systemd
+    notifier = Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"})
+    notifier.alive(100.0)
+    notifier.stopping()
+    assert listener.recv(100) == b"STOPPING=1"
+
+
+def test_without_systemd_nothing_is_said_and_a_systemd_that_went_away_is_no_error(tmp_path: Path) -> None:
+    Notifier({}).ready()
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()

@@ -1,0 +1,24 @@
+"""Canaries: a queue that consumes one writes down when. /healthz reads it; nothing else proves that work is consumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.signals import worker_ready
+
+from backupsvc.bootstrap import open_service
+from workers.app import app
+
+
+@app.task
+def beat(queue: str) -> None:
+    """Record that this queue is consumed now."""
+    with open_service() as service:
+        service.catalog.pulse(queue, int(service.clock.now()))
+
+
+@worker_ready.connect
+def first_beats(sender: Any, **_: Any) -> None:
+    """A worker that has just come up need not wait for beat's next tick to show that it works."""
+    for queue in sender.app.amqp.queues.consume_from:
+        beat.delay(queue)
