@@ -9,7 +9,7 @@ import typer
 
 def serve(
     listen: Annotated[
-        str | None, typer.Option("--listen", help="Where /healthz answers: host:port (127.0.0.1:8470) or a unix socket's path.")
+        str | None, typer.Option("--listen", help="Where /healthz answers: host:port or a unix socket's path (BACKUPSVC_LISTEN).")
     ] = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="How many tasks each of the two workers runs.")] = 2,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds that running tasks get when it is stopped.")] = 60,
@@ -34,11 +34,10 @@ def serve(
     from backupsvc.cli.session import open_service
     from backupsvc.clock import iso
     from backupsvc.serve import run
-    from backupsvc.serve.healthz import DEFAULT
 
     with open_service() as service:
         plan = run.plan_for(service.settings, concurrency=concurrency, log_level=log_level, grace=grace)
-        run.serve(service, plan, listen or DEFAULT, lambda text: tell(f"{iso(time.time())} serve: {text}"))
+        run.serve(service, plan, listen or service.settings.listen, lambda text: tell(f"{iso(time.time())} serve: {text}"))
 
 
 def _check(listen: str | None, queue: str | None, as_json: bool) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 from backupsvc.errors import Unreachable, UsageError
 
-DEFAULT = "127.0.0.1:8470"
 _PATIENCE = 5.0
 Report = Callable[[], tuple[bool, dict[str, Any]]]
 

@@ -13,7 +13,7 @@ from backupsvc.serve.queues import QUEUES
 from backupsvc.serve.supervisor import Plan, Supervisor
 from backupsvc.serve.systemd import Notifier
 from backupsvc.serve.vitals import Observer, as_dict
-from backupsvc.settings import Settings, state_dir
+from backupsvc.settings import Settings, load_settings
 from policies.serving import Vitals, judge
 
 
@@ -46,8 +46,9 @@ def serve(service: Service, plan: Plan, listen: str, say: Callable[[str], None])
 
 def check(listen: str | None) -> tuple[bool, dict[str, Any]]:
     """Ask the serve that runs in this state directory, or at ``listen``, how it does. Raise Unreachable if none answers."""
-    found = lock.running(state_dir()) or {}
-    state = healthz.ask(listen or found.get("listen") or healthz.DEFAULT)
+    settings = load_settings()
+    found = lock.running(settings.state_dir) or {}
+    state = healthz.ask(listen or found.get("listen") or settings.listen)
     return state["status"] in ("ok", "starting"), state
 
 
