@@ -12,6 +12,7 @@ from backupsvc.serve.queues import POLLS, QUEUES, TASK_SECONDS
 from backupsvc.settings import load_settings
 from workers.routing import route
 from workers.schedule import beat_schedule, site_policy
+from workers.transport import install
 
 # A Redis that is stopped, restarted or behind a link that died is noticed within a minute and waited for, for ever. Without a
 # socket_timeout a publish on a dead connection waits for ever, and kombu's own checks never run.
@@ -26,6 +27,7 @@ TRANSPORT = {
 
 def build() -> Celery:
     """Return the application for the settings in force."""
+    install()
     settings = load_settings()
     policy = site_policy(settings)
     made = Celery("backupsvc", broker=settings.broker.url, include=["workers.tasks", "workers.pulse"])

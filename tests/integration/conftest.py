@@ -10,6 +10,8 @@ import pytest
 from tests.commands import Shell
 from tests.postgres import fresh_database
 
+LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
+
 
 @pytest.fixture(scope="module")
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
@@ -29,3 +31,15 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def policy_of(tmp_path: Path) -> Path:
     """A file for a policy of the test's own."""
     return tmp_path / "policy.yaml"
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """The reference policy, its job cut down to two guests and due at every minute."""
+    text = (
+        LANGEO.read_text(encoding="utf-8").replace('schedule: "21:00"', 'schedule: "*:0/1"').replace("window: 4h", "window: 50s")
+    )
+    before, _, rest = text.partition("guests: [100")
+    path = tmp_path / "policy.yaml"
+    path.write_text(before + "guests: [105, 108]" + rest.partition("]")[2])
+    return path

@@ -159,7 +159,9 @@ def test_redis_files_that_cannot_be_read_are_given_up(site: Shell, begin: Start)
     assert "its file of hints is removed" in one.said()
 
 
-def test_the_redis_that_the_user_names_is_used_and_no_other_started(site: Shell, begin: Start, tmp_path: Path) -> None:
+def test_the_redis_that_the_user_names_is_used_no_other_started_and_its_absence_survived(
+    site: Shell, begin: Start, tmp_path: Path
+) -> None:
     home = tmp_path / "own"
     server = subprocess.Popen(private_redis.command(home), stdout=subprocess.DEVNULL)
     try:
@@ -167,6 +169,14 @@ def test_the_redis_that_the_user_names_is_used_and_no_other_started(site: Shell,
         one = begin(BACKUPSVC_BROKER__URL=private_redis.url(home))
         assert set(one.becomes("ok", 20)["children"]) == {"worker-steps", "worker-polls", "beat"}
         assert not private_redis.directory(site.state).exists()
+        server.kill()
+        server.wait(10)
+        one.becomes("failing", 10)
+        time.sleep(8)
+        shutil.rmtree(private_redis.directory(home))  # it comes back empty
+        server = subprocess.Popen(private_redis.command(home), stdout=subprocess.DEVNULL)
+        state = one.becomes("ok", 40)
+        assert not any(child["restarts"] for child in state["children"].values()), "they waited for it"
         assert one.stop() == 0
     finally:
         server.terminate()
@@ -184,6 +194,19 @@ def test_a_redis_that_stands_still_is_survived(begin: Start) -> None:
     one.becomes("ok", 40)
     time.sleep(4)
     assert one.health()["status"] == "ok"
+
+
+def test_a_night_is_opened_and_ended(site: Shell, begin: Start, policy: Path) -> None:
+    one = begin(BACKUPSVC_POLICY=str(policy), BACKUPSVC_TICK="2")
+    one.becomes("ok", 20)
+    wait_until(lambda: [row for row in nights(site) if row["state"] == "done"], 150, lambda: f"{nights(site)}\n{one.said()}")
+    operations = site("operations", "list", "--json", "--limit", 100).json["operations"]
+    assert {"backup", "prune", "restore-test"} <= {row["kind"] for row in operations if row["state"] == "done"}
+
+
+def nights(site: Shell) -> list[dict[str, str]]:
+    """The nights so far."""
+    return [row for row in site("operations", "list", "--json").json["operations"] if row["kind"] == "night"]
 
 
 def test_systemd_is_told_and_its_watchdog_fed(begin: Start, tmp_path: Path) -> None:

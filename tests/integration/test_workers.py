@@ -18,7 +18,6 @@ from tests.commands import Shell
 from tests.postgres import ON_BOTH
 
 pytestmark = [pytest.mark.slow, ON_BOTH]
-LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
 
 
 @pytest.fixture
@@ -36,18 +35,6 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"redis+socket://{socket}"
     server.terminate()
     server.wait(10)
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    """The reference policy, its job cut down to two guests and due at every minute."""
-    text = (
-        LANGEO.read_text(encoding="utf-8").replace('schedule: "21:00"', 'schedule: "*:0/1"').replace("window: 4h", "window: 50s")
-    )
-    before, _, rest = text.partition("guests: [100")
-    path = tmp_path / "policy.yaml"
-    path.write_text(before + "guests: [105, 108]" + rest.partition("]")[2])
-    return path
 
 
 def worker(env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
