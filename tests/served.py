@@ -85,9 +85,9 @@ class Served:
 
 
 def start(state: Path, log: Path, env: dict[str, str], command: Sequence[str] = ()) -> Served:
-    """Given a state directory and settings, start a serve whose tick is a second. ``command`` replaces the usual one."""
+    """Given a state directory and settings, start a serve whose tick is two seconds. ``command`` replaces the usual one."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
-    settings = {"BACKUPSVC_STATE_DIR": str(state), "BACKUPSVC_TICK": "1"} | env
+    settings = {"BACKUPSVC_STATE_DIR": str(state), "BACKUPSVC_TICK": "2"} | env
     words = command or [
         sys.executable,
         "-m",

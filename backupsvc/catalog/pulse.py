@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -18,12 +20,12 @@ class PulseStore:
 
     def pulse(self, name: str, at: int) -> None:
         """Given a queue, record that it consumed a canary at that time. An older one never hides a newer one."""
-        try:
-            with self._database.write() as connection:
-                connection.execute(insert(PULSE).values(name=name, at=at))
-        except IntegrityError:
-            with self._database.write() as connection:
+        with self._database.write() as connection:
+            if connection.execute(select(PULSE.c.at).where(PULSE.c.name == name)).first():
                 connection.execute(update(PULSE).where(PULSE.c.name == name, PULSE.c.at < at).values(at=at))
+                return
+        with suppress(IntegrityError), self._database.write() as connection:  # another worker may have been first, just now
+            connection.execute(insert(PULSE).values(name=name, at=at))
 
     def pulses(self) -> dict[str, float]:
         """Return when each queue last consumed a canary (epoch seconds)."""

@@ -87,7 +87,7 @@ class Supervisor:
             wait = min(_PULSE, self._tend())
             self._notifier.alive(self._clock.monotonic())
             health, _ = self._observer.report()
-            self._notifier.status("; ".join((health.status, *health.reasons)))
+            self._notifier.status(health.status, health.reasons)
 
     def _tend(self) -> float:
         self._tend_redis()

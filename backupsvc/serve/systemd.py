@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 
 
@@ -31,11 +31,11 @@ class Notifier:
         """Say that the service is about to end."""
         self._send("STOPPING=1")
 
-    def status(self, text: str) -> None:
-        """Say in a sentence what the service does; only a new one is sent."""
-        if text != self._said:
-            self._said = text
-            self._send(f"STATUS={text}")
+    def status(self, word: str, reasons: Sequence[str]) -> None:
+        """Say how the service does, and why; again only when the word changes, for reasons count seconds."""
+        if word != self._said:
+            self._said = word
+            self._send("STATUS=" + "; ".join((word, *reasons)))
 
     def alive(self, now: float) -> None:
         """Given the monotonic time, feed the watchdog, if there is one and it is due."""

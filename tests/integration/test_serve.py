@@ -1,6 +1,6 @@
 """``backupsvc serve`` with a real redis-server and real Celery children; the cluster is the lab with modelled guests.
 
-A tick is one second here, so that three silent ticks are soon over.
+A tick is two seconds here, so that three silent ticks are soon over.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def ours(state: Path) -> dict[int, str]:
 
 def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(site: Shell, begin: Start) -> None:
     one = begin()
-    state = one.becomes("ok", 20)
+    state = one.becomes("ok", 40)
     assert set(state["children"]) == {"redis", "worker-steps", "worker-polls", "beat"}
-    assert all(queue["seconds_since_consumed"] <= 3 for queue in state["queues"].values())
+    assert all(queue["seconds_since_consumed"] <= 6 for queue in state["queues"].values())
     checked = site("serve", "--check", "--json")
     assert (checked.code, checked.json["status"]) == (0, "ok"), checked.err
-    by_catalog = site("serve", "--check", "--queue", "steps", BACKUPSVC_TICK="1")
+    by_catalog = site("serve", "--check", "--queue", "steps", BACKUPSVC_TICK="2")
     assert by_catalog.code == 0 and "queue steps: consumed" in by_catalog.out, by_catalog.out
     assert one.stop() == 0
     assert ours(site.state) == {}
@@ -69,36 +69,37 @@ def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(site:
 
 def test_a_worker_that_hangs_while_its_process_lives_makes_it_failing(site: Shell, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     worker = one.pid("worker-steps")
     os.kill(worker, signal.SIGSTOP)
-    state = one.becomes("failing", 10)
+    state = one.becomes("failing", 20)
     assert [reason for reason in state["reasons"] if reason.startswith("queue steps has consumed nothing for")]
     assert state["children"]["worker-steps"]["up"], "its process lives"
     assert "polls" not in str(state["reasons"])
     assert site("serve", "--check").code == 3
     os.kill(worker, signal.SIGCONT)
-    one.becomes("ok", 10)
+    one.becomes("ok", 40)
 
 
 def test_beat_that_hangs_makes_it_failing(begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     os.kill(one.pid("beat"), signal.SIGSTOP)
-    assert len(one.becomes("failing", 10)["reasons"]) == 2
+    wait_until(lambda: len(one.health()["reasons"]) == 2, 30, one.said)
+    assert one.health()["status"] == "failing"
 
 
 @pytest.mark.parametrize("name", ["worker-steps", "beat", "redis"])
 def test_a_child_that_is_killed_is_told_restarted_and_consumes_again(name: str, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     pid = one.pid(name)
     os.kill(pid, signal.SIGKILL)
-    assert f"{name} is down (signal SIGKILL)" in one.becomes("failing", 5)["reasons"]
-    state = one.becomes("ok", 30)
+    wait_until(lambda: f"{name} is down (signal SIGKILL)" in one.health()["reasons"], 10, one.said)
+    state = one.becomes("ok", 40)
     assert state["children"][name]["restarts"] == 1 and state["children"][name]["pid"] != pid
     assert f"{name} (process {pid}) ended with signal SIGKILL" in one.said()
-    time.sleep(4)
+    time.sleep(8)
     assert one.health()["status"] == "ok", "canaries still arrive: nothing lives on the first one after the restart"
 
 
@@ -109,21 +110,21 @@ from backupsvc.bootstrap import open_service
 from backupsvc.serve import run
 from backupsvc.serve.supervisor import Plan
 with open_service() as service:
-    plan = Plan(service.settings.state_dir, True, 1, "warning", 5, longest_task=2)
+    plan = Plan(service.settings.state_dir, True, 1, "warning", 5, longest_task=10)
     run.serve(service, plan, "127.0.0.1:0", lambda text: print("serve:", text, file=sys.stderr, flush=True))
 """
     one = begin([sys.executable, "-c", script])
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     worker = one.pid("worker-polls")
     os.kill(worker, signal.SIGSTOP)
-    wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), 15, one.said)
-    one.becomes("ok", 20)
+    wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), 60, one.said)
+    one.becomes("ok", 40)
     assert one.pid("worker-polls") != worker and one.health()["children"]["worker-steps"]["restarts"] == 0
 
 
 def test_a_worker_that_does_not_end_is_killed_at_the_deadline(site: Shell, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     os.kill(one.pid("worker-steps"), signal.SIGSTOP)
     before = time.monotonic()
     assert one.stop() == 0
@@ -133,18 +134,18 @@ def test_a_worker_that_does_not_end_is_killed_at_the_deadline(site: Shell, begin
 
 def test_when_the_supervisor_is_killed_all_its_children_die_and_the_next_one_takes_over(site: Shell, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     assert len(ours(site.state)) >= 7, "supervisor, redis, beat, two workers with a process each"
     one.process.kill()
     one.process.wait()
     wait_until(lambda: ours(site.state) == {}, 3, lambda: ours(site.state))
     two = begin()
-    assert two.becomes("ok", 20)["children"]["redis"]["restarts"] == 0
+    assert two.becomes("ok", 40)["children"]["redis"]["restarts"] == 0
 
 
 def test_a_second_one_on_the_same_state_directory_is_refused(site: Shell, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     second = site("serve", BACKUPSVC_POLICY=str(LANGEO))
     assert second.code == 4 and f"runs already for {site.state}, as process {one.process.pid}" in second.err
     assert one.health()["status"] == "ok"
@@ -167,15 +168,15 @@ def test_the_redis_that_the_user_names_is_used_no_other_started_and_its_absence_
     try:
         wait_until(lambda: private_redis.answers(home), 10)
         one = begin(BACKUPSVC_BROKER__URL=private_redis.url(home))
-        assert set(one.becomes("ok", 20)["children"]) == {"worker-steps", "worker-polls", "beat"}
+        assert set(one.becomes("ok", 40)["children"]) == {"worker-steps", "worker-polls", "beat"}
         assert not private_redis.directory(site.state).exists()
         server.kill()
         server.wait(10)
-        one.becomes("failing", 10)
+        one.becomes("failing", 20)
         time.sleep(8)
         shutil.rmtree(private_redis.directory(home))  # it comes back empty
         server = subprocess.Popen(private_redis.command(home), stdout=subprocess.DEVNULL)
-        state = one.becomes("ok", 40)
+        state = one.becomes("ok", 60)
         assert not any(child["restarts"] for child in state["children"].values()), "they waited for it"
         assert one.stop() == 0
     finally:
@@ -185,20 +186,20 @@ def test_the_redis_that_the_user_names_is_used_no_other_started_and_its_absence_
 
 def test_a_redis_that_stands_still_is_survived(begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     redis = one.pid("redis")
     os.kill(redis, signal.SIGSTOP)
     time.sleep(25)  # longer than the socket's timeout
     assert one.health()["status"] == "failing"
     os.kill(redis, signal.SIGCONT)
-    one.becomes("ok", 40)
-    time.sleep(4)
+    one.becomes("ok", 60)
+    time.sleep(8)
     assert one.health()["status"] == "ok"
 
 
 def test_a_night_is_opened_and_ended(site: Shell, begin: Start, policy: Path) -> None:
     one = begin(BACKUPSVC_POLICY=str(policy), BACKUPSVC_TICK="2")
-    one.becomes("ok", 20)
+    one.becomes("ok", 40)
     wait_until(lambda: [row for row in nights(site) if row["state"] == "done"], 150, lambda: f"{nights(site)}\n{one.said()}")
     operations = site("operations", "list", "--json", "--limit", 100).json["operations"]
     assert {"backup", "prune", "restore-test"} <= {row["kind"] for row in operations if row["state"] == "done"}
@@ -217,7 +218,7 @@ def test_systemd_is_told_and_its_watchdog_fed(begin: Start, tmp_path: Path) -> N
         assert systemd.recv(200) == b"READY=1"
         heard = [systemd.recv(200) for _ in range(6)]
         assert heard.count(b"WATCHDOG=1") >= 3 and any(text.startswith(b"STATUS=") for text in heard)
-        one.becomes("ok", 20)
+        one.becomes("ok", 40)
         assert one.stop() == 0
         systemd.setblocking(False)
         while (text := systemd.recv(200)) != b"STOPPING=1":

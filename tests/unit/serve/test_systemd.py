@@ -28,13 +28,19 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(systemd: tuple[str, so
     notifier = Notifier(environment)
     assert environment == {"HOME": "/"}, "no child may speak in our name"
     notifier.ready()
-    notifier.status("ok")
-    notifier.status("ok")
+    notifier.status("failing", ["queue steps has consumed nothing for 91 s"])
+    notifier.status("failing", ["queue steps has consumed nothing for 92 s"])
     for now in (100.0, 105.0, 109.9, 110.0):
         notifier.alive(now)
     notifier.stopping()
     heard = [listener.recv(100).decode() for _ in range(5)]
-    assert heard == ["READY=1", "STATUS=ok", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
+    assert heard == [
+        "READY=1",
+        "STATUS=failing; queue steps has consumed nothing for 91 s",
+        "WATCHDOG=1",
+        "WATCHDOG=1",
+        "STOPPING=1",
+    ]
 
 
 def test_another_processs_watchdog_is_not_fed(systemd: tuple[str, socket.socket]) -> None:
