@@ -43,7 +43,7 @@ def environment(home: Path) -> dict[str, str]:
         "BACKUPSVC_STATE_DIR": str(home),
         "BACKUPSVC_POLICY": str(ROOT / "policies" / "sites" / "small.yaml"),
         "BACKUPSVC_PVE__HOST": "127.0.0.1:1",
-        "BACKUPSVC_TICK": "1",
+        "BACKUPSVC_TICK": "3",
     }
 
 
@@ -141,5 +141,5 @@ def test_the_commands_of_the_file_consume_both_queues_by_redis_and_postgresql(tm
             assert all(process.poll() is None for process in started.values())
             return not any(answer.returncode for answer in answers)
 
-        wait_until(healthy, 40, lambda: "".join((tmp_path / f"{name}.log").read_text() for name in OURS))
+        wait_until(healthy, 90, lambda: "".join((tmp_path / f"{name}.log").read_text() for name in OURS))
     assert not list(tmp_path.glob("*schedule*")), "beat keeps no file"

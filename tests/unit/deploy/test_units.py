@@ -77,7 +77,7 @@ def test_the_service_starts_tells_systemd_and_answers_the_image_s_health_check(w
         systemd.settimeout(30)
         with running(words, env, tmp_path / "log") as process:
             assert systemd.recv(200) == b"READY=1"
-            Served(process, tmp_path, tmp_path / "log").becomes("ok", 30)
+            Served(process, tmp_path, tmp_path / "log").becomes("ok", 60)
             assert subprocess.run(check, env=env, capture_output=True, check=False).returncode == 0
         assert process.returncode == 0, (tmp_path / "log").read_text()
 
@@ -92,5 +92,5 @@ def test_the_units_for_several_machines_consume_both_queues(tmp_path: Path) -> N
         catalog = stack.enter_context(Catalog.open(f"sqlite:///{tmp_path}/catalog.db"))
         for name, words in commands.items():
             stack.enter_context(running(words, env, tmp_path / f"{name}.log"))
-        first = wait_until(lambda: len(catalog.pulses()) == 2 and catalog.pulses(), 30)
-        wait_until(lambda: all(at > first[name] + 1 for name, at in catalog.pulses().items()), 15, "beat's canaries are consumed")
+        first = wait_until(lambda: len(catalog.pulses()) == 2 and catalog.pulses(), 60)
+        wait_until(lambda: all(at > first[name] + 3 for name, at in catalog.pulses().items()), 60, "beat's canaries are consumed")
