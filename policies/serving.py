@@ -27,7 +27,7 @@ class ChildFact:
 class Vitals:
     """What is known of a running service. ``pulses`` is when each queue last consumed a canary (epoch), as far as it ever did.
 
-    ``open`` counts the open operations; ``oldest`` is when the one that waits longest was last touched (epoch).
+    ``open`` counts the open operations; ``due`` is since when the first of those that nobody drives is due (epoch).
     """
 
     started: float
@@ -36,7 +36,7 @@ class Vitals:
     pulses: Mapping[str, float] = field(default_factory=dict)
     children: tuple[ChildFact, ...] = ()
     open: int = 0
-    oldest: float | None = None
+    due: float | None = None
     catalog_error: str | None = None
 
 

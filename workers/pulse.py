@@ -6,14 +6,14 @@ from typing import Any
 
 from celery.signals import worker_ready
 
-from backupsvc.bootstrap import open_service
 from workers.app import app
+from workers.site import open_site
 
 
 @app.task
 def beat(queue: str) -> None:
     """Record that this queue is consumed now."""
-    with open_service() as service:
+    with open_site() as service:
         service.catalog.pulse(queue, int(service.clock.now()))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
@@ -32,9 +32,12 @@ class PulseStore:
         with self._database.read() as connection:
             return {row.name: float(row.at) for row in connection.execute(select(PULSE.c.name, PULSE.c.at))}
 
-    def backlog(self) -> tuple[int, int | None]:
-        """Return how many operations are open, and when the one that waits longest was last touched."""
-        query = select(func.count(), func.min(OPERATION.c.updated)).where(OPERATION.c.state == OperationState.OPEN.value)
+    def backlog(self, now: int) -> tuple[int, int | None]:
+        """Return how many operations are open, and since when the first of those that nobody drives has been or will be due."""
+        free = or_(OPERATION.c.lease_owner.is_(None), OPERATION.c.lease_until <= now)
+        # 0 is a row from before operations had a time to be due
+        due = func.min(case((free, func.nullif(OPERATION.c.due, 0))))
+        query = select(func.count(), due).where(OPERATION.c.state == OperationState.OPEN.value)
         with self._database.read() as connection:
             count, oldest = connection.execute(query).one()
         return int(count), oldest

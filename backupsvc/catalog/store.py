@@ -13,7 +13,7 @@ from backupsvc.catalog.pulse import PulseStore
 
 
 class Catalog(ArchiveStore, OperationStore, LeaseStore, LaneStore, ProofStore, PulseStore):
-    """Archives, operations, leases, lanes, proofs and pulses over one database. Safe to use from several threads and processes."""
+    """Archives, operations, leases, lanes, proofs and pulses over one database. Several threads and processes may use it."""
 
     @classmethod
     def open(cls, url: str, patience: float = PATIENCE) -> Catalog:

@@ -57,8 +57,9 @@ def check_queue(queue: str) -> tuple[bool, dict[str, Any]]:
     if queue not in QUEUES:
         raise UsageError(f"there is no queue {queue!r}", f"the queues are {' and '.join(QUEUES)}")
     with open_service() as service:
-        (count, oldest), now = service.catalog.backlog(), service.clock.now()
-        vitals = Vitals(0, service.settings.tick, (queue,), service.catalog.pulses(), open=count, oldest=oldest)
+        now = service.clock.now()
+        count, due = service.catalog.backlog(int(now))
+        vitals = Vitals(0, service.settings.tick, (queue,), service.catalog.pulses(), open=count, due=due)
     health = judge(vitals, now)
     return health.good, as_dict(vitals, health, now)
 

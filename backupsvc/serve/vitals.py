@@ -46,11 +46,11 @@ class Observer:
     def read(self) -> None:
         """Read the catalog once; a failure is a finding."""
         try:
-            pulses, (count, oldest) = self._catalog.pulses(), self._catalog.backlog()
+            pulses, (count, due) = self._catalog.pulses(), self._catalog.backlog(int(self._clock.now()))
         except BackupsvcError as error:
             self._vitals = replace(self._vitals, catalog_error=error.message)
         else:
-            self._vitals = replace(self._vitals, pulses=pulses, open=count, oldest=oldest, catalog_error=None)
+            self._vitals = replace(self._vitals, pulses=pulses, open=count, due=due, catalog_error=None)
 
     def report(self) -> tuple[Health, dict[str, Any]]:
         """Return the judgement, and it as /healthz prints it."""
@@ -85,6 +85,6 @@ def as_dict(vitals: Vitals, health: Health, now: float) -> dict[str, Any]:
         },
         "operations": {
             "open": vitals.open,
-            "oldest_seconds": round(now - vitals.oldest) if vitals.oldest is not None else None,
+            "oldest_due_seconds": max(0, round(now - vitals.due)) if vitals.due is not None else None,
         },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backupsvc.catalog import Catalog
-from policies.model import OperationState
+from backupsvc.catalog.operations import Driver, NewOperation
 
 
 def test_a_pulse_is_overwritten_by_a_newer_one_and_never_by_an_older(catalog: Catalog) -> None:
@@ -14,9 +14,10 @@ def test_a_pulse_is_overwritten_by_a_newer_one_and_never_by_an_older(catalog: Ca
     assert catalog.pulses() == {"steps": 130, "polls": 90}
 
 
-def test_the_backlog_counts_what_is_open_and_tells_the_oldest(catalog: Catalog) -> None:
-    assert catalog.backlog() == (0, None)
-    opened = [catalog.open_operation("backup", vmid, "a", {}, 100 + vmid) for vmid in (1, 2, 3)]
-    assert opened[0]
-    catalog.finish(opened[0].id, OperationState.DONE, 200)
-    assert catalog.backlog() == (2, 102)
+def test_the_backlog_counts_what_is_open_and_tells_what_nobody_drives_although_it_is_due(catalog: Catalog) -> None:
+    assert catalog.backlog(300) == (0, None)
+    driver = Driver("a", ttl=60, now=200)
+    for vmid in (1, 2, 3):
+        assert catalog.open_operation(NewOperation("backup", vmid, "a", {}), 100 + vmid, driver if vmid == 1 else None)
+    assert catalog.backlog(259) == (3, 102)
+    assert catalog.backlog(260) == (3, 101), "its driver's lease has run out"
