@@ -48,10 +48,10 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running(words: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(words: list[str], env: dict[str, str], log: Path, **user: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A command that runs until the end of the block."""
     with log.open("ab") as output:
-        process = subprocess.Popen(words, env=env, cwd=log.parent, stdout=output, stderr=output)
+        process = subprocess.Popen(words, env=env, cwd=log.parent, stdout=output, stderr=output, **user)
     try:
         yield process
     finally:
@@ -79,9 +79,8 @@ def database(env: dict[str, str], log: Path) -> Iterator[str]:
         with (home / "data" / "postgresql.conf").open("a") as settings:
             settings.write(f"listen_addresses = ''\nunix_socket_directories = '{home}'\nfsync = off\n")
         (home / "data" / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n")
-        user = ["setpriv", "--pdeathsig", "INT", *postgres._unprivileged()]
-        words = [*user, *shlex.split(services()["postgres"]["command"])]
-        with running(words, env | {"PGDATA": str(home / "data")}, log):
+        words = shlex.split(services()["postgres"]["command"])
+        with running(words, env | {"PGDATA": str(home / "data")}, log, **postgres._unprivileged()):
             check = services()["postgres"]["healthcheck"]["test"][1:]
             wait_until(
                 lambda: subprocess.run(check, env=env | {"PGHOST": str(home)}, check=False).returncode == 0, 30, log.read_text
