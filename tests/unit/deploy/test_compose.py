@@ -56,7 +56,11 @@ def running(words: list[str], env: dict[str, str], log: Path, **user: Any) -> It
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # a worker finishes its task first; systemd and Docker do not wait for ever either
+            process.kill()
+            process.wait()
 
 
 @contextmanager
