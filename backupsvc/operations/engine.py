@@ -88,7 +88,8 @@ class Engine:
         watcher: is told of everything that happens.
         foreground: whether this process drives what it opens to its end; False for workers.
 
-    ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it.
+    ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it. ``on_beat`` is
+    called at each sign of life of a step that works for minutes.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Engine:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.hints: list[str] = []
         self._beaten = 0.0
+        self.on_beat: Callable[[], None] = lambda: None
 
     # --- opening ----------------------------------------------------------------------------------------------------------
 
@@ -261,6 +263,7 @@ class Engine:
         if passed - self._beaten < BEAT_SECONDS:
             return
         self._beaten = passed
+        self.on_beat()
         mine = self.service.catalog.renew_all(self.driver())
         if id not in mine:
             raise LeaseLost(f"operation {id} is driven by another process", operation=id)

@@ -452,8 +452,11 @@ def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_leas
                 site.catalog.request_cancel(run.id, "enough", run.now())
 
     engine = Engine(site, handlers("backup", verify=verify))
+    beats: list[float] = []
+    engine.on_beat = lambda: beats.append(site.clock.now())
     ended = engine.drive([opened(engine, "backup")])[0]
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "enough")
+    assert len(beats) > 40
 
 
 def test_an_operation_that_nobody_drives_is_cancelled_here_with_its_cleanup(site: World) -> None:
