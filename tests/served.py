@@ -16,12 +16,12 @@ from backupsvc.errors import Unreachable
 from backupsvc.serve import healthz, lock
 
 
-def wait_until(condition: Callable[[], Any], seconds: float, what: object = "") -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float, what: object = "", pause: float = 0.05) -> Any:
     """Return the condition's value once it is true. Fail after so many seconds, with ``what`` (or what it returns)."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, what() if callable(what) else what
-        time.sleep(0.05)
+        time.sleep(pause)
     return found
 
 
