@@ -71,9 +71,11 @@ def test_a_follower_is_told_what_a_watcher_of_the_driver_is_told(site: World) ->
 def test_a_follower_says_that_nobody_has_begun_and_then_what_is_waited_for_once(site: World) -> None:
     calls = iter(range(100))
     site.clock = WorkedClock(worker(site, dump=lambda run: Wait("vzdump is running", most=1.0) if next(calls) < 5 else None))
-    standings = [look.standing for look in follow(site, [opened(site)])]
+    id = opened(site)
+    standings = [look.standing for look in follow(site, [id])]
     assert standings[0] == "nobody has begun it yet"
     assert standings.count("vzdump is running") == 1
+    assert "waits" not in site.catalog.operation(id).data  # type: ignore[union-attr]
 
 
 def test_every_transition_is_seen_exactly_once(site: World) -> None:
