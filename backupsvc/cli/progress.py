@@ -19,13 +19,12 @@ PATIENCE = 5.0  # seconds that a wait may last in a pipe before it is worth a li
 
 @dataclass
 class Standing:
-    """Where an operation stands: its step since when, what it waits for since when, and the wait that was last printed."""
+    """Where an operation stands: its step since when, what it waits for, and the wait that was last printed."""
 
     about: str
     step: str
     since: float
     waits: str = ""
-    waits_since: float = 0.0
     printed: str = ""
 
 
@@ -84,8 +83,7 @@ class Progress:
         """Note what is waited for. In a pipe that is a line once it lasts, and another only when it has changed."""
         now = self._clock.monotonic()
         standing = self._open.setdefault(event.operation.id, Standing(about, event.step, now))
-        if standing.waits != event.text:
-            standing.waits, standing.waits_since = event.text, now
+        standing.waits = event.text
         if not self._live and now - standing.since >= PATIENCE and standing.printed != event.text:
             standing.printed = event.text
             self._line(f"{about:<18} {event.step:<10} {now - standing.since:6.1f} s  ...  {event.text}")
