@@ -100,9 +100,9 @@ class Service:
 
 
 @contextmanager
-def open_service(settings: Settings | None = None, clock: Clock | None = None) -> Iterator[Service]:
+def open_service(settings: Settings | None = None, clock: Clock | None = None, *, foreground: bool = True) -> Iterator[Service]:
     """Yield the service for the settings in force, and close it afterwards."""
-    service = Service(settings or load_settings(), clock or SystemClock())
+    service = Service(settings or load_settings(), clock or SystemClock(), foreground=foreground)
     try:
         yield service
     finally:

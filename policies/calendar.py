@@ -25,6 +25,7 @@ ALLOWED = (
     "allowed: [WEEKDAY] [[YEAR-]MONTH-DAY] [HOUR:MINUTE[:SECOND]] with lists `,`, ranges `..` and repeats `start/step`, "
     "such as `21:00`, `mon..fri 22:30`, `sat *-*-1..7 15:00`, `*:0/30`, `hourly`, `daily`"
 )
+_DAILY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 _MINUTES = re.compile(r"[0-9*][0-9*,./]*")
 _EVERY_HOUR = frozenset(range(24))
 _LONGEST_GAP = timedelta(hours=3)  # no clock in use skips more in spring; only candidates are looked at twice for it
@@ -114,6 +115,27 @@ def occurrences(spec: str, tz: str, after: int, until: int) -> list[int]:
     while moment is not None and moment <= until:
         found.append(moment)
         moment = calendar.next_after(moment)
+    return found
+
+
+def time_of_day(spec: str) -> tuple[int, int] | None:
+    """Given a calendar event, return its hour and minute if it is a plain time of day (as a crontab has it), else None."""
+    found = _DAILY.fullmatch(spec.strip())
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def clock_changes(tz: str, after: int, until: int) -> list[tuple[int, int]]:
+    """Given a time zone, return when its clocks change in (after, until], and by how many seconds they go forward.
+
+    Times are epoch seconds; the clocks go back where the seconds are negative.
+    """
+    calendar, found, start = Calendar("", "", zone(tz)), [], after
+    while start < until:
+        end = min(until, start + 86400)
+        before, behind = calendar._offset(start), calendar._offset(end)
+        if before != behind:
+            found.append((calendar._change(start, end, before), int((behind - before).total_seconds())))
+        start = end
     return found
 
 

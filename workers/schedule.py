@@ -6,17 +6,15 @@ clock change does no harm.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from celery.schedules import crontab
 
 from backupsvc.serve.queues import QUEUES
 from backupsvc.settings import Settings
+from policies.calendar import time_of_day
 from policies.model import Policy
 from policies.site import load_policy
-
-_DAILY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
 def site_policy(settings: Settings) -> Policy | None:
@@ -47,5 +45,5 @@ def _entry(task: str, schedule: float | crontab, tick: float, *args: str) -> dic
 
 def daily(schedule: str) -> crontab | None:
     """Given a calendar event, return beat's crontab for it if it is a plain time of day, else None."""
-    found = _DAILY.fullmatch(schedule.strip())
-    return crontab(hour=int(found[1]), minute=int(found[2])) if found else None
+    found = time_of_day(schedule)
+    return crontab(hour=found[0], minute=found[1]) if found else None

@@ -126,6 +126,14 @@ class OperationStore:
             return [operation_of(row) for row in connection.execute(query.order_by(OPERATION.c.number.desc()).limit(limit))]
 
     @retried
+    def named(self, part: str, limit: int) -> list[str]:
+        """Given the beginning or the end of an id, return the ids that it fits, newest first. ``part`` holds no wildcard."""
+        fits = or_(OPERATION.c.id.like(f"{part}%"), OPERATION.c.id.like(f"%{part}"))
+        query = select(OPERATION.c.id).where(fits).order_by(OPERATION.c.number.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [row.id for row in connection.execute(query)]
+
+    @retried
     def still_open(self, ids: Iterable[str]) -> set[str]:
         """Given operations' ids, return those that are open, by one query."""
         wanted = list(ids)

@@ -1,4 +1,4 @@
-"""``backupsvc backup``: run a job now, in the foreground."""
+"""``backupsvc backup``: run a job now, here or by the workers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli.completing import vmids
+from backupsvc.cli.driving import EnqueueOption, FollowOption
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.errors import BackupsvcError
+    from backupsvc.operations.opening import Opened
     from policies.model import Job, Policy
 
 app = typer.Typer(no_args_is_help=True)
@@ -23,24 +27,32 @@ def _group() -> None:
 @app.command()
 def run(
     job: Annotated[str | None, typer.Argument(help="The job's id in the policy; needed only when there are several.")] = None,
-    vmid: Annotated[list[int] | None, typer.Option("--vmid", help="Only this guest; may be repeated.")] = None,
+    vmid: Annotated[
+        list[int] | None, typer.Option("--vmid", help="Only this guest; may be repeated.", autocompletion=vmids)
+    ] = None,
+    enqueue: EnqueueOption = False,
+    follow: FollowOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be backed up, and where.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Back up the guests of a job now. Exit 1 if any guest has no new archive, or one that is corrupt."""
+    from backupsvc.cli.driving import announce, check_options
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
 
-    with open_service() as service:
+    check_options(enqueue, follow, dry_run)
+    with open_service(enqueue=enqueue) as service:
         chosen = _job(service.policy, job)
         if dry_run:
             _preview(service, chosen, vmid or [], as_json)
             return
+        opened = _open(service, chosen, vmid or [])
+        told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
-            result = run_job(service, chosen, vmid or [], progress)
+            result = _run(service, chosen, opened, progress, enqueue=enqueue)
     if as_json:
-        emit_json(result)
+        emit_json(result | {key: told[key] for key in ("workers",) if key in told})
     else:
         _show(result)
     raise typer.Exit(exit_code(result))
@@ -48,22 +60,44 @@ def run(
 
 def run_job(service: Service, job: Job, only: list[int], watcher: Any) -> dict[str, Any]:
     """Given a job, run it to its end and return what ``backup run --json`` prints."""
+    return _run(service, job, _open(service, job, only), watcher, enqueue=False)
+
+
+def _open(service: Service, job: Job, only: list[int]) -> Opened:
+    """Open a backup for each guest that the job expects. One that cannot be opened keeps no other from its backup."""
+    from functools import partial
+
+    from backupsvc.operations import backup, opening
+    from policies.jobs import expected
+
+    found = expected(job, service.policy, service.pve.cluster.guests(), only)
+    return opening.open_all({item.vmid: partial(backup.open_backup, service, job, item) for item in found})
+
+
+def _run(service: Service, job: Job, opened: Opened, watcher: Any, *, enqueue: bool) -> dict[str, Any]:
+    from backupsvc.cli.driving import bring_to_end
     from backupsvc.clock import iso
     from backupsvc.operations import backup
 
-    service.engine.watcher = watcher
-    started = service.clock.now()
-    opened = backup.open_job(service, job, only)
-    ended = service.engine.drive([operation.id for operation in opened])
+    started = min((operation.created for operation in opened.operations), default=service.clock.now())
+    ended = bring_to_end(service, opened.operations, watcher, enqueue=enqueue)
     guests = [backup.outcome(operation) for operation in ended]
+    guests += [_not_opened(vmid or 0, error) for vmid, error in opened.refused.items()]
     return {
         "job": job.id,
         "storage": job.storage,
         "started": iso(started),
         "ended": iso(service.clock.now()),
         "good": bool(guests) and all(guest["status"] != "failed" for guest in guests),
-        "guests": guests,
+        "guests": sorted(guests, key=lambda guest: int(guest["vmid"])),
     }
+
+
+def _not_opened(vmid: int, error: BackupsvcError) -> dict[str, Any]:
+    """The line of a guest whose backup could not be opened."""
+    nothing = dict.fromkeys(("node", "operation", "archive", "verified", "consistency", "exitstatus"))
+    said = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    return {"vmid": vmid, "name": "", "status": "failed", "excluded_disks": [], "warnings": [], "seconds": 0.0} | nothing | said
 
 
 def exit_code(result: dict[str, Any]) -> int:

@@ -1,18 +1,29 @@
-"""``backupsvc operations``: what the service did, step by step, with times, UPIDs and PVE's own task logs."""
+"""``backupsvc operations``: what the service did and does, step by step; ending an operation, and doing it again."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli.completing import operation_ids, vmids
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
-    from policies.model import Operation
+    from backupsvc.bootstrap import Service
+    from policies.model import Operation, OperationState
 
 app = typer.Typer(no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+OneId = Annotated[
+    str, typer.Argument(metavar="ID", help="The operation's id, or a beginning or an end of it.", autocompletion=operation_ids)
+]
+Ids = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Ids, or beginnings or ends of them.", autocompletion=operation_ids)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
+Enqueue = Annotated[bool, typer.Option("--enqueue", help="Leave the work to the workers.")]
 
 
 @app.callback()
@@ -22,69 +33,190 @@ def _group() -> None:
 
 @app.command("list")
 def list_operations(
-    vmid: Annotated[int | None, typer.Option("--vmid", help="Only those about this guest.")] = None,
-    limit: Annotated[int, typer.Option("--limit", help="At most so many, newest first.")] = 30,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that have not ended.")] = False,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind, such as backup or restore-test.")] = None,
+    vmid: Annotated[int | None, typer.Option("--vmid", help="Only those about this guest.", autocompletion=vmids)] = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only open, done, failed, cancelled or missed ones.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 30,
+    as_json: AsJson = False,
 ) -> None:
-    """List operations, newest first."""
-    from backupsvc.cli.output import emit_json, table
+    """List operations, newest first: where each stands, who drives it or when it is due, and what came of it."""
+    from backupsvc.cli.output import emit_json, say, table
     from backupsvc.cli.session import open_service
+    from backupsvc.operations.showing import summary
 
+    wanted = _state("open" if only_open and state is None else state)
+    if only_open and wanted != "open":
+        raise UsageError(f"--open does not go with --state {state}", "leave one of them out")
     with open_service() as service:
-        found = [_summary(item) for item in service.catalog.operations(subject=vmid, limit=limit)]
+        found = service.catalog.operations(kind=_kind(kind), subject=vmid, state=wanted, limit=limit)
+        rows = [summary(service, item) for item in found]
     if as_json:
-        emit_json({"operations": found})
+        emit_json({"operations": rows})
         return
-    rows = [
-        (o["id"], o["kind"], o["subject"], o["state"], o["step"], o["created"], o["verdict"] or o["error"] or "") for o in found
-    ]
-    table(("operation", "kind", "VMID", "state", "step", "opened", "result"), rows)
+    if not rows:
+        say("no such operation")
+        return
+    cells = [(o["id"], o["kind"], o["subject"], o["state"], o["step"], o["since"], _outcome(o)) for o in rows]
+    table(("operation", "kind", "VMID", "state", "step", "since", "driver or result"), cells)
 
 
 @app.command()
 def show(
-    id: Annotated[str, typer.Argument(help="The operation's id.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    id: OneId,
+    follow: Annotated[bool, typer.Option("--follow", help="Print what is new until it has ended; exit as it ended.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show an operation with every transition, and the PVE task logs that it kept."""
-    from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
-    from backupsvc.clock import iso
+    from backupsvc.cli.showing import Sheet, as_dict
+    from backupsvc.operations.following import watch
+    from backupsvc.operations.showing import exit_code, find
 
     with open_service() as service:
-        operation = service.catalog.operation(id)
-        rows = service.catalog.transitions(id) if operation else []
-    if operation is None:
-        raise UsageError(f"there is no operation {id}", "list them with `backupsvc operations list`")
+        operation = find(service.catalog, id)
+        if as_json and follow:
+            operation = watch(service, [operation.id], lambda event: None)[0]
+        if as_json:
+            emit_json(as_dict(service, operation))
+        else:
+            sheet = Sheet(service)
+            sheet.head(operation)
+            operation = sheet.live(operation) if follow else sheet.history(operation)
+        if follow:
+            raise typer.Exit(exit_code(service.catalog, operation))
+
+
+@app.command()
+def cancel(
+    ids: Ids,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for its history.")] = "cancelled by an administrator",
+    enqueue: Enqueue = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """End open operations: whoever drives one is asked to; where nobody does, its cleanup is done here. Exit 1 if one failed."""
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations import cancelling
+    from backupsvc.operations.showing import find
+
+    with open_service() as service, Progress(quiet=as_json) as progress:
+        service.engine.watcher = progress
+        found = {operation.id: operation for operation in (find(service.catalog, text) for text in ids)}
+        planned = [cancelling.plan(service, operation, enqueue=enqueue) for operation in found.values()]
+        ended = planned if dry_run else [cancelling.carry_out(service, item, reason) for item in planned]
+        answers = [_cancelled(service, item, dry_run) for item in ended]
     if as_json:
-        transitions = [asdict(row) | {"detail": dict(row.detail), "time": iso(row.at)} for row in rows]
-        emit_json(_summary(operation) | {"data": dict(operation.data), "transitions": transitions})
-        return
-    for key, value in _summary(operation).items():
-        say(f"{key:<9} {value if value is not None else '-'}")
-    for row in rows:
-        detail = {key: value for key, value in row.detail.items() if key != "log"}
-        say(f"{iso(row.at)}  {row.step:<10} {row.event:<10} {row.upid or ''} {detail or ''}".rstrip())
-        for line in _log(row.detail):
-            say(f"    {line}")
+        emit_json({"dry_run": dry_run, "operations": answers})
+    else:
+        _show_cancelled(answers, dry_run)
+    raise typer.Exit(0 if all(answer["state"] in ("open", "cancelled") for answer in answers) else 1)
 
 
-def _log(detail: Any) -> list[str]:
-    return [str(line) for line in detail.get("log", ())]
+@app.command()
+def retry(
+    id: OneId,
+    enqueue: Enqueue = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do again what a failed or cancelled operation was asked to do, as a new operation. Exit as that one ends."""
+    from backupsvc.cli.driving import announce, bring_to_end
+    from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations import opening, retrying
+    from backupsvc.operations.showing import exit_code, find, summary
+
+    with open_service(enqueue=enqueue) as service:
+        planned = retrying.plan(service, find(service.catalog, id))
+        if dry_run:
+            _show_retry(planned, as_json)
+            return
+        opened = opening.open_all({planned.subject: lambda: retrying.open_retry(service, planned)})
+        if enqueue:
+            announce(service, opened, follow=False, as_json=as_json)
+        with Progress(quiet=as_json) as progress:
+            ended = bring_to_end(service, opened.operations, progress, enqueue=False)[0]
+        answer, code = summary(service, ended) | {"retry_of": planned.of}, exit_code(service.catalog, ended)
+    if as_json:
+        emit_json(answer)
+    else:
+        say(f"operation {ended.id}, a retry of {planned.of}: {answer['state']}: {answer['result']}")
+    raise typer.Exit(code)
 
 
-def _summary(operation: Operation) -> dict[str, Any]:
-    from backupsvc.clock import iso
+def _state(text: str | None) -> OperationState | None:
+    from policies.model import OperationState
 
-    data: Any = operation.data
+    if text is not None and text not in set(OperationState):
+        raise UsageError(f"there is no state {text!r}", f"states are: {', '.join(OperationState)}")
+    return OperationState(text) if text else None
+
+
+def _kind(text: str | None) -> str | None:
+    from policies.transitions import PLANS
+
+    if text is not None and text not in PLANS:
+        raise UsageError(f"there is no kind of operation {text!r}", f"kinds are: {', '.join(sorted(PLANS))}")
+    return text
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    if row["state"] != "open":
+        return str(row["result"])
+    return f"{row['standing']}: {row['waits']}" if row["waits"] else str(row["standing"])
+
+
+def _cancelled(service: Service, item: Any, dry_run: bool) -> dict[str, Any]:
+    from backupsvc.operations.showing import children
+
+    operation: Operation = item.operation
+    going_on = [child.id for child in children(service.catalog, operation) if child.state == "open"]
     return {
         "id": operation.id,
         "kind": operation.kind,
         "subject": operation.subject,
+        "by": str(item.by),
+        "driver": item.driver,
         "state": str(operation.state),
         "step": operation.step,
-        "created": iso(operation.created),
-        "finished": iso(operation.finished) if operation.finished else None,
-        "verdict": (data.get("proof") or {}).get("verdict"),
         "error": operation.error,
+        "children": going_on,
     }
+
+
+def _show_cancelled(answers: list[dict[str, Any]], dry_run: bool) -> None:
+    from backupsvc.cli.output import say, tell
+
+    words = {
+        "driver": "{driver} drives it and {is_asked} to end it",
+        "here": "nobody drives it: its cleanup {is_done} here",
+        "workers": "its cleanup {is_left} to the workers",
+    }
+    tense = {"is_asked": "would be asked", "is_done": "would be done", "is_left": "would be left"}
+    past = {"is_asked": "is asked", "is_done": "was done", "is_left": "is left"}
+    for answer in answers:
+        about = f" of guest {answer['subject']}" if answer["subject"] is not None else ""
+        how = words[answer["by"]].format(driver=answer["driver"], **(tense if dry_run else past))
+        say(f"{answer['kind']} {answer['id']}{about}: {how}; it is {answer['state']}, at step {answer['step']}")
+        if answer["state"] == "open" and not dry_run:
+            tell(f"  -> see it end with `backupsvc operations show {answer['id']} --follow`")
+        if answer["children"]:
+            tell(f"  -> what it opened goes on; to end that too: backupsvc operations cancel {' '.join(answer['children'])}")
+
+
+def _show_retry(planned: Any, as_json: bool) -> None:
+    from backupsvc.cli.output import emit_json, say
+
+    if as_json:
+        kept = {"kind": planned.kind, "subject": planned.subject, "retry_of": planned.of, "asked": dict(planned.asked)}
+        emit_json({"dry_run": True, "within": planned.within} | kept)
+        return
+    about = f" of guest {planned.subject}" if planned.subject is not None else ""
+    say(f"would open a {planned.kind}{about}, as {planned.of} was asked:")
+    for key, value in planned.asked.items():
+        say(f"  {key}: {value}")

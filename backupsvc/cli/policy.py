@@ -15,6 +15,8 @@ app = typer.Typer(no_args_is_help=True)
 File = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="The policy; without it the one in force (BACKUPSVC_POLICY).")
 ]
+_LOCAL = "%a %Y-%m-%d %H:%M:%S %Z"
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -56,18 +58,23 @@ def following(
     days: Annotated[int, typer.Option("--days", min=1, max=366, help="How far to look ahead.")] = 7,
     as_json: AsJson = False,
 ) -> None:
-    """List the coming occurrences of every job, in the policy's time zone and in UTC."""
+    """List the coming occurrences of every job, in the policy's time zone and in UTC, and what opens each of them."""
     from backupsvc.cli.output import emit_json, say, table
     from backupsvc.clock import SystemClock
 
     policy = _load(file)
-    coming = _occurrences(policy, int(SystemClock().now()), days)
+    now = int(SystemClock().now())
+    coming, changes = _occurrences(policy, now, days), _clock_changes(policy, now, days)
     if as_json:
-        emit_json({**_head(policy), "days": days, "occurrences": coming})
-    elif coming:
-        table(("local time", "UTC", "job"), [(one["local"], one["at"], one["job"]) for one in coming])
+        emit_json({**_head(policy), "days": days, "occurrences": coming, "clock_changes": changes})
+        return
+    if coming:
+        rows = [(one["local"], one["at"], one["job"], one["opened_by"], one["clock_change"] or "") for one in coming]
+        table(("local time", "UTC", "job", "opened by", "that day"), rows)
     else:
         say(f"no job is due within {days} days")
+    for change in changes:
+        say(f"{change['local']}: {change['words']}")
 
 
 def _load(file: Path | None) -> Policy:
@@ -97,14 +104,34 @@ def _occurrences(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
     from datetime import datetime
 
     from backupsvc.clock import iso
-    from policies.calendar import occurrences, zone
+    from policies.calendar import occurrences, time_of_day, zone
 
     place = zone(policy.timezone)
     due = [(at, job) for job in policy.jobs for at in occurrences(job.schedule, policy.timezone, now, now + days * 86400)]
-    return [
-        {"job": job.id, "at": iso(at), "local": f"{datetime.fromtimestamp(at, place):%a %Y-%m-%d %H:%M:%S %Z}", "epoch": at}
-        for at, job in sorted(due, key=lambda pair: (pair[0], pair[1].id))
-    ]
+    changing = {change["local"][:14]: change["words"] for change in _clock_changes(policy, now - 86400, days + 2)}
+    found = []
+    for at, job in sorted(due, key=lambda pair: (pair[0], pair[1].id)):
+        local = f"{datetime.fromtimestamp(at, place):{_LOCAL}}"
+        opened_by = "crontab entry" if time_of_day(job.schedule) else "tick"
+        one = {"job": job.id, "at": iso(at), "local": local, "epoch": at, "opened_by": opened_by}
+        found.append(one | {"clock_change": changing.get(local[:14])})
+    return found
+
+
+def _clock_changes(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
+    """Given a policy, return when its clocks change within the coming days, each with a sentence."""
+    from datetime import datetime
+
+    from backupsvc.clock import iso
+    from policies.calendar import clock_changes, zone
+
+    place, found = zone(policy.timezone), []
+    for at, seconds in clock_changes(policy.timezone, now, now + days * 86400):
+        words = f"clocks go {'forward' if seconds > 0 else 'back'} by {span(abs(seconds))}"
+        found.append(
+            {"at": iso(at), "local": f"{datetime.fromtimestamp(at, place):{_LOCAL}}", "seconds": seconds, "words": words}
+        )
+    return found
 
 
 def _as_dict(policy: Policy) -> dict[str, Any]:

@@ -1,38 +1,55 @@
-"""Progress of long work, on standard error: a live line on a terminal, plain lines in a pipe, nothing when asked for silence."""
+"""Progress of long work, on standard error: live lines on a terminal, plain lines in a pipe, nothing when asked for silence."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from backupsvc.cli.output import interactive, tell
+from backupsvc.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from backupsvc.operations.engine import Event
 
 _WORDS = {"done": "ok", "failed": "FAILED"}
+SHOWN = 8  # live lines at once; the rest is counted
+PATIENCE = 5.0  # seconds that a wait may last in a pipe before it is worth a line
+
+
+@dataclass
+class Standing:
+    """Where an operation stands: its step since when, what it waits for, and the wait that was last printed."""
+
+    about: str
+    step: str
+    since: float
+    waits: str = ""
+    printed: str = ""
 
 
 class Progress:
-    """Watches operations. Call it with each event; use it as a context manager, so that the live line goes away."""
+    """Watches operations. Call it with each event; use it as a context manager, so that the live lines go away."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
-        self._status = None
+    def __init__(self, *, quiet: bool = False, clock: Clock | None = None) -> None:
+        self.quiet, self._clock = quiet, clock or SystemClock()
+        self._open: dict[str, Standing] = {}
+        self._live: Any = None
         if not quiet and interactive(sys.stderr):
             from rich.console import Console
+            from rich.live import Live
 
             self._console = Console(stderr=True)
-            self._status = self._console.status("starting")
+            self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
-        if self._status:
-            self._status.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._status:
-            self._status.stop()
+        if self._live:
+            self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -40,20 +57,49 @@ class Progress:
             return
         about = f"{event.operation.kind} {event.operation.subject or ''}".rstrip()
         if event.kind == "step":
-            if self._status:
-                self._status.update(f"{about}: {event.step} ...")
+            self._open[event.operation.id] = Standing(about, event.step, self._clock.monotonic())
+        elif event.kind == "wait":
+            self._wait(about, event)
         elif event.kind in _WORDS:
-            self._line(f"{about:<18} {event.step:<10} {event.seconds:6.1f} s  {_WORDS[event.kind]}  {event.text}".rstrip())
+            self._ended(about, event)
         elif event.kind == "say":
             self._line(f"{about:<18} {event.text}")
+        elif event.kind == "end":
+            self._open.pop(event.operation.id, None)
 
     def line(self, text: str) -> None:
         """Show a line of its own."""
         if not self.quiet:
             self._line(text)
 
+    def _ended(self, about: str, event: Event) -> None:
+        """A step has ended. That there was nothing to settle is not worth a line."""
+        if event.step == "settle" and event.kind == "done" and not event.text:
+            return
+        word = "CANCELLED" if event.kind == "failed" and event.operation.cancel else _WORDS[event.kind]
+        self._line(f"{about:<18} {event.step:<10} {event.seconds:6.1f} s  {word}  {event.text}".rstrip())
+
+    def _wait(self, about: str, event: Event) -> None:
+        """Note what is waited for. In a pipe that is a line once it lasts, and another only when it has changed."""
+        now = self._clock.monotonic()
+        standing = self._open.setdefault(event.operation.id, Standing(about, event.step, now))
+        standing.waits = event.text
+        if not self._live and now - standing.since >= PATIENCE and standing.printed != event.text:
+            standing.printed = event.text
+            self._line(f"{about:<18} {event.step:<10} {now - standing.since:6.1f} s  ...  {event.text}")
+
+    def _render(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        now, open = self._clock.monotonic(), list(self._open.values())
+        lines = [f"{s.about:<18} {s.step:<10} {now - s.since:6.0f} s  ...  {s.waits}".rstrip() for s in open[:SHOWN]]
+        if len(open) > SHOWN:
+            lines.append(f"and {len(open) - SHOWN} more")
+        return Group(*(Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in lines))
+
     def _line(self, text: str) -> None:
-        if self._status:
+        if self._live:
             self._console.print(text, highlight=False, markup=False)
         else:
             tell(text)

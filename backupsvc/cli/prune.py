@@ -6,31 +6,42 @@ from typing import Annotated, Any
 
 import typer
 
+from backupsvc.cli.completing import vmids
+from backupsvc.cli.driving import EnqueueOption, FollowOption
+
 
 def prune(
-    vmid: Annotated[list[int] | None, typer.Option("--vmid", help="Only this guest's archives; may be repeated.")] = None,
+    vmid: Annotated[
+        list[int] | None, typer.Option("--vmid", help="Only this guest's archives; may be repeated.", autocompletion=vmids)
+    ] = None,
+    enqueue: EnqueueOption = False,
+    follow: FollowOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show every archive, its mark and its reasons; remove nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Remove the archives that the policy's retention does not keep. Law 3 has the last word over every one of them."""
+    from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
+    from backupsvc.operations import opening
     from backupsvc.operations import prune as operation
 
-    with open_service() as service:
+    check_options(enqueue, follow, dry_run)
+    told: dict[str, Any] = {}
+    with open_service(enqueue=enqueue) as service:
         if dry_run:
             marks = [operation.mark_as_dict(item) for item in operation.preview(service, vmid or [])]
             result: dict[str, Any] = {"operation": None, "dry_run": True, "archives": marks, "removed": [], "error": None}
         else:
+            opened = opening.open_all({None: lambda: operation.open_prune(service, vmid or [])})
+            told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
             with Progress(quiet=as_json) as progress:
-                service.engine.watcher = progress
-                opened = operation.open_prune(service, vmid or [])
-                result = operation.outcome(service.engine.drive_one(opened))
+                result = operation.outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
     if as_json:
-        emit_json(result)
+        emit_json(result | {key: told[key] for key in ("workers",) if key in told})
     else:
         _show(result)
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)

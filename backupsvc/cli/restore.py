@@ -7,39 +7,46 @@ from typing import Annotated, Any
 
 import typer
 
+from backupsvc.cli.completing import vmids
+from backupsvc.cli.driving import EnqueueOption, FollowOption
 from backupsvc.errors import UsageError
 
 
 def restore(
-    vmid: Annotated[int, typer.Argument(help="The guest to bring back.")],
+    vmid: Annotated[int, typer.Argument(help="The guest to bring back.", autocompletion=vmids)],
     at: Annotated[str | None, typer.Option("--at", help="From the newest archive until this date or time.")] = None,
     archive: Annotated[str | None, typer.Option("--archive", help="From this archive (its volid).")] = None,
     node: Annotated[str | None, typer.Option("--node", help="On this node; it must be able to read the archive.")] = None,
     storage: Annotated[str | None, typer.Option("--storage", help="Put all disks here; default: where each was.")] = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start the guest once it is restored.")] = True,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    enqueue: EnqueueOption = False,
+    follow: FollowOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; implies --yes.")] = False,
 ) -> None:
     """Restore a guest that no longer exists, from its newest archive. Never overwrites a guest that exists."""
+    from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
+    from backupsvc.operations import opening
     from backupsvc.operations import restore as operation
 
-    with open_service() as service:
+    check_options(enqueue, follow, dry_run)
+    with open_service(enqueue=enqueue) as service:
         planned = operation.plan(service, vmid, at=at, volid=archive, node=node, storage=storage)
         if dry_run:
             _preview(vmid, planned, as_json)
             return
         if not (yes or as_json):
             _confirm(vmid, planned)
+        opened = opening.open_all({vmid: lambda: operation.open_restore(service, vmid, planned, start=start)})
+        told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
-            service.engine.watcher = progress
-            opened = operation.open_restore(service, vmid, planned, start=start)
-            result = operation.outcome(service.engine.drive_one(opened))
+            result = operation.outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
     if as_json:
-        emit_json(result)
+        emit_json(result | {key: told[key] for key in ("workers",) if key in told})
     else:
         _show(result)
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)

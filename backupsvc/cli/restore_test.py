@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli.completing import vmids as known_vmids
+from backupsvc.cli.driving import EnqueueOption, FollowOption
 from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from policies.model import Operation
 
 
 def restore_test(
-    vmids: Annotated[list[int], typer.Argument(help="The guests to test, one after the other.", metavar="VMID...")],
+    vmids: Annotated[
+        list[int],
+        typer.Argument(help="The guests to test, one after the other.", metavar="VMID...", autocompletion=known_vmids),
+    ],
     at: Annotated[str | None, typer.Option("--at", help="Test the newest archive until this date or time.")] = None,
     archive: Annotated[str | None, typer.Option("--archive", help="Test this archive (its volid).")] = None,
+    enqueue: EnqueueOption = False,
+    follow: FollowOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which archive would be tested, and how its copy would be isolated.")
     ] = False,
@@ -25,20 +34,26 @@ def restore_test(
 
     Exit 0 if all are proven, 1 if any is not, 3 or 4 if a test could not be carried out at all.
     """
+    from backupsvc.cli.driving import check_options
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
 
+    check_options(enqueue, follow, dry_run)
     if archive and len(vmids) > 1:
         raise UsageError("--archive names one guest's archive, so it goes with one VMID", "leave it out, or test one guest")
-    with open_service() as service:
+    told: dict[str, Any] = {}
+    with open_service(enqueue=enqueue) as service:
         if dry_run:
             _preview(service, vmids, at, archive, as_json)
             return
         with Progress(quiet=as_json) as progress:
-            results, exit_code = run_tests(service, vmids, progress, at=at, volid=archive)
+            if enqueue:
+                results, exit_code, told = _leave_tests(service, vmids, progress, at, archive, follow, as_json)
+            else:
+                results, exit_code = run_tests(service, vmids, progress, at=at, volid=archive)
     if as_json:
-        emit_json(results[0] if len(results) == 1 else {"tests": results})
+        emit_json((results[0] if len(vmids) == 1 else {"tests": results}) | told)
     else:
         for result in results:
             _show(result)
@@ -49,20 +64,37 @@ def run_tests(
     service: Service, vmids: list[int], watcher: Any, *, at: str | None = None, volid: str | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """Given guests, test each to its end; return what ``restore-test --json`` prints for each, and the exit code."""
-    from backupsvc.operations import proving
+    from backupsvc.cli.driving import bring_to_end
+    from backupsvc.operations import opening, proving
     from backupsvc.operations import restore_test as operation
 
-    service.engine.watcher = watcher
-    results, exit_code = [], 0
+    ended: list[Operation] = []
     for vmid in vmids:
-        opened = operation.open_test(service, vmid, at=at, volid=volid)
-        ended = service.engine.drive_one(opened)
-        result = proving.outcome(ended)
-        hard = proving.failed_hard(ended)
-        good = result["verdict"] == "proven" and ended.state == "done"
-        exit_code = max(exit_code, hard.exit_code if hard else 0 if good else 1)
-        results.append(result)
-    return results, exit_code
+        opened = opening.open_all({vmid: partial(operation.open_test, service, vmid, at=at, volid=volid)})
+        ended += bring_to_end(service, opened.operations, watcher, enqueue=False)
+    return [proving.outcome(one) for one in ended], _exit_code(service, ended)
+
+
+def _leave_tests(
+    service: Service, vmids: list[int], watcher: Any, at: str | None, volid: str | None, follow: bool, as_json: bool
+) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
+    """Open every test for the workers; with ``follow``, see them to their end. Return results, exit code and what to add."""
+    from backupsvc.cli.driving import announce, bring_to_end
+    from backupsvc.operations import opening, proving
+    from backupsvc.operations import restore_test as operation
+
+    opened = opening.open_all({vmid: partial(operation.open_test, service, vmid, at=at, volid=volid) for vmid in vmids})
+    told = announce(service, opened, follow=follow, as_json=as_json)
+    ended = bring_to_end(service, opened.operations, watcher, enqueue=True)
+    worst = max((error.exit_code for error in opened.refused.values()), default=0)
+    told = {key: told[key] for key in ("workers", "refused") if told[key]}
+    return [proving.outcome(one) for one in ended], max(worst, _exit_code(service, ended)), told
+
+
+def _exit_code(service: Service, ended: list[Operation]) -> int:
+    from backupsvc.operations.showing import exit_code
+
+    return max(exit_code(service.catalog, operation) for operation in ended)
 
 
 def _preview(service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool) -> None:

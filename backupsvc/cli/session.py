@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_service() -> Iterator[Service]:
-    """Yield the service for the settings in force."""
+def open_service(*, enqueue: bool = False) -> Iterator[Service]:
+    """Yield the service for the settings in force. With ``enqueue`` it opens operations for the workers."""
     from backupsvc import bootstrap
 
-    with bootstrap.open_service() as service:
+    with bootstrap.open_service(foreground=not enqueue) as service:
         if service.settings.simulated:
             tell("SIMULATED: the lab's guests are only modelled; nothing that is seen here is proven")
         yield service

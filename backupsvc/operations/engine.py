@@ -410,6 +410,7 @@ class Engine:
 
     def _stay(self, run: Run, wait: Wait, pause: float) -> Advance:
         self.tell(run.operation, "wait", wait.why)
+        run.data["waits"] = wait.why  # for those who look from elsewhere
         park = None if self.foreground else int(self.service.clock.now() + max(1.0, pause))
         self.service.catalog.record(run.id, self.driver(), data=run.data, park=park)
         return Advance(replace(run.operation, data=run.data), wait, pause)
@@ -422,6 +423,7 @@ class Engine:
         return min(wait.most, max(0.1, 0.1 * lasted))
 
     def _move(self, run: Run, move: transitions.Move, note: Note) -> Advance:
+        run.data.pop("waits", None)
         if isinstance(move, End):
             return self._end(run, move, note)
         if not isinstance(move, Go):

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from backupsvc.cli.policy import app, span
+from backupsvc.clock import SystemClock
 from backupsvc.errors import UsageError
 from policies.lines import UNITS
 from policies.model import PolicyError
 from policies.site import load_policy
+from workers.schedule import beat_schedule
 
 RUNNER = CliRunner()
 TEXT = """
@@ -105,6 +107,38 @@ def test_next_lists_what_comes_soonest_first_in_local_time(site: Path) -> None:
     assert len(nights) == 2
     assert all(datetime.fromtimestamp(one["epoch"], ZoneInfo("Europe/Paris")).hour == 21 for one in nights)
     assert all(" 21:00:00 CE" in one["local"] and one["at"].endswith("Z") for one in nights)
+
+
+def test_next_says_which_occurrences_beat_has_a_crontab_entry_for(site: Path) -> None:
+    coming = json.loads(run("next", site, "--days", "2", "--json").stdout)["occurrences"]
+    assert {(one["job"], one["opened_by"]) for one in coming} == {("nightly", "crontab entry"), ("hourly", "tick")}
+
+
+def test_law_9_what_next_calls_a_crontab_entry_is_one_of_beats(site: Path) -> None:
+    entries = beat_schedule(load_policy(TEXT, "home.yaml"), 30.0)
+    assert "job nightly" in entries and "job hourly" not in entries
+
+
+def at(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the service's clock. (freezegun loses which of two 02:00 it is, in ``fromtimestamp``.)"""
+    stopped = datetime.fromisoformat(moment).timestamp()
+    monkeypatch.setattr(SystemClock, "now", lambda self: stopped)
+
+
+def test_next_marks_the_day_on_which_clocks_change(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at("2026-10-23T12:00:00+00:00", monkeypatch)
+    answer = json.loads(run("next", site, "--json").stdout)
+    marked = {one["local"][:14] for one in answer["occurrences"] if one["clock_change"]}
+    assert marked == {"Sun 2026-10-25"}
+    assert [change["words"] for change in answer["clock_changes"]] == ["clocks go back by 1h"]
+    assert "Sun 2026-10-25 02:00:00 CET: clocks go back by 1h" in run("next", site).stdout
+
+
+def test_next_marks_the_rest_of_a_day_on_which_clocks_have_changed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at("2026-10-25T12:00:00+00:00", monkeypatch)
+    answer = json.loads(run("next", site, "--days", "1", "--json").stdout)
+    assert {one["local"][:14] for one in answer["occurrences"] if one["clock_change"]} == {"Sun 2026-10-25"}
+    assert answer["clock_changes"] == []
 
 
 def test_next_says_when_nothing_comes(site: Path) -> None:

@@ -29,7 +29,7 @@ class Site:
         self.catalog, self.world, self.policy = catalog, World(), policy()
 
     @contextmanager
-    def service(self) -> Iterator[Any]:
+    def service(self, **_: Any) -> Iterator[Any]:
         yield SimpleNamespace(
             pve=FakePve(self.world),
             catalog=self.catalog,
@@ -140,7 +140,7 @@ def test_an_error_of_the_policy_reaches_the_command_line_unchanged(monkeypatch: 
             raise UsageError("no policy is configured", "set BACKUPSVC_POLICY")
 
     @contextmanager
-    def opened() -> Iterator[Any]:
+    def opened(**_: Any) -> Iterator[Any]:
         yield Broken()
 
     monkeypatch.setattr(bootstrap, "open_service", opened)

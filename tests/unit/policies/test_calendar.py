@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.calendar import occurrences, parse, zone
+from policies.calendar import clock_changes, occurrences, parse, time_of_day, zone
 from policies.model import PolicyError
 
 PARIS = "Europe/Paris"
@@ -172,3 +172,19 @@ def test_occurrences_ascend_and_stay_within_what_was_asked(tz: str, spec: str, a
     found = occurrences(spec, tz, after, until)
     assert all(one < other for one, other in pairwise(found))
     assert all(after < at <= until for at in found)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "plain"), [("21:00", (21, 0)), (" 7:05 ", (7, 5)), ("mon..fri 21:00", None), ("24:00", None)]
+)
+def test_only_a_plain_time_of_day_is_one(schedule: str, plain: tuple[int, int] | None) -> None:
+    assert time_of_day(schedule) == plain
+
+
+def test_both_clock_changes_of_a_year_are_found_to_the_second() -> None:
+    year = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+    spring = int(datetime(2026, 3, 29, 1, tzinfo=UTC).timestamp())
+    autumn = int(datetime(2026, 10, 25, 1, tzinfo=UTC).timestamp())
+    assert clock_changes("Europe/Paris", year, year + 365 * 86400) == [(spring, 3600), (autumn, -3600)]
+    assert clock_changes("Europe/Paris", spring, spring + 7 * 86400) == []
+    assert clock_changes("UTC", year, year + 365 * 86400) == []

@@ -1,0 +1,33 @@
+"""What the shell offers when Tab is pressed: ids of operations, open ones first, and VMIDs. Never an error, never the cluster."""
+
+from __future__ import annotations
+
+MOST = 50
+
+
+def operation_ids(incomplete: str) -> list[tuple[str, str]]:
+    """Given the beginning of an id, return those that fit, each with what it is."""
+    from backupsvc import bootstrap
+    from backupsvc.errors import BackupsvcError
+
+    try:
+        with bootstrap.open_service() as service:
+            found = service.catalog.operations(limit=MOST)
+    except BackupsvcError:
+        return []
+    fitting = [operation for operation in found if operation.id.startswith(incomplete.upper())]
+    fitting.sort(key=lambda operation: operation.state != "open")
+    return [(item.id, f"{item.kind} {item.subject or ''} {item.state}".replace("  ", " ")) for item in fitting]
+
+
+def vmids(incomplete: str) -> list[tuple[str, str]]:
+    """Given the beginning of a VMID, return the guests of the catalog's archives that fit, each with its name."""
+    from backupsvc import bootstrap
+    from backupsvc.errors import BackupsvcError
+
+    try:
+        with bootstrap.open_service() as service:
+            names = {archive.vmid: archive.name for archive in service.catalog.archives() if archive.vmid is not None}
+    except BackupsvcError:
+        return []
+    return [(str(vmid), name) for vmid, name in sorted(names.items()) if str(vmid).startswith(incomplete)]

@@ -1,0 +1,166 @@
+"""Operations, brought to their end: driven here with what an interrupt owes, or left to the workers and followed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backupsvc.errors import UsageError
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.operations.engine import Watcher
+    from backupsvc.operations.opening import Opened
+    from policies.model import Operation
+    from policies.serving import Health
+
+INTERRUPTED = 130
+
+EnqueueOption = Annotated[bool, typer.Option("--enqueue", help="Leave it to the workers (`backupsvc serve`) and print its id.")]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", help="With --enqueue: show progress until all has ended, and exit as it ended.")
+]
+
+
+def check_options(enqueue: bool, follow: bool, dry_run: bool) -> None:
+    """Raise UsageError if options do not go together."""
+    if follow and not enqueue:
+        raise UsageError("--follow goes with --enqueue: without it the command runs here and shows its progress anyway")
+    if enqueue and dry_run:
+        raise UsageError("--enqueue does not go with --dry-run", "leave one of them out")
+
+
+def announce(service: Service, opened: Opened, *, follow: bool, as_json: bool) -> dict[str, Any]:
+    """Given what was opened for the workers, say so and how to follow it, and warn if nobody seems to come for it.
+
+    Return the answer for ``--json``. Raise typer.Exit unless it is to be followed.
+    """
+    from backupsvc.cli.output import emit_json, say, tell
+
+    found = workers(service)
+    answer = _answer(service, opened, found)
+    if not as_json:
+        for operation in opened.operations:
+            about = f"{operation.kind} of guest {operation.subject}" if operation.subject is not None else operation.kind
+            (tell if follow else say)(f"{about} is left to the workers: backupsvc operations show {operation.id} --follow")
+    for vmid, error in opened.refused.items():
+        tell(f"backupsvc: {'' if vmid is None else f'{vmid}: '}{error.message}")
+        tell(f"  -> {error.hint}")
+    _warn(service, found)
+    if follow:
+        return answer
+    if as_json:
+        emit_json(answer)
+    raise typer.Exit(max((error.exit_code for error in opened.refused.values()), default=0))
+
+
+def workers(service: Service) -> Health:
+    """Given the service, return whether workers, wherever they run, consume what is left to them."""
+    from backupsvc.serve.queues import QUEUES
+    from policies.serving import Vitals, judge
+
+    return judge(Vitals(0.0, service.settings.tick, QUEUES, service.catalog.pulses()), service.clock.now())
+
+
+def bring_to_end(service: Service, operations: Sequence[Operation], watcher: Watcher, *, enqueue: bool) -> list[Operation]:
+    """Given opened operations, drive them here, or follow those that the workers drive; return them as they ended.
+
+    Raise typer.Exit when interrupted.
+    """
+    ids = [operation.id for operation in operations]
+    if enqueue:
+        from backupsvc.operations.following import watch
+
+        with left_to_others(ids):
+            return watch(service, ids, watcher)
+    service.engine.watcher = watcher
+    with cleaned_up(service, ids):
+        return service.engine.drive(ids)
+
+
+@contextmanager
+def cleaned_up(service: Service, ids: Sequence[str]) -> Iterator[None]:
+    """While operations are driven: the first Ctrl-C does the cleanup, a second leaves at once and says what is left."""
+    from backupsvc.cli.output import tell
+
+    times = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal times
+        times += 1
+        if times == 1:
+            tell("interrupted: cleaning up first; press Ctrl-C again to leave at once")
+        raise KeyboardInterrupt
+
+    before = _on_interrupt(interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _tell_what_is_left(service, ids)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        _on_interrupt(before)
+
+
+@contextmanager
+def left_to_others(ids: Sequence[str]) -> Iterator[None]:
+    """While operations are followed: Ctrl-C ends the following, not the operations."""
+    from backupsvc.cli.output import tell
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell("no longer followed; the workers go on")
+        tell(f"  -> end them with `backupsvc operations cancel {' '.join(ids)}`")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _on_interrupt(handler: Any) -> Any:
+    """Set what Ctrl-C does, and return what it did before. Only a process's main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        return handler
+    return signal.signal(signal.SIGINT, handler)
+
+
+def _tell_what_is_left(service: Service, ids: Sequence[str]) -> None:
+    from backupsvc.cli.output import tell
+
+    left = [id for id in ids if id in service.catalog.still_open(ids)]
+    if not left:
+        tell("interrupted; what had begun was cleaned up")
+        return
+    for id in left:
+        if operation := service.catalog.operation(id):
+            about = f" of guest {operation.subject}" if operation.subject is not None else ""
+            tell(f"left unfinished: {operation.kind} {id}{about}, at step {operation.step}")
+    tell(f"  -> running workers pick it up; to finish it now: backupsvc operations cancel {' '.join(left)}")
+
+
+def _answer(service: Service, opened: Opened, found: Health) -> dict[str, Any]:
+    from backupsvc.operations.showing import summary
+
+    refused = [
+        {"vmid": vmid, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        for vmid, error in opened.refused.items()
+    ]
+    return {
+        "enqueued": True,
+        "operations": [summary(service, operation) for operation in opened.operations],
+        "refused": refused,
+        "workers": {"consuming": found.good, "reasons": list(found.reasons)},
+    }
+
+
+def _warn(service: Service, found: Health) -> None:
+    from backupsvc.cli.output import tell
+
+    if found.good:
+        tell(f"the workers find it within {service.settings.tick:g} s")
+        return
+    tell(f"WARNING: nobody seems to work for this catalog: {'; '.join(found.reasons)}")
+    tell("  -> start the workers with `backupsvc serve`; what is enqueued waits for them")

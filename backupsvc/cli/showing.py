@@ -1,0 +1,84 @@
+"""An operation on paper: a head, and a line for each transition with PVE's own log below it, to be read at 3 a.m."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.cli.driving import left_to_others
+from backupsvc.cli.output import say
+from backupsvc.clock import iso
+from backupsvc.operations import showing
+from backupsvc.operations.following import Look, follow
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from policies.model import Operation, Transition
+
+_OWN_PLACE = ("log", "seconds", "said", "message", "hint", "kind", "why", "what")
+
+
+def as_dict(service: Service, operation: Operation) -> dict[str, Any]:
+    """Given an operation, return it as ``operations show --json`` prints it."""
+    rows = service.catalog.transitions(operation.id)
+    transitions = [asdict(row) | {"detail": dict(row.detail), "time": iso(row.at)} for row in rows]
+    return showing.summary(service, operation) | {"data": dict(operation.data), "transitions": transitions}
+
+
+class Sheet:
+    """Prints one operation, from its head to its end."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def head(self, operation: Operation) -> None:
+        """Print what it is, and how it stands."""
+        found = showing.summary(self._service, operation)
+        name = operation.data.get("name")
+        about = "" if operation.subject is None else f" of guest {operation.subject}" + (f" ({name})" if name else "")
+        say(f"{operation.kind} {operation.id}{about}: {found['state']}, at step {found['step']} since {found['since']}")
+        lines = [
+            ("opened", f"{found['created']}, for occurrence {found['occurrence']}" if found["occurrence"] else found["created"])
+        ]
+        lines += [("retry of", operation.data.get("retry_of")), ("stands", found["standing"]), ("waits", found["waits"])]
+        lines += [
+            ("cancelled", found["cancel"]),
+            ("ended", found["finished"] and f"{found['finished']}, after {found['seconds']} s"),
+        ]
+        lines += [("result", found["result"]), ("next", showing.next_action(operation))]
+        for word, value in lines:
+            if value:
+                say(f"  {word:<9} {value}")
+
+    def history(self, operation: Operation) -> Operation:
+        """Print every transition there is; return the operation."""
+        for line in self._service.catalog.transitions(operation.id):
+            self._line(operation, line)
+        return operation
+
+    def live(self, operation: Operation) -> Operation:
+        """Print every transition, and those that come until the operation has ended; return it then. Ctrl-C ends the looking."""
+        with left_to_others([operation.id]):
+            for look in follow(self._service, [operation.id]):
+                operation = look.operation
+                self._look(look)
+        say(f"{operation.state}: {showing.result(operation)}")
+        return operation
+
+    def _look(self, look: Look) -> None:
+        for line in look.transitions:
+            self._line(look.operation, line)
+        if look.standing:
+            say(f"{iso(self._service.clock.now())}  {look.operation.step:<10} ...        {look.standing}")
+
+    def _line(self, operation: Operation, line: Transition) -> None:
+        detail: Any = line.detail
+        seconds = f"{detail['seconds']:.1f} s" if "seconds" in detail else ""
+        text = next((detail[key] for key in ("message", "said", "what", "why") if detail.get(key)), "")
+        rest = " ".join(f"{key}={value}" for key, value in detail.items() if key not in _OWN_PLACE)
+        words = "  ".join(str(part) for part in (seconds, text, rest, line.upid) if part)
+        say(f"{iso(line.at)}  {line.step:<10} {line.event:<10} {words}".rstrip())
+        if detail.get("hint"):
+            say(f"{'':<22}-> {detail['hint']}")
+        for entry in detail.get("log", ()):
+            say(f"{'':<22}| {entry}")

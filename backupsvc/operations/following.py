@@ -1,0 +1,96 @@
+"""Follow operations that others drive, by the catalog alone: each new line of their history, and what they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupsvc.errors import OperationFailed
+from backupsvc.operations import showing
+from backupsvc.operations.engine import FOLLOW_SECONDS, Event, Watcher
+from policies.model import Operation, OperationState, Transition
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+_WORDS = {"finished": "done", "failed": "failed", "cancelled": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What has changed since the last look: the operation now, its new transitions, and how it stands ("" once it has ended)."""
+
+    operation: Operation
+    transitions: tuple[Transition, ...]
+    standing: str
+
+
+def follow(service: Service, ids: Sequence[str]) -> Iterator[Look]:
+    """Given operations, yield a look at each from its first transition on, and one at every change, until all have ended.
+
+    Raise OperationFailed if one of them is not in the catalog.
+    """
+    left, seen, said = list(dict.fromkeys(ids)), dict.fromkeys(ids, 0), dict.fromkeys(ids, "")
+    while left:
+        for id in list(left):
+            look = _look(service, id, seen[id])
+            if look.transitions or look.standing != said[id]:
+                seen[id] += len(look.transitions)
+                said[id] = look.standing
+                yield look
+            if look.operation.state is not OperationState.OPEN:
+                left.remove(id)
+        if left:
+            service.clock.sleep(FOLLOW_SECONDS)
+
+
+def watch(service: Service, ids: Sequence[str], watcher: Watcher) -> list[Operation]:
+    """Given operations that others drive, tell a watcher what happens as if they were driven here; return them as they ended."""
+    ended: dict[str, Operation] = {}
+    for look in follow(service, ids):
+        for event in events(look):
+            watcher(event)
+        ended[look.operation.id] = look.operation
+    return [ended[id] for id in ids]
+
+
+def events(look: Look) -> list[Event]:
+    """Given a look, return what it shows as the events that a driver tells."""
+    operation = look.operation
+    found = [event for line in look.transitions if (event := _event(operation, line))]
+    if operation.state is not OperationState.OPEN:
+        return [*found, Event(operation, "end", operation.step, operation.error or "")]
+    return [*found, Event(operation, "wait", operation.step, look.standing)] if look.standing else found
+
+
+def _look(service: Service, id: str, after: int) -> Look:
+    operation = service.catalog.operation(id)  # before its history: what ends in between is seen whole at the next look
+    if operation is None:
+        raise OperationFailed(f"operation {id} is no longer in the catalog", "list them with `backupsvc operations list`")
+    lines = tuple(service.catalog.transitions(id, after))
+    if operation.state is not OperationState.OPEN:
+        return Look(operation, lines, "")
+    return Look(operation, lines, _standing(service, operation))
+
+
+def _standing(service: Service, operation: Operation) -> str:
+    """What it waits for. Who drives it changes with every poll of the workers, so that is only said when nobody comes."""
+    waits = str(operation.data.get("waits", ""))
+    if service.engine.attended(operation):
+        return waits or ("" if "entered" in operation.data else "nobody has begun it yet")
+    who = showing.standing(operation, service.clock.now(), attended=False)
+    return f"{waits}; {who}" if waits else who
+
+
+def _event(operation: Operation, line: Transition) -> Event | None:
+    detail = line.detail
+    if line.event == "started":
+        return Event(operation, "step", line.step)
+    if kind := _WORDS.get(line.event):
+        seconds = detail.get("seconds", 0.0)
+        text = str(detail.get("said") or detail.get("message") or "")
+        return Event(operation, kind, line.step, text, float(seconds) if isinstance(seconds, int | float) else 0.0)
+    if line.event == "retry":
+        return Event(operation, "say", line.step, f"{detail.get('message')}; tried again in {detail.get('pause'):g} s")
+    return Event(operation, "say", line.step, str(detail["why"])) if line.event == "back" else None

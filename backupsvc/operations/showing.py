@@ -1,0 +1,158 @@
+"""Operations as people and programs see them: found by a part of an id, with who drives them, what they wait for, and results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.clock import iso
+from backupsvc.errors import UsageError
+from policies.model import Operation, OperationState
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.catalog import Catalog
+
+SHORTEST = 4  # letters of an abbreviated id, as in git
+_CANDIDATES = 6
+
+
+def find(catalog: Catalog, text: str) -> Operation:
+    """Given an id, or a beginning or an end that only one id has, return that operation. Raise UsageError if there is not one."""
+    part = text.strip().upper()
+    if exact := catalog.operation(part):
+        return exact
+    if len(part) < SHORTEST or not part.isalnum():
+        raise UsageError(
+            f"{text!r} is not an operation's id, nor a beginning or an end of one with {SHORTEST} letters or more",
+            "list them with `backupsvc operations list`",
+        )
+    fitting = catalog.named(part, _CANDIDATES)
+    found = catalog.operation(fitting[0]) if len(fitting) == 1 else None
+    if found:
+        return found
+    if not fitting:
+        raise UsageError(f"there is no operation {text}", "list them with `backupsvc operations list`")
+    more = ", ..." if len(fitting) == _CANDIDATES else ""
+    raise UsageError(
+        f"{text} fits several operations: {', '.join(fitting[: _CANDIDATES - 1])}{more}",
+        "give more letters of its id; the last ones differ most",
+    )
+
+
+def summary(service: Service, operation: Operation) -> dict[str, Any]:
+    """Given an operation, return it as ``operations list --json`` shows it. Times are ISO 8601 in UTC, durations seconds."""
+    now, data = service.clock.now(), operation.data
+    is_open = operation.state is OperationState.OPEN
+    until = operation.finished if operation.finished is not None else now
+    return {
+        "id": operation.id,
+        "kind": operation.kind,
+        "subject": operation.subject,
+        "state": str(operation.state),
+        "step": operation.step,
+        "since": iso(since(operation)),
+        "created": iso(operation.created),
+        "finished": iso(operation.finished) if operation.finished is not None else None,
+        "seconds": round(max(0.0, until - operation.created), 3),
+        "occurrence": operation.occurrence,
+        "driver": driver_name(operation) if is_open and driven(service, operation) else None,
+        "due": iso(operation.due) if is_open else None,
+        "cancel": operation.cancel,
+        "waits": data.get("waits") if is_open else None,
+        "standing": standing(operation, now, attended=service.engine.attended(operation)) if is_open else None,
+        "verdict": _of(data, "proof").get("verdict"),
+        "result": None if is_open else result(operation),
+        "error": operation.error,
+    }
+
+
+def since(operation: Operation) -> float:
+    """Given an operation, return since when it stands where it does: at its step, or at its end."""
+    if operation.finished is not None:
+        return operation.finished
+    return float(_of(operation.data, "entered").get(operation.step, operation.updated))
+
+
+def driven(service: Service, operation: Operation) -> bool:
+    """Given an open operation, return whether a process that may still live holds its lease."""
+    held = operation.lease_until is not None and operation.lease_until > service.clock.now()
+    return held and service.engine.attended(operation)
+
+
+def driver_name(operation: Operation) -> str:
+    """Given an operation, return its driver as a person knows it: the host and the process."""
+    return ":".join(str(operation.lease_owner).split(":")[:2])
+
+
+def standing(operation: Operation, now: float, *, attended: bool) -> str:
+    """Given an open operation, say who drives it or when it is due; ``attended`` is whether somebody drives or is expected."""
+    ending = "ending; " if operation.cancel else ""
+    name = driver_name(operation) if operation.lease_owner else ""
+    if operation.lease_until is not None and operation.lease_until > now:
+        return f"{ending}driven by {name}" if attended else f"{ending}its driver {name} is gone; whoever comes next takes it over"
+    lost = f"its driver {name} was lost; " if name else ""
+    if operation.due > now:
+        return f"{ending}{lost}due at {iso(operation.due)}"
+    nobody = "" if attended else ", and nobody came"
+    return f"{ending}{lost}due since {iso(operation.due)}{nobody}"
+
+
+def result(operation: Operation) -> str:
+    """Given an ended operation, return in a few words what came of it."""
+    data = operation.data
+    if proof := _of(data, "proof"):
+        return f"{proof['verdict']}, rung {proof['rung']}"
+    if operation.error:
+        return operation.error
+    if operation.state is not OperationState.DONE:
+        return str(operation.state)
+    if operation.kind == "prune":
+        removed: Any = data.get("removed", ())
+        return f"{len(removed)} archives removed"
+    if operation.kind == "night":
+        return f"{len(_of(data, 'children'))} operations"
+    return str(_of(data, "archive").get("volid", "done"))
+
+
+def next_action(operation: Operation) -> str:
+    """Given an operation, return the command that the reader most likely wants next."""
+    if operation.state is OperationState.OPEN:
+        return f"backupsvc operations show {operation.id} --follow"
+    again = operation.state in (OperationState.FAILED, OperationState.CANCELLED) and operation.kind != "night"
+    return f"backupsvc operations retry {operation.id}" if again else ""
+
+
+def exit_code(catalog: Catalog, operation: Operation) -> int:
+    """Given an ended operation, return the exit code that its command has in the foreground.
+
+    A restore test that proved nothing is bad though it is done; a night is as good as the operations that it opened.
+    """
+    from backupsvc.operations import proving
+
+    if operation.kind == "restore-test":
+        hard = proving.failed_hard(operation)
+        good = _of(operation.data, "proof").get("verdict") == "proven" and operation.state is OperationState.DONE
+        return hard.exit_code if hard else 0 if good else 1
+    if operation.kind == "night" and operation.state is OperationState.DONE:
+        return 1 if failed_children(catalog, operation) else 0
+    if operation.state is OperationState.DONE:
+        return 0
+    return int(_of(operation.data, "error").get("exit_code", 1))
+
+
+def children(catalog: Catalog, night: Operation) -> list[Operation]:
+    """Given a night, return the operations that it opened."""
+    ids = _of(night.data, "children").values()
+    return [found for id in ids if (found := catalog.operation(str(id)))]
+
+
+def failed_children(catalog: Catalog, night: Operation) -> list[Operation]:
+    """Given a night, return those of its operations that ended and are not done."""
+    good = (OperationState.OPEN, OperationState.DONE)
+    return [child for child in children(catalog, night) if child.state not in good]
+
+
+def _of(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = data.get(key)
+    return found if isinstance(found, Mapping) else {}

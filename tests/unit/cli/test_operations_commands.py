@@ -1,0 +1,199 @@
+"""``backupsvc operations``: its words, its JSON and its exit codes, over a real catalog and steps by script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from backupsvc import bootstrap
+from backupsvc.cli.completing import operation_ids
+from backupsvc.cli.operations import app
+from backupsvc.errors import BackupsvcError, PveError, Refused, UsageError
+from backupsvc.operations.engine import Engine
+from backupsvc.operations.run import Run
+from backupsvc.serve.queues import QUEUES
+from policies.transitions import PLANS
+from tests.unit.operations.worlds import World, world
+
+
+def no_room(run: Run) -> None:
+    run.note("task-ended", "UPID:x", exitstatus="job errors", log=["ERROR: no space left"])
+    raise PveError("no room on local", "make room")
+
+
+class Site:
+    """A world behind ``open_service``; its dumps fail until ``healed``."""
+
+    def __init__(self, made: World) -> None:
+        self.world, self.healed = made, False
+        self.world.settings = SimpleNamespace(simulated=False, tick=30.0)
+
+    def engine(self, foreground: bool = True) -> Engine:
+        steps: dict[str, Any] = dict.fromkeys(PLANS["backup"].steps + PLANS["backup"].cleanup, lambda run: None)
+        steps |= {} if self.healed else {"dump": no_room}
+        return Engine(self.world, {"backup": steps, "prune": {}}, foreground=foreground)
+
+    @contextmanager
+    def service(self, *, foreground: bool = True) -> Iterator[Any]:
+        self.world.engine = self.engine(foreground)
+        yield self.world
+
+    def failed(self) -> str:
+        engine = self.engine()
+        return engine.drive_one(engine.open("backup", 108, {"name": "Debian"})).id
+
+    def open(self, subject: int = 109) -> str:
+        operation = self.engine(foreground=False).open("backup", subject, {})
+        assert operation is not None
+        return operation.id
+
+
+@pytest.fixture
+def site(catalog_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    made = Site(world(catalog_url))
+    monkeypatch.setattr(bootstrap, "open_service", made.service)
+    yield made
+    made.world.catalog.close()
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def answer(*words: str) -> Any:
+    return json.loads(run(*words, "--json").stdout)
+
+
+def refusal(*words: str) -> BackupsvcError:
+    error = run(*words).exception
+    assert isinstance(error, BackupsvcError)
+    return error
+
+
+def test_the_list_says_where_each_stands_and_who_drives_it_or_when_it_is_due(site: Site) -> None:
+    failed, waiting = site.failed(), site.open()
+    rows = answer("list")["operations"]
+    assert [row["id"] for row in rows] == [waiting, failed]
+    assert [(row["state"], row["result"]) for row in rows] == [("open", None), ("failed", "no room on local")]
+    assert rows[0]["standing"] == f"due since {rows[0]['due']}"
+    assert "no room on local" in run("list").stdout
+
+
+def test_the_list_can_be_narrowed(site: Site) -> None:
+    failed, waiting = site.failed(), site.open()
+    assert [row["id"] for row in answer("list", "--open")["operations"]] == [waiting]
+    assert [row["id"] for row in answer("list", "--state", "failed")["operations"]] == [failed]
+    assert [row["id"] for row in answer("list", "--vmid", "108", "--kind", "backup")["operations"]] == [failed]
+    assert run("list", "--kind", "prune").stdout == "no such operation\n"
+
+
+@pytest.mark.parametrize("words", [("--kind", "backups"), ("--state", "broken"), ("--open", "--state", "done")])
+def test_a_filter_that_means_nothing_is_refused_with_what_is_allowed(site: Site, words: tuple[str, ...]) -> None:
+    error = refusal("list", *words)
+    assert isinstance(error, UsageError) and error.hint
+
+
+def test_show_prints_every_transition_with_upid_and_log_and_the_next_action(site: Site) -> None:
+    id = site.failed()
+    said = run("show", id[-6:]).stdout
+    assert f"backup {id} of guest 108 (Debian): failed" in said
+    assert "UPID:x" in said and "| ERROR: no space left" in said
+    assert "-> make room" in said
+    assert f"backupsvc operations retry {id}" in said
+    assert answer("show", id)["transitions"][-1]["step"] == "settle"
+
+
+def test_show_follow_exits_as_the_operation_ended(site: Site) -> None:
+    assert run("show", site.failed(), "--follow").exit_code == 1
+    site.healed = True
+    assert run("show", site.failed(), "--follow").exit_code == 0
+    assert run("show", site.failed(), "--follow", "--json").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["show", "cancel", "retry"])
+def test_an_id_that_is_unknown_is_a_mistake_with_a_next_action(site: Site, command: str) -> None:
+    error = refusal(command, "01NOSUCH")
+    assert isinstance(error, UsageError) and "operations list" in error.hint
+
+
+def test_cancel_ends_what_nobody_drives_here_and_says_so(site: Site) -> None:
+    id = site.open()
+    result = run("cancel", id[-6:], "--reason", "enough")
+    assert result.exit_code == 0
+    assert "nobody drives it: its cleanup was done here; it is cancelled" in result.stdout
+    assert site.world.catalog.operation(id).error == "enough"  # type: ignore[union-attr]
+
+
+def test_cancel_asks_whoever_drives_it(site: Site) -> None:
+    id = site.open()
+    site.world.catalog.claim(id, site.engine().driver())
+    found = answer("cancel", id)["operations"][0]
+    assert (found["by"], found["state"]) == ("driver", "open")
+    assert found["driver"]
+
+
+def test_cancel_tried_dry_or_enqueued_ends_nothing_here(site: Site) -> None:
+    id = site.open()
+    assert answer("cancel", id, "--dry-run")["operations"][0]["by"] == "here"
+    assert site.world.catalog.operation(id).cancel is None  # type: ignore[union-attr]
+    assert answer("cancel", id, "--enqueue")["operations"][0]["by"] == "workers"
+    assert site.world.catalog.operation(id).state == "open"  # type: ignore[union-attr]
+
+
+def test_nothing_is_cancelled_when_one_of_the_ids_is_wrong(site: Site) -> None:
+    id, failed = site.open(), site.failed()
+    assert isinstance(refusal("cancel", id, "01NOSUCH"), UsageError)
+    assert isinstance(refusal("cancel", id, failed), Refused)
+    assert site.world.catalog.operation(id).state == "open"  # type: ignore[union-attr]
+
+
+def test_retry_opens_another_and_exits_as_it_ends(site: Site) -> None:
+    id = site.failed()
+    assert run("retry", id).exit_code == 1
+    site.healed = True
+    found = answer("retry", id)
+    assert (found["state"], found["retry_of"]) == ("done", id) and found["id"] != id
+
+
+def test_retry_tried_dry_opens_nothing(site: Site) -> None:
+    id = site.failed()
+    assert answer("retry", id, "--dry-run")["asked"] == {"name": "Debian", "retry_of": id}
+    assert len(answer("list")["operations"]) == 1
+
+
+def test_an_enqueued_retry_is_left_to_the_workers_and_warns_that_none_is_seen(site: Site) -> None:
+    result = run("retry", site.failed(), "--enqueue")
+    assert result.exit_code == 0
+    assert "--follow" in result.stdout
+    assert "WARNING" in result.stderr and "backupsvc serve" in result.stderr
+    assert [row["state"] for row in answer("list", "--open")["operations"]] == ["open"]
+
+
+def test_workers_whose_queues_eat_their_canaries_are_expected_to_come(site: Site) -> None:
+    for queue in QUEUES:
+        site.world.catalog.pulse(queue, int(site.world.clock.now()) - 40)
+    result = run("retry", site.failed(), "--enqueue", "--json")
+    assert json.loads(result.stdout)["workers"] == {"consuming": True, "reasons": []}
+    assert "within 30 s" in result.stderr and "WARNING" not in result.stderr
+
+
+def test_one_silent_queue_is_enough_for_a_warning(site: Site) -> None:
+    for queue, ago in zip(QUEUES, (40, 400), strict=True):
+        site.world.catalog.pulse(queue, int(site.world.clock.now()) - ago)
+    assert f"queue {QUEUES[1]} has consumed nothing for 400 s" in run("retry", site.failed(), "--enqueue").stderr
+
+
+def test_retry_of_what_is_open_is_refused_with_exit_4(site: Site) -> None:
+    assert refusal("retry", site.open()).exit_code == 4
+
+
+def test_the_shell_offers_open_operations_first(site: Site) -> None:
+    waiting, failed = site.open(), site.failed()
+    assert [id for id, _ in operation_ids("01")] == [waiting, failed]
+    assert operation_ids("ZZ") == []

@@ -1,0 +1,144 @@
+"""What ended badly may be done again, as a new operation with what was asked; what must not be is refused with the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import LawRefused, Refused
+from backupsvc.operations import build_engine, cancelling, opening, restore, retrying
+from backupsvc.operations.cancelling import By
+from policies.model import Operation, OperationState
+from tests.unit.operations.worlds import World, world
+
+
+@pytest.fixture
+def site(catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
+    made.engine = build_engine(made, foreground=False)
+    yield made
+    made.catalog.close()
+
+
+def ended(site: World, kind: str, state: OperationState = OperationState.FAILED, subject: int | None = 108, **data: Any) -> Any:
+    operation = site.engine.open(kind, subject, data, within=600, rank=3)
+    assert operation is not None
+    driver = site.engine.driver()
+    claimed = site.catalog.claim(operation.id, driver)
+    assert claimed is not None
+    return site.catalog.finish(operation.id, driver, state, data=dict(claimed.data) | {"later": "x"}, error="no", note=None)
+
+
+def test_a_retry_opens_a_new_operation_with_what_was_asked_and_its_deadline(site: World) -> None:
+    failed = ended(site, "backup", job="nightly", node="clovis")
+    opened = retrying.open_retry(site, retrying.plan(site, failed))
+    assert opened is not None and opened.id != failed.id
+    assert (opened.kind, opened.subject, opened.rank, opened.occurrence) == ("backup", 108, 3, None)
+    assert opened.data["asked"] == {"job": "nightly", "node": "clovis", "retry_of": failed.id}
+    assert opened.data["deadline"] == opened.created + 600
+    assert "later" not in opened.data
+
+
+def test_a_retry_of_a_retry_names_the_one_before_it(site: World) -> None:
+    first = ended(site, "backup")
+    again = retrying.open_retry(site, retrying.plan(site, first))
+    assert again is not None
+    driver = site.engine.driver()
+    site.catalog.claim(again.id, driver)
+    second = site.catalog.finish(again.id, driver, OperationState.CANCELLED, data=again.data, error="no", note=None)
+    assert retrying.plan(site, second).asked == {"retry_of": again.id}
+
+
+def test_an_open_operation_is_not_retried(site: World) -> None:
+    operation = site.engine.open("backup", 108, {})
+    with pytest.raises(Refused, match="has not ended") as refused:
+        retrying.plan(site, operation)
+    assert "operations cancel" in refused.value.hint
+
+
+@pytest.mark.parametrize(("kind", "way_out"), [("backup", "backup run --vmid 108"), ("restore-test", "restore-test 108")])
+def test_a_done_operation_is_not_retried_and_the_command_that_does_it_once_more_is_named(
+    site: World, kind: str, way_out: str
+) -> None:
+    with pytest.raises(Refused, match="nothing to retry") as refused:
+        retrying.plan(site, ended(site, kind, OperationState.DONE))
+    assert way_out in refused.value.hint
+
+
+def test_law_9_a_night_is_not_retried_but_what_failed_in_it_is_named(site: World) -> None:
+    failed, good = ended(site, "backup"), ended(site, "backup", OperationState.DONE, subject=109)
+    children = {"backup#108": failed.id, "backup#109": good.id}
+    night = ended(site, "night", subject=None, job="nightly", children=children)
+    with pytest.raises(Refused) as refused:
+        retrying.plan(site, night)
+    assert failed.id in refused.value.hint and good.id not in refused.value.hint
+
+
+def test_law_9_a_missed_night_points_to_its_job(site: World) -> None:
+    night = ended(site, "night", OperationState.MISSED, subject=None, job="nightly")
+    with pytest.raises(Refused) as refused:
+        retrying.plan(site, night)
+    assert "backupsvc backup run nightly" in refused.value.hint
+
+
+def test_law_1_a_restore_is_retried_only_through_the_laws(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = ended(site, "restore", archive={"volid": "local:backup/x"}, node="clovis", storage=None, start=True)
+    asked: list[Any] = []
+
+    def plan(service: Any, vmid: int, **wanted: Any) -> dict[str, Any]:
+        asked.append((vmid, wanted))
+        raise LawRefused(1, "guest 108 exists", "look")
+
+    monkeypatch.setattr(restore, "plan", plan)
+    with pytest.raises(LawRefused):
+        retrying.plan(site, failed)
+    assert asked == [(108, {"at": None, "volid": "local:backup/x", "node": "clovis", "storage": None})]
+
+
+def test_an_operation_that_forgot_what_it_was_asked_is_not_guessed_at(site: World) -> None:
+    old = Operation("01X", "backup", 108, OperationState.FAILED, "dump", {}, 1, 1, 1)
+    with pytest.raises(Refused, match="does not remember"):
+        retrying.plan(site, old)
+
+
+def test_law_9_a_retry_waits_for_its_guests_other_operation(site: World) -> None:
+    planned = retrying.plan(site, ended(site, "backup"))
+    site.engine.open("backup", 108, {})
+    with pytest.raises(Refused, match="already has an operation at work"):
+        retrying.open_retry(site, planned)
+
+
+def test_an_operation_that_nobody_drives_is_ended_here_or_by_the_workers(site: World) -> None:
+    operation = site.engine.open("prune", None, {})
+    assert cancelling.plan(site, operation, enqueue=False).by is By.HERE
+    asked = cancelling.carry_out(site, cancelling.plan(site, operation, enqueue=True), "enough")
+    assert (asked.operation.state, asked.operation.cancel) == ("open", "enough")
+    here = cancelling.carry_out(site, cancelling.plan(site, operation, enqueue=False), "enough")
+    assert here.operation.state == "cancelled"
+
+
+def test_whoever_drives_an_operation_is_asked_to_end_it(site: World) -> None:
+    operation = site.engine.open("prune", None, {})
+    other = build_engine(site)
+    driven = site.catalog.claim(operation.id, other.driver())
+    assert driven is not None
+    asked = cancelling.carry_out(site, cancelling.plan(site, driven, enqueue=False), "enough")
+    assert (asked.by, asked.operation.state, asked.operation.cancel) == (By.DRIVER, "open", "enough")
+    assert asked.driver and asked.driver.count(":") == 1
+
+
+def test_what_has_ended_is_not_cancelled(site: World) -> None:
+    with pytest.raises(Refused, match="already ended"):
+        cancelling.plan(site, ended(site, "backup"), enqueue=False)
+
+
+def test_one_guest_that_is_busy_keeps_no_other_from_its_operation(site: World) -> None:
+    site.engine.open("backup", 108, {})
+    openers = {vmid: (lambda vmid=vmid: site.engine.open("backup", vmid, {})) for vmid in (107, 108, 109)}
+    opened = opening.open_all(openers)
+    assert [operation.subject for operation in opened.operations] == [107, 109]
+    assert list(opened.refused) == [108]
+    with pytest.raises(Refused):
+        opening.open_all({108: openers[108]})
