@@ -36,7 +36,8 @@ def list_operations(
         emit_json({"operations": found})
         return
     rows = [
-        (o["id"], o["kind"], o["subject"], o["state"], o["step"], o["created"], o["verdict"] or o["error"] or "") for o in found
+        (o["id"], o["kind"], o["subject"], o["state"], o["step"], o["created"], o["verdict"] or o["error"] or o["summary"] or "")
+        for o in found
     ]
     table(("operation", "kind", "VMID", "state", "step", "opened", "result"), rows)
 
@@ -75,6 +76,7 @@ def _log(detail: Any) -> list[str]:
 
 def _summary(operation: Operation) -> dict[str, Any]:
     from backupsvc.clock import iso
+    from backupsvc.operations.night import summary
 
     data: Any = operation.data
     return {
@@ -87,4 +89,5 @@ def _summary(operation: Operation) -> dict[str, Any]:
         "finished": iso(operation.finished) if operation.finished else None,
         "verdict": (data.get("proof") or {}).get("verdict"),
         "error": operation.error,
+        "summary": summary(operation),
     }
