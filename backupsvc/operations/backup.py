@@ -45,7 +45,8 @@ def open_backup(
     guest = item.guest
     data = {"job": job.id, "node": guest.node if guest else None, "name": guest.name if guest else "", "at": at}
     ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
-    return service.engine.open("backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked)
+    lane = f"vzdump {guest.node}" if guest else None
+    return service.engine.open("backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane)
 
 
 def locate(run: Run) -> Wait | None:

@@ -17,7 +17,7 @@ from backupsvc.operations import backup, night_tests, prune
 from backupsvc.operations.pieces import Opener, ended, wait_for
 from backupsvc.operations.run import Run, Wait
 from policies.calendar import occurrences
-from policies.jobs import Expected, expected
+from policies.jobs import Expected, expected, rank
 from policies.model import Job, Operation, OperationState
 from policies.transitions import PLANS
 
@@ -81,7 +81,8 @@ def back_up(run: Run) -> Wait | None:
     guests = service.pve.cluster.guests(max_age=backup.GUESTS_AGE)
     present = {guest.vmid: guest for guest in guests}
     if "vmids" not in run.data:
-        run.data["vmids"] = [item.vmid for item in expected(job, service.policy, guests)]
+        items = expected(job, service.policy, guests)
+        run.data["vmids"] = sorted((item.vmid for item in items), key=lambda vmid: (rank(service.policy, vmid), vmid))
     openers: dict[str, Opener] = {}
     for vmid in run.data["vmids"]:
         item = Expected(vmid, present.get(vmid))

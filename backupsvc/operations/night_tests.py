@@ -155,10 +155,10 @@ def _due(run: Run, job: Job) -> list[Test]:
     vmids = [vmid for vmid in run.data["vmids"] if vmid not in untestable]
     run.data["untestable"] = len(run.data["vmids"]) - len(vmids)
     proofs = service.catalog.proofs()
-    newest = {proof.vmid: proof for proof in reversed(proofs) if proof.verdict is Verdict.PROVEN}
+    good = [proof for proof in proofs if proof.verdict is Verdict.PROVEN]
     wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
-    proven = {vmid: proof.ended for vmid, proof in newest.items()}
-    began = {vmid: proof.archive_ctime for vmid, proof in newest.items()}
+    proven = {proof.vmid: proof.ended for proof in sorted(good, key=lambda proof: proof.ended)}
+    began = {proof.vmid: proof.archive_ctime for proof in sorted(good, key=lambda proof: proof.archive_ctime)}
     turns = sampling.due(replace(policy, guests=wanted), proven, run.now(), began)
     seconds = _durations(proofs)
     late = _late(run, job)
