@@ -24,6 +24,7 @@ from policies.transitions import PLANS
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
+MOST_MISSED = 1000  # of one job, the newest: a job of every minute must not fill the catalog after a week's absence
 MISSED_BACK = 31 * 24 * 3600  # seconds: of a longer absence (or of a clock that jumped) only so much is written down
 
 
@@ -48,12 +49,14 @@ def record_missed(service: Service, since: int) -> list[Operation]:
     """Given when the scheduler was last seen at work, record every occurrence since then that is not run any more.
 
     That is each whose window has passed, and each that a newer one has overtaken. Each is recorded once (law 9), with the state
-    ``missed``; what lies further back than ``MISSED_BACK`` is not gone through. Return those that this call recorded.
+    ``missed``; what lies further back than ``MISSED_BACK``, or beyond ``MOST_MISSED``, is not gone through. Return those that
+    this call recorded.
     """
     now, missed = int(service.clock.now()), []
     for job in service.policy.jobs:
         newest = last_due(job, service.policy.timezone, now)
-        for at in occurrences(job.schedule, service.policy.timezone, max(since, now - MISSED_BACK), now):
+        since_then = occurrences(job.schedule, service.policy.timezone, max(since, now - MISSED_BACK), now)
+        for at in since_then[-MOST_MISSED:]:
             if at == newest:
                 continue
             new = NewOperation("night", None, PLANS["night"].first, _memory(job, at), key(job, at))

@@ -15,6 +15,7 @@ from policies.jobs import Expected
 from policies.model import Job, OperationState, Verdict
 from tests.unit.operations.farm import Site, at, local, policy, site
 
+pytestmark = pytest.mark.slow  # a hundred thousand small transactions
 NIGHTLY = Job("nightly", "21:00", "local")
 PVE_JOB = PveJob("backup-1", True, "21:00", "local", all=True)
 
@@ -127,6 +128,16 @@ def test_a_clock_that_was_set_back_records_nothing_and_runs_nothing_twice(tmp_pa
         assert found.nights()[-1] == ("03-10 21:00", "missed")
 
 
+def test_after_a_clock_that_was_ahead_is_put_right_absence_is_told_by_the_right_time(tmp_path: Path) -> None:
+    with site(tmp_path, policy(NIGHTLY), at("2026-03-20 12:00")) as found:
+        found.live(at("2026-03-20 12:10"))
+        found.world.clock.time = float(at("2026-03-09 20:30"))
+        found.live(at("2026-03-09 20:40"))
+        found.live(at("2026-03-10 02:00"), beat=False)
+        found.live(at("2026-03-10 02:10"))
+        assert found.nights() == [("03-09 21:00", "missed")]
+
+
 def test_a_clock_that_jumped_ahead_writes_a_month_at_most(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 12:00")) as found:
         found.live(at("2026-03-09 12:10"))
@@ -143,6 +154,17 @@ def test_the_strictest_tier_is_dumped_first_within_a_node(tmp_path: Path) -> Non
         found.farm.where = {101: "clovis", 102: "clovis", 103: "lge-pve02", 104: "clovis"}
         found.live(at("2026-03-09 22:00"))
         assert [vmid for _, node, vmid in found.farm.dumps if node == "clovis"] == [104, 101, 102]
+
+
+def test_a_laxer_tier_that_is_looked_at_first_lets_the_stricter_one_go_ahead(tmp_path: Path) -> None:
+    with site(tmp_path, policy(NIGHTLY, tiers={102: "gold"}), at("2026-03-09 21:00")) as found:
+        engine = found.world.engine
+        guests = {guest.vmid: guest for guest in found.farm.cluster.guests()}
+        lax, strict = (backup.open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102))  # type: ignore[arg-type]
+        assert lax and strict
+        working.work(engine, lax.id, long=True)
+        working.work(engine, strict.id, long=True)
+        assert backed_up(found) == [102]
 
 
 def test_a_node_that_is_offline_holds_up_no_other_and_its_guests_fail_when_the_window_is_over(tmp_path: Path) -> None:
