@@ -21,6 +21,7 @@ from policies.site_facts import ClusterJob, GuestFacts, SiteFacts, newest_proof,
 SHRUNK = 0.5  # an archive below this part of the usual size is missing something (FIELD D15: success says nothing of the content)
 HISTORY = 7  # how many archives before the newest say what is usual; fewer than two say nothing
 FULL = 85  # percent at which a storage is about to be a problem
+TOLD_FOR = 7 * 86400  # seconds for which a missed run is told of
 ROUND = 1.3  # room that one round of backups needs, as a multiple of the last one (FIELD D16)
 _LOOK_BACK = tuple(
     days * 86400 for days in (2, 9, 40, 400)
@@ -47,6 +48,8 @@ WARNINGS = frozenset(
         "storage-filling",
     }
 )
+# what has been made good, and is worth knowing all the same
+TOLD = frozenset({"backup-missed.run-since"})
 
 
 class Speaker:
@@ -58,7 +61,7 @@ class Speaker:
     def says(self, key: str, subject: str, values: Mapping[str, object], vmid: int | None = None) -> Finding:
         """Given a key of the sentences and its values, return the finding; its id is the key without the variant."""
         detail, action = wording.finding(key, self.language, **{"vmid": vmid, **values})
-        severity = Severity.WARNING if key in WARNINGS else Severity.CRITICAL
+        severity = Severity.WARNING if key in WARNINGS else Severity.INFO if key in TOLD else Severity.CRITICAL
         return Finding(key.partition(".")[0], severity, subject, detail, action, vmid)
 
     def about(self, key: str, guest: GuestFacts, **values: object) -> Finding:
@@ -156,6 +159,11 @@ def _disk_excluded(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker)
 
 
 def _backup_missed(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    yield from _runs_missed(facts, policy, now, speaker)
+    yield from _archives_missed(facts, policy, now, speaker)
+
+
+def _archives_missed(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
     """A failed operation, or an occurrence that passed its window without an archive. (No archive at all: guest-not-covered.)"""
     due = {job.id: last_due(job, policy.timezone, now) for job in policy.jobs}
     slack = policy.max_clock_drift + max((-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0)
@@ -167,6 +175,18 @@ def _backup_missed(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker)
             yield speaker.about("backup-missed.failed", item, when=speaker.when(last.at), detail=last.detail)
         elif job and held and wanted is not None and held[-1].ctime < wanted - slack:
             yield speaker.about("backup-missed", item, due=speaker.when(wanted), job=job.id, last=speaker.when(held[-1].ctime))
+
+
+def _runs_missed(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    """Occurrences for which no scheduler was there: told for a week, and critical until a later one was run."""
+    for job in policy.jobs:
+        runs = [run for run in facts.nights if run.job == job.id]
+        missed = sorted(run.at for run in runs if run.missed and run.at > now - TOLD_FOR)
+        if missed:
+            later = any(not run.missed and run.at > missed[-1] for run in runs)
+            key = "backup-missed.run-since" if later else "backup-missed.run"
+            values = {"job": job.id, "count": len(missed), "first": speaker.when(missed[0]), "last": speaker.when(missed[-1])}
+            yield speaker.says(key, job.id, values)
 
 
 def last_due(job: Job, timezone: str, now: int) -> int | None:

@@ -223,10 +223,24 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A daily local time range. ``opens`` and ``closes`` in minutes after midnight; it passes midnight if it closes first.
+
+    ``days`` are the weekdays (0 is Monday) on which it opens, ``spec`` is how the user wrote it.
+    """
+
+    opens: int
+    closes: int
+    days: tuple[int, ...]
+    spec: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scratch:
     """Where restored copies live. ``first``..``last`` is the reserved VMID range, both included (law 1).
 
-    ``bridge`` is the isolated bridge (law 2) or None; ``memory`` caps a copy's memory in MiB; ``bandwidth`` in KiB/s.
+    ``bridge`` is the isolated bridge (law 2) or None; ``memory`` caps a copy's memory in MiB; ``bandwidth`` in KiB/s;
+    ``window`` is when scheduled restore tests may run (None: at any time).
     """
 
     first: int
@@ -238,6 +252,7 @@ class Scratch:
     memory: int | None = None
     bandwidth: int | None = None
     restore_timeout: int = 4 * 3600
+    window: Window | None = None
 
     def __contains__(self, vmid: object) -> bool:
         return isinstance(vmid, int) and self.first <= vmid <= self.last

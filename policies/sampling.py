@@ -9,12 +9,16 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from policies.model import Archive, Policy, Proof
 
 _DAY = 24 * 3600
 OLD = 7 * _DAY  # an archive of this age counts as an old one
 SAMPLE_EVERY = 30 * _DAY  # how long after the last test of an old archive the next one is drawn
+USUAL = 1800.0  # seconds that a test is expected to take as long as none has been measured
+_WAITING = frozenset({"reserve"})  # stages in which a test waits for its turn
+_NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +73,30 @@ def _sampled(proofs: Sequence[Proof], now: int) -> bool:
     return any(now - proof.ended < SAMPLE_EVERY and proof.started - proof.archive_ctime >= OLD for proof in proofs)
 
 
-def due(policy: Policy, proven: Mapping[int, int | None], now: int) -> tuple[Turn, ...]:
+def duration(proof: Proof) -> float | None:
+    """Given a restore test, return how many seconds it worked, or None if it did not come to the checks."""
+    stages = {stage.name: stage.seconds for stage in proof.stages}
+    if "check" not in stages:
+        return None
+    return sum(seconds for name, seconds in stages.items() if name not in _WAITING)
+
+
+def due(policy: Policy, proven: Mapping[int, int | None], now: int, began: Mapping[int, int] = _NOTHING) -> tuple[Turn, ...]:
     """Given when each guest was last proven (epoch seconds or None), return every guest of the policy, most urgent first.
 
+    ``began`` is when the backup that was proven began: from there its tier's RPO counts, which may end before the proof's age.
     Never proven comes before all; then the earliest deadline. Ties go to the stricter tier, then to the lower VMID.
     """
-    turns = [_turn(policy, vmid, proven.get(vmid), now) for vmid in policy.guests]
+    turns = [_turn(policy, vmid, proven.get(vmid), began.get(vmid), now) for vmid in policy.guests]
     return tuple(sorted(turns, key=lambda turn: (turn.deadline or 0, _proof_age(policy, turn.vmid), turn.vmid)))
 
 
-def _turn(policy: Policy, vmid: int, last: int | None, now: int) -> Turn:
-    age = _proof_age(policy, vmid)
+def _turn(policy: Policy, vmid: int, last: int | None, began: int | None, now: int) -> Turn:
     if last is None:
         return Turn(vmid, None, True, "never proven")
-    deadline = last + age
+    deadline = last + _proof_age(policy, vmid)
+    if began is not None:
+        deadline = min(deadline, began + policy.tiers[policy.guests[vmid].tier].rpo)
     days = abs(deadline - now) / _DAY
     return Turn(vmid, deadline, now > deadline, f"{'overdue for' if now > deadline else 'due in'} {days:.1f} days")
 

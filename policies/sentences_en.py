@@ -113,6 +113,14 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "The latest backup failed on {when}: {detail}",
         "Remove the cause, then run backupsvc backup run --vmid {vmid}.",
     ),
+    "backup-missed.run": (
+        "{count} run(s) of job {job} were missed, from {first} to {last}: no scheduler was at work.",
+        "Run backupsvc backup run {job} now, and see why the scheduler was down (backupsvc operations list).",
+    ),
+    "backup-missed.run-since": (
+        "{count} run(s) of job {job} were missed, from {first} to {last}: no scheduler was at work. A later one was run.",
+        "See why the scheduler was down; the archives of those runs are missing for good.",
+    ),
     "archive-shrunk": (
         "The newest archive {volid} is {size}; the {count} before it were around {usual}: data may be missing from it.",
         "Compare the guest's disks with the archive (backupsvc archive info), and run backupsvc restore-test {vmid}.",

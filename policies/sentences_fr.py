@@ -122,6 +122,15 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "La dernière sauvegarde a échoué le {when} : {detail}",
         "Supprimer la cause, puis lancer backupsvc backup run --vmid {vmid}.",
     ),
+    "backup-missed.run": (
+        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun planificateur n'était en marche.",
+        "Lancer backupsvc backup run {job}, et chercher pourquoi le planificateur était arrêté (backupsvc operations list).",
+    ),
+    "backup-missed.run-since": (
+        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun planificateur n'était en marche. "
+        "Une exécution a eu lieu depuis.",
+        "Chercher pourquoi le planificateur était arrêté ; les archives de ces exécutions manquent définitivement.",
+    ),
     "archive-shrunk": (
         "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ {usual} : il y "
         "manque peut-être des données.",

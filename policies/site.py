@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 
-from policies import calendar, retention
+from policies import calendar, retention, windows
 from policies.lines import Section, Value, read
 from policies.model import CheckSpec, Exemption, GuestPolicy, Job, Policy, PruneRules, Scratch, Tier
 from policies.site_checks import AGENT, needs_network, read_checks
@@ -84,7 +84,7 @@ def _timezone(value: Value) -> str:
 
 
 def _scratch(value: Value) -> Scratch:
-    section = value.section("vmids", "bridge", "storage", "node", "pool", "memory", "bandwidth", "restore-timeout")
+    section = value.section("vmids", "bridge", "storage", "node", "pool", "memory", "bandwidth", "restore-timeout", "window")
     first, last = section.take("vmids", _vmid_range, DEFAULT_SCRATCH)
     return Scratch(
         first,
@@ -96,6 +96,7 @@ def _scratch(value: Value) -> Scratch:
         memory=section.take("memory", _memory, None),
         bandwidth=section.take("bandwidth", _bandwidth, None),
         restore_timeout=section.take("restore-timeout", Value.duration, 4 * 3600),
+        window=section.take("window", lambda one: one.checked(windows.parse), None),
     )
 
 

@@ -116,6 +116,15 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class NightRun:
+    """One occurrence of a job of the policy, due at ``at``: it was run (whatever came of it), or ``missed``."""
+
+    job: str
+    at: int
+    missed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Something that could not be read. ``kind`` is a key of the GAPS sentences, ``subject`` what it is about."""
 
@@ -142,6 +151,7 @@ class SiteFacts:
     permissions: Mapping[str, frozenset[str]] | None = None
     bridges: tuple[BridgeFacts, ...] | None = None
     listings: tuple[Listing, ...] = ()
+    nights: tuple[NightRun, ...] = ()
     gaps: tuple[Gap, ...] = ()
     simulated: bool = False
     release: str = ""

@@ -46,7 +46,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:
-    """An operation to open. ``alone`` is a key that only one open operation may have at a time; ``rank`` its place in a lane."""
+    """An operation to open. ``alone`` is a key that only one open operation may have at a time; ``rank`` its place in a lane.
+
+    ``lane`` is the one that it waits for from the first moment, before anybody has looked at it.
+    """
 
     kind: str
     subject: int | None
@@ -55,6 +58,7 @@ class NewOperation:
     occurrence: str | None = None
     alone: str | None = None
     rank: int = 0
+    lane: str | None = None
 
 
 class OperationStore:
@@ -82,7 +86,7 @@ class OperationStore:
     def _row(self, new: NewOperation, at: int) -> dict[str, Any]:
         row: dict[str, Any] = {"id": ulid.new(at), "kind": new.kind, "subject": new.subject, "step": new.step, "attempts": 0}
         row |= {"data": plain(new.data), "created": at, "updated": at, "occurrence": new.occurrence}
-        return row | {"alone": new.alone, "rank": new.rank}
+        return row | {"alone": new.alone, "rank": new.rank, "lane": new.lane}
 
     @repeatable
     def _insert(self, row: dict[str, Any]) -> Operation | None:

@@ -27,6 +27,11 @@ class PulseStore:
         with suppress(IntegrityError), self._database.write() as connection:  # another worker may have been first, just now
             connection.execute(insert(PULSE).values(name=name, at=at))
 
+    def reset_pulse(self, name: str, at: int) -> None:
+        """Given a pulse, set it to that time even if a newer one was recorded: the clock was set back."""
+        with self._database.write() as connection:
+            connection.execute(update(PULSE).where(PULSE.c.name == name).values(at=at))
+
     def pulses(self) -> dict[str, float]:
         """Return when each queue last consumed a canary (epoch seconds)."""
         with self._database.read() as connection:

@@ -47,6 +47,7 @@ def restore_test(
         if dry_run:
             _preview(service, vmids, at, archive, as_json)
             return
+        _say_if_outside(service)
         with Progress(quiet=as_json) as progress:
             if enqueue:
                 results, exit_code, told = _leave_tests(service, vmids, progress, at, archive, follow, as_json)
@@ -58,6 +59,16 @@ def restore_test(
         for result in results:
             _show(result)
     raise typer.Exit(exit_code)
+
+
+def _say_if_outside(service: Service) -> None:
+    """A person may test at any time, and is told when scheduled tests would not run now."""
+    from backupsvc.cli.output import tell
+    from policies import windows
+
+    now, window = int(service.clock.now()), service.policy.scratch.window
+    if window and not windows.span(window, service.policy.timezone, now).is_open(now):
+        tell(f"backupsvc: outside the window for scheduled restore tests ({window.spec}); a test by hand is not bound to it")
 
 
 def run_tests(

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied
+from backupsvc.operations import standing_back
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Again, NoTask, Run, Wait
 from backupsvc.pve.answers import grant_for
@@ -34,12 +35,18 @@ def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Ope
     return [operation for item in found if (operation := open_backup(service, job, item))]
 
 
-def open_backup(service: Service, job: Job, item: Expected, occurrence: str | None = None) -> Operation | None:
-    """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it (law 9): then None."""
+def open_backup(
+    service: Service, job: Job, item: Expected, occurrence: str | None = None, *, at: int | None = None
+) -> Operation | None:
+    """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it (law 9): then None.
+
+    ``at`` is when the occurrence was due (epoch seconds): a scheduled backup stands back where PVE makes its own.
+    """
     guest = item.guest
-    data = {"job": job.id, "node": guest.node if guest else None, "name": guest.name if guest else ""}
-    ranked = rank(service.policy, item.vmid)
-    return service.engine.open("backup", item.vmid, data, occurrence=occurrence, within=job.timeout, rank=ranked)
+    data = {"job": job.id, "node": guest.node if guest else None, "name": guest.name if guest else "", "at": at}
+    ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
+    lane = f"vzdump {guest.node}" if guest else None
+    return service.engine.open("backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane)
 
 
 def locate(run: Run) -> Wait | None:
@@ -48,6 +55,10 @@ def locate(run: Run) -> Wait | None:
     if run.data["node"] != guest.node:
         run.leave()  # it waited for a node on which it is no longer
     run.data.update(node=guest.node, name=guest.name)
+    if wait := standing_back.stand_back(run, guest, job):
+        return wait
+    if "adopted" in run.data:
+        return None
     if wait := run.turn(f"vzdump {guest.node}", f"another guest of {guest.node} is being dumped"):
         return wait
     storage = run.service.pve.storage
@@ -59,6 +70,8 @@ def locate(run: Run) -> Wait | None:
 
 def dump(run: Run) -> Wait | Again | None:
     """Run vzdump for this guest alone, and read its log. What the task says is noted, not believed: read-back decides."""
+    if "adopted" in run.data:
+        return None
     pve, job, node = run.service.pve, _job(run), str(run.data["node"])
 
     def start() -> str | None:
@@ -94,7 +107,7 @@ def dump(run: Run) -> Wait | Again | None:
 def read_back(run: Run) -> Wait | None:
     """Find the new archive in the storage's listing, with a size and a readable config, and remember it (law 4)."""
     storage, job, node = run.service.pve.storage, _job(run), str(run.data["node"])
-    listed = storage.archives(node, job.storage, run.vmid)
+    listed = storage.archives(node, str(run.data.get("adopted", {}).get("storage", job.storage)), run.vmid)
     archive = _fresh(run, listed)
     if archive is None:
         raise _no_archive(run, job)
@@ -117,7 +130,8 @@ def read_back(run: Run) -> Wait | None:
         operation=run.id,
     )
     run.data["archive"] = as_dict(catalog.archive(node, archive.volid) or archive)
-    run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}"
+    origin = f", made by {run.data['adopted']['origin']}" if "adopted" in run.data else ""
+    run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}{origin}"
     return None
 
 
@@ -223,6 +237,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "archive": data.get("archive"),
         "verified": data.get("verified"),
         "consistency": dumped.get("consistency"),
+        "origin": (data.get("adopted") or {}).get("origin"),
         "excluded_disks": list(dumped.get("excluded", ())),
         "warnings": list(dumped.get("warnings", ())),
         "exitstatus": dumped.get("exitstatus"),
@@ -240,6 +255,8 @@ def _task(run: Run) -> dict[str, Any]:
 
 def _fresh(run: Run, listed: Collection[Archive]) -> Archive | None:
     """The archive that this operation made: the newest that was not there before, by its notes if they name an operation."""
+    if "adopted" in run.data:
+        return next((archive for archive in listed if archive.volid == run.data["adopted"]["volid"]), None)
     fresh = [archive for archive in listed if archive.volid not in run.data["before"] and archive.size > 0]
     ours = [archive for archive in fresh if run.id in archive.notes]
     unnamed = [archive for archive in fresh if "backupsvc " not in archive.notes]

@@ -119,11 +119,13 @@ class Engine:
         occurrence: str | None = None,
         within: int | None = None,
         rank: int = 0,
+        lane: str | None = None,
     ) -> Operation | None:
         """Given a kind, the guest it is about and what it must know, record a new operation and return it.
 
-        ``within`` are the seconds until its deadline. Return None when that occurrence was opened before (law 9). Raise Refused
-        when the guest already has an operation at work; in the foreground one that was left alone is cleaned up first.
+        ``within`` are the seconds until its deadline, ``lane`` is what it will wait for: so its rank counts from now
+        on. Return None when that occurrence was opened before (law 9). Raise Refused when the guest already has an operation at
+        work; in the foreground one that was left alone is cleaned up first.
         """
         if occurrence and self.service.catalog.occurrence(occurrence):
             return None
@@ -133,7 +135,7 @@ class Engine:
             self._make_way(alone, other)
         asked = dict(data)
         memory = asked | {"asked": asked, "within": within} | ({"deadline": now + within} if within else {})
-        new = NewOperation(kind, subject, plan.first, memory, occurrence, alone, rank)
+        new = NewOperation(kind, subject, plan.first, memory, occurrence, alone, rank, lane)
         opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None)
         if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:
             raise _at_work(alone, other)

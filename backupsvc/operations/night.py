@@ -1,59 +1,68 @@
-"""A night: a job's due occurrence as an operation that opens the others. Back up every guest, apply retention, prove one archive.
+"""A night: a job's due occurrence as an operation that opens the others: every guest's backup, retention, the restore tests due.
 
 The night does no work itself: it opens operations and waits until they have ended. Each of them has an occurrence key of its own,
-so that it is opened once, however often this operation is resumed (law 9).
+so that it is opened once, however often this operation is resumed (law 9). A guest that failed does not fail the night: the night
+ends, and says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.clock import iso
-from backupsvc.errors import OperationFailed, Refused
-from backupsvc.operations import backup, prune, restore_test
+from backupsvc.errors import OperationFailed
+from backupsvc.operations import backup, night_tests, prune
+from backupsvc.operations.pieces import Opener, ended, wait_for
 from backupsvc.operations.run import Run, Wait
-from policies import sampling
 from policies.calendar import occurrences
-from policies.jobs import Expected, expected
-from policies.model import Job, Operation
-from policies.site import policy_for
+from policies.jobs import Expected, expected, rank
+from policies.model import Job, Operation, OperationState
 from policies.transitions import PLANS
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
-Opener = Callable[[str], Operation | None]
+MOST_MISSED = 1000  # of one job, the newest: a job of every minute must not fill the catalog after a week's absence
+MISSED_BACK = 31 * 24 * 3600  # seconds: of a longer absence (or of a clock that jumped) only so much is written down
 
 
-def open_due(service: Service) -> list[Operation]:
-    """Open the night of every job whose occurrence is due and not yet opened; return those that this call opened."""
-    opened = []
+def open_due(service: Service, since: int | None = None) -> list[Operation]:
+    """Open the night of every job whose occurrence is due and not yet opened; return those that this call opened.
+
+    ``since`` is when the scheduler was last seen at work: what came due since then and is not opened now is recorded as missed.
+    """
+    opened, now = [], int(service.clock.now())
     for job in service.policy.jobs:
-        at = last_due(job, service.policy.timezone, int(service.clock.now()))
+        at = last_due(job, service.policy.timezone, now)
         if at is not None:
-            operation = service.engine.open(
-                "night", None, _memory(job, at), occurrence=key(job, at), within=job.timeout + job.window
-            )
+            within = job.timeout + job.window
+            operation = service.engine.open("night", None, _memory(job, at), occurrence=key(job, at), within=within)
             opened += [operation] if operation else []
+    if since is not None:
+        record_missed(service, since)
     return opened
 
 
 def record_missed(service: Service, since: int) -> list[Operation]:
-    """Given when the scheduler was last seen at work, record every occurrence since then whose window has passed unopened.
+    """Given when the scheduler was last seen at work, record every occurrence since then that is not run any more.
 
-    Each is recorded once (law 9), with the state ``missed``. Return those that this call recorded.
+    That is each whose window has passed, and each that a newer one has overtaken. Each is recorded once (law 9), with the state
+    ``missed``; what lies further back than ``MISSED_BACK``, or beyond ``MOST_MISSED``, is not gone through. Return those that
+    this call recorded.
     """
     now, missed = int(service.clock.now()), []
     for job in service.policy.jobs:
-        for at in occurrences(job.schedule, service.policy.timezone, since, now - job.window):
+        newest = last_due(job, service.policy.timezone, now)
+        since_then = occurrences(job.schedule, service.policy.timezone, max(since, now - MISSED_BACK), now)
+        for at in since_then[-MOST_MISSED:]:
+            if at == newest:
+                continue
             new = NewOperation("night", None, PLANS["night"].first, _memory(job, at), key(job, at))
-            why = f"no scheduler ran within {job.window // 60} minutes of {iso(at)}, so job {job.id} was not run"
-            operation = service.catalog.record_missed(new, now, why)
+            late = f"no scheduler ran within {job.window // 60} minutes of {iso(at)}"
+            why = late if at <= now - job.window else f"no scheduler ran at {iso(at)}, and a newer night is due"
+            operation = service.catalog.record_missed(new, now, f"{why}, so job {job.id} was not run")
             missed += [operation] if operation else []
     return missed
 
@@ -75,10 +84,16 @@ def back_up(run: Run) -> Wait | None:
     guests = service.pve.cluster.guests(max_age=backup.GUESTS_AGE)
     present = {guest.vmid: guest for guest in guests}
     if "vmids" not in run.data:
-        run.data["vmids"] = [item.vmid for item in expected(job, service.policy, guests)]
-    items = [Expected(vmid, present.get(vmid)) for vmid in run.data["vmids"]]
-    openers: dict[str, Opener] = {f"backup#{item.vmid}": partial(backup.open_backup, service, job, item) for item in items}
-    return _wait_for(run, openers, "the guests are being backed up")
+        items = expected(job, service.policy, guests)
+        run.data["vmids"] = sorted((item.vmid for item in items), key=lambda vmid: (rank(service.policy, vmid), vmid))
+    openers: dict[str, Opener] = {}
+    for vmid in run.data["vmids"]:
+        item = Expected(vmid, present.get(vmid))
+        openers[f"backup#{vmid}"] = partial(backup.open_backup, service, job, item, at=int(run.data["at"]))
+    if wait := wait_for(run, openers, "the guests are being backed up"):
+        return wait
+    _remember(run, backups=_backups(ended(run, "backup#")))
+    return None
 
 
 def apply_retention(run: Run) -> Wait | None:
@@ -87,57 +102,37 @@ def apply_retention(run: Run) -> Wait | None:
     def open_prune(key: str) -> Operation | None:
         return prune.open_prune(run.service, occurrence=key)
 
-    return _wait_for(run, {"prune": open_prune}, "retention is being applied")
+    if wait := wait_for(run, {"prune": open_prune}, "retention is being applied"):
+        return wait
+    found = ended(run, "prune")[0]
+    _remember(run, retention=f"retention: {found.state}{f' ({found.error})' if found.error else ''}")
+    return None
 
 
 def prove(run: Run) -> Wait | None:
-    """Open the restore test of the guest whose proof is due first, and wait for it."""
-    if "turn" not in run.data:
-        run.data["turn"] = _most_urgent(run)
-    vmid = run.data["turn"]
-    if vmid is None:
-        return None
-    return _wait_for(run, {f"prove#{vmid}": partial(_open_test, run.service, vmid)}, f"guest {vmid} is being proven")
+    """Open the restore tests that are due, as many as fit into their window, and wait for them."""
+    return night_tests.prove(run, _job(run))
 
 
 HANDLERS = {"back-up": back_up, "prune": apply_retention, "prove": prove}
 
 
-def _open_test(service: Service, vmid: int, key: str) -> Operation | None:
-    return restore_test.open_test(service, vmid, occurrence=key)
+def summary(operation: Operation) -> str | None:
+    """Given a night, return in one line what has come of it so far; None if it is no night, or nothing has come of it yet."""
+    said: Any = operation.data.get("results") or {}
+    parts = [said[name] for name in ("backups", "retention", "tests") if name in said]
+    return "; ".join(parts) or None
 
 
-def _wait_for(run: Run, openers: Mapping[str, Opener], why: str) -> Wait | None:
-    """Open each piece once; return a wait until all have ended. A guest that is busy is tried again at the next call."""
-    children: dict[str, Any] = run.data.setdefault("children", {})
-    for name, opener in openers.items():
-        if name not in children:
-            run.beat()
-            _open_piece(run, children, name, opener)
-    waiting = {children[name] for name in openers if name in children}
-    if len(waiting) == len(openers) and not run.service.catalog.still_open(waiting):
-        return None
-    return Wait(why, most=30.0)
+def _remember(run: Run, **said: str) -> None:
+    run.data["results"] = run.data.get("results", {}) | said
+    run.data["said"] = next(iter(said.values()))
 
 
-def _open_piece(run: Run, children: dict[str, Any], name: str, opener: Opener) -> None:
-    key = f"{run.operation.occurrence}#{name}"
-    try:
-        found = opener(key) or run.service.catalog.occurrence(key)
-    except Refused as refused:
-        run.say(f"{name} waits: {refused.message}")
-        return
-    if found is None:
-        raise OperationFailed(f"{name} of night {run.operation.occurrence} could not be opened", operation=run.id)
-    children[name] = found.id
-
-
-def _most_urgent(run: Run) -> int | None:
-    policy, vmids = run.service.policy, run.data["vmids"]
-    proven = {proof.vmid: proof.ended for proof in reversed(run.service.catalog.proofs()) if proof.verdict == "proven"}
-    wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
-    turns = sampling.due(replace(policy, guests=wanted), proven, run.now())
-    return turns[0].vmid if turns else None
+def _backups(found: list[Operation]) -> str:
+    good = sum(operation.state is OperationState.DONE for operation in found)
+    bad = ", ".join(str(operation.subject) for operation in found if operation.state is not OperationState.DONE)
+    return f"backups: {good} of {len(found)} done" + (f", not those of {bad}" if bad else "")
 
 
 def _memory(job: Job, at: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
+from backupsvc.operations import night
 from policies.model import Operation, OperationState
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def summary(service: Service, operation: Operation) -> dict[str, Any]:
         "standing": standing(operation, now, attended=service.engine.attended(operation)) if is_open else None,
         "verdict": _of(data, "proof").get("verdict"),
         "result": None if is_open else result(operation),
+        "summary": night.summary(operation),
         "error": operation.error,
     }
 
@@ -111,7 +113,7 @@ def result(operation: Operation) -> str:
         removed: Any = data.get("removed", ())
         return f"{len(removed)} archives removed"
     if operation.kind == "night":
-        return f"{len(_of(data, 'children'))} operations"
+        return night.summary(operation) or f"{len(_of(data, 'children'))} operations"
     return str(_of(data, "archive").get("volid", "done"))
 
 

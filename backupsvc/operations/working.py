@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from backupsvc.operations.engine import Engine
 
 MOST_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
+PULSE = "tick"  # the name under which the catalog keeps when a tick was last here
+SET_BACK = 600  # seconds by which the last tick may seem to come from the future: two machines' clocks are never quite the same
 TOLD_SECONDS = 60  # an operation whose hint has brought nobody for so long is hinted at again
 
 
@@ -43,10 +45,19 @@ def tick(service: Service) -> list[str]:
 
     engine, now = service.engine, int(service.clock.now())
     engine.free_orphans()
-    night.open_due(service)
+    last = service.catalog.pulses().get(PULSE)
+    night.open_due(service, since=None if last is None else int(last))
+    _was_here(service, now)
     taking_down.open_reaps(service)
     due = service.catalog.due(now, MOST_HINTS)
     return list(dict.fromkeys([*_taken(engine), *due]))
+
+
+def _was_here(service: Service, now: int) -> None:
+    """Remember that the scheduler was at work now. A clock that was set back takes the memory back with it."""
+    service.catalog.pulse(PULSE, now)
+    if service.catalog.pulses()[PULSE] > now + SET_BACK:
+        service.catalog.reset_pulse(PULSE, now)
 
 
 def told(service: Service, ids: Sequence[str]) -> None:

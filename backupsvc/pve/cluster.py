@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import boolean, integer, properties, text, words
 from policies.model import Guest, GuestType, Node
+from policies.site_facts import ClusterJob
 
 _BRIDGES = frozenset({"bridge", "OVSBridge"})
 
@@ -62,6 +63,12 @@ class PveJob:
     comment: str = ""
     next_run: int | None = None
 
+    def seen(self, guests: Sequence[Guest]) -> ClusterJob:
+        """Given the cluster's guests, return the job as decisions want it, with its pool's members by name."""
+        members = tuple(guest.vmid for guest in guests if guest.pool == self.pool) if self.pool else self.guests
+        whom = None if self.all else members
+        return ClusterJob(self.id, self.enabled, self.node, self.storage, whom, self.exclude, self.schedule)
+
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
@@ -94,6 +101,7 @@ class Cluster:
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
         self._guests: tuple[float, list[Guest]] | None = None
+        self._jobs: tuple[float, list[PveJob]] | None = None
 
     def version(self) -> Version:
         """Return what answers. The first call of every command: it shows whether host, certificate and token are right."""
@@ -140,9 +148,15 @@ class Cluster:
         """Return what the token may do, by path. PVE answers whether each propagates: having the key is having it."""
         return {path: frozenset(privileges) for path, privileges in self._client.get("access/permissions").items()}
 
-    def jobs(self) -> list[PveJob]:
-        """Return PVE's own backup jobs. Raise PvePermissionDenied without Sys.Audit on /."""
-        return [_job(row) for row in self._client.get("cluster/backup")]
+    def jobs(self, max_age: float = 0.0) -> list[PveJob]:
+        """Return PVE's own backup jobs. Raise PvePermissionDenied without Sys.Audit on /.
+
+        An answer that is younger than ``max_age`` seconds serves again.
+        """
+        now = self._clock.monotonic()
+        if self._jobs is None or now - self._jobs[0] >= max_age:
+            self._jobs = (now, [_job(row) for row in self._client.get("cluster/backup")])
+        return list(self._jobs[1])
 
     def node_times(self) -> dict[str, int]:
         """Return each online node's clock, epoch seconds, as it was when that node was asked. A silent node is left out."""

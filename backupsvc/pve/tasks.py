@@ -15,6 +15,7 @@ from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnre
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.client import Client, Value
 from backupsvc.pve.fields import integer, text
+from policies.foreign import Dumping
 
 OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
 LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (OBSERVED 28)
@@ -113,10 +114,20 @@ class Tasks:
         if now - self._polled.get(upid, now) >= ASK_EACH:
             return False
         self._polled.setdefault(upid, now)
+        return upid in self._recent()
+
+    def dumps_of_others(self) -> list[Dumping]:
+        """Return the vzdump tasks that run now and are not this token's, as far as it may see them (Sys.Audit)."""
+        found = [task for task in map(parse_upid, self._recent()) if task.type == "vzdump" and task.user != self._client.token_id]
+        return [Dumping(task.upid, task.node, int(task.id) if task.id.isdigit() else None, task.start) for task in found]
+
+    def _recent(self) -> frozenset[str]:
+        """The tasks that run by the cluster's list of recent ones."""
+        now = self._clock.monotonic()
         if self._running is None or now - self._running[0] >= RECENT_AGE:
             rows = self._client.get("cluster/tasks") or []
             self._running = (now, frozenset(text(row, "upid") for row in rows if not text(row, "status")))
-        return upid in self._running[1]
+        return self._running[1]
 
     def poll(self, upid: str) -> TaskResult | None:
         """Given a UPID, return its result, or None while it runs. Raise PveNotFound if the node does not know it."""

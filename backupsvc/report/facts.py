@@ -23,6 +23,7 @@ from policies.site_facts import (
     Gap,
     GuestFacts,
     Listing,
+    NightRun,
     Quorum,
     SiteFacts,
 )
@@ -30,10 +31,10 @@ from policies.site_facts import (
 if TYPE_CHECKING:
     from backupsvc.catalog import Catalog
     from backupsvc.pve import Pve
-    from backupsvc.pve.cluster import PveJob
 
 T = TypeVar("T")
 _FAILS = (PveError, PvePermissionDenied, PveUnreachable)
+MOST_NIGHTS = 500  # of an hourly job, three weeks
 _OFFLINE = "the node is offline"
 _INACTIVE = "the storage is not active"
 _CONTAINER = "the configuration of containers is not read"
@@ -84,6 +85,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         permissions=gaps.ask("permissions", "", pve.cluster.permissions),
         bridges=_bridges(pve, nodes, gaps),
         listings=tuple(listings),
+        nights=_nights(catalog),
         gaps=tuple(gaps.found),
         simulated=version.simulated,
         release=version.version,
@@ -113,12 +115,7 @@ def _clocks(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> Clocks:
 
 def _jobs(pve: Pve, guests: Sequence[Guest], gaps: Gaps) -> tuple[ClusterJob, ...] | None:
     jobs = gaps.ask("jobs", "", pve.cluster.jobs)
-    return None if jobs is None else tuple(_job(job, guests) for job in jobs)
-
-
-def _job(job: PveJob, guests: Sequence[Guest]) -> ClusterJob:
-    members = tuple(guest.vmid for guest in guests if guest.pool == job.pool) if job.pool else job.guests
-    return ClusterJob(job.id, job.enabled, job.node, job.storage, None if job.all else members, job.exclude, job.schedule)
+    return None if jobs is None else tuple(job.seen(guests) for job in jobs)
 
 
 def _bridges(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> tuple[BridgeFacts, ...] | None:
@@ -224,6 +221,13 @@ def _guests(
             )
         )
     return tuple(found)
+
+
+def _nights(catalog: Catalog) -> tuple[NightRun, ...]:
+    """The occurrences of jobs that the catalog knows, the newest opened first."""
+    found = catalog.operations(kind="night", limit=MOST_NIGHTS)
+    known = [(str(item.data["job"]), int(str(item.data["at"])), item.state is OperationState.MISSED) for item in found]
+    return tuple(NightRun(job, at, missed) for job, at, missed in known)
 
 
 def _expected(policy: Policy) -> set[int]:

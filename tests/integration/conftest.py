@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.commands import Shell
+from tests.integration.administrator import disable_pve_job
 from tests.postgres import fresh_database
 
 LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
@@ -34,11 +37,15 @@ def policy_of(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    """The reference policy, its job cut down to two guests and due at every minute."""
-    text = (
-        LANGEO.read_text(encoding="utf-8").replace('schedule: "21:00"', 'schedule: "*:0/1"').replace("window: 4h", "window: 50s")
-    )
+def policy(site: Shell, tmp_path: Path) -> Path:
+    """The reference policy, its job cut down to two guests and due a minute ago, its restore tests free to run at any time.
+
+    PVE's own job of the lab is disabled, so that the backups of a test begun about 21:00 do not stand back.
+    """
+    disable_pve_job(site.state)
+    due = datetime.now(ZoneInfo("Europe/Paris")) - timedelta(minutes=1)
+    text = LANGEO.read_text(encoding="utf-8").replace('schedule: "21:00"', f'schedule: "{due:%H:%M}"')
+    text = text.replace("  window: 01:00-06:00", "  # any time", 1)
     before, _, rest = text.partition("guests: [100")
     path = tmp_path / "policy.yaml"
     path.write_text(before + "guests: [105, 108]" + rest.partition("]")[2])

@@ -14,6 +14,12 @@ def test_a_pulse_is_overwritten_by_a_newer_one_and_never_by_an_older(catalog: Ca
     assert catalog.pulses() == {"steps": 130, "polls": 90}
 
 
+def test_a_pulse_is_set_back_only_when_that_is_asked_for(catalog: Catalog) -> None:
+    catalog.pulse("tick", 500)
+    catalog.reset_pulse("tick", 100)
+    assert catalog.pulses() == {"tick": 100}
+
+
 def test_the_backlog_counts_what_is_open_and_tells_what_nobody_drives_although_it_is_due(catalog: Catalog) -> None:
     assert catalog.backlog(300) == (0, None)
     driver = Driver("a", ttl=60, now=200)

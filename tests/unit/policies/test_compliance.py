@@ -20,6 +20,7 @@ from policies.site_facts import (
     Gap,
     GuestFacts,
     Listing,
+    NightRun,
     Quorum,
     SiteFacts,
 )
@@ -135,6 +136,17 @@ def test_an_excluded_disk_is_named() -> None:
 def test_an_agent_that_is_not_known_is_no_finding_and_a_container_has_none() -> None:
     assert not found(changed(documented(), 108, agent=None), "guest-agent-missing")
     assert [item.vmid for item in found(documented(), "guest-agent-missing")] == [108]
+
+
+def test_runs_that_no_scheduler_was_there_for_are_critical_until_a_later_one_was_run() -> None:
+    name = policy().jobs[0].id
+    missed = (NightRun(name, NOW - 2 * 86400, True), NightRun(name, NOW - 86400, True), NightRun("gone", NOW, True))
+    (item,) = found(replace(put_right(), nights=missed), "backup-missed")
+    assert item.severity is Severity.CRITICAL and item.subject == name and item.detail.startswith("2 ")
+    since = (*missed, NightRun(name, NOW - 3600, False))
+    (item,) = found(replace(put_right(), nights=since), "backup-missed")
+    assert item.severity is Severity.INFO and not pressing([item], policy(), NOW)
+    assert not found(replace(put_right(), nights=(NightRun(name, NOW - 8 * 86400, True),)), "backup-missed")
 
 
 def test_a_backup_is_missed_once_its_window_has_passed_and_not_before() -> None:

@@ -196,6 +196,8 @@ WRONG = [
     ("site: x\nscratch:\n  vmids: 9099-9000", 3, "not a range", "FIRST-LAST"),
     ("site: x\nscratch: {bridge: vmbr 9}", 2, "'vmbr 9'", "vmbr9"),
     ("site: x\nscratch: {memory: 4}", 2, "4 is out of range", "MiB"),
+    ("site: x\nscratch:\n  window: 1-6", 3, "'1-6' is not a time range", "01:00-06:00"),
+    ("site: x\nscratch:\n  window: 01:00-25:00", 3, "25:00 in '01:00-25:00' is no time of day", "HH:MM-HH:MM"),
     ("site: x\nscratch: {bandwidth: fast}", 2, "'fast' is not a whole number", "KiB/s"),
     ("site: x\nscratch: {restore_timeout: 4h}", 2, "did you mean 'restore-timeout'?", "restore-timeout"),
     ("site: x\njobs:\n  nightly:\n    schedule: 25:00", 4, "not a calendar event", "21:00"),

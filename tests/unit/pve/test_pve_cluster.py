@@ -159,3 +159,10 @@ def test_ha_tells_the_drifting_node(fake: FakePve, pve: Pve) -> None:
 def test_ha_resources_are_their_ids(fake: FakePve, pve: Pve) -> None:
     fake.replay("11", 19)
     assert pve.cluster.ha_resources() == {"vm:100"}
+
+
+def test_pves_jobs_are_asked_for_once_while_an_answer_is_young(fake: FakePve, pve: Pve) -> None:
+    fake.on("GET", "/cluster/backup", [{"id": "a", "all": 1, "exclude": "101", "schedule": "21:00", "storage": "local"}])
+    (job,) = [item.seen(()) for item in [*pve.cluster.jobs(), *pve.cluster.jobs(max_age=60.0)][1:]]
+    assert len(fake.sent("GET", "/cluster/backup")) == 1
+    assert job.enabled and job.covers(100) and not job.covers(101)

@@ -54,6 +54,15 @@ def test_a_privilege_that_is_missed_only_inside_the_task_is_a_missing_permission
     assert caught.value.exit_code == 4
 
 
+def test_dumps_of_others_are_told_by_their_guest_and_a_job_of_several_guests_by_none(fake: FakePve, pve: Pve) -> None:
+    several, our_own = VZDUMP.replace(":200:", "::"), VZDUMP.replace("root@pam!lab", "svc@pve!b1")
+    over = VZDUMP.replace(":200:", ":201:")
+    rows = [{"upid": upid} for upid in (VZDUMP, several, our_own, RESTORE)] + [{"upid": over, "status": "OK", "endtime": 1}]
+    fake.on("GET", "/cluster/tasks", rows)
+    found = {(dump.node, dump.vmid, dump.begins) for dump in pve.tasks.dumps_of_others()}
+    assert found == {("pve", 200, 0x6B03FD23), ("pve", None, 0x6B03FD23)}
+
+
 @pytest.mark.parametrize(
     ("exitstatus", "good"), [("OK", True), ("WARNINGS: 2", True), ("job errors", False), ("", False), ("ok", False)]
 )
