@@ -82,6 +82,7 @@ def reserve(run: Run) -> Wait | None:
 def _reserve(run: Run) -> None:
     service, archive = run.service, _archive(run)
     config, wanted = _config(run), _guest_policy(service, run.vmid)
+    run.data["bridge"] = bridges.usable(config, service.policy.scratch, service.pve.cluster.permissions()).bridge
     release_vmids(run, run.id)  # one that a driver leased and died before it could say so
     taken = set(service.catalog.leased_vmids())
     while True:
@@ -91,9 +92,8 @@ def _reserve(run: Run) -> None:
         if free and service.catalog.lease_vmid(place.vmid, run.id, run.now()):
             break
         taken.add(place.vmid)
-    run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}
     run.data["network"] = wanted.network
-    run.data["bridge"] = bridges.usable(config, service.policy.scratch, service.pve.cluster.permissions()).bridge
+    run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}  # last: it says that all is known
     run.data["said"] = f"VMID {place.vmid} on {place.node}"
     run.note("reserved", vmid=place.vmid, node=place.node, reasons=list(place.reasons))
 
