@@ -123,7 +123,7 @@ def restore(run: Run) -> Wait | None:
     result = run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
     if result is None:
         return Wait("the archive is being restored", most=5.0)
-    run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-100:])
+    run.ended("restore", result)
     result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
     run.data["overrides"] = overrides
     return None
