@@ -146,10 +146,12 @@ def isolate(run: Run) -> Wait | None:
             "remove it in the guest and back up again",
         )
     if found.delete:
+        run.data["stripping"] = list(dict.fromkeys([*run.data.get("stripping", ()), *found.stripped]))
+        run.save()  # before the call: if its answer is lost, the next look finds nothing left to strip
         copies(run).apply_strip(node, vmid, run.id, found.delete)
-        evidence["stripped"] += found.stripped  # said only once it is so
-        run.save()
     config = pve.guests.config(node, vmid)
+    still = isolation.strip(config).stripped  # said only once it is so
+    evidence["stripped"] += [item for item in run.data.pop("stripping", ()) if item not in still]
     run.data["missing_disks"] = list(isolation.missing_disks(_config(run), config))
     asserted = isolation.assertions(
         config,
