@@ -225,6 +225,8 @@ def check(run: Run) -> Wait | None:
 def judge(run: Run) -> Wait | None:
     """Turn what was seen into a verdict, and record the proof."""
     if "archive" not in run.data:
+        if run.data.get("cancelled"):
+            return None  # before there was anything to judge
         error = run.data["error"]
         raise OperationFailed(error["message"], error["hint"], operation=run.id)
     judgement = verdict.decide(proving.evidence(run.data, _archive(run)))

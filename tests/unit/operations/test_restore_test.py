@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import PveError, PveUnreachable
-from backupsvc.operations import restore_test
+from backupsvc.operations import build_engine, restore_test
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run
 from backupsvc.settings import Settings
 from policies import ownership
-from policies.model import CheckSpec, GuestPolicy, Job, Node, Policy, Scratch, Storage
+from policies.model import CheckSpec, GuestPolicy, Job, Node, OperationState, Policy, Scratch, Storage
 from tests.unit.operations.cluster import CONFIG, archive
 from tests.unit.operations.worlds import World, world
 
@@ -128,3 +128,11 @@ def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World
         steps("reserve")
     assert {"scratch", "bridge", "network"} <= set(steps("reserve").data)
     assert site.catalog.leased_vmids() == {9000: steps.id}
+
+
+def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_has_not_failed(site: World) -> None:
+    site.engine = build_engine(site, foreground=False)  # type: ignore[arg-type]
+    operation = restore_test.open_test(site, 108)  # type: ignore[arg-type]
+    assert operation
+    ended = site.engine.cancel(operation.id, "cancelled by the administrator")
+    assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
