@@ -26,13 +26,13 @@ PLACE = {"vmid": 9000, "node": "clovis", "storage": "local-lvm"}
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[World]:
-    made = world(tmp_path)
+def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
     guests = MappingProxyType({108: GuestPolicy(108, "Debian-Server", "standard", checks=(CheckSpec("agent", "agent"),))})
     jobs = (Job("nightly", "21:00", "local"),)
     made.policy = Policy("s", "Europe/Paris", "en", jobs, MappingProxyType({}), guests, SCRATCH, "standard")
     made.settings = Settings(state_dir=tmp_path)
-    made.catalog.observe([ARCHIVE], scope=[], at=made.clock.now())
+    made.catalog.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
     yield made
     made.catalog.close()
 
