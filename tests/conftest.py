@@ -1,13 +1,30 @@
-"""A catalog for whoever needs one: each test that asks for it runs on SQLite and on PostgreSQL."""
+"""What all tests share.
+
+A catalog for whoever needs one: each test that asks for it runs on SQLite and on PostgreSQL. And figures: what a test counted is
+printed at the end of the run, also where xdist swallows its output.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.postgres import bare_database, drop_database, fresh_database, private_postgres
+
+COUNTED = "counted"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print every line that a test recorded as counted."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    lines = [str(text) for report in reports if report.when == "call" for name, text in report.user_properties if name == COUNTED]
+    if lines:
+        terminalreporter.section("counted")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

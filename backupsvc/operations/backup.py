@@ -99,7 +99,7 @@ def dump(run: Run) -> Wait | Again | None:
         "exitstatus": result.exitstatus,
         "upid": result.upid,
     }
-    run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-200:])
+    run.ended("dump", result)
     run.leave()  # the node's next guest need not wait until this archive is read back and verified
     return None
 

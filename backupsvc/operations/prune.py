@@ -93,14 +93,17 @@ def remove(run: Run) -> Wait | None:
         result = run.service.pve.tasks.poll(str(upid))
         if result is None:
             return Wait("an archive is being removed", most=0.5)
-        result.raise_if_failed(f"removing archive {volid} on {node}")
+        if not result.ok and volid in _listed(run, node, volid):  # seen, not told: a call whose answer was lost may have won
+            result.raise_if_failed(f"removing archive {volid} on {node}")
         return _removed(run, node, volid)
     listed = _listed(run, node, volid)
     if run.data.get("removing") == volid and volid not in listed:
         return _removed(run, node, volid)  # by the call whose answer was lost, or by a driver that died
+    if run.data.get("removing") == volid and run.unsettled("removing"):
+        return Wait("it is not known yet whether an archive is being removed", most=2.0)
     if volid not in listed or listed[volid].protected or volid in in_use(run.service):
         run.data["left"].pop(0)
-        run.data["removing"] = None
+        _forget(run)
         run.note("kept", volid=volid, why="gone, protected or in use since the decision")
         return Wait("next", most=0.01)
     return _begin_removing(run, node, volid)
@@ -108,13 +111,13 @@ def remove(run: Run) -> Wait | None:
 
 def _begin_removing(run: Run, node: str, volid: str) -> Wait:
     """Ask PVE to delete an archive. The intent is written first: an archive that is gone then went by our own hand."""
-    run.data["removing"] = volid
+    run.data.update(removing=volid, removing_intent=run.now())
     run.note("intent", what=f"remove {volid} on {node}")
     try:
         upid = run.service.pve.storage.delete(node, volid)
     except BackupsvcError as error:
         if refused_for_sure(error):
-            run.data["removing"] = None
+            _forget(run)
         raise
     if upid is None:  # PVE did it at once
         return _removed(run, node, volid)
@@ -127,9 +130,14 @@ def _removed(run: Run, node: str, volid: str) -> Wait:
     run.service.catalog.mark_gone(node, volid, run.now())  # by our own hand, so that it is not missed later
     run.data["removed"].append([node, volid])
     run.data["left"].pop(0)
-    run.data.update(removing=None, removing_upid=None)
+    _forget(run)
     run.note("removed", volid=volid)
     return Wait("next", most=0.01)
+
+
+def _forget(run: Run) -> None:
+    run.data["removing"] = None
+    run.forget("removing")
 
 
 def _listed(run: Run, node: str, volid: str) -> dict[str, Archive]:

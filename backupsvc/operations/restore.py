@@ -68,7 +68,7 @@ def restore(run: Run) -> Wait | None:
     result = run.task("restore", begin, what=f"restore {item['volid']}", **_task(run, "qmrestore"))
     if result is None:
         return Wait("the archive is being restored", most=2.0)
-    run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-100:])
+    run.ended("restore", result)
     result.raise_if_failed(
         f"restoring guest {run.vmid} on {node} from {item['volid']} (PVE may leave an empty VM {run.vmid}: remove it yourself)"
     )

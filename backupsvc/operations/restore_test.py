@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
 NETWORK_KINDS = frozenset({"tcp", "http", "ssh"})
+MOST_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
 
 
 def open_test(
@@ -82,6 +83,7 @@ def reserve(run: Run) -> Wait | None:
 def _reserve(run: Run) -> None:
     service, archive = run.service, _archive(run)
     config, wanted = _config(run), _guest_policy(service, run.vmid)
+    run.data["bridge"] = bridges.usable(config, service.policy.scratch, service.pve.cluster.permissions()).bridge
     release_vmids(run, run.id)  # one that a driver leased and died before it could say so
     taken = set(service.catalog.leased_vmids())
     while True:
@@ -91,9 +93,8 @@ def _reserve(run: Run) -> None:
         if free and service.catalog.lease_vmid(place.vmid, run.id, run.now()):
             break
         taken.add(place.vmid)
-    run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}
     run.data["network"] = wanted.network
-    run.data["bridge"] = bridges.usable(config, service.policy.scratch, service.pve.cluster.permissions()).bridge
+    run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}  # last: it says that all is known
     run.data["said"] = f"VMID {place.vmid} on {place.node}"
     run.note("reserved", vmid=place.vmid, node=place.node, reasons=list(place.reasons))
 
@@ -123,7 +124,7 @@ def restore(run: Run) -> Wait | None:
     result = run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
     if result is None:
         return Wait("the archive is being restored", most=5.0)
-    run.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-100:])
+    run.ended("restore", result)
     result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
     run.data["overrides"] = overrides
     return None
@@ -145,10 +146,12 @@ def isolate(run: Run) -> Wait | None:
             "remove it in the guest and back up again",
         )
     if found.delete:
+        run.data["stripping"] = list(dict.fromkeys([*run.data.get("stripping", ()), *found.stripped]))
+        run.save()  # before the call: if its answer is lost, the next look finds nothing left to strip
         copies(run).apply_strip(node, vmid, run.id, found.delete)
-        evidence["stripped"] += found.stripped  # said only once it is so
-        run.save()
     config = pve.guests.config(node, vmid)
+    still = isolation.strip(config).stripped  # said only once it is so
+    evidence["stripped"] += [item for item in run.data.pop("stripping", ()) if item not in still]
     run.data["missing_disks"] = list(isolation.missing_disks(_config(run), config))
     asserted = isolation.assertions(
         config,
@@ -208,8 +211,9 @@ def check(run: Run) -> Wait | None:
     target = _target(run, wanted)
     for spec in wanted.checks:
         if results.get(spec.name, {}).get("outcome") != Outcome.PASSED:
-            results[spec.name] = asdict(checks.run(spec, target)) | {"kind": spec.kind}
-    pending = [result for result in results.values() if result["outcome"] == Outcome.FAILED]
+            asked = int(results.get(spec.name, {}).get("asked", 0)) + 1
+            results[spec.name] = asdict(checks.run(spec, target)) | {"kind": spec.kind, "asked": asked}
+    pending = [result for result in results.values() if _may_still_pass(result)]
     if pending and _passed(run, "check") <= wanted.check_timeout:
         return Wait(f"{pending[0]['name']}: {pending[0]['detail']}", most=0.5)
     good = bool(results) and all(result["outcome"] == Outcome.PASSED for result in results.values())
@@ -221,6 +225,8 @@ def check(run: Run) -> Wait | None:
 def judge(run: Run) -> Wait | None:
     """Turn what was seen into a verdict, and record the proof."""
     if "archive" not in run.data:
+        if run.data.get("cancelled"):
+            return None  # before there was anything to judge
         error = run.data["error"]
         raise OperationFailed(error["message"], error["hint"], operation=run.id)
     judgement = verdict.decide(proving.evidence(run.data, _archive(run)))
@@ -310,6 +316,12 @@ def _place(run: Run, archive: Archive, config: dict[str, str], taken: set[int]) 
 def _memory_cap(service: Service, vmid: int) -> int | None:
     """The smallest cap (MiB) that the guest's policy or the site's scratch policy puts on a copy's memory, or None."""
     return min((cap for cap in (_guest_policy(service, vmid).memory, service.policy.scratch.memory) if cap), default=None)
+
+
+def _may_still_pass(result: dict[str, Any]) -> bool:
+    """Whether a check is asked again: a bad answer as long as there is time, a question that could not be put a few times."""
+    outcome, asked = result["outcome"], int(result["asked"])
+    return bool(outcome == Outcome.FAILED or (outcome == Outcome.INCONCLUSIVE and asked < MOST_UNSURE))
 
 
 def _passed(run: Run, step: str) -> float:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from backupsvc.pve import Pve
     from backupsvc.pve.tasks import TaskResult
 
+LOG_LINES = 200  # of a task's log, its last ones, are kept in the history
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
@@ -142,6 +144,12 @@ class Run:
             return None
         return pve.tasks.poll(str(upid))
 
+    def ended(self, key: str, result: TaskResult) -> None:
+        """Append to the history how a task ended and the end of its log: once, however often the step is resumed after that."""
+        if not self.data.get(f"{key}_ended"):
+            self.data[f"{key}_ended"] = True
+            self.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-LOG_LINES:])
+
     def adopt(self, key: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
         """Find the task that was started for an intent whose answer never came back; return its UPID, or None."""
         since = self.data.get(f"{key}_intent")
@@ -162,8 +170,8 @@ class Run:
 
     def forget(self, key: str) -> None:
         """Forget a task and its intent, so that another may be started."""
-        self.data.pop(f"{key}_intent", None)
-        self.data.pop(f"{key}_upid", None)
+        for what in ("intent", "upid", "ended"):
+            self.data.pop(f"{key}_{what}", None)
 
     def _begin(self, key: str, start: Callable[[], str | None], what: str) -> str:
         self.data[f"{key}_intent"] = self.now()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused
+from backupsvc.errors import LawRefused, PveUnreachable
 from backupsvc.operations import build_engine, prune
 from policies.model import Guest, Job, Mark, Policy, PruneRules, Scratch
-from tests.unit.operations.cluster import Cluster, archive
+from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
 JOB = Job("nightly", "21:00", "local", keep="keep-last=1")
@@ -89,3 +89,33 @@ def test_law_3_more_than_the_allowed_share_in_one_run_is_refused(site: World) ->
     with_cluster(site, Cluster(listings=[THREE]))
     with pytest.raises(LawRefused, match="more than 50%"):
         marks(site)
+
+
+def test_a_removal_whose_answer_was_lost_is_given_time_and_not_asked_for_twice(site: World) -> None:
+    cluster = Cluster(listings=[THREE, THREE, THREE, THREE[1:]])
+
+    def delete(node: str, volid: str) -> None:
+        cluster.deleted.append(volid)
+        if len(cluster.deleted) == 1:
+            raise PveUnreachable("the connection broke off; whether it was carried out is not known")
+
+    cluster.storage.delete = delete
+    with_cluster(site, cluster)
+    done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    assert done["removed"] == [THREE[0].volid, THREE[1].volid] == cluster.deleted
+
+
+def test_law_4_a_removal_that_failed_because_the_archive_had_gone_already_is_done(site: World) -> None:
+    cluster = Cluster(listings=[THREE, THREE, THREE[1:], THREE[1:], THREE[2:]], result=ended("unable to remove: no such file"))
+    cluster.storage.delete = lambda node, volid: "UPID:x"
+    with_cluster(site, cluster)
+    done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    assert (done["error"], done["removed"]) == (None, [THREE[0].volid, THREE[1].volid])
+
+
+def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site: World) -> None:
+    cluster = Cluster(listings=[THREE], result=ended("can't lock file - got timeout"))
+    cluster.storage.delete = lambda node, volid: "UPID:x"
+    with_cluster(site, cluster)
+    done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    assert "got timeout" in done["error"]["message"] and done["removed"] == []

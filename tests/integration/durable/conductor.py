@@ -1,0 +1,208 @@
+"""A warm process that forks: each run drives one operation in a process of its own, which may be killed or meet a fault.
+
+It is started as ``python -m tests.integration.durable.conductor``, reads one JSON object a line and answers each with one. All
+modules are imported before the first fork and no thread lives, so that a run costs what its calls cost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import backupsvc.archives.verify
+import backupsvc.checks
+import backupsvc.pve.client
+import backupsvc.pve.tasks
+import backupsvc.remote.nodes
+from backupsvc.bootstrap import Service
+from backupsvc.clock import SystemClock
+from backupsvc.errors import PveError, PveUnreachable
+from backupsvc.operations import working
+from backupsvc.settings import Settings, load_settings
+from policies.model import Operation, OperationState, Policy
+from policies.site import load_policy
+from tests.integration.durable.interference import break_call, watch_points
+from tests.integration.durable.kinds import KINDS, Kind
+
+SETTLE = 1.5  # seconds; instead of 10: the lab lists a task as soon as it has begun
+RECENT_AGE = 0.2  # seconds; instead of 4: how long an answer about all tasks serves
+LONGEST_SLEEP = 0.03
+PATIENCE = 120.0  # seconds of wall time in which an operation must have ended
+
+
+class HastyClock(SystemClock):
+    """The machine's clock, whose waits are cut short: what is waited for here takes milliseconds."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait a little."""
+        time.sleep(min(seconds, LONGEST_SLEEP))
+
+
+class Unending(Exception):
+    """An operation does not end."""
+
+
+@cache
+def _read(path: Path) -> Policy:
+    return load_policy(path.read_text(encoding="utf-8"), str(path))
+
+
+def read_policy(settings: Settings) -> Policy:
+    """The policy: read before the first fork, because reading it takes longer than half an operation."""
+    assert settings.policy
+    return _read(settings.policy)
+
+
+def opened(settings: Settings, *, foreground: bool) -> Service:
+    """Given the settings, return a service in a hurry."""
+    service = Service(settings, HastyClock(), foreground=foreground)
+    service.policy = read_policy(settings)
+    service.engine.settle = SETTLE
+    backupsvc.pve.tasks.RECENT_AGE = RECENT_AGE
+    return service
+
+
+def newest(service: Service, kind: Kind) -> Operation | None:
+    """The operation of a kind that was opened last."""
+    return next(iter(service.catalog.operations(kind=kind.name, limit=1)), None)
+
+
+def work_to_the_end(service: Service) -> None:
+    """Work as workers do, until nothing is open. Times at which an operation is due are not waited for."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        working.tick(service)
+        rest = service.catalog.operations(state=OperationState.OPEN)
+        if not rest:
+            return
+        for operation in rest:
+            working.work(service.engine, operation.id, long=True)
+            if time.monotonic() > end:
+                raise Unending(f"{operation.kind} {operation.id} still stands at step {operation.step}")
+        service.clock.sleep(1)
+
+
+def asked_again(service: Service, kind: Kind) -> Operation | None:
+    """Open an operation. Where that fails nothing has begun, and whoever wanted it is told so: he asks once more."""
+    try:
+        return kind.open(service)
+    except (PveError, PveUnreachable):
+        return kind.open(service)
+
+
+def drive(service: Service, kind: Kind, way: str) -> None:
+    """Open an operation and drive it to its end, as a command or as a worker does."""
+    operation = asked_again(service, kind)
+    if way == "worker":
+        work_to_the_end(service)
+    else:
+        service.engine.drive_one(operation)
+
+
+def resume(service: Service, kind: Kind, before: str | None, *, cancel: bool) -> None:
+    """Finish what a dead process left, or its cleanup alone. If it died before it opened anything, it is asked for again."""
+    found = newest(service, kind)
+    if found is None or found.id == before:
+        asked_again(service, kind)
+    elif cancel:
+        service.catalog.request_cancel(found.id, "cancelled by the administrator", int(service.clock.now()))
+    work_to_the_end(service)
+
+
+class Forked:
+    """A child process that does one thing: what it said, line by line, what it returned, and the signal that ended it."""
+
+    def __init__(self, act: Callable[[Callable[[str], None]], Any]) -> None:
+        reader, writer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(reader)
+            self._be(act, writer)
+        os.close(writer)
+        with os.fdopen(reader) as lines:
+            told = [json.loads(line) for line in lines]
+        _, status = os.waitpid(self.pid, 0)
+        self.signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        self.said: list[str] = [line["said"] for line in told if "said" in line]
+        last: dict[str, Any] = next((line for line in told if "said" not in line), {})
+        self.result, self.error = last.get("result"), last.get("error")
+
+    def _be(self, act: Callable[[Callable[[str], None]], Any], writer: int) -> None:
+        def tell(**line: Any) -> None:
+            os.write(writer, json.dumps(line).encode() + b"\n")
+
+        try:
+            tell(result=act(lambda text: tell(said=text)))
+        except BaseException as error:  # noqa: BLE001 - it is told to the parent, and the child ends here whatever happened
+            tell(error=f"{error!r}\n{traceback.format_exc()}")
+        os._exit(0)
+
+
+def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
+    """Drive one operation as asked: undisturbed, killed at a point and resumed by another process, or with one broken call."""
+    kind, way = KINDS[asked["kind"]], str(asked["way"])
+    before = Forked(lambda say: _newest_id(settings, kind)).result
+
+    def first(say: Callable[[str], None]) -> None:
+        if "fault" in asked:
+            break_call(say, asked["at"], asked["fault"])
+        else:
+            watch_points(say, asked["at"])
+        drive(opened(settings, foreground=way == "command"), kind, way)
+
+    driven, errors = Forked(first), []
+    errors += [driven.error] if driven.error else []
+    if driven.signal:
+        cancel = bool(asked.get("cancel"))
+        errors += [Forked(lambda say: resume(opened(settings, foreground=False), kind, before, cancel=cancel)).error]
+    ended = Forked(lambda say: _result(settings, kind, before))
+    errors += [ended.error]
+    return {
+        "said": driven.said,
+        "killed": driven.signal == 9,
+        "errors": [error for error in errors if error],
+        "operations": ended.result or [],
+    }
+
+
+def _newest_id(settings: Settings, kind: Kind) -> str | None:
+    found = newest(Service(settings, SystemClock()), kind)
+    return found.id if found else None
+
+
+def _result(settings: Settings, kind: Kind, before: str | None) -> Any:
+    service = Service(settings, SystemClock())
+    newer = takewhile(lambda operation: operation.id != before, service.catalog.operations(kind=kind.name, limit=9))
+    told = [
+        json.dumps({"state": str(item.state), "history": _history(service, item)} | kind.result(service, item)).replace(
+            item.id, "ID"
+        )
+        for item in newer
+    ]
+    return [json.loads(text) for text in told]
+
+
+def _history(service: Service, operation: Operation) -> list[str]:
+    """What is written once in an operation's history, whoever drove it."""
+    once = ("started", "finished", "failed", "reserved", "removed", "task-ended")
+    return [f"{row.step}: {row.event}" for row in service.catalog.transitions(operation.id) if row.event in once]
+
+
+def main() -> None:
+    """Answer every line with a line."""
+    settings = load_settings()
+    read_policy(settings)
+    for line in sys.stdin:
+        print(json.dumps(run(settings, json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

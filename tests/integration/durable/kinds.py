@@ -1,0 +1,78 @@
+"""The four operations that are killed and broken: how each is opened, and what must be the same whatever happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from backupsvc.bootstrap import Service
+from backupsvc.operations import backup, proving, prune, restore, restore_test
+from policies.jobs import expected
+from policies.model import Operation
+
+BACKED_UP, TESTED, RESTORED, PRUNED = 110, 101, 103, 105
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of operation. ``open`` opens it, ``result`` tells what it came to, without times and names of its own."""
+
+    name: str
+    vmid: int
+    open: Callable[[Service], Operation | None]
+    result: Callable[[Service, Operation], Any]
+
+
+def _open_backup(service: Service) -> Operation | None:
+    job = service.policy.jobs[0]
+    (item,) = expected(job, service.policy, service.pve.cluster.guests(), [BACKED_UP])
+    return backup.open_backup(service, job, item)
+
+
+def _backed_up(service: Service, operation: Operation) -> Any:
+    told = backup.outcome(operation)
+    kept = ("vmid", "name", "node", "status", "verified", "consistency", "excluded_disks", "warnings", "exitstatus", "error")
+    archive = told["archive"]
+    return {key: told[key] for key in kept} | {
+        "rung": archive and archive["rung"],
+        "ours": archive and operation.id in archive["notes"],
+        "known": archive and service.catalog.archive_facts(archive["node"], archive["volid"])["operation"] == operation.id,
+    }
+
+
+def _tested(service: Service, operation: Operation) -> Any:
+    told = proving.outcome(operation)
+    kept = ("vmid", "verdict", "rung", "reasons", "isolation", "error")
+    return {key: told[key] for key in kept} | {
+        "stages": [stage["name"] for stage in told["stages"]],
+        "checks": [(check["name"], check["outcome"]) for check in told["checks"]],
+        "proofs": sum(proof.operation == operation.id for proof in service.catalog.proofs(vmid=TESTED)),
+    }
+
+
+def _open_restore(service: Service) -> Operation | None:
+    planned = restore.plan(service, RESTORED, at=None, volid=None, node=None, storage="local-lvm")
+    return restore.open_restore(service, RESTORED, planned, start=True)
+
+
+def _restored(service: Service, operation: Operation) -> Any:
+    told = restore.outcome(operation)
+    return {key: told[key] for key in ("vmid", "name", "node", "restored", "started", "error")}
+
+
+def _pruned(service: Service, operation: Operation) -> Any:
+    told = prune.outcome(operation)
+    left = sorted(archive.volid for archive in service.catalog.archives(vmid=PRUNED))
+    return {"removed": sorted(told["removed"]), "error": told["error"], "left": left}
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("backup", BACKED_UP, _open_backup, _backed_up),
+        Kind("restore-test", TESTED, lambda service: restore_test.open_test(service, TESTED), _tested),
+        Kind("prune", PRUNED, lambda service: prune.open_prune(service, [PRUNED]), _pruned),
+        Kind("restore", RESTORED, _open_restore, _restored),
+    )
+}

@@ -1,0 +1,138 @@
+"""The steps of a restore test, each called again after PVE went wrong in the middle of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import PveError, PveUnreachable
+from backupsvc.operations import build_engine, restore_test
+from backupsvc.operations.engine import Engine
+from backupsvc.operations.listing import as_dict
+from backupsvc.operations.run import Run
+from backupsvc.settings import Settings
+from policies import ownership
+from policies.model import CheckSpec, GuestPolicy, Job, Node, OperationState, Policy, Scratch, Storage
+from tests.unit.operations.cluster import CONFIG, archive
+from tests.unit.operations.worlds import World, world
+
+SCRATCH = Scratch(9000, 9009)
+ARCHIVE = archive(108, 1)
+PLACE = {"vmid": 9000, "node": "clovis", "storage": "local-lvm"}
+
+
+@pytest.fixture
+def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
+    guests = MappingProxyType({108: GuestPolicy(108, "Debian-Server", "standard", checks=(CheckSpec("agent", "agent"),))})
+    jobs = (Job("nightly", "21:00", "local"),)
+    made.policy = Policy("s", "Europe/Paris", "en", jobs, MappingProxyType({}), guests, SCRATCH, "standard")
+    made.settings = Settings(state_dir=tmp_path)
+    made.catalog.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
+    yield made
+    made.catalog.close()
+
+
+class Steps:
+    """An operation whose steps are called one by one, as the engine calls them: its memory lasts from one to the next."""
+
+    def __init__(self, site: World, **data: Any) -> None:
+        self.engine, self.site = Engine(site, {}), site  # type: ignore[arg-type]
+        memory = {"archive": as_dict(ARCHIVE), "config": CONFIG, "simulated": False, "overrides": {}, "network": "none"}
+        operation = self.engine.open("restore-test", 108, memory | data)
+        assert operation
+        self.id = operation.id
+
+    def __call__(self, step: str) -> Run:
+        """Call a step; what it remembers is written down also when it fails."""
+        operation = self.site.catalog.claim(self.id, self.engine.driver())
+        assert operation
+        run = Run(self.engine, operation)
+        run.data.setdefault("entered", {}).setdefault(step, run.clock.now())
+        try:
+            self.answer = restore_test.HANDLERS[step](run)
+        finally:
+            run.save()
+        return run
+
+
+def once(error: Exception, then: Any) -> Any:
+    """A call that fails the first time."""
+    calls: list[int] = []
+
+    def call(*args: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+        return then
+
+    return call
+
+
+def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_was_lost(site: World) -> None:
+    config = {"description": "", "onboot": "1", "digest": "d"}
+
+    def strip(node: str, vmid: int, operation: str, keys: tuple[str, ...]) -> None:
+        for key in keys:
+            del config[key]
+        raise PveUnreachable("the connection broke off; whether it was carried out is not known")
+
+    site.pve = SimpleNamespace(
+        guests=SimpleNamespace(config=lambda node, vmid: dict(config)),
+        scratch=lambda scratch, holder: SimpleNamespace(apply_strip=strip),
+        cluster=SimpleNamespace(ha_resources=dict),
+    )
+    steps = Steps(site, scratch=PLACE)
+    config["description"] = ownership.marker(steps.id)
+    with pytest.raises(PveUnreachable):
+        steps("isolate")
+    assert steps("isolate").data["isolation"]["stripped"] == ["onboot: 1 removed"]
+
+
+def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
+    ping = once(PveError("got timeout", status=500), True)
+    agent = SimpleNamespace(ping=ping, osinfo=lambda: {"name": "Debian"})
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent))
+    steps = Steps(site, scratch=PLACE, agent=True)
+    steps("check")
+    assert steps.answer is not None
+    assert steps("check").data["checks"]["agent"]["outcome"] == "passed"
+
+
+def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:
+    steps = Steps(site, scratch=PLACE, agent=False)
+    for _ in range(restore_test.MOST_UNSURE):
+        run = steps("check")
+    assert steps.answer is None
+    assert run.data["checks"]["agent"]["outcome"] == "inconclusive"
+
+
+def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World) -> None:
+    free = Storage("local-lvm", "clovis", "lvmthin", frozenset({"images"}), available=1 << 40, total=1 << 40)
+    local = Storage("local", "clovis", "dir", frozenset({"backup"}))
+    site.pve = SimpleNamespace(
+        cluster=SimpleNamespace(
+            guests=list,
+            nodes=lambda: [Node("clovis", True, max_memory=1 << 40)],
+            vmid_free=lambda vmid: True,
+            permissions=once(PveError("got timeout", status=500), {}),
+        ),
+        storage=SimpleNamespace(storages=lambda: [free, local], volumes=lambda node, storage, vmid: []),
+    )
+    steps = Steps(site)
+    with pytest.raises(PveError):
+        steps("reserve")
+    assert {"scratch", "bridge", "network"} <= set(steps("reserve").data)
+    assert site.catalog.leased_vmids() == {9000: steps.id}
+
+
+def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_has_not_failed(site: World) -> None:
+    site.engine = build_engine(site, foreground=False)  # type: ignore[arg-type]
+    operation = restore_test.open_test(site, 108)  # type: ignore[arg-type]
+    assert operation
+    ended = site.engine.cancel(operation.id, "cancelled by the administrator")
+    assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
