@@ -88,7 +88,7 @@ def _reserve(run: Run) -> None:
         place = _place(run, archive, config, taken)
         used = service.catalog.archives(vmid=place.vmid) or service.pve.storage.volumes(place.node, place.storage, place.vmid)
         free = not used and service.pve.cluster.vmid_free(place.vmid)
-        if free and service.catalog.lease_vmid(place.vmid, run.id, run.now()):
+        if free and service.catalog.lease_vmid(place.vmid, run.id, run.now(), run.fence()):
             break
         taken.add(place.vmid)
     run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}
@@ -221,6 +221,8 @@ def check(run: Run) -> Wait | None:
 def judge(run: Run) -> Wait | None:
     """Turn what was seen into a verdict, and record the proof."""
     if "archive" not in run.data:
+        if run.data.get("cancelled"):
+            return None  # nothing had begun, so there is nothing to judge
         error = run.data["error"]
         raise OperationFailed(error["message"], error["hint"], operation=run.id)
     judgement = verdict.decide(proving.evidence(run.data, _archive(run)))
