@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each of them
-DEFAULTS_AGE = 900.0
+DEFAULTS_AGE = 3600.0
 
 
 def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
@@ -78,7 +78,7 @@ def dump(run: Run) -> Wait | Again | None:
     except NoTask:
         return Again("locate", f"guest {run.vmid} is no longer on {node}")
     if result is None:
-        return Wait("vzdump is running", most=8.0, least=4.0)
+        return Wait("vzdump is running", most=8.0, least=8.0)
     report = vzdumplog.read(result.log, run.vmid)
     run.data["dump"] = {
         **asdict(report),

@@ -20,7 +20,7 @@ OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pvep
 LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (OBSERVED 28)
 CLOCK_SLACK = 1  # second: node clocks are read in whole seconds
 UNSURE = "unexpected status"
-RECENT_AGE = 8.0  # seconds that one answer of /cluster/tasks serves for
+RECENT_AGE = 12.0  # seconds that one answer of /cluster/tasks serves for
 
 _UPID = re.compile(
     r"UPID:(?P<node>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8}):"

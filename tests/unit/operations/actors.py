@@ -83,9 +83,9 @@ class WatchedCatalog(Catalog):
         park: int | None = None,
     ) -> None:
         with self.stage.fenced(id, driver):
+            if note is not None and note.event == "intent":
+                self.stage.acting()
             super().record(id, driver, step=step, data=data, note=note, park=park)
-        if note is not None and note.event == "intent":
-            self.stage.acting(True)
 
     def finish(self, id: str, driver: Driver, state: Any, **given: Any) -> Any:
         with self.stage.fenced(id, driver):
@@ -130,8 +130,8 @@ class Site:
 class Stage:
     """Where the actors act, one inside the other: while one sleeps, others take their turns."""
 
-    def __init__(self, catalog: WatchedCatalog, cluster: VirtualCluster, policy: Policy) -> None:
-        self.catalog, self.cluster, self.policy, self.clock = catalog, cluster, policy, cluster.clock
+    def __init__(self, catalog: WatchedCatalog, cluster: VirtualCluster, policy: Policy, settle: float) -> None:
+        self.catalog, self.cluster, self.policy, self.clock, self.settle = catalog, cluster, policy, cluster.clock, settle
         self.turns: list[Turn] = []
         self.gone: set[str] = set()
         self.meanwhile: Callable[[int], None] = lambda number: None
@@ -151,7 +151,7 @@ class Stage:
         site: Any = Site(self.catalog, self.clock, self.policy, settings)
         site.pve = connect(self.cluster, self.policy.scratch, self._around)
         plain = build_engine(site)
-        site.engine = WatchedEngine(site, plain.handlers, foreground=foreground)
+        site.engine = WatchedEngine(site, plain.handlers, foreground=foreground, settle=self.settle)
         site.engine.stage = self
         site.engine.owner = f"{name}:{next(self._numbers)}"
         return Actor(name, site)
@@ -177,10 +177,10 @@ class Stage:
         finally:
             self.turns[-1].operations.pop()
 
-    def acting(self, begun: bool) -> None:
-        """An intent was recorded; or the call it announced was made."""
+    def acting(self) -> None:
+        """An intent is being recorded: from here to the call that it announces there is no fence."""
         if self.turns:
-            self.turns[-1].acting = begun
+            self.turns[-1].acting = True
 
     @contextmanager
     def fenced(self, id: str, driver: Driver) -> Iterator[None]:
