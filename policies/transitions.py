@@ -54,7 +54,7 @@ RESTORE_TEST = Plan(
     long=frozenset({"boot", "check"}),
 )
 RESTORE = Plan("restore", ("choose", "restore", "read-back", "start"), ("settle",))
-PRUNE = Plan("prune", ("decide", "remove"), long=frozenset({"decide"}))
+PRUNE = Plan("prune", ("decide", "remove"), ("settle",), long=frozenset({"decide"}))
 REAP = Plan("reap", (), ("tear-down",))
 NIGHT = Plan("night", ("back-up", "prune", "prove"), alone=False)
 

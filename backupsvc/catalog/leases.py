@@ -1,4 +1,8 @@
-"""What operations hold: scratch VMIDs (law 1), and lanes, in which one works at a time (vzdump on a node, a test on a node)."""
+"""What operations hold: scratch VMIDs (law 1), and lanes, in which one works at a time (vzdump on a node, a test on a node).
+
+Who drives an operation names it and itself (``Fence``) when it takes or gives up something: a driver that slept through its lease
+can no more change what the operation holds than anything else of it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.tables import LANE, OPERATION, VMID_LEASE
+from backupsvc.errors import LeaseLost
 from policies.model import OperationState
 
 LEFT_ALONE = 120  # seconds past its time after which an operation that nobody drives holds up nobody
+
+Fence = tuple[str, str]  # an operation, and the driver that must hold its lease for the change to be made
 
 
 class LeaseStore:
@@ -20,10 +27,11 @@ class LeaseStore:
         self._database = database
 
     @repeatable
-    def lease_vmid(self, vmid: int, operation: str, at: int) -> bool:
+    def lease_vmid(self, vmid: int, operation: str, at: int, fence: Fence | None = None) -> bool:
         """Given a scratch VMID, give it to an operation; True also if that operation has it already, False if another has."""
         try:
             with self._database.write() as connection:
+                _hold(connection, fence)
                 connection.execute(insert(VMID_LEASE).values(vmid=vmid, operation=operation, at=at))
         except IntegrityError:
             return self.lease_holder(vmid) == operation
@@ -41,10 +49,11 @@ class LeaseStore:
             return {row.vmid: row.operation for row in rows}
 
     @repeatable
-    def release_vmid(self, vmid: int, operation: str) -> bool:
+    def release_vmid(self, vmid: int, operation: str, fence: Fence | None = None) -> bool:
         """Given a VMID that an operation holds, free it; False (and nothing is done) if that operation does not hold it."""
         mine = (VMID_LEASE.c.vmid == vmid, VMID_LEASE.c.operation == operation)
         with self._database.write() as connection:
+            _hold(connection, fence)
             return connection.execute(delete(VMID_LEASE).where(*mine)).rowcount == 1
 
 
@@ -55,7 +64,7 @@ class LaneStore:
         self._database = database
 
     @repeatable
-    def enter_lane(self, lane: str, operation: str, now: int) -> str | None:
+    def enter_lane(self, lane: str, operation: str, now: int, fence: Fence | None = None) -> str | None:
         """Given a lane, let the operation wait for it and take it if it is its turn; return None when it has it.
 
         Otherwise return the operation in front: the one that holds the lane, or the next in turn. One that has ended, or that
@@ -63,6 +72,7 @@ class LaneStore:
         """
         try:
             with self._database.write() as connection:
+                _hold(connection, fence)
                 connection.execute(update(OPERATION).where(OPERATION.c.id == operation).values(lane=lane))
                 return self._in_front(connection, lane, operation, now)
         except IntegrityError:  # another has taken it between our look and our hand
@@ -92,9 +102,10 @@ class LaneStore:
         return str(connection.execute(query).scalar())
 
     @retried
-    def leave_lane(self, operation: str, now: int) -> str | None:
+    def leave_lane(self, operation: str, now: int, fence: Fence | None = None) -> str | None:
         """Given an operation, take it out of the lane that it waits for or holds; return who is next in turn, due now."""
         with self._database.write() as connection:
+            _hold(connection, fence)
             lane = connection.execute(select(OPERATION.c.lane).where(OPERATION.c.id == operation)).scalar()
             if lane is None:
                 return None
@@ -112,3 +123,17 @@ class LaneStore:
         """Return every lane that is held, with its holder."""
         with self._database.read() as connection:
             return {row.name: row.operation for row in connection.execute(select(LANE.c.name, LANE.c.operation))}
+
+
+def _hold(connection: Connection, fence: Fence | None) -> None:
+    """Make sure that a fence holds until the end of the transaction. Raise LeaseLost if it does not."""
+    if fence is None:
+        return
+    operation, owner = fence
+    mine = (OPERATION.c.id == operation, OPERATION.c.lease_owner == owner, OPERATION.c.state == OperationState.OPEN.value)
+    if connection.execute(select(OPERATION.c.id).where(*mine).with_for_update()).first() is None:
+        raise LeaseLost(
+            f"operation {operation} is driven by another process, or has ended",
+            f"see `backupsvc operations show {operation}`",
+            operation=operation,
+        )

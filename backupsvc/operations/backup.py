@@ -25,8 +25,8 @@ from policies.wording import size
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
-GUESTS_AGE = 10.0  # seconds that an answer of the cluster about all guests serves for each of them
-DEFAULTS_AGE = 300.0
+GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each of them
+DEFAULTS_AGE = 3600.0
 
 
 def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
@@ -91,7 +91,7 @@ def dump(run: Run) -> Wait | Again | None:
     except NoTask:
         return Again("locate", f"guest {run.vmid} is no longer on {node}")
     if result is None:
-        return Wait("vzdump is running", most=5.0)
+        return Wait("vzdump is running", most=8.0, least=8.0)
     report = vzdumplog.read(result.log, run.vmid)
     run.data["dump"] = {
         **asdict(report),
@@ -264,7 +264,8 @@ def _fresh(run: Run, listed: Collection[Archive]) -> Archive | None:
 
 
 def _guest(run: Run) -> Guest:
-    for guest in run.service.pve.cluster.guests(max_age=GUESTS_AGE):
+    serves = 0.0 if run.data.get("backs") else GUESTS_AGE  # it was not where that answer said
+    for guest in run.service.pve.cluster.guests(max_age=serves):
         if guest.vmid == run.vmid:
             return guest
     raise PveNotFound(

@@ -40,7 +40,7 @@ LEASE_SECONDS = 600
 BEAT_SECONDS = 30.0  # between two signs of life of a step that works for minutes
 SETTLE_SECONDS = 10.0  # a call whose answer was lost is given so long to show up as a task
 LEFT_ALONE = 120  # seconds past its time after which nobody is expected to come for an operation
-TURN_RECHECK = 300.0  # seconds between two looks of an operation that waits for its turn: it is woken when the turn comes
+TURN_RECHECK = 900.0  # seconds between two looks of an operation that waits for its turn: it is woken when the turn comes
 FOREGROUND_PATIENCE = 120.0  # seconds of silence that a person in front of a terminal is made to sit through
 PATIENCE = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
 CLEANUP_PATIENCE = 24 * 3600.0
@@ -422,7 +422,7 @@ class Engine:
         if wait.behind and not self.foreground:
             return TURN_RECHECK
         lasted = self.service.clock.now() - float(run.data["entered"][run.operation.step])
-        return min(wait.most, max(0.1, 0.1 * lasted))
+        return min(wait.most, max(0.1 if self.foreground else wait.least, 0.1 * lasted))
 
     def _move(self, run: Run, move: transitions.Move, note: Note) -> Advance:
         run.data.pop("waits", None)

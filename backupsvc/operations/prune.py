@@ -109,6 +109,19 @@ def remove(run: Run) -> Wait | None:
     return _begin_removing(run, node, volid)
 
 
+def settle(run: Run) -> Wait | None:
+    """See what became of an archive whose removal was begun: one that went by our own hand must not be missed later (law 3)."""
+    if not run.data.get("removing"):
+        return None
+    node, volid = run.data["left"][0]
+    upid = run.data.get("removing_upid")
+    if run.unsettled("removing") or (upid and run.service.pve.tasks.poll(str(upid)) is None):
+        return Wait("it is not known yet whether an archive was removed", most=2.0)
+    if volid not in _listed(run, node, volid):
+        _removed(run, node, volid)
+    return None
+
+
 def _begin_removing(run: Run, node: str, volid: str) -> Wait:
     """Ask PVE to delete an archive. The intent is written first: an archive that is gone then went by our own hand."""
     run.data.update(removing=volid, removing_intent=run.now())
@@ -145,7 +158,7 @@ def _listed(run: Run, node: str, volid: str) -> dict[str, Archive]:
     return {archive.volid: archive for archive in run.service.pve.storage.archives(node, storage, _vmid(run, volid))}
 
 
-HANDLERS = {"decide": decide, "remove": remove}
+HANDLERS = {"decide": decide, "remove": remove, "settle": settle}
 
 
 def mark_as_dict(item: Marked) -> dict[str, Any]:

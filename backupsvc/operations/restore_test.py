@@ -90,7 +90,7 @@ def _reserve(run: Run) -> None:
         place = _place(run, archive, config, taken)
         used = service.catalog.archives(vmid=place.vmid) or service.pve.storage.volumes(place.node, place.storage, place.vmid)
         free = not used and service.pve.cluster.vmid_free(place.vmid)
-        if free and service.catalog.lease_vmid(place.vmid, run.id, run.now()):
+        if free and service.catalog.lease_vmid(place.vmid, run.id, run.now(), run.fence()):
             break
         taken.add(place.vmid)
     run.data["network"] = wanted.network
@@ -226,7 +226,7 @@ def judge(run: Run) -> Wait | None:
     """Turn what was seen into a verdict, and record the proof."""
     if "archive" not in run.data:
         if run.data.get("cancelled"):
-            return None  # before there was anything to judge
+            return None  # nothing had begun, so there is nothing to judge
         error = run.data["error"]
         raise OperationFailed(error["message"], error["hint"], operation=run.id)
     judgement = verdict.decide(proving.evidence(run.data, _archive(run)))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backupsvc.catalog.leases import Fence
 from backupsvc.catalog.operations import Driver, Note
 from backupsvc.errors import BackupsvcError, OperationFailed, PveError, Refused
 from policies.model import Operation
@@ -20,17 +21,20 @@ if TYPE_CHECKING:
     from backupsvc.pve.tasks import TaskResult
 
 LOG_LINES = 200  # of a task's log, its last ones, are kept in the history
+ASK_EACH = 300  # seconds between two questions about one task that the cluster's list of tasks calls running
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     """A handler's answer when it must be called again. ``most`` is the longest pause between two calls, in seconds.
 
-    ``behind`` is the operation whose end it waits for, if it waits for a turn: it is woken when the turn comes.
+    ``least`` is the shortest one for workers, where the answer can wait and each question costs. ``behind`` is the operation
+    whose end it waits for, if it waits for a turn: it is woken when the turn comes.
     """
 
     why: str
     most: float = 2.0
+    least: float = 0.1
     behind: str | None = None
 
 
@@ -95,6 +99,10 @@ class Run:
         """Whole epoch seconds."""
         return int(self.clock.now())
 
+    def fence(self) -> Fence:
+        """What the catalog asks of whoever takes or gives up something for the operation: to be its driver still."""
+        return self.id, self._engine.driver().owner
+
     def save(self) -> None:
         """Write ``data`` down now: called before an effect that it must outlive. Raise LeaseLost if another drives by now."""
         self.service.catalog.record(self.id, self._engine.driver(), data=self.data)
@@ -116,12 +124,12 @@ class Run:
 
     def turn(self, lane: str, why: str) -> Wait | None:
         """Given a lane, take it; return a wait while it is another operation's turn. Taking it twice is harmless."""
-        ahead = self.service.catalog.enter_lane(lane, self.id, self.now())
+        ahead = self.service.catalog.enter_lane(lane, self.id, self.now(), self.fence())
         return Wait(why, most=5.0, behind=ahead) if ahead else None
 
     def leave(self) -> None:
         """Give up the lane that the operation holds or waits for, and wake whoever is next."""
-        if following := self.service.catalog.leave_lane(self.id, self.now()):
+        if following := self.service.catalog.leave_lane(self.id, self.now(), self.fence()):
             self._engine.hints.append(following)
 
     # --- tasks ------------------------------------------------------------------------------------------------------------
@@ -140,8 +148,9 @@ class Run:
             if self.unsettled(key):
                 return None
             upid = self._begin(key, start, what)
-        if not self._engine.foreground and pve.tasks.surely_runs(str(upid)):
+        if self._surely_runs(key, pve, str(upid)):
             return None
+        self.data[f"{key}_asked"] = self.now()
         return pve.tasks.poll(str(upid))
 
     def ended(self, key: str, result: TaskResult) -> None:
@@ -149,6 +158,13 @@ class Run:
         if not self.data.get(f"{key}_ended"):
             self.data[f"{key}_ended"] = True
             self.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-LOG_LINES:])
+
+    def _surely_runs(self, key: str, pve: Pve, upid: str) -> bool:
+        """For workers: whether the cluster's list of tasks answers for this one, which was itself asked about not long ago."""
+        if self._engine.foreground:
+            return False
+        asked = self.data.setdefault(f"{key}_asked", self.now())  # it was begun, or found, in this moment
+        return self.now() - int(asked) < ASK_EACH and (asked == self.now() or pve.tasks.surely_runs(upid))
 
     def adopt(self, key: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
         """Find the task that was started for an intent whose answer never came back; return its UPID, or None."""
@@ -170,7 +186,7 @@ class Run:
 
     def forget(self, key: str) -> None:
         """Forget a task and its intent, so that another may be started."""
-        for what in ("intent", "upid", "ended"):
+        for what in ("intent", "upid", "asked", "ended"):
             self.data.pop(f"{key}_{what}", None)
 
     def _begin(self, key: str, start: Callable[[], str | None], what: str) -> str:

@@ -68,7 +68,7 @@ def release_vmids(run: Run, holder: str) -> None:
     """Give back every scratch VMID that an operation holds."""
     for vmid, held_by in run.service.catalog.leased_vmids().items():
         if held_by == holder:
-            run.service.catalog.release_vmid(vmid, holder)
+            run.service.catalog.release_vmid(vmid, holder, run.fence())
 
 
 def _end_restore(run: Run) -> Wait | None:

@@ -21,8 +21,7 @@ OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pvep
 LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (OBSERVED 28)
 CLOCK_SLACK = 1  # second: node clocks are read in whole seconds
 UNSURE = "unexpected status"
-RECENT_AGE = 4.0  # seconds that one answer of /cluster/tasks serves for
-ASK_EACH = 60.0  # seconds between two questions about one task that the cluster's list calls running
+RECENT_AGE = 12.0  # seconds that one answer of /cluster/tasks serves for
 
 _UPID = re.compile(
     r"UPID:(?P<node>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8}):"
@@ -46,14 +45,13 @@ class Upid:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """How a task ended. ``seconds`` is what the node measured, in whole seconds; 0.0 if its task list does not say."""
+    """How a task ended."""
 
     upid: str
     ok: bool
     exitstatus: str
     warnings: int
     log: tuple[str, ...]
-    seconds: float
 
     def raise_if_failed(self, what: str) -> None:
         """Given what the task was for, raise TaskFailed if it failed, PvePermissionDenied if the token lacked a privilege.
@@ -102,18 +100,13 @@ class Tasks:
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
         self._running: tuple[float, frozenset[str]] | None = None
-        self._polled: dict[str, float] = {}
 
     def surely_runs(self, upid: str) -> bool:
         """Given a UPID, return whether it still runs by the cluster's list of recent tasks: one question for all tasks.
 
-        That list serves for some seconds. A node that dies may leave its last word in it, so each task is asked about by itself
-        once a minute all the same. False means: ask.
+        That list serves for some seconds. False means: ask. A node that dies may leave its last word in the list, so a caller
+        must ask about the task itself from time to time all the same.
         """
-        now = self._clock.monotonic()
-        if now - self._polled.get(upid, now) >= ASK_EACH:
-            return False
-        self._polled.setdefault(upid, now)
         return upid in self._recent()
 
     def dumps_of_others(self) -> list[Dumping]:
@@ -131,15 +124,14 @@ class Tasks:
 
     def poll(self, upid: str) -> TaskResult | None:
         """Given a UPID, return its result, or None while it runs. Raise PveNotFound if the node does not know it."""
-        self._polled.pop(upid, None)
         state = self._client.get(f"{_path(upid)}/status")
         if text(state, "status") == "running":
-            self._polled[upid] = self._clock.monotonic()
             return None
-        exitstatus, log, row = text(state, "exitstatus") or UNSURE, self.log(upid), self._row(upid)
-        if not succeeded(exitstatus) and _vague(exitstatus):
-            exitstatus = _better(exitstatus, log, row)
-        return _result(upid, exitstatus, log, row)
+        exitstatus, log = text(state, "exitstatus") or UNSURE, self.log(upid)
+        if _vague(exitstatus):
+            exitstatus = _last_word(log) or self._listed(upid) or exitstatus
+        warned = _WARNINGS.fullmatch(exitstatus)
+        return TaskResult(upid, succeeded(exitstatus), exitstatus, int(warned[1]) if warned else 0, tuple(log))
 
     def wait(self, upid: str, timeout: float, on_line: Callable[[str], None] | None = None) -> TaskResult:
         """Given a UPID and a deadline in seconds, return its result; every line of its log is given to ``on_line`` once.
@@ -194,12 +186,13 @@ class Tasks:
         except PvePermissionDenied:
             return 0
 
-    def _row(self, upid: str) -> dict[str, Any]:
-        """The finished task as the node's list has it, {} if the list does not show it (yet)."""
+    def _listed(self, upid: str) -> str | None:
+        """The finished task's exit status as the node's list has it; None if it does not show it (yet), or knows no better."""
         task = parse_upid(upid)
         asked: dict[str, Value] = {"typefilter": task.type, "since": task.start, "until": task.start, "limit": LIST_LIMIT}
         rows = self._client.get(f"nodes/{task.node}/tasks", asked)
-        return next((row for row in rows or [] if row.get("upid") == upid), {})
+        status = next((text(row, "status") for row in rows or [] if row.get("upid") == upid), "")
+        return None if not status or _vague(status) else status
 
     def _show(self, upid: str, shown: int, result: TaskResult | None, on_line: Callable[[str], None] | None) -> int:
         if on_line is None:
@@ -226,16 +219,7 @@ def _vague(exitstatus: str) -> bool:
     return exitstatus == UNSURE or exitstatus.startswith("unable to get last line")
 
 
-def _better(exitstatus: str, log: list[str], row: dict[str, Any]) -> str:
+def _last_word(log: list[str]) -> str | None:
+    """The exit status as the last line of a log tells it, or None."""
     last = _LAST_LINE.fullmatch(log[-1]) if log else None
-    if last:
-        return last["good"] or last["bad"]
-    listed = text(row, "status")
-    return listed if listed and not _vague(listed) else exitstatus
-
-
-def _result(upid: str, exitstatus: str, log: list[str], row: dict[str, Any]) -> TaskResult:
-    warned = _WARNINGS.fullmatch(exitstatus)
-    ended = integer(row, "endtime")
-    seconds = float(max(0, ended - integer(row, "starttime"))) if ended else 0.0
-    return TaskResult(upid, succeeded(exitstatus), exitstatus, int(warned[1]) if warned else 0, tuple(log), seconds)
+    return (last["good"] or last["bad"]) if last else None

@@ -30,7 +30,7 @@ def archive(vmid: int, second: int, **changes: Any) -> Archive:
 def ended(exitstatus: str, *log: str) -> TaskResult:
     """Given an exit status and log lines, return an ended task."""
     good = exitstatus == "OK" or exitstatus.startswith("WARNINGS")
-    return TaskResult("UPID:x", good, exitstatus, 0, log, 1.0)
+    return TaskResult("UPID:x", good, exitstatus, 0, log)
 
 
 @dataclass

@@ -311,6 +311,31 @@ def test_law_9_a_driver_that_slept_through_its_lease_starts_nothing(site: World)
     assert started == []
 
 
+def test_law_9_a_driver_that_slept_through_its_lease_takes_and_frees_no_lane(site: World) -> None:
+    def locate(run: Run) -> Wait | None:
+        site.clock.sleep(700)
+        other.drive([run.id])
+        return run.turn("vzdump clovis", "another is at work")
+
+    def settle(run: Run) -> None:
+        site.clock.sleep(700)
+        assert site.catalog.claim(run.id, other.driver())
+        run.leave()
+
+    other = Engine(site, handlers("backup"))
+    other.owner = "elsewhere:1:x"
+    late = workers(site, "backup", locate=locate)
+    with pytest.raises(LeaseLost):
+        late.advance(opened(late, "backup"))
+    assert site.catalog.lane_holders() == {}
+    late = workers(site, "backup", locate=lambda run: run.turn("vzdump clovis", ""), settle=settle)
+    id = opened(late, "backup")
+    with pytest.raises(LeaseLost):
+        while True:
+            late.advance(id)
+    assert site.catalog.lane_holders() == {"vzdump clovis": id}
+
+
 def test_an_operation_that_another_process_took_over_is_followed_to_its_end(site: World) -> None:
     engine, other = Engine(site, handlers("backup")), Engine(site, handlers("backup"))
     other.owner = "elsewhere:1:x"

@@ -1,0 +1,165 @@
+"""What the model test is worth: each guard of the engine is taken out, and the model must notice in the history that needs it.
+
+The same histories pass with the guard in place. They are what Hypothesis would have to come across: here nothing is left to
+chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from backupsvc.catalog import leases, operations
+from backupsvc.catalog.operations import OPEN, OperationStore
+from backupsvc.catalog.tables import LANE, OPERATION
+from backupsvc.operations import engine
+from policies.transitions import PLANS
+from tests.unit.operations import test_engine_model
+from tests.unit.operations.actors import Fate, WatchedCatalog
+from tests.unit.operations.test_engine_model import START, EngineModel
+
+Guard = Callable[[pytest.MonkeyPatch], None]
+History = Callable[[EngineModel], None]
+LEASES = 33  # the point of a restore test's first turn at which it is about to lease its scratch VMID
+
+
+@pytest.fixture
+def model() -> Iterator[Callable[[], EngineModel]]:
+    """Makes a model with its invariants looked at after every rule, as Hypothesis does."""
+    kept = engine._gone
+    with WatchedCatalog.open("sqlite://") as catalog:
+        EngineModel.catalog = catalog  # type: ignore[assignment]
+        yield EngineModel
+    engine._gone = kept
+
+
+def live(model: EngineModel, history: History) -> None:
+    """Let a history happen, look at every invariant, and let all come to its end."""
+    try:
+        history(model)
+        check(model)
+    except BaseException:
+        model.stage.close()
+        test_engine_model._wipe(model.catalog)
+        raise
+    model.teardown()
+
+
+def check(model: EngineModel) -> None:
+    for name in dir(EngineModel):
+        if hasattr(getattr(EngineModel, name), test_engine_model.INVARIANT):
+            getattr(model, name)()
+
+
+def a_late_answer(model: EngineModel) -> None:
+    model.begin(wanted=[("backup", 0)])
+    model.workers_go_about_their_work(turns=[(0, Fate("late", 1, 8.0)), *[(0, None)] * 8], seconds=2.0)
+
+
+def two_backups_on_a_node(model: EngineModel) -> None:
+    """Nobody comes for the first while its dump goes on, so that it no longer counts among those who wait."""
+    model.begin(wanted=[("backup", 0), ("backup", 1)])
+    model.cluster.seconds = {**model.cluster.seconds, "vzdump": 600.0}
+    model.workers_go_about_their_work(turns=[(0, None)] * 3, seconds=2.0)
+    model.time_passes(130.0)
+    model.a_hint_reaches_a_worker(worker=0, which=1, whole=True, fate=None)
+
+
+def the_same_guest_twice(model: EngineModel) -> None:
+    model.begin(wanted=[("backup", 0), ("backup", 0)])
+
+
+def cancelled_and_begun_anew_in_the_same_second(model: EngineModel) -> None:
+    model.begin(wanted=[("backup", 0)])
+    model.workers_go_about_their_work(turns=[(0, None)], seconds=0.0)
+    model.a_person_cancels_an_operation(which=0, fate=None, sure=3)
+    model.somebody_opens_an_operation(worker=1, kind="backup", which=0, keyed=False, twice=False, fate=None)
+    model.a_hint_reaches_a_worker(worker=1, which=0, whole=True, fate=Fate("before", 1))
+    model.time_passes(605.0)
+    model.workers_go_about_their_work(turns=[(0, None)] * 2, seconds=2.0)
+
+
+def overtaken_before_a_write(model: EngineModel) -> None:
+    model.begin(wanted=[("backup", 0)])
+    model.a_hint_reaches_a_worker(worker=0, which=0, whole=True, fate=Fate("sleep", 3, 610.0, (1, 1)))
+
+
+def overtaken_before_a_vmid_is_leased(model: EngineModel) -> None:
+    """When the sleeper wakes up, the restore test has ended; what it then took would be nobody's."""
+    model.begin(wanted=[("restore-test", 2)])
+    model.a_hint_reaches_a_worker(worker=0, which=0, whole=True, fate=Fate("sleep", LEASES, 610.0, (1,) * 12))
+
+
+def an_interrupted_prune(model: EngineModel) -> None:
+    model.begin(wanted=[])
+    for vmid in range(101, 104):
+        model.cluster.add_archive("n1", vmid, int(START) - 10)
+    for point in range(41, 61):
+        model.a_person_runs_a_command(kind="prune", which=0, fate=None, interrupted=point)
+        check(model)
+
+
+def without_fence(patch: pytest.MonkeyPatch) -> None:
+    def anybody(self: OperationStore, id: str, driver: object) -> Any:
+        return update(OPERATION).where(OPERATION.c.id == id, OPERATION.c.state == OPEN)
+
+    patch.setattr(operations.OperationStore, "_mine", anybody)
+
+
+def without_lane(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(leases, "insert", lambda table: update(LANE).where(LANE.c.name == "none") if table is LANE else None)
+
+
+def without_others(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operations.OperationStore, "upids_of_others", lambda self, id, upids: set())
+
+
+CASES: dict[str, tuple[Guard, History]] = {
+    "the fence of every write": (without_fence, overtaken_before_a_write),
+    "the fence of what it holds": (
+        lambda patch: patch.setattr(leases, "_hold", lambda connection, fence: None),
+        overtaken_before_a_vmid_is_leased,
+    ),
+    "time for a lost answer to show up": (lambda patch: patch.setattr(EngineModel, "settle", 0.0), a_late_answer),
+    "one operation a guest": (
+        lambda patch: patch.setitem(PLANS, "backup", replace(PLANS["backup"], alone=False)),
+        the_same_guest_twice,
+    ),
+    "one operation a lane": (without_lane, two_backups_on_a_node),
+    "tasks of others are not adopted": (without_others, cancelled_and_begun_anew_in_the_same_second),
+    "what became of a removal": (
+        lambda patch: patch.setitem(PLANS, "prune", replace(PLANS["prune"], cleanup=())),
+        an_interrupted_prune,
+    ),
+}
+
+
+@pytest.mark.parametrize("guard", CASES)
+def test_the_model_notices_that_a_guard_is_missing(
+    guard: str, model: Callable[[], EngineModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, history = CASES[guard]
+    live(model(), history)
+    remove(monkeypatch)
+    with pytest.raises(AssertionError):
+        live(model(), history)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "points"), [("backup", 60), ("restore-test", 100), ("prune", 30), ("restore", 60)])
+def test_law_9_a_worker_may_sleep_through_its_lease_at_any_point(
+    kind: str, points: int, model: Callable[[], EngineModel]
+) -> None:
+    def overtaken(at: int) -> History:
+        def history(model: EngineModel) -> None:
+            model.begin(wanted=[(kind, 0)])
+            model.a_hint_reaches_a_worker(worker=0, which=0, whole=True, fate=Fate("sleep", at, 610.0, (1,) * 12))
+
+        return history
+
+    for at in range(1, points):
+        live(model(), overtaken(at))

@@ -1,0 +1,407 @@
+"""A cluster that lives on a virtual clock: it answers the real adapters of ``backupsvc.pve`` at the place of their HTTP client.
+
+Its tasks last some virtual seconds, its guests are only values, and every call is counted. It is simulated: it proves nothing
+about PVE, only about who asks it what, and when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backupsvc.errors import BackupsvcError
+from backupsvc.pve import Pve
+from backupsvc.pve.answers import BadAnswer, Caller, error_for
+from policies.model import Scratch
+
+TOKEN_ID = "svc@pve!b1"
+WHERE = "virtual:8006"
+STUB = {"memory": "128", "lock": "create"}  # what a restore leaves that did not come to its end
+_INTERRUPTED = "interrupted by signal"
+_MARKER = re.compile(r"operation-(\w+)")
+
+
+class Clock:
+    """Time that only moves when it is told to."""
+
+    def __init__(self, start: float) -> None:
+        self.time = start
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@dataclass
+class Task:
+    """A task of a node. ``ended`` is its exit status, None while it runs; ``finish`` what it does when it comes to its end."""
+
+    upid: str
+    node: str
+    type: str
+    vmid: int
+    began: float
+    ends: float
+    operation: str
+    finish: Callable[[str], None]
+    exitstatus: str = "OK"
+    ended: str | None = None
+
+
+@dataclass
+class Guest:
+    """A guest of the cluster."""
+
+    node: str
+    config: dict[str, str]
+    running: bool = True
+
+
+@dataclass
+class VirtualCluster:
+    """Guests, archives and tasks. ``seconds`` says how long a type of task lasts; ``fails`` what exit status the next ones get.
+
+    ``around`` is called with every call and what carries it out: it may let time pass, lose the answer, or not do it at all.
+    ``operation`` says on whose behalf the present call is made, where the call itself does not tell.
+    """
+
+    clock: Clock
+    nodes: tuple[str, ...]
+    guests: dict[int, Guest]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    fails: dict[str, list[str]] = field(default_factory=dict)
+    archives: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    running: dict[str, Task] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    on_start: Callable[[Task], None] = lambda task: None
+    on_destroy: Callable[[int, dict[str, str]], None] = lambda vmid, config: None
+    operation: Callable[[], str] = lambda: ""
+    _late: list[tuple[float, Callable[[], Any]]] = field(default_factory=list)
+
+    def later(self, seconds: float, act: Callable[[], Any]) -> None:
+        """Carry a call out only after so long: the answer to whoever made it is lost."""
+        self._late.append((self.clock.now() + seconds, act))
+
+    def catch_up(self) -> None:
+        """Let everything happen whose time has come."""
+        now = self.clock.now()
+        for item in [item for item in self._late if item[0] <= now]:
+            self._late.remove(item)
+            try:
+                item[1]()
+            except BackupsvcError:
+                continue  # nobody waits for its answer any more
+        for task in [task for task in self.running.values() if task.ends <= now]:
+            self._end(task, task.exitstatus)
+
+    def answer(self, method: str, path: str, asked: Mapping[str, Any]) -> Any:
+        """Given a call, return its data. Raise PveError as the client does."""
+        self.catch_up()
+        for pattern, known, handler in _ROUTES:
+            if method == known and (found := pattern.fullmatch(path)):
+                self.calls[f"{method} {handler.__name__.strip('_')}"] += 1
+                return handler(self, *found.groups(), asked=asked)
+        raise AssertionError(f"the virtual cluster does not know {method} {path}")
+
+    # --- the cluster ------------------------------------------------------------------------------------------------------
+
+    def _version(self, *, asked: Mapping[str, Any]) -> Any:
+        return {"release": "9.2", "version": "9.2.11", "simulated": 1}
+
+    def _resources(self, *, asked: Mapping[str, Any]) -> Any:
+        return [
+            {"type": "qemu", "vmid": vmid, "name": guest.config.get("name", ""), "node": guest.node, "status": "running"}
+            for vmid, guest in self.guests.items()
+        ]
+
+    def _node_list(self, *, asked: Mapping[str, Any]) -> Any:
+        return [{"node": node, "status": "online", "maxmem": 1 << 40, "mem": 0, "maxcpu": 8} for node in self.nodes]
+
+    def _nextid(self, *, asked: Mapping[str, Any]) -> Any:
+        if asked["vmid"] in self.guests:
+            raise _refusal("nextid", 400, "Parameter verification failed.", {"vmid": f"VM {asked['vmid']} already exists"})
+        return str(asked["vmid"])
+
+    def _nothing(self, *, asked: Mapping[str, Any]) -> Any:
+        return []
+
+    def _permissions(self, *, asked: Mapping[str, Any]) -> Any:
+        return {}
+
+    # --- storages ---------------------------------------------------------------------------------------------------------
+
+    def _storages(self, *, asked: Mapping[str, Any]) -> Any:
+        return [{"storage": "local", "prune-backups": "keep-all=1"}]
+
+    def _storages_of(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        sizes = {"total": 1 << 44, "used": 0, "avail": 1 << 44}
+        return [{"storage": "local", "type": "dir", "content": "backup,images", "active": 1, "enabled": 1} | sizes]
+
+    def _storage_status(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        return {"shared": 0}
+
+    def _content(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        vmid = asked.get("vmid")
+        if asked["content"] == "images":
+            guest = self.guests.get(vmid) if vmid else None
+            return [{"volid": f"local:{vmid}/vm-{vmid}-disk-0.raw"}] if guest and "scsi0" in guest.config else []
+        return [row for (where, _), row in self.archives.items() if where == node and vmid in (None, row["vmid"])]
+
+    def _delete_archive(self, node: str, volid: str, *, asked: Mapping[str, Any]) -> Any:
+        def gone(exitstatus: str) -> None:
+            if exitstatus == "OK":
+                self.archives.pop((node, volid), None)
+
+        return self._start(node, "imgdel", 0, gone)
+
+    def _defaults(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        return {"prune-backups": "keep-all=1"}
+
+    def _extractconfig(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        found = self.archives.get((node, asked["volume"]))
+        if found is None:
+            raise _refusal("extractconfig", 500, f"volume '{asked['volume']}' does not exist")
+        return config_text(found["vmid"])
+
+    # --- tasks ------------------------------------------------------------------------------------------------------------
+
+    def _start(self, node: str, type: str, vmid: int, finish: Callable[[str], None], operation: str | None = None) -> str:
+        now = self.clock.now()
+        upid = f"UPID:{node}:{len(self.tasks) + 1:08X}:00097285:{int(now):08X}:{type}:{vmid or ''}:{TOKEN_ID}:"
+        exits = self.fails.get(type)
+        task = Task(upid, node, type, vmid, now, now + self.seconds.get(type, 1.0), operation or self.operation(), finish)
+        task.exitstatus = exits.pop() if exits else "OK"
+        self.tasks[upid] = self.running[upid] = task
+        self.on_start(task)
+        return upid
+
+    def _end(self, task: Task, exitstatus: str) -> None:
+        task.ended, task.ends = exitstatus, min(task.ends, self.clock.now())
+        self.running.pop(task.upid, None)
+        task.finish(exitstatus)
+
+    def _cluster_tasks(self, *, asked: Mapping[str, Any]) -> Any:
+        return [{"upid": task.upid} for task in self.running.values()]
+
+    def _node_tasks(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        known = self.tasks.values()
+        if "until" in asked:  # the client looks for one task's own row
+            known = [task for task in known if int(task.began) <= asked["until"]]
+        return [
+            {"upid": task.upid, "starttime": int(task.began), "user": TOKEN_ID}
+            | ({"status": task.ended, "endtime": int(task.ends)} if task.ended else {})
+            for task in known
+            if (task.node, task.type) == (node, asked["typefilter"])
+            and int(task.began) >= asked["since"]
+            and asked.get("vmid") in (None, task.vmid)
+        ]
+
+    def _task_status(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
+        task = self._task(upid)
+        return {"status": "stopped", "exitstatus": task.ended} if task.ended else {"status": "running"}
+
+    def _task_log(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
+        task = self._task(upid)
+        last = "TASK OK" if task.ended == "OK" else f"TASK ERROR: {task.ended}"
+        lines = [f"INFO: Starting Backup of VM {task.vmid} (qemu)", "INFO: backup mode: snapshot", last]
+        return [{"n": number + 1, "t": line} for number, line in enumerate(lines)]
+
+    def _stop_task(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
+        if (task := self._task(upid)).ended is None:
+            self._end(task, _INTERRUPTED)
+
+    def _task(self, upid: str) -> Task:
+        if upid not in self.tasks:
+            raise _refusal("task", 500, f"no such task {upid}")
+        return self.tasks[upid]
+
+    def _time(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        return {"time": int(self.clock.now())}
+
+    # --- backup -----------------------------------------------------------------------------------------------------------
+
+    def _vzdump(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        vmid, notes = int(asked["vmid"]), str(asked["notes-template"])
+        guest = self.guests.get(vmid)
+        if guest is None or guest.node != node:
+            return "OK"  # PVE accepts it, and does nothing
+        began = self.clock.now()
+
+        def finish(exitstatus: str) -> None:
+            if exitstatus == "OK":
+                self.add_archive(node, vmid, int(began), notes)
+
+        return self._start(node, "vzdump", vmid, finish, notes.rpartition(" ")[2])
+
+    def add_archive(self, node: str, vmid: int, ctime: int, notes: str = "") -> str:
+        """Put an archive of a guest into a node's storage, and return its volid."""
+        volid = f"local:backup/vzdump-qemu-{vmid}-{stamp(ctime)}.vma.zst"
+        row = {"volid": volid, "vmid": vmid, "subtype": "qemu", "ctime": ctime, "size": 1000, "format": "vma.zst", "notes": notes}
+        self.archives[node, volid] = row
+        return volid
+
+    # --- guests -----------------------------------------------------------------------------------------------------------
+
+    def _restore(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        vmid = int(asked["vmid"])
+        if vmid in self.guests:
+            raise _refusal("restore", 500, f"unable to restore VM {vmid} - VM {vmid} already exists on node '{node}'")
+        found = self.archives.get((node, asked["archive"]))
+        if found is None:
+            raise _refusal("restore", 500, f"volume '{asked['archive']}' does not exist")
+        guest = self.guests[vmid] = Guest(node, dict(STUB), running=False)
+        marked = _MARKER.search(str(asked.get("description", "")))
+
+        def finish(exitstatus: str) -> None:
+            if exitstatus == "OK" and self.guests.get(vmid) is guest:
+                kept = {key: str(value) for key, value in asked.items() if key not in ("vmid", "archive", "storage")}
+                guest.config = config_of(found["vmid"]) | {"scsi0": f"local:{vmid}/vm-{vmid}-disk-0.raw"} | kept
+
+        return self._start(node, "qmrestore", vmid, finish, marked[1] if marked else None)
+
+    def _config(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
+        config = self._guest(node, vmid).config
+        return config | {"digest": hashlib.sha1(repr(sorted(config.items())).encode()).hexdigest()}
+
+    def _change(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
+        if asked.get("digest") not in (None, self._config(node, vmid, asked={})["digest"]):
+            raise _refusal("config", 500, "checksum mismatch (file change by other user?)")
+        config = self._guest(node, vmid).config
+        for name in [name for name in str(asked.get("delete", "")).split(",") if name]:
+            config.pop(name, None)
+        config.update({name: str(value) for name, value in asked.items() if name not in ("delete", "digest")})
+
+    def _status(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
+        status = "running" if self._guest(node, vmid).running else "stopped"
+        return {"vmid": int(vmid), "status": status, "qmpstatus": status, "ha": {"managed": 0}}
+
+    def _power(self, node: str, vmid: str, verb: str, *, asked: Mapping[str, Any]) -> Any:
+        guest = self._guest(node, vmid)
+
+        def finish(exitstatus: str) -> None:
+            if exitstatus == "OK":
+                guest.running = verb == "start"
+
+        return self._start(node, f"qm{verb}", int(vmid), finish)
+
+    def _destroy(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
+        guest = self._guest(node, vmid)
+        if guest.running:
+            raise _refusal("destroy", 500, f"VM {vmid} is running - destroy failed")
+        self.on_destroy(int(vmid), guest.config)
+
+        def finish(exitstatus: str) -> None:
+            if exitstatus == "OK" and self.guests.get(int(vmid)) is guest:
+                del self.guests[int(vmid)]
+
+        return self._start(node, "qmdestroy", int(vmid), finish)
+
+    def _guest(self, node: str, vmid: str) -> Guest:
+        guest = self.guests.get(int(vmid))
+        if guest is None or guest.node != node:
+            raise _refusal("guest", 500, f"Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist")
+        return guest
+
+
+def config_of(vmid: int) -> dict[str, str]:
+    """The config of a production guest."""
+    return {
+        "name": f"guest-{vmid}",
+        "memory": "512",
+        "scsi0": f"local:{vmid}/vm-{vmid}-disk-0.raw",
+        "net0": "virtio,bridge=vmbr0",
+    }
+
+
+def config_text(vmid: int) -> str:
+    """That config as an archive holds it."""
+    return "\n".join([*(f"{key}: {value}" for key, value in config_of(vmid).items()), "#qmdump#map:scsi0:drive-scsi0:local:raw:"])
+
+
+def stamp(ctime: int) -> str:
+    """The time of an archive as its name carries it (UTC: the virtual site is there)."""
+    import datetime
+
+    return datetime.datetime.fromtimestamp(ctime, datetime.UTC).strftime("%Y_%m_%d-%H_%M_%S")
+
+
+Around = Callable[[str, str, Callable[[], Any]], Any]
+
+
+class VirtualClient:
+    """Stands where ``backupsvc.pve.client.Client`` stands. ``around`` may wrap every call; a read is tried once only."""
+
+    def __init__(self, cluster: VirtualCluster, around: Around | None = None) -> None:
+        self.token_id, self.where = TOKEN_ID, WHERE
+        self._cluster, self._around = cluster, around or (lambda method, path, act: act())
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Any:
+        return self._call("GET", path, params)
+
+    def post(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self._call("POST", path, params)
+
+    def put(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self._call("PUT", path, params)
+
+    def delete(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self._call("DELETE", path, params)
+
+    def _call(self, method: str, path: str, params: Mapping[str, Any] | None) -> Any:
+        asked = {name: value for name, value in (params or {}).items() if value is not None}
+        return self._around(method, path, lambda: self._cluster.answer(method, path, asked))
+
+
+def connect(cluster: VirtualCluster, scratch: Scratch, around: Around | None = None) -> Pve:
+    """Given a virtual cluster, return it as the service's typed calls."""
+    client: Any = VirtualClient(cluster, around)
+    return Pve(client, cluster.clock, scratch)
+
+
+def _refusal(call: str, status: int, text: str, errors: Mapping[str, str] | None = None) -> BackupsvcError:
+    return error_for(BadAnswer(status, text, "", errors or {}), Caller(WHERE, TOKEN_ID, call))
+
+
+_NODE = r"nodes/([^/]+)"
+_ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
+    (re.compile(pattern), method, handler)
+    for method, pattern, handler in (
+        ("GET", r"cluster/tasks", VirtualCluster._cluster_tasks),
+        ("GET", rf"{_NODE}/tasks/([^/]+)/status", VirtualCluster._task_status),
+        ("GET", rf"{_NODE}/tasks/([^/]+)/log", VirtualCluster._task_log),
+        ("GET", rf"{_NODE}/tasks", VirtualCluster._node_tasks),
+        ("DELETE", rf"{_NODE}/tasks/([^/]+)", VirtualCluster._stop_task),
+        ("GET", r"cluster/resources", VirtualCluster._resources),
+        ("GET", rf"{_NODE}/storage/[^/]+/content", VirtualCluster._content),
+        ("DELETE", rf"{_NODE}/storage/[^/]+/content/(.+)", VirtualCluster._delete_archive),
+        ("GET", rf"{_NODE}/storage/[^/]+/status", VirtualCluster._storage_status),
+        ("GET", rf"{_NODE}/storage", VirtualCluster._storages_of),
+        ("GET", r"storage", VirtualCluster._storages),
+        ("GET", rf"{_NODE}/vzdump/defaults", VirtualCluster._defaults),
+        ("GET", rf"{_NODE}/vzdump/extractconfig", VirtualCluster._extractconfig),
+        ("POST", rf"{_NODE}/vzdump", VirtualCluster._vzdump),
+        ("GET", rf"{_NODE}/time", VirtualCluster._time),
+        ("GET", r"version", VirtualCluster._version),
+        ("GET", r"nodes", VirtualCluster._node_list),
+        ("GET", r"cluster/nextid", VirtualCluster._nextid),
+        ("GET", r"cluster/ha/resources", VirtualCluster._nothing),
+        ("GET", r"cluster/backup", VirtualCluster._nothing),
+        ("GET", r"access/permissions", VirtualCluster._permissions),
+        ("POST", rf"{_NODE}/qemu", VirtualCluster._restore),
+        ("GET", rf"{_NODE}/qemu/(\d+)/config", VirtualCluster._config),
+        ("PUT", rf"{_NODE}/qemu/(\d+)/config", VirtualCluster._change),
+        ("GET", rf"{_NODE}/qemu/(\d+)/status/current", VirtualCluster._status),
+        ("POST", rf"{_NODE}/qemu/(\d+)/status/(start|stop)", VirtualCluster._power),
+        ("DELETE", rf"{_NODE}/qemu/(\d+)", VirtualCluster._destroy),
+    )
+)
