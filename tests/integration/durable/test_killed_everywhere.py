@@ -34,7 +34,15 @@ def kill(scene: Scene, kind: str, way: str, every: int, record: Record) -> None:
     killed = sum(run.killed for run in runs.values())
     record("counted", f"killed: {kind} as a {way}, at {killed} of {len(calm.said)} points, {time.monotonic() - began:.0f} s")
     assert not report((f"{point} ({run.said[-1]})", run.differs(calm)) for point, run in runs.items())
-    assert killed >= 0.8 * len(points)  # how often a running task is looked at is not the same in each run
+    assert not cut_short(calm, (run for run in runs.values() if not run.killed))
+
+
+def cut_short(calm: Run, unharmed: Iterable[Run]) -> list[int]:
+    """Given the runs that never came to the place where something waited for them, return how long those were that must have.
+
+    How often a running task is looked at is not the same in each run, so the last places of one may lie beyond another's end.
+    """
+    return [len(run.said) for run in unharmed if len(run.said) < 0.7 * len(calm.said)]
 
 
 def report(found: Iterable[tuple[str, list[str]]]) -> str:
@@ -53,7 +61,7 @@ def test_law_9_a_command_killed_at_any_point_is_finished_by_a_worker(scene: Scen
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
 def test_law_9_a_worker_killed_at_any_point_is_replaced_by_another(scene: Scene, kind: str, record_property: Record) -> None:
-    kill(scene, kind, "worker", 3, record_property)
+    kill(scene, kind, "worker", 5, record_property)
 
 
 @pytest.mark.parametrize("kind", KINDS)
