@@ -83,6 +83,9 @@ def work(engine: Engine, id: str, *, long: bool) -> Turn:
         mine = True
         if outcome.pause is not None:
             return Turn(_taken(engine), again=outcome.pause)
+        if engine.hints and outcome.operation.state is OperationState.OPEN:
+            engine.give_back(id)  # a node that became free does not wait until this operation's next steps are done too
+            return Turn(_taken(engine), again=0.0)
     return Turn(_taken(engine))
 
 

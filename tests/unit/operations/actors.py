@@ -167,6 +167,7 @@ class Stage:
         finally:
             turn = self.turns.pop()
             actor.busy = turn.dead
+            actor.site.engine.hints.clear()  # whoever they are for is found by a tick, or by chance
 
     @contextmanager
     def at(self, operation: str) -> Iterator[None]:

@@ -66,7 +66,8 @@ def two_backups_on_a_node(model: EngineModel) -> None:
     model.cluster.seconds = {**model.cluster.seconds, "vzdump": 600.0}
     model.workers_go_about_their_work(turns=[(0, None)] * 3, seconds=2.0)
     model.time_passes(130.0)
-    model.a_hint_reaches_a_worker(worker=0, which=1, whole=True, fate=None)
+    waiting = [one.step == "locate" for one in map(model.catalog.operation, model._open_ids()) if one]
+    model.a_hint_reaches_a_worker(worker=0, which=waiting.index(True), whole=True, fate=None)
 
 
 def the_same_guest_twice(model: EngineModel) -> None:
