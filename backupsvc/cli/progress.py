@@ -10,7 +10,7 @@ from backupsvc.cli.output import interactive, tell
 from backupsvc.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
-    from backupsvc.operations.engine import Event
+    from backupsvc.operations.turns import Event
 
 _WORDS = {"done": "ok", "failed": "FAILED"}
 SHOWN = 8  # live lines at once; the rest is counted

@@ -16,7 +16,8 @@ def build_engine(service: Service, *, foreground: bool = True) -> Engine:
     ``foreground``: it drives what it opens to its end; else it opens for workers.
     """
     from backupsvc.operations import backup, night, prune, restore, restore_test, taking_down
-    from backupsvc.operations.engine import Engine, Handler
+    from backupsvc.operations.engine import Engine
+    from backupsvc.operations.turns import Handler
 
     handlers: dict[str, Mapping[str, Handler]] = {
         "backup": backup.HANDLERS,

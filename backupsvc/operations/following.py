@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from backupsvc.errors import OperationFailed
 from backupsvc.operations import showing
-from backupsvc.operations.engine import FOLLOW_SECONDS, Event, Watcher
+from backupsvc.operations.engine import FOLLOW_SECONDS
+from backupsvc.operations.turns import Event, Watcher
 from policies.model import Operation, OperationState, Transition
 
 if TYPE_CHECKING:

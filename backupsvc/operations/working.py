@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import LeaseLost
-from backupsvc.operations.engine import HeldElsewhere
+from backupsvc.operations.turns import HeldElsewhere
 from policies.model import Operation, OperationState
 from policies.transitions import PLANS
 

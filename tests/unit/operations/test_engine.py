@@ -13,8 +13,9 @@ import pytest
 
 from backupsvc.catalog.operations import Driver
 from backupsvc.errors import LeaseLost, OperationFailed, PveError, PveUnreachable, Refused
-from backupsvc.operations.engine import Engine, Event
+from backupsvc.operations.engine import Engine
 from backupsvc.operations.run import Again, Run, Wait
+from backupsvc.operations.turns import Event
 from policies.model import OperationState
 from policies.transitions import PLANS
 from tests.unit.operations.worlds import Row, Tasks, World, world

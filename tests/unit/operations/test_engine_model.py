@@ -19,6 +19,7 @@ from sqlalchemy import delete
 from backupsvc.catalog.tables import METADATA
 from backupsvc.errors import BackupsvcError
 from backupsvc.operations import backup, engine, prune, restore_test, working
+from backupsvc.operations.turns import SETTLE_SECONDS
 from policies.jobs import Expected
 from policies.model import Guest as KnownGuest
 from policies.model import Operation, OperationState
@@ -71,7 +72,7 @@ class EngineModel(RuleBasedStateMachine):
     """What the model knows besides the catalog: who was asked for, what has ended, and what the cluster was made to do."""
 
     catalog: WatchedCatalog
-    settle = engine.SETTLE_SECONDS
+    settle = SETTLE_SECONDS
 
     @initialize(wanted=st.lists(st.tuples(st.sampled_from(KINDS), numbers), min_size=2, max_size=6))
     def begin(self, wanted: list[tuple[str, int]]) -> None:

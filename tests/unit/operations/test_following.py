@@ -9,9 +9,10 @@ import pytest
 
 from backupsvc.errors import OperationFailed, PveError
 from backupsvc.operations import working
-from backupsvc.operations.engine import Engine, Event
+from backupsvc.operations.engine import Engine
 from backupsvc.operations.following import follow, watch
 from backupsvc.operations.run import Run, Wait
+from backupsvc.operations.turns import Event
 from policies.transitions import PLANS
 from tests.unit.operations.worlds import SteppingClock, World, world
 
