@@ -17,11 +17,11 @@ demo: setup
 	@.venv/bin/backupsvc demo
 
 test: setup lint
-	$(PYTHON) -m pytest -m "not bench and not lab" -n 2
+	$(PYTHON) -m pytest -m "not bench and not lab" -n 2 --dist worksteal
 	$(PYTHON) -m pytest -m "lab and not bench"
 
 test-quick: setup
-	$(PYTHON) -m pytest -m "not slow and not lab and not bench" -n 2
+	$(PYTHON) -m pytest -m "not slow and not lab and not bench" -n 2 --dist worksteal
 
 lint: setup
 	.venv/bin/ruff format --check .
