@@ -102,13 +102,20 @@ def start(run: Run) -> Wait | None:
 
 
 def settle(run: Run) -> Wait | None:
-    """Leave nothing running: a restore that was cancelled or late is stopped. The stub that PVE leaves is not ours to destroy."""
-    if "restore" in run.data.get("seconds", {}) and run.data.get("error", {}).get("step") != "restore":
+    """Leave nothing running: a restore that was cancelled or late is stopped, a start is awaited.
+
+    What PVE leaves of a stopped restore, or a guest that has just been started, is not ours to destroy or to stop.
+    """
+    return _settle_restore(run) or _settle_start(run)
+
+
+def _settle_restore(run: Run) -> Wait | None:
+    if _went_well(run, "restore"):
         return None
-    tasks = run.service.restore_pve.tasks
     upid = run.data.get("restore_upid") or run.adopt("restore", **_task(run, "qmrestore"))
     if upid is None and run.unsettled("restore"):
         return Wait("it is not known yet whether a restore was started", most=2.0)
+    tasks = run.service.restore_pve.tasks
     if upid is None or tasks.poll(str(upid)) is not None:
         return None
     if not run.data.get("restore_stopped"):
@@ -116,6 +123,21 @@ def settle(run: Run) -> Wait | None:
         run.data["restore_stopped"] = True
         run.note("stopped", str(upid))
     return Wait("the interrupted restore is ending", most=2.0)
+
+
+def _settle_start(run: Run) -> Wait | None:
+    if _went_well(run, "start"):
+        return None
+    upid = run.data.get("start_upid") or run.adopt("start", **_task(run, "qmstart"))
+    if upid is None and run.unsettled("start"):
+        return Wait("it is not known yet whether the guest was started", most=2.0)
+    if upid is None or run.service.restore_pve.tasks.poll(str(upid)) is not None:
+        return None
+    return Wait("the guest is starting")
+
+
+def _went_well(run: Run, step: str) -> bool:
+    return step in run.data.get("seconds", {}) and run.data.get("error", {}).get("step") != step
 
 
 HANDLERS = {"choose": choose, "restore": restore, "read-back": read_back, "start": start, "settle": settle}

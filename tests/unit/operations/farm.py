@@ -38,6 +38,7 @@ from policies.model import (
     Tier,
     Verdict,
 )
+from policies.transitions import PLANS
 from tests.unit.operations.cluster import CONFIG, ended
 from tests.unit.operations.worlds import SteppingClock, World, world
 
@@ -230,7 +231,8 @@ def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     made.policy, made.pve, made.settings = wanted, farm, Settings(state_dir=directory)
     found = Site(made, farm)
     engine = build_engine(made, foreground=False)  # type: ignore[arg-type]
-    prune: dict[str, Callable[[Run], Wait | None]] = {"decide": lambda run: None, "remove": lambda run: None}
+    plan = PLANS["prune"]
+    prune: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
     engine.handlers = dict(engine.handlers) | {"restore-test": found.test_handlers(), "prune": prune}
     made.engine = engine
     try:

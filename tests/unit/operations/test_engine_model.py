@@ -234,9 +234,9 @@ class EngineModel(RuleBasedStateMachine):
         if task.type == "vzdump":
             assert not [one for one in beside if not self._left_behind(one.operation)], f"two dumps on {task.node}: {beside}"
 
-    def _destroyed(self, vmid: int, config: dict[str, str]) -> None:
+    def _destroyed(self, operation: str, vmid: int, config: dict[str, str]) -> None:
         """Law 1: a copy is destroyed by its own operation, or by the reap that was opened for it, and nothing else ever is."""
-        by = self.catalog.operation(self.stage.turns[-1].operations[-1])
+        by = self.catalog.operation(operation)
         assert by is not None and vmid in POLICY.scratch
         owner = by.data.get("copy_of", by.id)
         assert f"operation-{owner}" in config.get("description", ""), f"{by.kind} {by.id} destroyed {config}"

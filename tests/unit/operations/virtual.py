@@ -6,6 +6,7 @@ about PVE, only about who asks it what, and when.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections import Counter
@@ -84,25 +85,31 @@ class VirtualCluster:
     running: dict[str, Task] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     on_start: Callable[[Task], None] = lambda task: None
-    on_destroy: Callable[[int, dict[str, str]], None] = lambda vmid, config: None
+    on_destroy: Callable[[str, int, dict[str, str]], None] = lambda operation, vmid, config: None
     operation: Callable[[], str] = lambda: ""
-    _late: list[tuple[float, Callable[[], Any]]] = field(default_factory=list)
+    _late: list[tuple[float, str, Callable[[], Any]]] = field(default_factory=list)
 
     def later(self, seconds: float, act: Callable[[], Any]) -> None:
         """Carry a call out only after so long: the answer to whoever made it is lost."""
-        self._late.append((self.clock.now() + seconds, act))
+        self._late.append((self.clock.now() + seconds, self.operation(), act))
 
     def catch_up(self) -> None:
         """Let everything happen whose time has come."""
         now = self.clock.now()
         for item in [item for item in self._late if item[0] <= now]:
             self._late.remove(item)
-            try:
-                item[1]()
-            except BackupsvcError:
-                continue  # nobody waits for its answer any more
+            self._carry_out(item[1], item[2])
         for task in [task for task in self.running.values() if task.ends <= now]:
             self._end(task, task.exitstatus)
+
+    def _carry_out(self, caller: str, act: Callable[[], Any]) -> None:
+        """Do what was asked some time ago, on behalf of who asked then: others may be at work now, or nobody."""
+        present, self.operation = self.operation, lambda: caller
+        try:
+            with contextlib.suppress(BackupsvcError):  # nobody waits for its answer any more
+                act()
+        finally:
+            self.operation = present
 
     def answer(self, method: str, path: str, asked: Mapping[str, Any]) -> Any:
         """Given a call, return its data. Raise PveError as the client does."""
@@ -298,7 +305,7 @@ class VirtualCluster:
         guest = self._guest(node, vmid)
         if guest.running:
             raise _refusal("destroy", 500, f"VM {vmid} is running - destroy failed")
-        self.on_destroy(int(vmid), guest.config)
+        self.on_destroy(self.operation(), int(vmid), guest.config)
 
         def finish(exitstatus: str) -> None:
             if exitstatus == "OK" and self.guests.get(int(vmid)) is guest:
