@@ -2,6 +2,8 @@
 
 A catalog for whoever needs one: each test that asks for it runs on SQLite and on PostgreSQL. And figures: what a test counted is
 printed at the end of the run, also where xdist swallows its output.
+
+Hypothesis draws the same examples in every run, so that what is green stays green; ``make explore`` draws new ones.
 """
 
 from __future__ import annotations
@@ -11,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.postgres import bare_database, drop_database, fresh_database, private_postgres
 
 COUNTED = "counted"
+
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("same")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

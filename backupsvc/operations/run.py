@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 200  # of a task's log, its last ones, are kept in the history
 ASK_EACH = 300  # seconds between two questions about one task that the cluster's list of tasks calls running
+JUST_NOW = 1.0  # seconds for which a task that was begun, or asked about, needs no question at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Run:
             upid = self._begin(key, start, what)
         if self._surely_runs(key, pve, str(upid)):
             return None
-        self.data[f"{key}_asked"] = self.now()
+        self.data[f"{key}_asked"] = self.clock.now()
         return pve.tasks.poll(str(upid))
 
     def ended(self, key: str, result: TaskResult) -> None:
@@ -163,8 +164,9 @@ class Run:
         """For workers: whether the cluster's list of tasks answers for this one, which was itself asked about not long ago."""
         if self._engine.foreground:
             return False
-        asked = self.data.setdefault(f"{key}_asked", self.now())  # it was begun, or found, in this moment
-        return self.now() - int(asked) < ASK_EACH and (asked == self.now() or pve.tasks.surely_runs(upid))
+        now = self.clock.now()
+        age = now - float(self.data.setdefault(f"{key}_asked", now))  # nothing known: it was begun, or found, in this moment
+        return age < ASK_EACH and (0 <= age < JUST_NOW or pve.tasks.surely_runs(upid))
 
     def adopt(self, key: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
         """Find the task that was started for an intent whose answer never came back; return its UPID, or None."""

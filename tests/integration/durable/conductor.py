@@ -19,6 +19,7 @@ from typing import Any
 
 import backupsvc.archives.verify
 import backupsvc.checks
+import backupsvc.operations.run
 import backupsvc.pve.client
 import backupsvc.pve.tasks
 import backupsvc.remote.nodes
@@ -33,7 +34,8 @@ from tests.integration.durable.interference import break_call, watch_points
 from tests.integration.durable.kinds import KINDS, Kind
 
 SETTLE = 1.5  # seconds; instead of 10: the lab lists a task as soon as it has begun
-RECENT_AGE = 0.2  # seconds; instead of 4: how long an answer about all tasks serves
+RECENT_AGE = 0.1  # seconds; instead of 12: how long an answer about all tasks serves
+JUST_NOW = 0.1  # seconds; instead of 1: how long a task that was begun is not asked about
 LONGEST_SLEEP = 0.03
 PATIENCE = 120.0  # seconds of wall time in which an operation must have ended
 
@@ -67,6 +69,7 @@ def opened(settings: Settings, *, foreground: bool) -> Service:
     service.policy = read_policy(settings)
     service.engine.settle = SETTLE
     backupsvc.pve.tasks.RECENT_AGE = RECENT_AGE
+    backupsvc.operations.run.JUST_NOW = JUST_NOW
     return service
 
 

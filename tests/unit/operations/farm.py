@@ -6,7 +6,7 @@ the node's turn). What is real: the catalog, the engine, the night, the backup's
 
 from __future__ import annotations
 
-import heapq
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,16 +149,15 @@ class Site:
     test_seconds: dict[int, int] = field(default_factory=dict)
     tests: list[tuple[int, int]] = field(default_factory=list)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
-    waiting: list[tuple[float, str]] = field(default_factory=list)
+    waiting: deque[str] = field(default_factory=deque)
 
     def live(self, until: int, *, beat: bool = True, each: Callable[[], None] = lambda: None) -> None:
         """Let time pass until then: with a beat and a worker, or with neither."""
         clock, engine = self.world.clock, self.world.engine
         while clock.now() < until:
             if beat:
-                for id in working.tick(self.world):  # type: ignore[arg-type]
-                    heapq.heappush(self.waiting, (clock.now(), id))
-                self._work(engine, clock)
+                self.waiting.extend(working.tick(self.world))  # type: ignore[arg-type]
+                self._work(engine)
             each()
             clock.sleep(min(self._pause(clock.now()), until - clock.now()))
 
@@ -168,17 +167,17 @@ class Site:
         quiet = min([*due, (now // IDLE + 1) * IDLE]) - now
         return max(TICK, quiet // TICK * TICK) if now % TICK == 0 else TICK - now % TICK
 
-    def _work(self, engine: Any, clock: SteppingClock) -> None:
+    def _work(self, engine: Any) -> None:
         done: set[str] = set()
-        while self.waiting and self.waiting[0][0] <= clock.now():
-            _, id = heapq.heappop(self.waiting)
+        while self.waiting:
+            id = self.waiting.popleft()
             if id in done:
                 continue
             turn = working.work(engine, id, long=True)
             done.add(id)
             for hint in turn.hints:
                 done.discard(hint)
-                heapq.heappush(self.waiting, (clock.now(), hint))
+                self.waiting.append(hint)
 
     def nights(self) -> list[tuple[str, str]]:
         """Every night's local time and its state, in the order of their times."""

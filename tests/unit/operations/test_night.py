@@ -222,7 +222,7 @@ def test_a_test_that_would_not_fit_is_not_begun_and_a_slow_one_is_stopped_in_tim
 
 
 def test_the_measured_duration_decides_once_there_is_one(tmp_path: Path) -> None:
-    with site(tmp_path, policy(NIGHTLY, window="01:00-01:40", node="clovis", tiers={101: "gold", 102: "gold", 103: "gold"}),
+    with site(tmp_path, policy(NIGHTLY, window="01:00-01:39", node="clovis", tiers={101: "gold", 102: "gold", 103: "gold"}),
               at("2026-03-09 20:59")) as found:  # fmt: skip
         found.live(at("2026-03-10 04:00"))
         assert [vmid for _, vmid in found.tests] == [101]  # nothing is known yet: half an hour each
@@ -339,6 +339,6 @@ def test_a_backup_by_hand_never_stands_back(tmp_path: Path) -> None:
         found.farm.pve_jobs = [PVE_JOB]
         opened = backup.open_backup(found.world, NIGHTLY, Expected(101, None))  # type: ignore[arg-type]
         assert opened is not None
-        found.waiting.append((found.world.clock.now(), opened.id))
-        found._work(found.world.engine, found.world.clock)
+        found.waiting.append(opened.id)
+        found._work(found.world.engine)
         assert backed_up(found) == [101]
