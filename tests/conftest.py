@@ -1,7 +1,7 @@
 """What all tests share.
 
 A catalog for whoever needs one: each test that asks for it runs on SQLite and on PostgreSQL. And figures: what a test counted is
-printed at the end of the run, also where xdist swallows its output.
+printed at the end of the run, also where xdist swallows its output. And the order: long tests first.
 
 Hypothesis draws the same examples in every run, so that what is green stays green; ``make explore`` draws new ones.
 """
@@ -18,6 +18,7 @@ from hypothesis import settings
 from tests.postgres import bare_database, drop_database, fresh_database, private_postgres
 
 COUNTED = "counted"
+LONG = 300  # seconds; a test that is allowed more than that begins early
 
 settings.register_profile("same", derandomize=True)
 settings.register_profile("explore", derandomize=False)
@@ -32,6 +33,21 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("counted")
         for line in sorted(lines):
             terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the long tests out to the beginnings of the workers' shares: one that begins last makes all others wait for it."""
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    long, rest = [item for item in items if _is_long(item)], [item for item in items if not _is_long(item)]
+    share = -(-len(rest) // workers)
+    shares = [long[number::workers] + rest[number * share : (number + 1) * share] for number in range(workers)]
+    items[:] = [item for dealt in shares for item in dealt]
+
+
+def _is_long(item: pytest.Item) -> bool:
+    allowed = item.get_closest_marker("timeout")
+    return allowed is not None and allowed.args[0] > LONG
 
 
 @pytest.fixture(scope="session")

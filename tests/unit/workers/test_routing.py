@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import time
-from pathlib import Path
-
 import pytest
-from kombu import Connection
-from redis.exceptions import TimeoutError
 
-from backupsvc.serve import private_redis
 from backupsvc.serve.queues import QUEUES
 from workers.app import app
 from workers.routing import route
@@ -48,24 +40,3 @@ def test_what_beat_sends_expires_so_that_nobody_has_to_catch_up_with_it() -> Non
 
 def test_beat_keeps_its_schedule_in_memory_where_no_file_can_be_damaged() -> None:
     assert app.conf.beat_scheduler == "celery.beat:Scheduler"
-
-
-def test_a_message_whose_acknowledgement_redis_did_not_take_no_longer_counts_against_the_prefetch_limit(tmp_path: Path) -> None:
-    server = subprocess.Popen(private_redis.command(tmp_path), stdout=subprocess.DEVNULL)
-    try:
-        while not private_redis.answers(tmp_path):
-            time.sleep(0.02)
-        with Connection(private_redis.url(tmp_path), transport_options={"socket_timeout": 0.5}) as connection:
-            queue = connection.SimpleQueue("steps")
-            queue.put("a hint")
-            queue.consumer.qos(prefetch_count=1)
-            message = queue.get(timeout=5)
-            assert not queue.channel.qos.can_consume()
-            server.send_signal(signal.SIGSTOP)
-            with pytest.raises(TimeoutError):
-                message.ack()
-            assert queue.channel.qos.can_consume()
-            server.send_signal(signal.SIGCONT)
-    finally:
-        server.kill()
-        server.wait(10)
