@@ -43,8 +43,3 @@ def test_law_9_any_call_of_a_command_may_go_wrong_once(scene: Scene, kind: str, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_law_9_any_call_of_a_worker_may_go_wrong_once(scene: Scene, kind: str, record_property: Record) -> None:
     break_calls(scene, kind, "worker", ("error", "timeout-after"), 3, record_property)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_law_9_a_call_here_and_there_may_go_wrong_once(scene: Scene, kind: str, record_property: Record) -> None:
-    break_calls(scene, kind, "command", ("timeout-after", "error"), 11, record_property)

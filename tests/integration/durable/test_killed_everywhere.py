@@ -64,11 +64,6 @@ def test_law_9_a_worker_killed_at_any_point_is_replaced_by_another(scene: Scene,
     kill(scene, kind, "worker", 5, record_property)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_law_9_a_command_killed_here_and_there_is_finished_by_a_worker(scene: Scene, kind: str, record_property: Record) -> None:
-    kill(scene, kind, "command", 17, record_property)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["backup", "restore-test"])

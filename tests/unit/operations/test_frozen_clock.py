@@ -51,7 +51,7 @@ def nights(site: World) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("year", [2026, 2027])
+@pytest.mark.parametrize("year", [2026, pytest.param(2027, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("month", "sunday"), [(3, {2026: 29, 2027: 28}), (10, {2026: 25, 2027: 31})])
 def test_law_9_a_job_at_21_00_is_opened_once_a_day_at_21_00_over_a_clock_change(
     site: World, year: int, month: int, sunday: dict[int, int]

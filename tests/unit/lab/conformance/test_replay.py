@@ -9,8 +9,10 @@ import pytest
 from tests.unit.lab.conformance.replay import SCENES, LeftOut, Replay, exchanges
 from tests.unit.lab.conformance.world import World
 
+SLOW = {"04_vzdump_errors", "05_restore_ok", "05b_restore_start_queued", "06_restore_errors"}  # they wait as the real server did
 
-@pytest.mark.parametrize("scene", SCENES)
+
+@pytest.mark.parametrize("scene", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in SCENES])
 def test_the_lab_answers_a_recorded_scene_as_the_real_server_did(scene: str, tmp_path: Path) -> None:
     world = World(tmp_path / "lab", scene)
     try:

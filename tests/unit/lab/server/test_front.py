@@ -176,6 +176,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     control.down(tmp_path / "lab")
 
 
+@pytest.mark.slow
 def test_the_service_goes_on_through_each_nodes_death_and_status_tells_the_ports(home: Path) -> None:
     access = control.up(home, hypervisor="simulated")
     faults, shell = FaultClient(home), Shell(home.parent)
@@ -204,6 +205,7 @@ def test_the_service_goes_on_through_each_nodes_death_and_status_tells_the_ports
     assert f"{OTHER} {access.settings['api'][OTHER]}" in shell("lab", "status").out
 
 
+@pytest.mark.slow
 def test_the_lab_is_mended_when_both_of_its_nodes_are_dead(home: Path) -> None:
     access = control.up(home, hypervisor="simulated")
     faults = FaultClient(home)
