@@ -106,38 +106,25 @@ def settle(run: Run) -> Wait | None:
 
     What PVE leaves of a stopped restore, or a guest that has just been started, is not ours to destroy or to stop.
     """
-    return _settle_restore(run) or _settle_start(run)
+    restoring = _under_way(run, "restore", "qmrestore")
+    if isinstance(restoring, str):
+        if not run.data.get("restore_stopped"):
+            run.service.restore_pve.tasks.stop(restoring)
+            run.data["restore_stopped"] = True
+            run.note("stopped", restoring)
+        return Wait("the interrupted restore is ending", most=2.0)
+    starting = restoring or _under_way(run, "start", "qmstart")
+    return Wait("the guest is starting") if isinstance(starting, str) else starting
 
 
-def _settle_restore(run: Run) -> Wait | None:
-    if _went_well(run, "restore"):
-        return None
-    upid = run.data.get("restore_upid") or run.adopt("restore", **_task(run, "qmrestore"))
-    if upid is None and run.unsettled("restore"):
-        return Wait("it is not known yet whether a restore was started", most=2.0)
-    tasks = run.service.restore_pve.tasks
-    if upid is None or tasks.poll(str(upid)) is not None:
-        return None
-    if not run.data.get("restore_stopped"):
-        tasks.stop(str(upid))
-        run.data["restore_stopped"] = True
-        run.note("stopped", str(upid))
-    return Wait("the interrupted restore is ending", most=2.0)
-
-
-def _settle_start(run: Run) -> Wait | None:
-    if _went_well(run, "start"):
-        return None
-    upid = run.data.get("start_upid") or run.adopt("start", **_task(run, "qmstart"))
-    if upid is None and run.unsettled("start"):
-        return Wait("it is not known yet whether the guest was started", most=2.0)
-    if upid is None or run.service.restore_pve.tasks.poll(str(upid)) is not None:
-        return None
-    return Wait("the guest is starting")
-
-
-def _went_well(run: Run, step: str) -> bool:
-    return step in run.data.get("seconds", {}) and run.data.get("error", {}).get("step") != step
+def _under_way(run: Run, step: str, type: str) -> str | Wait | None:
+    """The UPID of a step's task if that still runs, or a wait while it is not known whether one was started."""
+    if step in run.data.get("seconds", {}) and run.data.get("error", {}).get("step") != step:
+        return None  # the step went well
+    upid = run.data.get(f"{step}_upid") or run.adopt(step, **_task(run, type))
+    if upid is None:
+        return Wait(f"it is not known yet whether a {step} was begun", most=2.0) if run.unsettled(step) else None
+    return str(upid) if run.service.restore_pve.tasks.poll(str(upid)) is None else None
 
 
 HANDLERS = {"choose": choose, "restore": restore, "read-back": read_back, "start": start, "settle": settle}

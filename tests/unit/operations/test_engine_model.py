@@ -362,3 +362,13 @@ def test_law_9_nothing_is_lost_doubled_or_left_behind_in_any_order(catalog: Watc
         print_blob=True,
     )
     run_state_machine_as_test(EngineModel, settings=given)
+
+
+def test_law_9_a_start_that_a_killed_restore_had_begun_is_awaited(catalog: WatchedCatalog) -> None:
+    EngineModel.catalog = catalog
+    history = EngineModel()
+    history.begin(wanted=[("backup", 0), ("backup", 0)])
+    history.a_person_runs_a_command(fate=Fate("after", 2, 5.0), interrupted=0, kind="restore", which=0)
+    history.a_person_runs_a_command(fate=None, interrupted=0, kind="restore", which=0)
+    history.what_has_ended_has_cleaned_up_or_says_that_it_could_not()
+    history.teardown()
