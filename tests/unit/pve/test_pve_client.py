@@ -7,6 +7,7 @@ import socket
 import threading
 import traceback
 import warnings
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -327,3 +328,20 @@ def _carries_nothing(error: BaseException) -> bool:
 def test_importing_the_client_leaves_the_warnings_about_insecure_requests_on() -> None:
     ignored = [entry for entry in warnings.filters if entry[0] == "ignore" and entry[2] is InsecureRequestWarning]
     assert ignored == []
+
+
+def test_no_proxy_and_no_netrc_of_the_environment_comes_between_us_and_the_cluster(
+    fake: FakePve, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text(
+        "machine 127.0.0.1 login root password wrong\nmachine localhost login root password wrong\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    fake.replay("02", 6)
+    assert client.get("nodes/pve/version")["release"] == "9.0"
+    assert fake.requests[0].headers["Authorization"] == f"PVEAPIToken={TOKEN}"
