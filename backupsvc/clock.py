@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 
@@ -38,6 +41,42 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Wait."""
         time.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment by both clocks: ``wall`` in epoch seconds, ``ticks`` in monotonic seconds since the boot that ``boot`` names."""
+
+    wall: float
+    ticks: float
+    boot: str
+
+    @classmethod
+    def of(cls, clock: Clock) -> Moment:
+        """Given a clock, return this moment."""
+        return cls(clock.now(), clock.monotonic(), boot_id())
+
+    def until(self, later: Moment) -> float:
+        """Given a later moment, return the seconds between the two: by the wall clock only where the machine was another one."""
+        ticks = self._ticks_until(later)
+        return max(0.0, later.wall - self.wall) if ticks is None else ticks
+
+    def jump_until(self, later: Moment) -> float:
+        """Given a later moment, return by how many seconds the wall clock was set in between, 0.0 where that cannot be told."""
+        ticks = self._ticks_until(later)
+        return 0.0 if ticks is None else later.wall - self.wall - ticks
+
+    def _ticks_until(self, later: Moment) -> float | None:
+        return later.ticks - self.ticks if later.boot == self.boot and later.ticks >= self.ticks else None
+
+
+@cache
+def boot_id() -> str:
+    """Return the kernel's name for this boot of this machine (Linux, admin-guide/sysctl/kernel.rst); "" elsewhere."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def polls(clock: Clock, timeout: float, *, first: float = 0.1, most: float = 2.0, growth: float = 1.5) -> Iterator[float]:

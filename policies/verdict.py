@@ -63,6 +63,17 @@ def decide(evidence: Evidence) -> Judgement:
     return Judgement(verdict, rung, failures + doubts)
 
 
+def within_one_time(judgement: Judgement, jump: float, most: int) -> Judgement:
+    """Given a verdict, the seconds by which the wall clock was set during the test, and those allowed, return what may be said.
+
+    The stages are timed by a clock that never jumps, but what is dated by the wall clock is not: nothing is proven then.
+    """
+    if judgement.verdict is not Verdict.PROVEN or abs(jump) <= most:
+        return judgement
+    why = f"this machine's clock was set by {jump:+.0f} s during the test, more than the {most} s allowed (max-clock-drift)"
+    return Judgement(Verdict.INCONCLUSIVE, judgement.rung, (why, *judgement.reasons))
+
+
 def _rung(evidence: Evidence) -> Rung:
     climb = (
         (Rung.INTACT, _intact(evidence)),

@@ -194,7 +194,7 @@ def boot(run: Run) -> Wait | None:
     if alive := _sign_of_life(run, wanted):
         run.data["booted"], run.data["said"] = True, alive
         return None
-    if _passed(run, "boot") > wanted.boot_timeout:
+    if run.passed("boot") > wanted.boot_timeout:
         run.data["booted"] = False
         raise OperationFailed(
             f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} s", operation=run.id
@@ -214,10 +214,10 @@ def check(run: Run) -> Wait | None:
             asked = int(results.get(spec.name, {}).get("asked", 0)) + 1
             results[spec.name] = asdict(checks.run(spec, target)) | {"kind": spec.kind, "asked": asked}
     pending = [result for result in results.values() if _may_still_pass(result)]
-    if pending and _passed(run, "check") <= wanted.check_timeout:
+    if pending and run.passed("check") <= wanted.check_timeout:
         return Wait(f"{pending[0]['name']}: {pending[0]['detail']}", most=0.5)
     good = bool(results) and all(result["outcome"] == Outcome.PASSED for result in results.values())
-    run.data["healthy_at"] = run.clock.now() if good and not run.data["simulated"] else None
+    run.data["rto"] = round(run.passed("restore"), 3) if good and not run.data["simulated"] else None
     run.data["said"] = ", ".join(f"{result['name']} {result['outcome']}" for result in results.values())
     return None
 
@@ -229,9 +229,10 @@ def judge(run: Run) -> Wait | None:
             return None  # nothing had begun, so there is nothing to judge
         error = run.data["error"]
         raise OperationFailed(error["message"], error["hint"], operation=run.id)
-    judgement = verdict.decide(proving.evidence(run.data, _archive(run)))
+    judgement = verdict.within_one_time(
+        verdict.decide(proving.evidence(run.data, _archive(run))), run.jumped("choose"), run.service.policy.max_clock_drift
+    )
     seconds = run.data.get("seconds", {})
-    healthy, began = run.data.get("healthy_at"), run.data["entered"].get("restore")
     scratch = run.data.get("scratch") or {}
     proof = Proof(
         operation=run.id,
@@ -243,7 +244,7 @@ def judge(run: Run) -> Wait | None:
         rung=judgement.rung,
         started=int(run.data["entered"]["choose"]),
         ended=run.now(),
-        rto=round(healthy - began, 3) if healthy and began else None,
+        rto=run.data.get("rto"),
         stages=tuple(Stage(name, value) for name, value in seconds.items()),
         checks=proving.results_of(run.data),
         stripped=tuple(run.data.get("isolation", {}).get("stripped", ())),
@@ -322,10 +323,6 @@ def _may_still_pass(result: dict[str, Any]) -> bool:
     """Whether a check is asked again: a bad answer as long as there is time, a question that could not be put a few times."""
     outcome, asked = result["outcome"], int(result["asked"])
     return bool(outcome == Outcome.FAILED or (outcome == Outcome.INCONCLUSIVE and asked < MOST_UNSURE))
-
-
-def _passed(run: Run, step: str) -> float:
-    return run.clock.now() - float(run.data["entered"][step])
 
 
 def _askable(run: Run, kind: str) -> bool:

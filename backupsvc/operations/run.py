@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from backupsvc.catalog.leases import Fence
 from backupsvc.catalog.operations import Driver, Note
+from backupsvc.clock import Moment, boot_id
 from backupsvc.errors import BackupsvcError, OperationFailed, PveError, Refused
 from policies.model import Operation
 
@@ -99,6 +100,36 @@ class Run:
     def now(self) -> int:
         """Whole epoch seconds."""
         return int(self.clock.now())
+
+    def enter(self, step: str) -> bool:
+        """Remember when a step was first entered; return whether that is now."""
+        entered = self.data.setdefault("entered", {})
+        if step in entered:
+            return False
+        entered[step] = self.clock.now()
+        self.data.setdefault("ticks", {})[step] = [self.clock.monotonic(), boot_id()]
+        return True
+
+    def reenter(self, *steps: str) -> None:
+        """Forget when steps were entered: they are done once more."""
+        for step in steps:
+            self.data["entered"].pop(step, None)
+            self.data.get("ticks", {}).pop(step, None)
+
+    def passed(self, step: str) -> float:
+        """Given a step, return the seconds since it was entered, whatever was done to the wall clock; 0.0 before it was."""
+        began = self._entered(step)
+        return began.until(Moment.of(self.clock)) if began else 0.0
+
+    def jumped(self, step: str) -> float:
+        """Given a step, return by how many seconds the wall clock was set since it was entered (0.0: not, or not known)."""
+        began = self._entered(step)
+        return began.jump_until(Moment.of(self.clock)) if began else 0.0
+
+    def _entered(self, step: str) -> Moment | None:
+        wall = self.data.get("entered", {}).get(step)
+        ticks, boot = self.data.get("ticks", {}).get(step, (0.0, "another boot"))
+        return None if wall is None else Moment(float(wall), float(ticks), str(boot))
 
     def fence(self) -> Fence:
         """What the catalog asks of whoever takes or gives up something for the operation: to be its driver still."""

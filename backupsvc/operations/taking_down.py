@@ -134,7 +134,7 @@ def _destroy(run: Run, scratch: dict[str, Any]) -> Wait | None:
 
 def _in_time(run: Run, scratch: dict[str, Any], wait: Wait) -> Wait:
     """Pass a wait on, unless the tear-down has lasted too long: then it has failed, and a reap will try again."""
-    if run.clock.now() - float(run.data["entered"]["tear-down"]) > LONGEST:
+    if run.passed("tear-down") > LONGEST:
         raise OperationFailed(
             f"scratch VMID {scratch['vmid']} on {scratch['node']} could not be removed within {LONGEST} s: {wait.why}",
             "look at its tasks in PVE; it is tried again every hour while workers run",

@@ -197,9 +197,7 @@ class Turns:
         return CLEANUP_PATIENCE if step in plan.cleanup else PATIENCE
 
     def _enter(self, run: Run) -> None:
-        entered = run.data.setdefault("entered", {})
-        if run.operation.step not in entered:
-            entered[run.operation.step] = self.service.clock.now()
+        if run.enter(run.operation.step):
             run.note("started")
             self.tell(run.operation, "step", "")
 
@@ -223,8 +221,7 @@ class Turns:
         move = transitions.after(plan, standing, Back(again.step))
         if isinstance(move, Go) and not move.failed:
             run.data["backs"] = standing.backs + 1
-            for step in (again.step, standing.step):
-                run.data["entered"].pop(step, None)
+            run.reenter(again.step, standing.step)
             run.say(again.why)
             return self._move(run, move, Note(standing.step, "back", detail={"why": again.why, "to": again.step}))
         return self._fail(run, plan, move, OperationFailed(f"{again.why}, again and again", operation=run.id))
@@ -278,7 +275,7 @@ class Turns:
         """Seconds until the next call: a part of the time that the step has lasted, so that short waits are seen soon."""
         if wait.behind and not self.foreground:
             return TURN_RECHECK
-        lasted = self.service.clock.now() - float(run.data["entered"][run.operation.step])
+        lasted = run.passed(run.operation.step)
         return min(wait.most, max(0.1 if self.foreground else wait.least, 0.1 * lasted))
 
     def _move(self, run: Run, move: transitions.Move, note: Note) -> Advance:
@@ -300,8 +297,7 @@ class Turns:
 
     def _measure(self, run: Run) -> float:
         step = run.operation.step
-        began = float(run.data.setdefault("entered", {}).get(step, self.service.clock.now()))
-        seconds = round(max(0.0, self.service.clock.now() - began), 3)
+        seconds = round(run.passed(step), 3)
         run.data.setdefault("seconds", {})[step] = seconds
         return seconds
 

@@ -16,7 +16,7 @@ from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run
 from backupsvc.settings import Settings
 from policies import ownership
-from policies.model import CheckSpec, GuestPolicy, Job, Node, OperationState, Policy, Scratch, Storage
+from policies.model import CheckSpec, GuestPolicy, Job, Node, OperationState, Policy, Rung, Scratch, Storage
 from tests.unit.operations.cluster import CONFIG, archive
 from tests.unit.operations.worlds import World, world
 
@@ -136,3 +136,23 @@ def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_h
     assert operation
     ended = site.engine.cancel(operation.id, "cancelled by the administrator")
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
+
+
+@pytest.mark.parametrize(("step", "verdict"), [(-3600, "inconclusive"), (3600, "inconclusive"), (29, "proven"), (0, "proven")])
+def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site: World, step: float, verdict: str) -> None:
+    agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent))
+    site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, seconds={"restore": 20.0, "isolate": 0.1})
+    operation = site.catalog.claim(steps.id, steps.engine.driver())
+    assert operation
+    run = Run(steps.engine, operation)
+    for name in ("choose", "restore"):
+        run.enter(name)
+    run.save()
+    site.clock.sleep(20)
+    site.clock.step(step)
+    assert steps("check").data["rto"] == 20.0
+    steps("judge")
+    [proof] = site.catalog.proofs(vmid=108)
+    assert (str(proof.verdict), proof.rto) == (verdict, 20.0)

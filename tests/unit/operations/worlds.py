@@ -10,16 +10,21 @@ from backupsvc.catalog import Catalog
 
 
 class SteppingClock:
-    """A clock that only sleeping moves."""
+    """A clock that only sleeping moves, and that may be set."""
 
     def __init__(self, start: float = 1_773_086_400.0) -> None:
-        self.time = start
+        self.time, self._set_by = start, 0.0
 
     def now(self) -> float:
         return self.time
 
     def monotonic(self) -> float:
-        return self.time
+        return self.time - self._set_by
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock; no time passes."""
+        self.time += seconds
+        self._set_by += seconds
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
