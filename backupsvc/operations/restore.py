@@ -12,6 +12,7 @@ from backupsvc.errors import LawRefused, PveError, Refused, UsageError
 from backupsvc.operations import choosing
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
+from policies import whole
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
 
@@ -26,17 +27,25 @@ def plan(
 ) -> dict[str, Any]:
     """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
 
-    Raises LawRefused when the VMID is in use or in the scratch range, PveNotFound when there is no archive, UsageError when the
-    archive cannot be read from the node asked for.
+    Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, PveNotFound
+    when there is no archive, UsageError when the archive cannot be read from the node asked for.
     """
     _must_be_absent(service, vmid)
-    archive = choosing.choose(service, vmid, at=at, volid=volid)
+    passed_over: list[str] = []
+    archive = choosing.choose(service, vmid, at=at, volid=volid, say=passed_over.append)
     if archive.type is not GuestType.QEMU:
         raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restored yet", "restore it in PVE")
     where = _readable_from(archive, node)
-    config = parse_config(service.restore_pve.storage.extract_config(archive.node, archive.volid))
+    text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
+    if not whole.holds_disk(text):
+        raise Refused(
+            f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an empty machine",
+            "leave --archive out: the newest archive that holds a disk is taken then",
+        )
+    config = parse_config(text)
     return {
         "archive": as_dict(archive),
+        "passed_over": passed_over,
         "node": where,
         "storage": storage,
         "name": config.get("name", ""),
