@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, PveError, Refused, UsageError
-from backupsvc.operations import choosing
+from backupsvc.operations import choosing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from policies import whole
@@ -171,6 +171,13 @@ def _must_be_absent(service: Service, vmid: int) -> None:
             1, f"VMID {vmid} lies in the scratch range, where restored copies come and go", "choose a VMID outside it"
         )
     found: Guest | None = next((guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None)
+    if found and wholeness.rest_of_a_restore(service.restore_pve, found):
+        past = wholeness.past_of(service, vmid) or "nothing is known of it"
+        raise LawRefused(
+            1,
+            f"VM {vmid} on {found.node} is only the rest of a restore, without any disk, and is left alone: {past}",
+            f"if no restore of it runs, remove it there with `qm destroy {vmid}`, then restore again",
+        )
     if found:
         raise LawRefused(
             1,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import PveError, PveNotFound, Refused
+from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused
 from backupsvc.operations import build_engine, choosing, proving, restore, restore_test
 from backupsvc.settings import Settings
 from policies.model import Guest, Job, Policy, Scratch, Verdict
@@ -119,3 +119,22 @@ def test_a_test_keeps_in_its_history_what_it_passed_over(site: Site) -> None:
     site.engine.advance(opened.id)
     history = [str(line.detail) for line in site.catalog.transitions(opened.id)]
     assert any(f"{GOOD.volid}; {EMPTY.volid} holds no disk, so it was passed over" in line for line in history)
+
+
+def test_law_1_the_rest_of_a_failed_restore_is_named_with_the_command_and_left_alone(site: Site) -> None:
+    cluster = listing(site, GOOD)
+    cluster.guests_there = [Guest(108, "VM 108", "clovis")]
+    site.catalog.observe([GOOD], scope=[], at=1)
+    cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "digest": "d"})  # type: ignore[attr-defined]
+    with pytest.raises(LawRefused, match="only the rest of a restore, without any disk, and is left alone") as refused:
+        plan(site)
+    assert "qm destroy 108" in refused.value.hint
+    assert GOOD.volid in refused.value.message
+
+
+def test_law_1_a_guest_without_a_name_that_has_a_disk_is_a_guest_like_any_other(site: Site) -> None:
+    cluster = listing(site, GOOD)
+    cluster.guests_there = [Guest(108, "VM 108", "clovis")]
+    cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "scsi0": "local:x"})  # type: ignore[attr-defined]
+    with pytest.raises(LawRefused, match="an existing guest is never overwritten"):
+        plan(site)
