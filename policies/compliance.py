@@ -11,7 +11,7 @@ from datetime import date, datetime
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from policies import wording
+from policies import whole, wording
 from policies.calendar import occurrences
 from policies.jobs import job_for
 from policies.model import Archive, Exemption, Finding, Job, Policy, Severity
@@ -205,12 +205,14 @@ def _archive_shrunk(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker
             continue
         if newest.size <= 0:
             yield speaker.about("archive-shrunk.empty", item, volid=newest.volid)
-        elif (usual := _usual(item.archives, newest)) and newest.size < SHRUNK * usual[1]:
-            size, before = wording.size(newest.size, speaker.language), wording.size(usual[1], speaker.language)
-            yield speaker.about("archive-shrunk", item, volid=newest.volid, size=size, count=usual[0], usual=before)
+        elif whole.key(newest) in whole.hollow(item.archives):
+            yield speaker.about("archive-shrunk.no-disk", item, volid=newest.volid)
+        elif (before := usual(item.archives, newest)) and newest.size < SHRUNK * before[1]:
+            size, median_size = wording.size(newest.size, speaker.language), wording.size(before[1], speaker.language)
+            yield speaker.about("archive-shrunk", item, volid=newest.volid, size=size, count=before[0], usual=median_size)
 
 
-def _usual(archives: Sequence[Archive], newest: Archive) -> tuple[int, int] | None:
+def usual(archives: Sequence[Archive], newest: Archive) -> tuple[int, int] | None:
     """Given archives, return how many before the newest of its format say what is usual, and their median size in bytes."""
     older = {
         item.ctime: item.size for item in archives if item.ctime < newest.ctime and item.size > 0 and item.format == newest.format

@@ -329,6 +329,11 @@ def disks_total(config: Mapping[str, str]) -> int:
     return sum(int(float(size[1]) * _UNITS[size[2]]) for size in found if size)
 
 
+def disks_to_dump(config: Mapping[str, str]) -> tuple[str, ...]:
+    """Given a guest's config, return its disks that a backup must hold, by key: all but those with ``backup=0``."""
+    return tuple(key for key, value in _disks(config) if _truthy(_options(value).get("backup", "1")))
+
+
 def _disks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The guest's own disks: no CD-ROM, no cloud-init drive, no empty drive, no unused volume."""
     return ((key, value) for key, value in _keys(config, _DISK) if not _is_cdrom(value) and _options(value).get("file") != "none")

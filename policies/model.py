@@ -138,7 +138,8 @@ class Archive:
     """A vzdump archive. ``ctime`` is read by PVE from the file name in the node's local time.
 
     ``name`` is the guest's name when known (from the catalog or the notes), ``rung`` how far it has been proven.
-    ``proven_at`` is when that proof ended, or None.
+    ``proven_at`` is when that proof ended, or None. ``holds_disk``: whether a VM's archive holds any disk, None while nobody has
+    looked into it.
     """
 
     volid: str
@@ -157,6 +158,7 @@ class Archive:
     sha256: str | None = None
     shared: bool = False
     operation: str | None = None
+    holds_disk: bool | None = None
 
 
 # --- what is wanted (policies/site.py reads these from YAML) ------------------------------------------------------------

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from policies import whole
 from policies.calendar import zone
 from policies.model import Archive, Mark, Marked, PolicyError, PruneRules
 
@@ -271,7 +272,8 @@ def guard(
 ) -> Guarded:
     """Given a decision over everything that is listed, return it with law 3 applied.
 
-    A guest's last archive, its newest proven one and those in use (``in_use``: volids) turn from remove to keep, with the reason.
+    A guest's last archive that can hold a disk, its newest proven one and those in use (``in_use``: volids) turn from remove to
+    keep, with the reason.
     It is refused as a whole if the listing is shorter than ``listed_before`` (archives listed before, less those we removed), if
     the newest archive is dated more than a day after ``now`` (epoch seconds), or if more than ``rules.max_share`` would go.
     """
@@ -286,17 +288,20 @@ def guard(
 def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     """Given a decision, return the indexes that law 3 keeps although they are marked remove, each with its reason."""
     held: dict[int, str] = {}
-    for indexes in _by_guest(marked).values():
-        guest = _guest(marked[indexes[0]].archive)
+    hollow = whole.hollow(one.archive for one in marked)
+    for every in _by_guest(marked).values():
+        guest = _guest(marked[every[0]].archive)
+        indexes = [index for index in every if whole.key(marked[index].archive) not in hollow]
         removed = [index for index in indexes if marked[index].mark is Mark.REMOVE]
         proven = [index for index in indexes if marked[index].archive.proven_at is not None]
-        for index in removed:
-            if marked[index].archive.volid in in_use:
+        for index in every:
+            if marked[index].mark is Mark.REMOVE and marked[index].archive.volid in in_use:
                 held[index] = f"law 3: in use by an operation on {guest}"
         if proven and (newest := _newest(marked, proven)) in removed:
             held.setdefault(newest, f"law 3: newest proven archive of {guest}")
         if len(removed) == len(indexes) and not held.keys() & set(indexes):
-            held[_newest(marked, indexes)] = f"law 3: last archive of {guest}"
+            last = f"law 3: last archive of {guest}"
+            held[_newest(marked, indexes)] = last + (" that can hold a disk" if len(indexes) < len(every) else "")
     return held
 
 

@@ -43,7 +43,8 @@ def next_archive(archives: Sequence[Archive], proofs: Sequence[Proof], *, now: i
     """Given one guest's archives and its proofs, return which archive a restore test should take.
 
     That is the newest, except when it is proven and no old archive was tested for a month: then one of the old ones, by lot. An
-    archive of size 0 or from the future (more than ``drift`` seconds ahead of ``now``) is never taken: a clock jumped.
+    archive of size 0, without any disk or from the future (more than ``drift`` seconds ahead of ``now``) is never taken: a clock
+    jumped.
     """
     passed = tuple(reason for archive in archives if (reason := _unusable(archive, now + drift)))
     usable = sorted(
@@ -63,6 +64,8 @@ def next_archive(archives: Sequence[Archive], proofs: Sequence[Proof], *, now: i
 def _unusable(archive: Archive, latest: int) -> str | None:
     if archive.size <= 0:
         return f"{archive.volid} is empty"
+    if archive.holds_disk is False:
+        return f"{archive.volid} holds no disk"
     if archive.ctime > latest:
         return f"{archive.volid} is from the future"
     return None

@@ -125,6 +125,10 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "The newest archive {volid} is {size}; the {count} before it were around {usual}: data may be missing from it.",
         "Compare the guest's disks with the archive (backupsvc archive info), and run backupsvc restore-test {vmid}.",
     ),
+    "archive-shrunk.no-disk": (
+        "The newest archive {volid} holds no disk: restored, it would be an empty machine. Older ones are kept in its place.",
+        "See what VM {vmid} is now (qm config {vmid}): a failed restore leaves such a rest. Bring the guest back, or back it up.",
+    ),
     "archive-shrunk.empty": (
         "The newest archive {volid} is empty: it holds nothing to restore.",
         "Look at the backup task's log and the storage's free space, then run backupsvc backup run --vmid {vmid}.",

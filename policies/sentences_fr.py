@@ -136,6 +136,12 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "manque peut-être des données.",
         "Comparer les disques de l'invité à l'archive (backupsvc archive info), et lancer backupsvc restore-test {vmid}.",
     ),
+    "archive-shrunk.no-disk": (
+        "L'archive la plus récente {volid} ne contient aucun disque : restaurée, elle donnerait une machine vide. Les plus "
+        "anciennes sont gardées à sa place.",
+        "Voir ce qu'est la VM {vmid} (qm config {vmid}) : une restauration échouée laisse un tel reste. Puis ramener "
+        "l'invité, ou le sauvegarder.",
+    ),
     "archive-shrunk.empty": (
         "L'archive la plus récente {volid} est vide : elle ne contient rien à restaurer.",
         "Lire le journal de la tâche et vérifier l'espace libre du stockage, puis lancer backupsvc backup run --vmid {vmid}.",

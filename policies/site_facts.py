@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from policies import whole
 from policies.model import Archive, Guest, GuestType, Node, Proof, Rung, Storage, Verdict
 
 
@@ -177,5 +178,10 @@ def place(archive: Archive) -> str:
 
 
 def usable(archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
-    """Given archives, return those that could be restored from, oldest first: one without a size is only a name (law 4)."""
-    return tuple(sorted((item for item in archives if item.size > 0), key=lambda item: (item.ctime, item.volid)))
+    """Given archives, return those that could be restored from, oldest first: one without a size is only a name (law 4).
+
+    Nor is one without any disk, beside others: it would be restored as an empty machine.
+    """
+    hollow = whole.hollow(archives)
+    good = (item for item in archives if item.size > 0 and whole.key(item) not in hollow)
+    return tuple(sorted(good, key=lambda item: (item.ctime, item.volid)))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
@@ -14,7 +14,8 @@ from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import archive_of, plain
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveNotFound
-from policies.model import Archive, Rung
+from policies import whole
+from policies.model import Archive, GuestType, Rung
 
 Key = tuple[str, str]  # (place, volid); place is "" on a shared storage
 
@@ -27,7 +28,14 @@ _NOTHING_LEARNT: dict[str, Any] = dict.fromkeys(_LEARNT) | {
     "rung_at": None,
     "proven_at": None,
 }
-_LIGHT = tuple(column for column in ARCHIVE.c if column.name not in ("config", "excluded"))  # a listing needs no configs
+_HOLDS_DISK = case(  # decided in the database, so that a listing needs no configs; only those of small archives are looked at
+    (ARCHIVE.c.type != GuestType.QEMU.value, null()),
+    (ARCHIVE.c.size > whole.MOST_WITHOUT, 1),
+    (ARCHIVE.c.config.is_(None), null()),
+    (ARCHIVE.c.config.contains(whole.DUMPED, autoescape=True), 1),
+    else_=0,
+).label("holds_disk")
+_LIGHT = (*(column for column in ARCHIVE.c if column.name not in ("config", "excluded")), _HOLDS_DISK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def archive_of(row: Row[Any]) -> Archive:
         sha256=row.sha256,
         shared=row.shared,
         operation=row.operation,
+        holds_disk=None if row.holds_disk is None else bool(row.holds_disk),
     )
 
 

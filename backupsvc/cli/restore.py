@@ -79,6 +79,7 @@ def _lines(vmid: int, planned: dict[str, Any]) -> list[str]:
         f"guest {vmid} ({planned['name']}) will be restored on {planned['node']}",
         f"  from {archive['volid']}, backed up {archive['time']}, rung {archive['rung']}",
         f"  disks to {planned['storage'] or 'the storages that they were on'}",
+        *(f"  {sentence}" for sentence in planned["passed_over"]),
         *(f"  {key}: {value}" for key, value in planned["nics"].items()),
     ]
 

@@ -109,7 +109,7 @@ def _exit_code(service: Service, ended: list[Operation]) -> int:
 
 
 def _preview(service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool) -> None:
-    from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.output import emit_json, say, tell
     from backupsvc.operations.choosing import choose
     from backupsvc.operations.listing import as_dict
     from backupsvc.operations.restore_test import refuse_container
@@ -118,7 +118,7 @@ def _preview(service: Service, vmids: list[int], at: str | None, volid: str | No
 
     planned: list[dict[str, Any]] = []
     for vmid in vmids:
-        archive = choose(service, vmid, at=at, volid=volid)
+        archive = choose(service, vmid, at=at, volid=volid, say=tell)
         refuse_container(archive)
         config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
         wanted = policy_for(service.policy, vmid, "")

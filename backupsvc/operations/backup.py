@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied
-from backupsvc.operations import standing_back
+from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, Refused
+from backupsvc.operations import standing_back, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Again, NoTask, Run, Wait
 from backupsvc.pve.answers import grant_for
@@ -64,7 +64,9 @@ def locate(run: Run) -> Wait | None:
     storage = run.service.pve.storage
     defaults = storage.backup_defaults(guest.node, job.storage, max_age=DEFAULTS_AGE)
     run.data["keep_all"] = prunes(str(defaults.get("prune-backups", "")))
-    run.data["before"] = [archive.volid for archive in storage.archives(guest.node, job.storage, run.vmid)]
+    listed = storage.archives(guest.node, job.storage, run.vmid)
+    run.data["before"] = [archive.volid for archive in listed]
+    _refuse_rest_of_a_restore(run, guest, listed)
     return None
 
 
@@ -113,10 +115,6 @@ def read_back(run: Run) -> Wait | None:
         raise _no_archive(run, job)
     text = storage.extract_config(node, archive.volid)
     config = parse_config(text)
-    if not config:
-        raise PveError(
-            f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
-        )
     catalog, dumped = run.service.catalog, run.data["dump"]
     catalog.observe(listed, scope=[], at=run.now())
     catalog.annotate(
@@ -130,6 +128,11 @@ def read_back(run: Run) -> Wait | None:
         operation=run.id,
     )
     run.data["archive"] = as_dict(catalog.archive(node, archive.volid) or archive)
+    if not config:  # known by now, so that it counts for nothing
+        raise PveError(
+            f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
+        )
+    dumped["warnings"] = [*dumped["warnings"], *wholeness.judge(run.service, archive, text, _uuid(config))]
     origin = f", made by {run.data['adopted']['origin']}" if "adopted" in run.data else ""
     run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}{origin}"
     return None
@@ -288,6 +291,18 @@ def _no_archive(run: Run, job: Job) -> BackupsvcError:
     if "Permission check failed" in why:
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
     return PveError(message, f"read the task's log with `backupsvc operations show {run.id}`", text=why)
+
+
+def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive]) -> None:
+    """Raise Refused if the guest is only what a restore left: its dump would be a good archive of an empty machine."""
+    if not wholeness.rest_of_a_restore(run.service.pve, guest):
+        return
+    run.service.catalog.observe(list(listed), scope=[], at=run.now())
+    if past := wholeness.past_of(run.service, run.vmid):
+        raise Refused(
+            f"VM {run.vmid} on {guest.node} is only the rest of a restore, without any disk, so nothing was dumped: {past}",
+            f"if no restore of it runs, remove it there with `qm destroy {run.vmid}`, then `backupsvc restore {run.vmid}`",
+        )
 
 
 def _uuid(config: Any) -> str | None:

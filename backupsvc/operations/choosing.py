@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from backupsvc.errors import PveNotFound, UsageError
 from backupsvc.operations.listing import observe
+from backupsvc.operations.wholeness import holds_disk
 from policies.model import Archive
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
 
-def choose(service: Service, vmid: int, *, at: str | None = None, volid: str | None = None) -> Archive:
+def choose(
+    service: Service,
+    vmid: int,
+    *,
+    at: str | None = None,
+    volid: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Archive:
     """Given a guest, return its newest archive: the newest of all, the newest until the end of day ``at``, or the named one.
 
-    Raise PveNotFound when the storages list none that fits, UsageError when ``at`` is not a date or time.
+    One that holds no disk restores an empty machine, so unless it is named the next older one is taken; ``say`` is told. Raise
+    PveNotFound when the storages list none that fits, UsageError when ``at`` is not a date or time.
     """
     archives = observe(service, vmid)
     latest = _until(at, service.policy.timezone) if at else None
     fitting = [archive for archive in archives if _fits(archive, vmid, latest, volid)]
-    if fitting:
-        return max(fitting, key=lambda archive: archive.ctime)
+    for archive in sorted(fitting, key=lambda archive: -archive.ctime):
+        if volid or holds_disk(service, archive) is not False:
+            return archive
+        say(f"{archive.volid} holds no disk, so it was passed over")
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
+    missing = f"{which} of guest {vmid}" + (" that holds a disk" if fitting else "")
     listed = ", ".join(archive.volid for archive in sorted(archives, key=lambda item: item.ctime)) or "none"
     raise PveNotFound(
-        f"the storages list no {which} of guest {vmid}",
+        f"the storages list no {missing}",
         f"its archives are: {listed}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage",
     )
 

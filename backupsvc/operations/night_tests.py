@@ -192,7 +192,7 @@ def _samples(run: Run) -> list[Test]:
         chosen = sampling.next_archive(
             archives, proofs, now=run.now(), seed=seed, drift=run.service.policy.max_clock_drift
         ).archive
-        newest = max((archive.ctime for archive in archives), default=0)
+        newest = max((archive.ctime for archive in archives if archive.holds_disk is not False), default=0)
         if chosen is not None and chosen.ctime < newest and chosen.type is GuestType.QEMU:
             seconds = _durations(proofs).get(vmid, sampling.USUAL)
             found.append(Test(f"sample#{vmid}", vmid, seconds, chosen.volid))

@@ -11,25 +11,30 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.errors import BackupsvcError, LawRefused, PveError
 from backupsvc.operations.listing import as_dict, observe
 from backupsvc.operations.run import Run, Wait, refused_for_sure
-from policies import retention
+from backupsvc.operations.wholeness import look_into
+from policies import retention, whole
 from policies.jobs import job_for
 from policies.model import Archive, Guest, Mark, Marked, Operation, OperationState, Policy
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
+ASIDE = "it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE yourself"
+
 
 def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Policy) -> list[Marked]:
     """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
 
     Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
-    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out.
+    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk are
+    put aside, so that none counts in place of a whole one.
     """
+    hollow = whole.hollow(archives)
     present = {guest.vmid for guest in guests}
     marks: dict[tuple[str, str], Marked] = {}
     groups: dict[tuple[str, str, str], list[Archive]] = {}
     for archive in archives:
-        why = _kept_because(archive, present, policy)
+        why = _kept_because(archive, present, policy) or (ASIDE if whole.key(archive) in hollow else None)
         if why:
             mark = Mark.PROTECTED if archive.protected else Mark.KEEP
             marks[_key(archive)] = Marked(archive, mark, (why,))
@@ -49,6 +54,7 @@ def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
     known = [archive for vmid in vmids for archive in service.catalog.archives(vmid=vmid)]
     archives = [archive for vmid in vmids for archive in observe(service, vmid)]
     _refuse_if_shrunk(known, archives)
+    archives = look_into(service, archives)
     marked = decide_all(archives, service.pve.cluster.guests(), service.policy)
     guarded = retention.guard(
         marked,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, PveError, Refused, UsageError
-from backupsvc.operations import choosing
+from backupsvc.operations import choosing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
+from policies import whole
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
 
@@ -26,17 +27,25 @@ def plan(
 ) -> dict[str, Any]:
     """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
 
-    Raises LawRefused when the VMID is in use or in the scratch range, PveNotFound when there is no archive, UsageError when the
-    archive cannot be read from the node asked for.
+    Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, PveNotFound
+    when there is no archive, UsageError when the archive cannot be read from the node asked for.
     """
     _must_be_absent(service, vmid)
-    archive = choosing.choose(service, vmid, at=at, volid=volid)
+    passed_over: list[str] = []
+    archive = choosing.choose(service, vmid, at=at, volid=volid, say=passed_over.append)
     if archive.type is not GuestType.QEMU:
         raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restored yet", "restore it in PVE")
     where = _readable_from(archive, node)
-    config = parse_config(service.restore_pve.storage.extract_config(archive.node, archive.volid))
+    text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
+    if not whole.holds_disk(text):
+        raise Refused(
+            f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an empty machine",
+            "leave --archive out: the newest archive that holds a disk is taken then",
+        )
+    config = parse_config(text)
     return {
         "archive": as_dict(archive),
+        "passed_over": passed_over,
         "node": where,
         "storage": storage,
         "name": config.get("name", ""),
@@ -162,6 +171,13 @@ def _must_be_absent(service: Service, vmid: int) -> None:
             1, f"VMID {vmid} lies in the scratch range, where restored copies come and go", "choose a VMID outside it"
         )
     found: Guest | None = next((guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None)
+    if found and wholeness.rest_of_a_restore(service.restore_pve, found):
+        past = wholeness.past_of(service, vmid) or "nothing is known of it"
+        raise LawRefused(
+            1,
+            f"VM {vmid} on {found.node} is only the rest of a restore, without any disk, and is left alone: {past}",
+            f"if no restore of it runs, remove it there with `qm destroy {vmid}`, then restore again",
+        )
     if found:
         raise LawRefused(
             1,

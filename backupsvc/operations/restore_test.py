@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, OperationFailed, PveNotFound, Refused
+from backupsvc.errors import LawRefused, OperationFailed, PveError, PveNotFound, Refused
 from backupsvc.operations import choosing, proving
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
-from policies import bridges, isolation, placement, verdict
+from policies import bridges, isolation, placement, verdict, whole
 from policies.model import (
     Archive,
     GuestPolicy,
@@ -63,12 +63,15 @@ def refuse_container(archive: Archive) -> None:
 
 def choose(run: Run) -> Wait | None:
     """Pick the archive and read the config in it, which finds a broken header in a moment (a restore would take a minute)."""
-    archive = choosing.choose(run.service, run.vmid, at=run.data["at"], volid=run.data["volid"])
+    passed_over: list[str] = []
+    archive = choosing.choose(run.service, run.vmid, at=run.data["at"], volid=run.data["volid"], say=passed_over.append)
     run.data["archive"] = as_dict(archive)
     refuse_container(archive)
     run.data["config"] = run.service.pve.storage.extract_config(archive.node, archive.volid)
     run.data["simulated"] = run.service.pve.cluster.version().simulated
-    run.data["said"] = archive.volid
+    if not whole.holds_disk(run.data["config"]):
+        raise PveError(f"archive {archive.volid} of guest {run.vmid} holds no disk", "back the guest up again")
+    run.data["said"] = "; ".join((archive.volid, *passed_over))
     return None
 
 

@@ -95,7 +95,7 @@ def test_what_is_learnt_adds_up_and_a_listing_does_not_undo_it(catalog: Catalog)
     catalog.annotate("clovis", archive().volid, name="Debian-Server", sha256="ab", operation="OP", excluded=("scsi1",))
     catalog.annotate("clovis", archive().volid, config="memory: 512", uuid="u", consistency="crash-consistent")
     observe(catalog, archive(), at=7000)
-    assert catalog.archives() == [archive(name="Debian-Server", sha256="ab", operation="OP")]
+    assert catalog.archives() == [archive(name="Debian-Server", sha256="ab", operation="OP", holds_disk=False)]
     facts = catalog.archive_facts("clovis", archive().volid)
     assert facts == {
         "name": "Debian-Server",
@@ -143,3 +143,22 @@ def test_law_3_what_we_removed_ourselves_is_gone_before_the_next_listing_could_m
     assert catalog.archive_facts("clovis", archive(ctime=1000).volid)["gone_at"] == 5500
     with pytest.raises(PveNotFound):
         catalog.mark_gone("clovis", "local:backup/none", 1)
+
+
+def test_whether_an_archive_holds_a_disk_is_known_by_its_config_and_by_nothing_else(catalog: Catalog) -> None:
+    small, big, container = archive(108), archive(109, size=1 << 30), archive(110, type=GuestType.LXC)
+    observe(catalog, small, big, container)
+
+    def known(item: Archive) -> bool | None:
+        found = catalog.archive(item.node, item.volid)
+        assert found is not None
+        return found.holds_disk
+
+    assert [known(item) for item in (small, big, container)] == [None, True, None]
+    catalog.annotate("clovis", small.volid, config="memory: 128\n")
+    catalog.annotate("clovis", container.volid, config="rootfs: local:x\n")
+    assert [known(small), known(container)] == [False, None]
+    catalog.annotate("clovis", small.volid, config="scsi0: local:x\n#qmdump#map:scsi0:drive-scsi0:local:raw:\n")
+    assert known(small) is True
+    observe(catalog, replace(small, size=501), scope=())
+    assert known(small) is None

@@ -16,6 +16,7 @@ CONFIG = "\n".join(
         "memory: 2048",
         "smbios1: uuid=11111111-2222-4333-8444-555555555555",
         "scsi0: local-lvm:vm-108-disk-0,size=64M",
+        "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:",
     )
 )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from backupsvc.catalog.operations import Note
 from backupsvc.operations import backup, build_engine
 from backupsvc.settings import Settings
-from policies.model import Guest, Job, OperationState, Policy, Scratch
-from tests.unit.operations.cluster import Cluster, archive, ended
+from policies.model import Archive, Guest, Job, OperationState, Policy, Rung, Scratch
+from tests.unit.operations.cluster import CONFIG, Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
 JOB = Job("nightly", "21:00", "local", keep="keep-last=3")
@@ -122,3 +123,122 @@ def test_what_was_learnt_of_the_archive_is_remembered(site: World) -> None:
     assert facts["uuid"] == "11111111-2222-4333-8444-555555555555"
     ended_operation = site.catalog.operations(kind="backup")[0]
     assert ended_operation.state is OperationState.DONE
+
+
+# --- judged against what the guest had ------------------------------------------------------------------------------------
+
+STUB = "memory: 128\n"
+
+
+def remembered(site: World, *archives: Archive, config: str = CONFIG, uuid: str | None = None) -> None:
+    """Given archives of earlier nights, remember them with what was in them."""
+    site.catalog.observe(archives, scope=[], at=1)
+    for item in archives:
+        site.catalog.annotate(item.node, item.volid, config=config, uuid=uuid)
+
+
+def test_law_4_a_dump_without_any_disk_of_a_guest_that_had_some_is_a_failure_and_is_remembered_as_such(site: World) -> None:
+    before, after = archive(108, 1), archive(108, 2, size=161)
+    remembered(site, before)
+    found = run(site, Cluster(listings=[[before], [before, after]], config=STUB))[0]
+    assert (found["status"], found["exit_code"]) == ("failed", 1)
+    assert f"{after.volid} of guest 108 holds no disk, but {before.volid}" in found["error"]
+    assert found["archive"]["volid"] == after.volid
+    assert found["verified"] is None
+    known = site.catalog.archive("clovis", after.volid)
+    assert known is not None and known.holds_disk is False and known.rung is Rung.RECORDED
+
+
+def test_law_4_a_dump_without_any_disk_is_compared_with_an_archive_that_nobody_has_looked_into_yet(site: World) -> None:
+    before, after = archive(108, 1), archive(108, 2, size=161)
+    cluster = Cluster(listings=[[before], [before, after]])
+    cluster.storage.extract_config = lambda node, volid: STUB if volid == after.volid else CONFIG
+    assert "holds no disk, but" in run(site, cluster)[0]["error"]
+
+
+def test_law_4_a_dump_that_lacks_every_disk_that_its_own_config_names_is_a_failure(site: World) -> None:
+    named = CONFIG.replace("#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:", "")
+    found = run(site, Cluster(listings=[[], [archive(108, 1)]], config=named))[0]
+    assert found["status"] == "failed"
+    assert "holds no disk, but its own config names scsi0" in found["error"]
+
+
+def test_a_machine_that_never_had_a_disk_is_backed_up_as_before(site: World) -> None:
+    assert (
+        run(site, Cluster(listings=[[], [archive(108, 1)]], config="name: pxe\nnet0: virtio,bridge=vmbr0\n"))[0]["status"] == "ok"
+    )
+
+
+def test_an_archive_of_another_machine_under_the_vmid_is_a_failure_once(site: World) -> None:
+    first, second, third = (archive(108, second) for second in (1, 2, 3))
+    remembered(site, first, uuid="99999999-2222-4333-8444-555555555555")
+    found = run(site, Cluster(listings=[[first], [first, second]]))[0]
+    assert found["status"] == "failed"
+    assert "is of another machine" in found["error"] and "99999999-" in found["error"]
+    assert run(site, Cluster(listings=[[first, second], [first, second, third]]))[0]["status"] == "ok"
+
+
+def test_a_uuid_that_is_written_in_other_letters_is_the_same_machine(site: World) -> None:
+    first, second = archive(108, 1), archive(108, 2)
+    remembered(site, first, uuid="11111111-2222-4333-8444-555555555555".upper())
+    assert run(site, Cluster(listings=[[first], [first, second]]))[0]["status"] == "ok"
+
+
+def test_an_archive_far_smaller_than_those_before_it_is_told_at_once(site: World) -> None:
+    before, after = [archive(108, second, size=1 << 30) for second in (1, 2, 3)], archive(108, 4, size=1 << 20)
+    remembered(site, *before)
+    found = run(site, Cluster(listings=[before, [*before, after]]))[0]
+    assert found["status"] == "warnings"
+    assert found["warnings"] == ["the archive is 1.0 MB, where the 3 before it were around 1.1 GB: data may be missing from it"]
+
+
+def test_a_disk_that_the_archive_before_held_is_missed_at_once(site: World) -> None:
+    before, after = archive(108, 1), archive(108, 2)
+    remembered(site, before, config=CONFIG + "\n#qmdump#map:scsi1:drive-scsi1:local-lvm:raw:\n")
+    found = run(site, Cluster(listings=[[before], [before, after]]))[0]
+    assert found["status"] == "warnings"
+    assert found["warnings"] == [f"scsi1, which {before.volid} held, is not in the archive"]
+
+
+# --- the rest of a failed restore -------------------------------------------------------------------------------------------
+
+
+def lying_there(config: dict[str, str], *listing: Archive, name: str = "VM 108") -> Cluster:
+    """A cluster on which guest 108 has no name and that config, and whose storage lists these archives."""
+    cluster = Cluster(guests_there=[Guest(108, name, "clovis")], listings=[list(listing)], config=STUB)
+    cluster.guests = SimpleNamespace(config=lambda node, vmid: config)  # type: ignore[attr-defined]
+    return cluster
+
+
+@pytest.mark.parametrize("name", ["VM 108", ""])
+def test_the_rest_of_a_failed_restore_is_never_backed_up_over_earlier_archives(site: World, name: str) -> None:
+    cluster = lying_there({"memory": "128", "digest": "d"}, archive(108, 1, size=1 << 30), name=name)
+    found = run(site, cluster)[0]
+    assert (found["status"], found["exit_code"]) == ("failed", 4)
+    assert "only the rest of a restore" in found["error"]
+    assert "backupsvc restore 108" in found["hint"] and "qm destroy 108" in found["hint"]
+    assert cluster.started == []
+
+
+def test_the_rest_of_our_own_failed_restore_is_not_backed_up_though_no_archive_is_listed(site: World) -> None:
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    ours = site.engine.open("restore", 108, {"archive": {"volid": "x"}})
+    assert ours is not None and site.catalog.claim(ours.id, site.engine.driver())
+    line = Note("restore", "failed", None, {})
+    site.catalog.finish(ours.id, site.engine.driver(), OperationState.FAILED, data={}, note=line, error="no space left")
+    cluster = lying_there({"memory": "128", "digest": "d"})
+    found = run(site, cluster)[0]
+    assert found["exit_code"] == 4 and ours.id in found["error"]
+    assert cluster.started == []
+
+
+def test_a_new_machine_without_name_or_disk_or_past_is_backed_up(site: World) -> None:
+    cluster = lying_there({"memory": "128", "digest": "d"})
+    cluster.listings = [[], [archive(108, 1)]]
+    assert run(site, cluster)[0]["status"] == "ok"
+
+
+def test_a_machine_without_a_name_that_is_no_rest_of_a_restore_is_backed_up(site: World) -> None:
+    cluster = lying_there({"memory": "128", "scsi0": "local:x", "digest": "d"})
+    cluster.config, cluster.listings = CONFIG, [[archive(108, 1)], [archive(108, 1), archive(108, 2)]]
+    assert run(site, cluster)[0]["status"] == "ok"

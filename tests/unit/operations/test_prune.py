@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused, PveUnreachable
+from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.operations import build_engine, prune
 from policies.model import Guest, Job, Mark, Policy, PruneRules, Scratch
 from tests.unit.operations.cluster import Cluster, archive, ended
@@ -119,3 +119,55 @@ def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site:
     with_cluster(site, cluster)
     done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
     assert "got timeout" in done["error"]["message"] and done["removed"] == []
+
+
+# --- archives without any disk ------------------------------------------------------------------------------------------
+
+WHOLE = "scsi0: local-lvm:vm-108-disk-0,size=64M\n#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"
+STUB = "memory: 128\n"
+
+
+def learnt(site: World, *configs: str | None) -> None:
+    """Given what is known of each of THREE's configs (None: nothing), oldest first, remember it."""
+    site.catalog.observe(THREE, scope=[], at=1)
+    for item, config in zip(THREE, configs, strict=True):
+        if config is not None:
+            site.catalog.annotate(item.node, item.volid, config=config)
+
+
+def test_law_3_a_dump_without_any_disk_is_never_counted_in_place_of_a_whole_archive(site: World) -> None:
+    learnt(site, WHOLE, WHOLE, STUB)
+    with_cluster(site, Cluster(listings=[THREE]))
+    found = {item.archive.volid: item for item in prune.preview(site)}  # type: ignore[arg-type]
+    assert [found[item.volid].mark for item in THREE] == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
+    assert found[THREE[1].volid].reasons[0].startswith("keep-last 1/1")
+    assert "holds no disk" in found[THREE[2].volid].reasons[0]
+
+
+def test_law_3_an_archive_that_nobody_has_looked_into_and_that_is_too_small_for_a_disk_is_looked_into(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    held = {THREE[0].volid: WHOLE, THREE[1].volid: WHOLE, THREE[2].volid: STUB}
+    cluster.storage.extract_config = lambda node, volid: held[volid]
+    assert list(marks(site).values()) == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
+
+
+def test_an_archive_too_small_for_a_disk_whose_config_cannot_be_read_is_judged_as_before(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+
+    def unreadable(node: str, volid: str) -> str:
+        raise PveError("unable to read the archive", status=500)
+
+    cluster.storage.extract_config = unreadable
+    assert list(marks(site).values()) == [Mark.REMOVE, Mark.REMOVE, Mark.KEEP]
+
+
+def test_the_archives_of_a_machine_that_never_had_a_disk_rotate_as_any_others(site: World) -> None:
+    learnt(site, STUB, STUB, STUB)
+    with_cluster(site, Cluster(listings=[THREE]))
+    assert list(marks(site).values()) == [Mark.REMOVE, Mark.REMOVE, Mark.KEEP]
+
+
+def test_law_3_an_empty_file_is_not_counted_either(site: World) -> None:
+    listing = [THREE[0], THREE[1], replace(THREE[2], size=0)]
+    with_cluster(site, Cluster(listings=[listing]))
+    assert list(marks(site).values()) == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]

@@ -23,6 +23,7 @@ from policies.site_facts import (
     NightRun,
     Quorum,
     SiteFacts,
+    usable,
 )
 from tests.unit.report.langeo import (
     DAY,
@@ -196,6 +197,21 @@ def test_an_empty_newest_archive_is_critical() -> None:
     held = (*(archive(104, night) for night in NIGHTS[:2]), archive(104, NIGHTS[2], size=0))
     (item,) = found(changed(put_right(), 104, archives=held), "archive-shrunk")
     assert item.severity is Severity.CRITICAL and "empty" in item.detail
+
+
+def test_a_newest_archive_without_any_disk_is_critical_beside_one_that_may_hold_some() -> None:
+    stub = replace(archive(104, NIGHTS[2], size=161), holds_disk=False)
+    held = (*(archive(104, night) for night in NIGHTS[:2]), stub)
+    (item,) = found(changed(put_right(), 104, archives=held), "archive-shrunk")
+    assert item.severity is Severity.CRITICAL and f"{stub.volid} holds no disk" in item.detail
+    assert "qm config 104" in item.action
+    assert not found(changed(put_right(), 104, archives=(stub,)), "archive-shrunk")
+
+
+def test_an_archive_without_any_disk_is_no_backup_to_any_objective() -> None:
+    good, stub = archive(104, NIGHTS[1]), replace(archive(104, NIGHTS[2]), holds_disk=False)
+    assert usable((good, stub)) == (good,)
+    assert usable((stub,)) == (stub,)  # a machine that never had a disk has no better one
 
 
 # --- the cluster ------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,3 +135,18 @@ def test_law_3_holds_over_any_decision(decided: list[Marked]) -> None:
         if proven:
             assert max(proven, key=lambda one: one.archive.ctime).mark is not Mark.REMOVE
     assert not [one for one in result.marked if one.archive.volid in in_use and one.mark is Mark.REMOVE]
+
+
+def without_disk(one: Marked) -> Marked:
+    return replace(one, archive=replace(one.archive, holds_disk=False))
+
+
+def test_law_3_the_last_whole_archive_stays_although_one_without_a_disk_does() -> None:
+    result = guarded([without_disk(marked(Mark.KEEP, age=1)), marked(age=2), marked(age=3)])
+    assert words(result) == ["keep", "keep", "remove"]
+    assert result.marked[1].reasons[-1] == "law 3: last archive of guest 108 that can hold a disk"
+
+
+def test_law_3_a_proof_of_an_archive_without_a_disk_does_not_free_the_proven_one() -> None:
+    result = guarded([without_disk(marked(Mark.KEEP, age=1, proven=True)), marked(Mark.KEEP, age=2), marked(age=9, proven=True)])
+    assert words(result) == ["keep", "keep", "keep"]

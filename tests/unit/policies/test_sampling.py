@@ -57,6 +57,11 @@ def test_a_clock_a_few_seconds_ahead_is_not_the_future() -> None:
     assert chosen([archive(-20 / DAY)]) == archive(-20 / DAY)
 
 
+def test_an_archive_without_a_disk_is_never_taken() -> None:
+    whole, stub = archive(2), replace(archive(1), holds_disk=False)
+    assert chosen([whole, stub]) == whole
+
+
 def test_without_an_archive_there_is_none_to_prove() -> None:
     assert chosen([]) is None
 

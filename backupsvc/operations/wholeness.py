@@ -1,0 +1,108 @@
+"""Whether an archive holds what its guest had: looked into where the catalog does not know, judged against what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.errors import PveError
+from policies import compliance, isolation, ownership, whole, wording
+from policies.model import Archive, Guest, GuestType, OperationState
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.pve import Pve
+
+TINY = 16 << 10  # bytes: the archive of a stub has some hundred, and 12 KiB of header where nothing compresses it
+_LOOK_BACK = 7  # archives before the new one that are asked for what was in them
+
+
+def look_into(service: Service, archives: Sequence[Archive]) -> list[Archive]:
+    """Given archives, return them, each that is too small for a disk and unknown to the catalog with what its config says."""
+    return [replace(one, holds_disk=holds_disk(service, one)) if one.size <= TINY else one for one in archives]
+
+
+def holds_disk(service: Service, archive: Archive) -> bool | None:
+    """Given an archive, return whether it holds any disk; None for a container's, and where its config cannot be read."""
+    if archive.holds_disk is not None or archive.type is not GuestType.QEMU or archive.size <= 0:
+        return archive.holds_disk
+    try:
+        return whole.holds_disk(service.pve.storage.extract_config(archive.node, archive.volid))
+    except PveError:
+        return None
+
+
+def judge(service: Service, archive: Archive, text: str, uuid: str | None) -> list[str]:
+    """Given a new archive, the config in it and its SMBIOS UUID, return a sentence for each thing that its guest had before.
+
+    Raise PveError if it holds no disk of a guest that had some, or is of another machine than the archive before it.
+    """
+    before = [one for one in _others(service, archive) if one.holds_disk is not False]  # newest first
+    config = isolation.parse_config(text)
+    if archive.type is GuestType.QEMU and not whole.holds_disk(text):
+        _refuse_without_disk(service, archive, config, before)
+    said = []
+    known, facts = _last_known(service, before)
+    if known and uuid and facts["uuid"] and facts["uuid"].lower() != uuid.lower():
+        raise PveError(
+            f"archive {archive.volid} of guest {archive.vmid} is of another machine than {known.volid}: its SMBIOS UUID is "
+            f"{uuid}, there it was {facts['uuid']}",
+            f"see what VM {archive.vmid} is; if it is a new machine under an old VMID, back it up once more",
+        )
+    if known:
+        lost = sorted(_dumped(isolation.parse_config(facts["config"])) - _dumped(config))
+        said += [f"{disk}, which {known.volid} held, is not in the archive" for disk in lost]
+    usual = compliance.usual(before, archive)
+    if usual and archive.size < compliance.SHRUNK * usual[1]:
+        now, then = wording.size(archive.size, wording.ENGLISH), wording.size(usual[1], wording.ENGLISH)
+        said.append(f"the archive is {now}, where the {usual[0]} before it were around {then}: data may be missing from it")
+    return said
+
+
+def rest_of_a_restore(pve: Pve, guest: Guest) -> bool:
+    """Given a guest as the cluster lists it, return whether it is only what a failed restore leaves, or one that still runs.
+
+    Its config is asked for only if it has no name, which the cluster writes as ``VM 105``.
+    """
+    unnamed = guest.type is GuestType.QEMU and guest.name in ("", f"VM {guest.vmid}")
+    return unnamed and ownership.is_stub(pve.guests.config(guest.node, guest.vmid))
+
+
+def past_of(service: Service, vmid: int) -> str | None:
+    """Given a VMID, return what says that a guest with disks stood under it: a restore of ours that failed, or an archive."""
+    restores = service.catalog.operations(kind="restore", subject=vmid, limit=1)
+    if restores and restores[0].state is not OperationState.DONE:
+        return f"restore {restores[0].id} of it ended {restores[0].state}"
+    archives = (one for one in service.catalog.archives(vmid=vmid) if one.size > 0 and one.holds_disk is not False)
+    return next((f"its archive {one.volid} holds more" for one in archives), None)
+
+
+def _others(service: Service, archive: Archive) -> list[Archive]:
+    found = service.catalog.archives(vmid=archive.vmid)
+    return [one for one in found if one.volid != archive.volid and one.type is archive.type and one.size > 0]
+
+
+def _refuse_without_disk(service: Service, archive: Archive, config: dict[str, str], before: Sequence[Archive]) -> None:
+    """Raise PveError if anything says that there was a disk to dump. A machine that never had one is whole without."""
+    named = isolation.disks_to_dump(config)
+    whose = next((one for one in before[:_LOOK_BACK] if holds_disk(service, one)), None)
+    if named or whose:
+        but = f"its own config names {', '.join(named)}" if named else f"{whose.volid} held some" if whose else ""
+        raise PveError(
+            f"archive {archive.volid} of guest {archive.vmid} holds no disk, but {but}: it would restore an empty machine",
+            f"see what VM {archive.vmid} is now; its older archives are kept, and `backupsvc restore` takes one of them",
+        )
+
+
+def _last_known(service: Service, before: Sequence[Archive]) -> tuple[Archive | None, dict[str, Any]]:
+    """The newest archive whose config the catalog has, with what is known of it."""
+    for one in before[:_LOOK_BACK]:
+        facts = service.catalog.archive_facts(one.node, one.volid)
+        if facts.get("config"):
+            return one, facts
+    return None, {}
+
+
+def _dumped(config: dict[str, str]) -> set[str]:
+    return {key.removeprefix(whole.DUMPED) for key in config if key.startswith(whole.DUMPED)}

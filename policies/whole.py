@@ -1,0 +1,45 @@
+"""Which archives may stand for a guest: one without any disk restores an empty machine, whatever the task that made it said.
+
+A failed restore leaves a config of one line under the guest's VMID. vzdump dumps that, ends OK, and lists an archive.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from policies.model import Archive, GuestType
+
+DUMPED = "#qmdump#map:"  # vzdump's line for each disk that it dumped (qemu-server, PVE/VZDump/QemuServer.pm)
+MOST_WITHOUT = 4 << 20  # bytes: an archive above that holds a disk, for a config is 1 MiB at most (pmxcfs)
+
+
+def holds_disk(text: str) -> bool:
+    """Given the config embedded in a VM's archive, return whether the archive holds any disk.
+
+    Only vzdump's own lines count: a drive with ``backup=0`` is named and not dumped. No description can pass for such a line,
+    because PVE %-encodes its colons.
+    """
+    return any(line.startswith(DUMPED) for line in text.splitlines())
+
+
+def key(archive: Archive) -> tuple[str, str]:
+    """Given an archive, return what tells it from all others of a listing."""
+    return (archive.node, archive.volid)
+
+
+def hollow(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
+    """Given archives, return the keys of those that must not stand for a whole one of their guest.
+
+    Those are the empty files and the VM archives known to hold no disk, beside any other archive of the guest. Where there is no
+    other one, the guest may never have had a disk, and its archives are all that there is to keep.
+    """
+    guests: dict[tuple[GuestType | None, int | None], list[Archive]] = defaultdict(list)
+    for archive in archives:
+        guests[archive.type, archive.vmid].append(archive)
+    found: set[tuple[str, str]] = set()
+    for group in guests.values():
+        without = {key(archive) for archive in group if archive.size <= 0 or archive.holds_disk is False}
+        if len(without) < len(group):
+            found |= without
+    return frozenset(found)

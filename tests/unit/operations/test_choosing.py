@@ -1,0 +1,140 @@
+"""An archive that restores an empty machine is never chosen by itself, and never restored under a production VMID."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused
+from backupsvc.operations import build_engine, choosing, proving, restore, restore_test
+from backupsvc.settings import Settings
+from policies.model import Guest, Job, Policy, Scratch, Verdict
+from tests.unit.operations.cluster import CONFIG, Cluster, archive
+from tests.unit.operations.worlds import World, world
+
+STUB = "memory: 128\n"
+GOOD, EMPTY, BARE = archive(108, 1), archive(108, 2), archive(108, 3)
+HELD = {GOOD.volid: CONFIG, EMPTY.volid: STUB, BARE.volid: ""}
+
+
+class Site(World):
+    """A world with a second token, which is here the same."""
+
+    @property
+    def restore_pve(self) -> Any:
+        return self.pve
+
+
+@pytest.fixture
+def site(tmp_path: Path, catalog_url: str) -> Iterator[Site]:
+    made = Site(world(catalog_url).catalog)
+    nothing: Any = MappingProxyType({})
+    jobs = (Job("nightly", "21:00", "local"),)
+    made.policy = Policy("s", "Europe/Paris", "en", jobs, nothing, nothing, Scratch(9000, 9009), "standard")
+    made.settings = Settings(state_dir=tmp_path)
+    yield made
+    made.catalog.close()
+
+
+def listing(site: Site, *archives: Any, held: dict[str, str] | None = None) -> Cluster:
+    """Given what the storages list, put it there; guest 108 itself is lost."""
+    cluster = Cluster(guests_there=[Guest(101, "other", "clovis")], listings=[list(archives)])
+    cluster.storage.extract_config = lambda node, volid: (held or HELD)[volid]
+    site.pve = cluster
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    return cluster
+
+
+def plan(site: Site, volid: str | None = None) -> dict[str, Any]:
+    return restore.plan(site, 108, at=None, volid=volid, node=None, storage=None)  # type: ignore[arg-type]
+
+
+def test_an_archive_without_a_disk_is_passed_over_for_the_next_older_one_and_that_is_said(site: Site) -> None:
+    listing(site, GOOD, EMPTY, BARE)
+    said: list[str] = []
+    assert choosing.choose(site, 108, say=said.append).volid == GOOD.volid  # type: ignore[arg-type]
+    assert said == [f"{volid} holds no disk, so it was passed over" for volid in (BARE.volid, EMPTY.volid)]
+
+
+def test_what_the_catalog_knows_is_not_asked_again(site: Site) -> None:
+    cluster = listing(site, GOOD, EMPTY)
+    site.catalog.observe([GOOD, EMPTY], scope=[], at=1)
+    for item in (GOOD, EMPTY):
+        site.catalog.annotate(item.node, item.volid, config=HELD[item.volid])
+    cluster.storage.extract_config = None
+    assert choosing.choose(site, 108).volid == GOOD.volid  # type: ignore[arg-type]
+
+
+def test_a_guest_of_whom_no_archive_holds_a_disk_has_none_to_choose(site: Site) -> None:
+    listing(site, EMPTY, BARE)
+    with pytest.raises(PveNotFound, match="no archive of guest 108 that holds a disk") as none:
+        choosing.choose(site, 108)  # type: ignore[arg-type]
+    assert EMPTY.volid in none.value.hint
+
+
+def test_an_archive_whose_config_cannot_be_read_is_chosen_as_before_so_that_its_test_fails(site: Site) -> None:
+    cluster = listing(site, GOOD, EMPTY)
+
+    def unreadable(node: str, volid: str) -> str:
+        raise PveError("unable to read the archive", status=500)
+
+    cluster.storage.extract_config = unreadable
+    assert choosing.choose(site, 108).volid == EMPTY.volid  # type: ignore[arg-type]
+
+
+def test_a_restore_takes_the_newest_archive_that_holds_a_disk_and_says_what_it_passed_over(site: Site) -> None:
+    listing(site, GOOD, EMPTY)
+    planned = plan(site)
+    assert planned["archive"]["volid"] == GOOD.volid
+    assert planned["passed_over"] == [f"{EMPTY.volid} holds no disk, so it was passed over"]
+
+
+@pytest.mark.parametrize("named", [EMPTY.volid, BARE.volid])
+def test_a_restore_of_an_archive_without_a_disk_is_refused_also_by_name(site: Site, named: str) -> None:
+    listing(site, GOOD, EMPTY, BARE)
+    with pytest.raises(Refused, match="0 disks") as refused:
+        plan(site, named)
+    assert refused.value.exit_code == 4
+    assert "leave --archive out" in refused.value.hint
+
+
+@pytest.mark.parametrize("named", [EMPTY.volid, BARE.volid])
+def test_a_test_of_an_archive_without_a_disk_that_was_named_has_failed_and_restores_nothing(site: Site, named: str) -> None:
+    listing(site, GOOD, EMPTY, BARE).cluster.version = lambda: SimpleNamespace(simulated=False)
+    opened = restore_test.open_test(site, 108, volid=named)  # type: ignore[arg-type]
+    found = proving.outcome(site.engine.drive_one(opened))
+    assert found["verdict"] == Verdict.FAILED
+    assert "holds no disk" in found["error"]["message"]
+    assert found["scratch"]["vmid"] is None
+
+
+def test_a_test_keeps_in_its_history_what_it_passed_over(site: Site) -> None:
+    listing(site, GOOD, EMPTY).cluster.version = lambda: SimpleNamespace(simulated=True)
+    opened = restore_test.open_test(site, 108)  # type: ignore[arg-type]
+    assert opened is not None
+    site.engine.advance(opened.id)
+    history = [str(line.detail) for line in site.catalog.transitions(opened.id)]
+    assert any(f"{GOOD.volid}; {EMPTY.volid} holds no disk, so it was passed over" in line for line in history)
+
+
+def test_law_1_the_rest_of_a_failed_restore_is_named_with_the_command_and_left_alone(site: Site) -> None:
+    cluster = listing(site, GOOD)
+    cluster.guests_there = [Guest(108, "VM 108", "clovis")]
+    site.catalog.observe([GOOD], scope=[], at=1)
+    cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "digest": "d"})  # type: ignore[attr-defined]
+    with pytest.raises(LawRefused, match="only the rest of a restore, without any disk, and is left alone") as refused:
+        plan(site)
+    assert "qm destroy 108" in refused.value.hint
+    assert GOOD.volid in refused.value.message
+
+
+def test_law_1_a_guest_without_a_name_that_has_a_disk_is_a_guest_like_any_other(site: Site) -> None:
+    cluster = listing(site, GOOD)
+    cluster.guests_there = [Guest(108, "VM 108", "clovis")]
+    cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "scsi0": "local:x"})  # type: ignore[attr-defined]
+    with pytest.raises(LawRefused, match="an existing guest is never overwritten"):
+        plan(site)

@@ -1,0 +1,52 @@
+"""What an archive holds, and which archives must not stand for a whole one."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import whole
+from policies.model import Archive, GuestType
+
+
+def archive(second: int, *, holds: bool | None = None, vmid: int = 105, size: int = 161) -> Archive:
+    volid = f"local:{vmid}-{second}"
+    return Archive(volid, "clovis", "local", vmid, GuestType.QEMU, second, size, format="vma.zst", holds_disk=holds)
+
+
+def test_only_vzdumps_own_list_says_that_a_disk_was_dumped() -> None:
+    assert whole.holds_disk("memory: 1\nscsi0: local:x\n#qmdump#map:scsi0:drive-scsi0:local:raw:\n")
+    assert not whole.holds_disk("memory: 1\nscsi0: local:x,backup=0\n")
+    assert not whole.holds_disk("memory: 128\n")
+    assert not whole.holds_disk("")
+
+
+def test_a_description_cannot_name_a_disk() -> None:
+    assert not whole.holds_disk("#%23qmdump#map%3Ascsi0%3A\nmemory: 128\n")
+
+
+def test_an_archive_without_a_disk_is_hollow_beside_one_that_may_hold_some() -> None:
+    good, unknown, bad = archive(1, holds=True), archive(2), archive(3, holds=False)
+    assert whole.hollow([good, bad]) == {whole.key(bad)}
+    assert whole.hollow([unknown, bad]) == {whole.key(bad)}
+
+
+def test_a_guest_whose_archives_all_hold_no_disk_has_no_hollow_ones() -> None:
+    assert whole.hollow([archive(1, holds=False), archive(2, holds=False)]) == frozenset()
+
+
+def test_another_guests_archives_say_nothing() -> None:
+    assert whole.hollow([archive(1, holds=False), archive(2, holds=True, vmid=106)]) == frozenset()
+
+
+def test_an_empty_file_is_hollow_beside_any_other() -> None:
+    assert whole.hollow([archive(1), archive(2, size=0)]) == {whole.key(archive(2, size=0))}
+
+
+@given(st.lists(st.tuples(st.sampled_from([True, False, None]), st.integers(0, 2), st.integers(105, 106)), max_size=8))
+def test_law_3_a_guest_that_has_an_archive_always_has_one_that_is_not_hollow(rows: list[tuple[bool | None, int, int]]) -> None:
+    made = [archive(n, holds=holds, vmid=vmid, size=size) for n, (holds, size, vmid) in enumerate(rows)]
+    hollow = whole.hollow(made)
+    for vmid in {item.vmid for item in made}:
+        assert any(whole.key(item) not in hollow for item in made if item.vmid == vmid)
+    assert not any(whole.key(item) in hollow for item in made if item.holds_disk and item.size > 0)
