@@ -6,6 +6,7 @@ Nothing here believes a listing that is shorter than the catalog's: an archive t
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, LawRefused, PveError
@@ -14,11 +15,12 @@ from backupsvc.operations.run import Run, Wait, refused_for_sure
 from backupsvc.operations.wholeness import look_into
 from policies import retention, whole
 from policies.jobs import job_for
-from policies.model import Archive, Guest, Mark, Marked, Operation, OperationState, Policy
+from policies.model import Archive, Guest, Mark, Marked, Operation, OperationState, Policy, PruneRules
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
+GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
 ASIDE = "it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE yourself"
 
 
@@ -54,18 +56,46 @@ def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
     known = [archive for vmid in vmids for archive in service.catalog.archives(vmid=vmid)]
     archives = [archive for vmid in vmids for archive in observe(service, vmid)]
     _refuse_if_shrunk(known, archives)
-    archives = look_into(service, archives)
-    marked = decide_all(archives, service.pve.cluster.guests(), service.policy)
+    return _decided(service, archives, service.pve.cluster.guests(), listed_before=len(known), rules=service.policy.prune)
+
+
+def _decided(
+    service: Service, archives: Sequence[Archive], guests: Sequence[Guest], *, listed_before: int, rules: PruneRules
+) -> list[Marked]:
+    """Given what was listed, return every archive with its mark after law 3. Raise LawRefused where nothing may be removed."""
     guarded = retention.guard(
-        marked,
+        decide_all(look_into(service, archives), guests, service.policy),
         in_use=in_use(service),
-        listed_before=len(known),
+        listed_before=listed_before,
         now=int(service.clock.now()),
-        rules=service.policy.prune,
+        rules=rules,
     )
     if guarded.refusal:
         raise LawRefused(3, guarded.refusal, "look at `backupsvc prune --dry-run` and at the storages before anything is removed")
     return list(guarded.marked)
+
+
+def kept_now(service: Service, vmid: int | None, node: str, volid: str) -> str | None:
+    """Given an archive that was to go, decide again on what the storages list now: why it stays, None if it may still go.
+
+    Every place where the catalog knows an archive of that guest is listed anew, and one that cannot be listed ends the run with
+    its error: what is not seen is neither there nor gone. Raise LawRefused if an archive has vanished without our doing.
+    """
+    known = service.catalog.archives(vmid=vmid)
+    if (node, volid) not in {_key(archive) for archive in known}:
+        return "it was removed since the decision"
+    places = sorted({(archive.node, archive.storage) for archive in known})
+    listed = [archive for where, storage in places for archive in service.pve.storage.archives(where, storage, vmid)]
+    _refuse_if_shrunk(known, listed)
+    service.catalog.observe(listed, scope=[], at=int(service.clock.now()))
+    current = {_key(archive): archive for archive in service.catalog.archives(vmid=vmid)}
+    archives = [current.get(_key(archive), archive) for archive in listed]
+    guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
+    # The share of all archives was judged by the decision over all of them: of one guest's, more may go.
+    everything = replace(service.policy.prune, max_share=1.0)
+    marked = _decided(service, archives, guests, listed_before=len(known), rules=everything)
+    mine = next(item for item in marked if _key(item.archive) == (node, volid))
+    return None if mine.mark is Mark.REMOVE else mine.reasons[-1]
 
 
 def in_use(service: Service) -> set[str]:
@@ -90,7 +120,7 @@ def decide(run: Run) -> Wait | None:
 
 
 def remove(run: Run) -> Wait | None:
-    """Remove the next archive, having looked once more that it is neither protected nor in use."""
+    """Remove the next archive, if it is still to go by what the storages list at this moment (law 3)."""
     if not run.data["left"]:
         run.data["said"] = f"{len(run.data['removed'])} removed"
         return None
@@ -102,15 +132,15 @@ def remove(run: Run) -> Wait | None:
         if not result.ok and volid in _listed(run, node, volid):  # seen, not told: a call whose answer was lost may have won
             result.raise_if_failed(f"removing archive {volid} on {node}")
         return _removed(run, node, volid)
-    listed = _listed(run, node, volid)
-    if run.data.get("removing") == volid and volid not in listed:
-        return _removed(run, node, volid)  # by the call whose answer was lost, or by a driver that died
-    if run.data.get("removing") == volid and run.unsettled("removing"):
-        return Wait("it is not known yet whether an archive is being removed", most=2.0)
-    if volid not in listed or listed[volid].protected or volid in in_use(run.service):
+    if run.data.get("removing") == volid:
+        if volid not in _listed(run, node, volid):
+            return _removed(run, node, volid)  # by the call whose answer was lost, or by a driver that died
+        if run.unsettled("removing"):
+            return Wait("it is not known yet whether an archive is being removed", most=2.0)
+    if why := kept_now(run.service, _vmid(run, volid), node, volid):
         run.data["left"].pop(0)
         _forget(run)
-        run.note("kept", volid=volid, why="gone, protected or in use since the decision")
+        run.note("kept", volid=volid, why=why)
         return Wait("next", most=0.01)
     return _begin_removing(run, node, volid)
 

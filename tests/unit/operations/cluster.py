@@ -48,6 +48,7 @@ class Cluster:
     token_id: str = "svc@pve!b1"
 
     def __post_init__(self) -> None:
+        self._gone: set[str] = set()
         self.cluster = SimpleNamespace(
             guests=lambda max_age=0.0: self.guests_there, nodes=lambda: [Node("clovis", True)], vmid_free=lambda vmid: True
         )
@@ -65,7 +66,7 @@ class Cluster:
 
     def _archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         listing = self.listings.pop(0) if len(self.listings) > 1 else self.listings[0]
-        return [item for item in listing if vmid in (None, item.vmid)]
+        return [item for item in listing if vmid in (None, item.vmid) and item.volid not in self._gone]
 
     def _start(self, node: str, vmid: int, **asked: Any) -> str:
         self.started.append(asked | {"node": node, "vmid": vmid})
@@ -73,3 +74,4 @@ class Cluster:
 
     def _delete(self, node: str, volid: str) -> None:
         self.deleted.append(volid)
+        self._gone.add(volid)

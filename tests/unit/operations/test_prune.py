@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import update
 
+from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.operations import build_engine, prune
-from policies.model import Guest, Job, Mark, Policy, PruneRules, Scratch
+from policies.model import Guest, Job, Mark, Node, Policy, PruneRules, Scratch, Storage
 from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
@@ -20,12 +25,16 @@ JOB = Job("nightly", "21:00", "local", keep="keep-last=1")
 
 @pytest.fixture
 def site(catalog_url: str) -> Iterator[World]:
-    made = world(catalog_url)
+    made = with_policy(world(catalog_url))
+    yield made
+    made.catalog.close()
+
+
+def with_policy(made: World) -> World:
     nothing: Any = MappingProxyType({})
     rules = PruneRules(max_share=0.9)
     made.policy = Policy("s", "Europe/Paris", "en", (JOB,), nothing, nothing, Scratch(9000, 9009), "standard", prune=rules)
-    yield made
-    made.catalog.close()
+    return made
 
 
 def with_cluster(site: World, cluster: Cluster) -> World:
@@ -119,6 +128,102 @@ def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site:
     with_cluster(site, cluster)
     done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
     assert "got timeout" in done["error"]["message"] and done["removed"] == []
+
+
+# --- between the decision and each removal the world goes on ------------------------------------------------------------
+
+
+def pruned(site: World) -> dict[str, Any]:
+    return prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+
+
+def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_of_older_ones(site: World) -> None:
+    cluster = Cluster(listings=[THREE, THREE[:1]])
+    with_cluster(site, cluster)
+    done = pruned(site)
+    assert cluster.deleted == []
+    assert done["error"]["exit_code"] == 4 and "no longer listed" in done["error"]["message"]
+
+
+def test_law_3_what_became_the_newest_proven_archive_since_the_decision_is_kept(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    assert operation and site.engine.advance(operation.id).operation.step == "remove"
+    with site.catalog._database.write() as connection:
+        connection.execute(update(ARCHIVE).where(ARCHIVE.c.volid == THREE[0].volid).values(proven_at=1, rung="healthy"))
+    done = prune.outcome(site.engine.drive_one(operation))
+    assert cluster.deleted == done["removed"] == [THREE[1].volid]
+
+
+def test_law_3_an_archive_that_a_test_has_chosen_since_the_decision_is_kept(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    assert operation and site.engine.advance(operation.id).operation.step == "remove"
+    site.engine.open("restore-test", 108, {"archive": {"volid": THREE[0].volid}})
+    done = prune.outcome(site.engine.drive_one(operation))
+    assert cluster.deleted == done["removed"] == [THREE[1].volid]
+
+
+def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_empty_one(site: World) -> None:
+    there = {"clovis": THREE[:2], "lge-pve02": [replace(THREE[2], node="lge-pve02")]}
+    cluster = with_cluster(site, Cluster()).pve
+    asked: list[str] = []
+
+    def archives(node: str, storage: str, vmid: int | None = None) -> list[Any]:
+        asked.append(node)
+        if node == "lge-pve02" and len(asked) > 2:
+            raise PveUnreachable("lge-pve02 does not answer")
+        return there[node]
+
+    cluster.cluster.nodes = lambda: [Node("clovis", True), Node("lge-pve02", True)]
+    cluster.storage.storages = lambda: [Storage("local", node, "dir", frozenset({"backup"})) for node in there]
+    cluster.storage.archives = archives
+    site.policy = replace(site.policy, jobs=(replace(JOB, keep="keep-last=1"),))
+    assert "does not answer" in pruned(site)["error"]["message"]
+    assert cluster.deleted == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(data: st.DataObject) -> None:
+    """A storage that changes at every call: archives vanish, come, are protected; proofs are recorded and withdrawn."""
+    site = with_policy(world("sqlite://"))
+    with contextlib.closing(site.catalog) as catalog:
+        storage = {item.volid: item for item in (archive(108, second) for second in range(1, 7))}
+        cluster = Cluster()
+
+        def happens() -> None:
+            deed = data.draw(st.sampled_from(["nothing", "nothing", "vanish", "come", "protect", "prove", "fail"]))
+            chosen = data.draw(st.sampled_from(sorted(storage))) if storage else None
+            if deed == "come":
+                new = archive(108, 10 + len(storage) + len(cluster.deleted))
+                storage[new.volid] = new
+            elif deed == "vanish" and chosen:
+                del storage[chosen]
+            elif deed == "protect" and chosen:
+                storage[chosen] = replace(storage[chosen], protected=True)
+            elif chosen:
+                value = {"prove": int(site.clock.now()), "fail": None}.get(deed, 0)
+                if value != 0:
+                    with catalog._database.write() as connection:
+                        connection.execute(update(ARCHIVE).where(ARCHIVE.c.volid == chosen).values(proven_at=value))
+
+        def archives(node: str, name: str, vmid: int | None = None) -> list[Any]:
+            happens()
+            return list(storage.values())
+
+        def delete(node: str, volid: str) -> None:
+            known = {item.volid: item for item in catalog.archives(vmid=108)}
+            proven = [item for item in storage.values() if known[item.volid].proven_at]
+            assert volid in storage and not storage[volid].protected
+            assert set(storage) > {volid}, "the last archive"
+            assert not proven or max(proven, key=lambda item: item.ctime).volid != volid, "the newest proven archive"
+            del storage[volid]
+            cluster.deleted.append(volid)
+
+        cluster.storage.archives, cluster.storage.delete = archives, delete
+        with_cluster(site, cluster)
+        pruned(site)
 
 
 # --- archives without any disk ------------------------------------------------------------------------------------------
