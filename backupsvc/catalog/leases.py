@@ -31,7 +31,7 @@ class LeaseStore:
         """Given a scratch VMID, give it to an operation; True also if that operation has it already, False if another has."""
         try:
             with self._database.write() as connection:
-                _hold(connection, fence)
+                hold(connection, fence)
                 connection.execute(insert(VMID_LEASE).values(vmid=vmid, operation=operation, at=at))
         except IntegrityError:
             return self.lease_holder(vmid) == operation
@@ -53,7 +53,7 @@ class LeaseStore:
         """Given a VMID that an operation holds, free it; False (and nothing is done) if that operation does not hold it."""
         mine = (VMID_LEASE.c.vmid == vmid, VMID_LEASE.c.operation == operation)
         with self._database.write() as connection:
-            _hold(connection, fence)
+            hold(connection, fence)
             return connection.execute(delete(VMID_LEASE).where(*mine)).rowcount == 1
 
 
@@ -72,7 +72,7 @@ class LaneStore:
         """
         try:
             with self._database.write() as connection:
-                _hold(connection, fence)
+                hold(connection, fence)
                 connection.execute(update(OPERATION).where(OPERATION.c.id == operation).values(lane=lane))
                 return self._in_front(connection, lane, operation, now)
         except IntegrityError:  # another has taken it between our look and our hand
@@ -105,7 +105,7 @@ class LaneStore:
     def leave_lane(self, operation: str, now: int, fence: Fence | None = None) -> str | None:
         """Given an operation, take it out of the lane that it waits for or holds; return who is next in turn, due now."""
         with self._database.write() as connection:
-            _hold(connection, fence)
+            hold(connection, fence)
             lane = connection.execute(select(OPERATION.c.lane).where(OPERATION.c.id == operation)).scalar()
             if lane is None:
                 return None
@@ -125,7 +125,7 @@ class LaneStore:
             return {row.name: row.operation for row in connection.execute(select(LANE.c.name, LANE.c.operation))}
 
 
-def _hold(connection: Connection, fence: Fence | None) -> None:
+def hold(connection: Connection, fence: Fence | None) -> None:
     """Make sure that a fence holds until the end of the transaction. Raise LeaseLost if it does not."""
     if fence is None:
         return

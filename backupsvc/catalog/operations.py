@@ -11,14 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import operation_of, plain, transition_of
-from backupsvc.catalog.tables import OPERATION, TRANSITION
+from backupsvc.catalog.tables import ARCHIVE_PIN, OPERATION, TRANSITION
 from backupsvc.errors import LeaseLost, OperationFailed
 from policies.model import Operation, OperationState, Transition
 
@@ -223,6 +223,7 @@ class OperationStore:
             self._change(connection, id, driver, values | {"lease_owner": None, "lease_until": None})
             if note:
                 self._append(connection, id, note, driver.now)
+            connection.execute(delete(ARCHIVE_PIN).where(ARCHIVE_PIN.c.operation == id))
             row = connection.execute(select(OPERATION).where(OPERATION.c.id == id)).one()
         return operation_of(row)
 

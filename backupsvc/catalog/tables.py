@@ -127,6 +127,19 @@ class LaneRow(SQLModel, table=True):
     at: int = Field(sa_type=BigInteger)
 
 
+class ArchivePinRow(SQLModel, table=True):
+    """An archive that an open operation reads, copies or tests, or (``removes``) is about to remove. ``place`` as in archive."""
+
+    __tablename__ = "archive_pin"
+    __table_args__ = (Index("ix_archive_pin_operation", "operation"),)  # what an operation that ends lets go of
+
+    place: str = Field(primary_key=True)
+    volid: str = Field(primary_key=True)
+    operation: str = Field(sa_column_args=[ForeignKey("operation.id", name="fk_archive_pin_operation")], primary_key=True)
+    removes: bool = False
+    at: int = Field(sa_type=BigInteger)
+
+
 class ProofRow(SQLModel, table=True):
     """What one restore test found. The store only ever inserts here."""
 
@@ -168,5 +181,6 @@ OPERATION = METADATA.tables["operation"]
 TRANSITION = METADATA.tables["transition"]
 VMID_LEASE = METADATA.tables["vmid_lease"]
 LANE = METADATA.tables["lane"]
+ARCHIVE_PIN = METADATA.tables["archive_pin"]
 PROOF = METADATA.tables["proof"]
 PULSE = METADATA.tables["pulse"]

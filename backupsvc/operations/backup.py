@@ -127,6 +127,7 @@ def read_back(run: Run) -> Wait | None:
         excluded=list(dumped["excluded"]),
         operation=run.id,
     )
+    catalog.pin(node, archive.volid, run.id, run.now(), run.fence())  # it is about to be read whole
     run.data["archive"] = as_dict(catalog.archive(node, archive.volid) or archive)
     if not config:  # known by now, so that it counts for nothing
         raise PveError(

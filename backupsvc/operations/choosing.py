@@ -7,13 +7,14 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from backupsvc.errors import PveNotFound, UsageError
+from backupsvc.errors import PveNotFound, Refused, UsageError
 from backupsvc.operations.listing import observe
 from backupsvc.operations.wholeness import holds_disk
 from policies.model import Archive
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.operations.run import Run
 
 
 def choose(
@@ -43,6 +44,18 @@ def choose(
         f"the storages list no {missing}",
         f"its archives are: {listed}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage",
     )
+
+
+def pin(run: Run, archive: Archive) -> None:
+    """Given an archive that an operation has chosen, keep prune from it until that operation ends.
+
+    Raise Refused if a prune is removing it at this moment.
+    """
+    if other := run.service.catalog.pin(archive.node, archive.volid, run.id, run.now(), run.fence()):
+        raise Refused(
+            f"archive {archive.volid} of guest {archive.vmid} on {archive.node} is being removed by operation {other}",
+            "run it again: another archive is chosen then",
+        )
 
 
 def _fits(archive: Archive, vmid: int, latest: int | None, volid: str | None) -> bool:

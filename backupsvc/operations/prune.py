@@ -15,7 +15,7 @@ from backupsvc.operations.run import Run, Wait, refused_for_sure
 from backupsvc.operations.wholeness import look_into
 from policies import retention, whole
 from policies.jobs import job_for
-from policies.model import Archive, Guest, Mark, Marked, Operation, OperationState, Policy, PruneRules
+from policies.model import Archive, Guest, Mark, Marked, Operation, Policy, PruneRules
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -99,9 +99,8 @@ def kept_now(service: Service, vmid: int | None, node: str, volid: str) -> str |
 
 
 def in_use(service: Service) -> set[str]:
-    """Return the volids that open operations are working on."""
-    operations: Sequence[Any] = service.catalog.operations(state=OperationState.OPEN)
-    return {operation.data["archive"]["volid"] for operation in operations if operation.data.get("archive")}
+    """Return the volids of the archives that open operations read, copy or test."""
+    return service.catalog.pinned()
 
 
 def open_prune(service: Service, only: Collection[int] = (), occurrence: str | None = None) -> Operation | None:
@@ -137,12 +136,19 @@ def remove(run: Run) -> Wait | None:
             return _removed(run, node, volid)  # by the call whose answer was lost, or by a driver that died
         if run.unsettled("removing"):
             return Wait("it is not known yet whether an archive is being removed", most=2.0)
-    if why := kept_now(run.service, _vmid(run, volid), node, volid):
+    if why := _needed(run, node, volid) or kept_now(run.service, _vmid(run, volid), node, volid):
         run.data["left"].pop(0)
         _forget(run)
+        run.service.catalog.unpin(node, volid, run.id, run.fence())
         run.note("kept", volid=volid, why=why)
         return Wait("next", most=0.01)
     return _begin_removing(run, node, volid)
+
+
+def _needed(run: Run, node: str, volid: str) -> str | None:
+    """Keep everybody from choosing the archive; return why it must stay if somebody has chosen it already."""
+    other = run.service.catalog.begin_removal(node, volid, run.id, run.now(), run.fence())
+    return f"law 3: in use by operation {other}" if other else None
 
 
 def settle(run: Run) -> Wait | None:

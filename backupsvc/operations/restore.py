@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, PveError, Refused, UsageError
+from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused, UsageError
 from backupsvc.operations import choosing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
@@ -62,6 +62,7 @@ def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start:
 def choose(run: Run) -> Wait | None:
     """Look once more, just before the restore, that nobody has taken the VMID meanwhile."""
     _must_be_absent(run.service, run.vmid)
+    choosing.pin(run, _archive(run))
     run.data["said"] = str(run.data["archive"]["volid"])
     return None
 
@@ -163,6 +164,14 @@ def outcome(operation: Operation) -> dict[str, Any]:
 def _task(run: Run, type: str) -> dict[str, Any]:
     """Where a task on the guest runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
     return {"pve": run.service.restore_pve, "node": str(run.data["node"]), "type": type, "vmid": run.vmid}
+
+
+def _archive(run: Run) -> Archive:
+    item = run.data["archive"]
+    found = run.service.catalog.archive(item["node"], item["volid"])
+    if found is None:
+        raise PveNotFound(f"archive {item['volid']} on {item['node']} is not in the catalog", "run `backupsvc catalog sync`")
+    return found
 
 
 def _must_be_absent(service: Service, vmid: int) -> None:

@@ -65,6 +65,7 @@ def choose(run: Run) -> Wait | None:
     """Pick the archive and read the config in it, which finds a broken header in a moment (a restore would take a minute)."""
     passed_over: list[str] = []
     archive = choosing.choose(run.service, run.vmid, at=run.data["at"], volid=run.data["volid"], say=passed_over.append)
+    choosing.pin(run, archive)
     run.data["archive"] = as_dict(archive)
     refuse_container(archive)
     run.data["config"] = run.service.pve.storage.extract_config(archive.node, archive.volid)

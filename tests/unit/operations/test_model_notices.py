@@ -24,7 +24,7 @@ from tests.unit.operations.test_engine_model import START, EngineModel
 
 Guard = Callable[[pytest.MonkeyPatch], None]
 History = Callable[[EngineModel], None]
-LEASES = 35  # the point of a restore test's first turn at which it is about to lease its scratch VMID
+LEASES = 37  # the point of a restore test's first turn at which it is about to lease its scratch VMID
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def an_interrupted_prune(model: EngineModel) -> None:
     model.begin(wanted=[])
     for vmid in range(101, 104):
         model.cluster.add_archive("n1", vmid, int(START) - 10)
-    for point in range(41, 61):
+    for point in range(41, 91):
         model.a_person_runs_a_command(kind="prune", which=0, fate=None, interrupted=point)
         check(model)
 
@@ -122,7 +122,7 @@ def without_others(patch: pytest.MonkeyPatch) -> None:
 CASES: dict[str, tuple[Guard, History]] = {
     "the fence of every write": (without_fence, overtaken_before_a_write),
     "the fence of what it holds": (
-        lambda patch: patch.setattr(leases, "_hold", lambda connection, fence: None),
+        lambda patch: patch.setattr(leases, "hold", lambda connection, fence: None),
         overtaken_before_a_vmid_is_leased,
     ),
     "time for a lost answer to show up": (lambda patch: patch.setattr(EngineModel, "settle", 0.0), a_late_answer),

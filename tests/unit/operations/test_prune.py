@@ -16,7 +16,7 @@ from sqlalchemy import update
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.operations import build_engine, prune
-from policies.model import Guest, Job, Mark, Node, Policy, PruneRules, Scratch, Storage
+from policies.model import Archive, Guest, Job, Mark, Node, Policy, PruneRules, Scratch, Storage
 from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
@@ -45,6 +45,13 @@ def with_cluster(site: World, cluster: Cluster) -> World:
 
 def marks(site: World) -> dict[str, Mark]:
     return {item.archive.volid: item.mark for item in prune.preview(site)}  # type: ignore[arg-type]
+
+
+def chosen_by_a_test(site: World, item: Archive) -> str:
+    """Let a restore test choose an archive, as its first step does; return the test's id."""
+    operation = site.engine.open("restore-test", 108, {})
+    assert operation and site.catalog.pin(item.node, item.volid, operation.id, 1) is None
+    return operation.id
 
 
 THREE = [archive(108, second) for second in (1, 2, 3)]
@@ -82,7 +89,8 @@ def test_law_3_a_guest_that_no_job_covers_loses_nothing(site: World) -> None:
 
 def test_law_3_an_archive_in_use_is_kept(site: World) -> None:
     with_cluster(site, Cluster(listings=[THREE]))
-    site.engine.open("restore-test", 108, {"archive": {"volid": THREE[0].volid}})
+    site.catalog.observe(THREE, scope=[], at=1)
+    chosen_by_a_test(site, THREE[0])
     assert marks(site)[THREE[0].volid] is Mark.KEEP
 
 
@@ -159,9 +167,40 @@ def test_law_3_an_archive_that_a_test_has_chosen_since_the_decision_is_kept(site
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     operation = prune.open_prune(site)  # type: ignore[arg-type]
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
-    site.engine.open("restore-test", 108, {"archive": {"volid": THREE[0].volid}})
+    chosen_by_a_test(site, THREE[0])
     done = prune.outcome(site.engine.drive_one(operation))
     assert cluster.deleted == done["removed"] == [THREE[1].volid]
+
+
+def test_law_3_the_last_look_at_who_needs_an_archive_is_taken_in_the_transaction_that_bars_it(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test chooses it after prune has decided anew: only the transaction before the deletion can still see that."""
+    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    assert operation and site.engine.advance(operation.id).operation.step == "remove"
+    chosen_by_a_test(site, THREE[0])
+    monkeypatch.setattr(prune, "in_use", lambda service: set())
+    done = prune.outcome(site.engine.drive_one(operation))
+    assert cluster.deleted == done["removed"] == [THREE[1].volid]
+
+
+def test_law_3_an_archive_that_is_being_removed_is_chosen_by_nobody(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    chosen: list[str | None] = []
+
+    def delete(node: str, volid: str) -> None:
+        test = site.engine.open("restore-test", 500 + len(chosen), {})
+        assert test
+        chosen.append(site.catalog.pin(node, volid, test.id, 1))
+        cluster._delete(node, volid)
+
+    cluster.storage.delete = delete
+    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    assert operation
+    assert prune.outcome(site.engine.drive_one(operation))["error"] is None
+    assert chosen == [operation.id] * 2
+    assert site.catalog.pinned() == set()
 
 
 def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_empty_one(site: World) -> None:
