@@ -16,7 +16,7 @@ from policies.calendar import occurrences
 from policies.jobs import job_for
 from policies.model import Archive, Exemption, Finding, Job, Policy, Severity
 from policies.scratch_network import privileges, scratch_network
-from policies.site_facts import ClusterJob, GuestFacts, SiteFacts, newest_proof, place, proven, usable
+from policies.site_facts import ClusterJob, GuestFacts, SiteFacts, newest_proof, once_proven, place, usable
 
 SHRUNK = 0.5  # an archive below this part of the usual size is missing something (FIELD D15: success says nothing of the content)
 HISTORY = 7  # how many archives before the newest say what is usual; fewer than two say nothing
@@ -124,7 +124,7 @@ def _writes_beside(facts: SiteFacts, job: Job, node: str) -> bool:
 def _never_proven(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
     for item in _backed_up(facts, policy):
         latest = newest_proof(item)
-        if proven(facts, item):
+        if once_proven(facts, item):
             continue
         if latest is None:
             yield speaker.about("never-proven", item)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from policies import wording
 from policies.model import Archive, Policy, Proof, Tier, Verdict
-from policies.site_facts import GuestFacts, SiteFacts, newest_proof, place, proven, usable
+from policies.site_facts import GuestFacts, SiteFacts, newest_proof, once_proven, place, proven, usable
 
 DAY = 86400
 _RECENT = 2  # backups looked at for copies: the newest may still be on its way to its second place
@@ -78,6 +78,7 @@ class _Case:
     blind: bool
     language: str
     proofs: tuple[Proof, ...]
+    once: bool
     held: tuple[Archive, ...]
 
     def said(
@@ -120,6 +121,7 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
         blind,
         wording.language_of(policy.language),
         proven(facts, item),
+        once_proven(facts, item),
         usable(item.archives),
     )
     objectives = (_rpo(case), _rto(case), _proof(case), _copies(case), *_depth(case), *_presence(case))
@@ -149,15 +151,13 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
 def _rpo(case: _Case) -> Objective:
     """From the start of the last proven backup that can still be restored: proof of an archive that is gone helps nobody."""
     objective = case.tier.rpo
-    starts = {archive.ctime for archive in case.held}
-    kept = [proof.archive_ctime for proof in case.proofs if proof.archive_ctime in starts]
-    if not kept and case.proofs and case.blind:
+    if not case.proofs and case.once and case.blind:
         return case.said("rpo", objective, None, Status.UNKNOWN, "blind")
-    if not kept and case.proofs:
+    if not case.proofs and case.once:
         return case.said("rpo", objective, None, Status.BREACHED, "gone")
-    if not kept:
+    if not case.proofs:
         return case.said("rpo", objective, None, Status.UNKNOWN, "unproven")
-    age = case.now - max(kept)
+    age = case.now - case.proofs[-1].archive_ctime
     if age < -case.slack:
         return case.said("rpo", objective, None, Status.UNKNOWN, "future")
     return _compared(case, "rpo", objective, max(0, age), age=case.span(max(0, age)))
@@ -167,7 +167,7 @@ def _rto(case: _Case) -> Objective:
     measured = [proof for proof in case.proofs if proof.rto is not None]
     latest = max(measured, key=lambda proof: proof.ended, default=None)
     if latest is None or latest.rto is None:
-        return case.said("rto", case.tier.rto, None, Status.UNKNOWN, "unknown")
+        return case.said("rto", case.tier.rto, None, Status.UNKNOWN, "gone" if case.once else "unknown")
     return _compared(case, "rto", case.tier.rto, latest.rto, measured=case.span(latest.rto))
 
 
@@ -175,6 +175,10 @@ def _proof(case: _Case) -> Objective:
     """Only ``proven`` moves the date of last proof; a later failure of a backup at least as new takes its worth away."""
     objective, age, latest = case.tier.proof_age, _age(case), newest_proof(case.item)
     why = latest.reasons[0] if latest and latest.reasons else wording.word("no-reason", case.language)
+    if age is None and case.once and latest and latest.verdict is Verdict.FAILED:
+        return case.said("proof", objective, None, Status.BREACHED, "failed", reason=why)
+    if age is None and case.once:
+        return case.said("proof", objective, None, Status.UNKNOWN if case.blind else Status.BREACHED, "gone")
     if age is None and latest is None:
         return case.said("proof", objective, None, Status.UNKNOWN, "unknown")
     if age is None and latest:

@@ -200,19 +200,21 @@ REASONS: dict[str, str] = {
     "rpo.met": "la dernière sauvegarde prouvée a commencé il y a {age} (objectif {objective})",
     "rpo.breached": "la dernière sauvegarde prouvée a commencé il y a {age} ; l'objectif est {objective}",
     "rpo.unproven": "aucune sauvegarde de cet invité n'est prouvée : on ignore ce qu'une restauration rendrait",
-    "rpo.gone": "l'archive qui a été prouvée n'est plus listée, et aucune de celles qui restent n'est prouvée",
+    "rpo.gone": "l'archive qui a été prouvée a disparu, a changé ou a échoué depuis, et aucune autre n'est prouvée",
     "rpo.blind": (
         "tous les stockages n'ont pas pu être lus, et aucune archive prouvée de cet invité ne figure dans ce qui a pu l'être"
     ),
     "rpo.future": "l'archive prouvée est datée du futur : une horloge est fausse, et son âge ne peut être dit",
     "rto.met": "la dernière restauration prouvée a pris {measured} (objectif {objective})",
     "rto.breached": "la dernière restauration prouvée a pris {measured} ; l'objectif est {objective}",
+    "rto.gone": "l'archive dont la restauration a été mesurée a disparu, a changé ou a échoué depuis",
     "rto.unknown": "jamais mesuré : aucune restauration de cet invité n'est prouvée",
     "proof.met": "prouvé il y a {age} (au moins tous les {objective})",
     "proof.breached": "dernière preuve il y a {age} ; une preuve est due tous les {objective}",
     "proof.failed": (
         "un test de restauration d'une sauvegarde au moins aussi récente a échoué depuis la dernière preuve : {reason}"
     ),
+    "proof.gone": "l'archive qui a été prouvée a disparu, a changé ou a échoué depuis : prouvez-en une qui est là",
     "proof.unknown": "jamais prouvé",
     "proof.latest": "jamais prouvé ; le dernier test de restauration a pour verdict « {verdict} » : {reason}",
     "copies.met": "une sauvegarde récente se trouve à {measured} endroit(s) : {places}",

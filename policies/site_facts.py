@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from policies import whole
-from policies.model import Archive, Guest, GuestType, Node, Proof, Rung, Storage, Verdict
+from policies.model import Archive, Guest, GuestType, Node, Proof, Storage, Verdict
+from policies.standing import good, standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +160,13 @@ class SiteFacts:
 
 
 def proven(facts: SiteFacts, guest: GuestFacts) -> tuple[Proof, ...]:
-    """Given a guest, return its proofs that count, oldest backup first: only ``proven`` at rung healthy or above (law 5)."""
-    if facts.simulated:
-        return ()
-    good = [proof for proof in guest.proofs if proof.verdict is Verdict.PROVEN and proof.rung.height >= Rung.HEALTHY.height]
-    return tuple(sorted(good, key=lambda proof: (proof.archive_ctime, proof.ended)))
+    """Given a guest, return its proofs that still stand, oldest backup first (law 5); none on a simulated cluster."""
+    return () if facts.simulated else standing(guest.proofs, guest.archives)
+
+
+def once_proven(facts: SiteFacts, guest: GuestFacts) -> bool:
+    """Given a guest, return whether a restore test ever proved anything of it, also what is gone or withdrawn by now."""
+    return not facts.simulated and any(good(proof) for proof in guest.proofs)
 
 
 def newest_proof(guest: GuestFacts) -> Proof | None:

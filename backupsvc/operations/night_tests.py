@@ -18,8 +18,9 @@ from backupsvc.operations.backup import GUESTS_AGE
 from backupsvc.operations.pieces import ended, open_piece
 from backupsvc.operations.run import Run, Wait
 from policies import calendar, sampling, windows
-from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof, Verdict
+from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof
 from policies.site import policy_for
+from policies.standing import standing
 from policies.windows import Slot
 
 if TYPE_CHECKING:
@@ -155,10 +156,10 @@ def _due(run: Run, job: Job) -> list[Test]:
     vmids = [vmid for vmid in run.data["vmids"] if vmid not in untestable]
     run.data["untestable"] = len(run.data["vmids"]) - len(vmids)
     proofs = service.catalog.proofs()
-    good = [proof for proof in proofs if proof.verdict is Verdict.PROVEN]
+    good = standing(proofs, service.catalog.archives())
     wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
     proven = {proof.vmid: proof.ended for proof in sorted(good, key=lambda proof: proof.ended)}
-    began = {proof.vmid: proof.archive_ctime for proof in sorted(good, key=lambda proof: proof.archive_ctime)}
+    began = {proof.vmid: proof.archive_ctime for proof in good}
     turns = sampling.due(replace(policy, guests=wanted), proven, run.now(), began)
     seconds = _durations(proofs)
     late = _late(run, job)

@@ -178,7 +178,7 @@ def _place(storage: Storage) -> str:
 
 def _joined(archive: Archive, known: Archive | None) -> Archive:
     """What the storage says, with what the catalog has learnt; not if another file now bears the name."""
-    if known is None or known.ctime != archive.ctime:
+    if known is None or (known.ctime, known.size) != (archive.ctime, archive.size):
         return archive
     return replace(archive, name=known.name, rung=known.rung, proven_at=known.proven_at, sha256=known.sha256)
 

@@ -51,6 +51,7 @@ class Site:
         world.job_list, world.offsets = [], {"clovis": 0.0, "lge-pve02": 0.4}
         world.status_answer = ClusterStatus("langeo", True, (*world.status_answer.nodes, world.status_answer.nodes[0]))
         world.refuse = {"ha": PvePermissionDenied("Permission check failed (/, Sys.Audit)")}
+        self.catalog.observe(world.archive_list, scope=[], at=NIGHTS[-1] + 60)
         for vmid in NAMES:
             self.catalog.record_proof(proof(vmid, NIGHTS[-1]))
 

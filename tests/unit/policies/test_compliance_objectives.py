@@ -163,3 +163,58 @@ def test_a_proof_below_healthy_is_none_even_if_a_record_calls_it_proven() -> Non
 
     record: Proof = replace(proof(108, NIGHTS[-1]), rung=Rung.BOOTED)
     assert of(changed(put_right(), 108, proofs=(record,))).rpo is None
+
+
+def statuses(facts: SiteFacts) -> dict[str, Status]:
+    item = of(facts)
+    return {name: objective(item, name).status for name in ("rpo", "rto", "proof")}
+
+
+def test_law_5_a_proof_ends_with_the_bytes_it_was_of() -> None:
+    """An archive that was truncated after its proof: the catalog forgot that proof when it saw the new size."""
+    facts = put_right()
+    guest_facts = next(item for item in facts.guests if item.vmid == 108)
+    truncated = tuple(replace(one, size=one.size // 2, proven_at=None) for one in guest_facts.archives)
+    after = replace(facts, guests=tuple(replace(item, archives=truncated) if item.vmid == 108 else item for item in facts.guests))
+    assert set(statuses(facts).values()) == {Status.MET}
+    assert Status.MET not in statuses(after).values()
+    assert of(after).last_proven is None
+
+
+def test_law_5_a_later_failure_withdraws_a_proof_from_every_objective_whatever_was_proven_after_it() -> None:
+    newest, failed = proof(108, NIGHTS[-1]), proof(108, NIGHTS[-1], ended=NOW - 120, verdict=Verdict.FAILED)
+    older = proof(108, NIGHTS[0], ended=NOW - 60, rto=99.0)
+    item = of(changed(put_right(), 108, proofs=(newest, failed, older)))
+    assert (item.rpo, item.rto, item.last_proven) == (NOW - NIGHTS[0], 99.0, NIGHTS[0])
+    assert objective(item, "rpo").status is Status.BREACHED
+
+
+def test_law_5_a_proof_of_an_archive_on_one_node_says_nothing_of_the_file_with_that_name_on_another() -> None:
+    elsewhere = replace(archive(108, NIGHTS[-1], "lge-pve02"), proven_at=NOW - 60)
+    assert Status.MET not in statuses(changed(put_right(), 108, archives=(elsewhere,))).values()
+
+
+def test_on_a_shared_storage_a_proof_counts_from_whichever_node_it_was_restored() -> None:
+    shared = replace(archive(108, NIGHTS[-1], "lge-pve02", shared=True), proven_at=NOW - 60)
+    assert set(statuses(changed(put_right(), 108, archives=(shared,))).values()) == {Status.MET}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(list(Verdict)), st.sampled_from(NIGHTS), st.sampled_from(["clovis", "lge-pve02"]), st.integers(1, 9)
+        ),
+        max_size=7,
+    )
+)
+def test_law_5_only_an_archive_that_the_catalog_still_calls_proven_meets_anything(
+    history: list[tuple[Verdict, int, str, int]],
+) -> None:
+    tests = tuple(
+        replace(proof(108, night, ended=NOW - hours * HOUR, verdict=verdict), node=node)
+        for verdict, night, node, hours in history
+    )
+    facts = changed(put_right(), 108, proofs=tests)
+    archives = next(item for item in facts.guests if item.vmid == 108).archives
+    if not any(one.proven_at for one in archives):
+        assert Status.MET not in statuses(facts).values()

@@ -191,7 +191,7 @@ def put_right() -> SiteFacts:
     )
     return replace(
         before,
-        guests=guests,
+        guests=tuple(as_recorded(item) for item in guests),
         quorum=Quorum(clustered=True, votes=2, quorate=True, qdevice=True),
         clocks=Clocks({"clovis": 0, "lge-pve02": 1}),
         jobs=(),
@@ -207,5 +207,15 @@ def permissions(network: str) -> Mapping[str, frozenset[str]]:
 
 def changed(facts: SiteFacts, vmid: int, **changes: object) -> SiteFacts:
     """The facts with one guest's fields replaced."""
-    guests = tuple(replace(item, **changes) if item.vmid == vmid else item for item in facts.guests)  # type: ignore[arg-type]
+    guests = tuple(as_recorded(replace(item, **changes)) if item.vmid == vmid else item for item in facts.guests)  # type: ignore[arg-type]
     return replace(facts, guests=guests)
+
+
+def as_recorded(item: GuestFacts) -> GuestFacts:
+    """A guest whose archives are marked by its tests as the catalog marks them: a later failure withdraws a proof."""
+    proven: dict[tuple[str, str, int], int | None] = {}
+    for test in sorted(item.proofs, key=lambda test: test.ended):
+        if test.verdict in (Verdict.PROVEN, Verdict.FAILED):
+            proven[test.node, test.volid, test.archive_ctime] = test.ended if test.verdict is Verdict.PROVEN else None
+    marked = (replace(one, proven_at=proven.get((one.node, one.volid, one.ctime), one.proven_at)) for one in item.archives)
+    return replace(item, archives=tuple(marked))

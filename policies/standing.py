@@ -1,0 +1,44 @@
+"""Which proofs still stand: a proof is of one archive, in its place and with its bytes, and ends with it (law 5).
+
+An archive that is gone, that was changed since, or that a later test found to be bad proves nothing any more: neither how much
+would be lost, nor how long a restore takes, nor when that was last known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from policies.model import Archive, Proof, Rung, Verdict
+
+Key = tuple[str, str, int]  # (node, volid, ctime); the node is "" on a shared storage
+
+
+def good(proof: Proof) -> bool:
+    """Given a restore test, return whether it proved its archive when it was run: proven, at rung healthy or above."""
+    return proof.verdict is Verdict.PROVEN and proof.rung.height >= Rung.HEALTHY.height
+
+
+def standing(proofs: Iterable[Proof], archives: Sequence[Archive]) -> tuple[Proof, ...]:
+    """Given restore tests and the archives that are listed, as the catalog knows them, return the good ones that still hold.
+
+    Oldest backup first. Where the catalog says that an archive is unproven (it withdraws a proof when the size or the time listed
+    for it changes, or when a later test fails), no test of it counts.
+    """
+    proven = {_key(archive) for archive in archives if archive.proven_at is not None and archive.size > 0}
+    shared = {(archive.volid, archive.ctime) for archive in archives if archive.shared}
+    tests = [(_of(proof, shared), proof) for proof in proofs]
+    failed: dict[Key, int] = {}
+    for key, proof in tests:
+        if proof.verdict is Verdict.FAILED:
+            failed[key] = max(failed.get(key, 0), proof.ended)
+    found = [proof for key, proof in tests if good(proof) and key in proven and proof.ended > failed.get(key, -1)]
+    return tuple(sorted(found, key=lambda proof: (proof.archive_ctime, proof.ended)))
+
+
+def _key(archive: Archive) -> Key:
+    return ("" if archive.shared else archive.node, archive.volid, archive.ctime)
+
+
+def _of(proof: Proof, shared: set[tuple[str, int]]) -> Key:
+    """The archive that a proof is of. On a shared storage it is the same one from whichever node it was restored."""
+    return ("" if (proof.volid, proof.archive_ctime) in shared else proof.node, proof.volid, proof.archive_ctime)
