@@ -344,7 +344,8 @@ class Stage:
 class Proof:
     """What one restore test found. ``rto`` is seconds from the start of the restore to the first good check, or None.
 
-    ``stripped`` and ``asserted`` are the isolation evidence (law 2), one sentence each; ``reasons`` explain the verdict.
+    ``stripped`` and ``asserted`` are the isolation evidence (law 2), one sentence each; ``reasons`` explain the verdict, and
+    ``cause`` is who is to blame for it (a policies.causes.Cause), None if nobody is.
     """
 
     operation: str
@@ -364,6 +365,7 @@ class Proof:
     reasons: tuple[str, ...] = ()
     scratch_vmid: int | None = None
     scratch_node: str | None = None
+    cause: str | None = None
 
 
 class OperationState(StrEnum):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policies.causes import Cause
 from policies.model import CheckResult, Outcome, Rung, Verdict
 
 
@@ -20,7 +21,8 @@ class Evidence:
         compressed_checksum: the archive's compression carries a checksum of the data (zst, gz, lzo); a plain .vma has none.
         verified_intact: our own one-pass verification: True, False, or None when the archive was not read.
         restored: PVE's restore task ended well.
-        restore_error: what PVE said when it did not; None also when no restore was tried.
+        restore_error: what PVE said when it did not and the archive is to blame; None also when no restore was tried.
+        cause: who is to blame for what went wrong before the copy ran, None if nothing did.
         isolation_ok: law 2 held and the copy was allowed to start.
         booted: a sign of life was seen (True), was looked for and not seen (False), or could not be looked for (None).
         checks: the last answer of every configured health check.
@@ -33,6 +35,7 @@ class Evidence:
     verified_intact: bool | None = None
     restored: bool = False
     restore_error: str | None = None
+    cause: Cause | None = None
     isolation_ok: bool = False
     booted: bool | None = None
     checks: tuple[CheckResult, ...] = ()
@@ -42,11 +45,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict, the highest rung reached, and the sentences that say why it is not more."""
+    """The verdict, the highest rung reached, the sentences that say why it is not more, and who is to blame (None: nobody)."""
 
     verdict: Verdict
     rung: Rung
     reasons: tuple[str, ...]
+    cause: Cause | None = None
 
 
 def decide(evidence: Evidence) -> Judgement:
@@ -60,7 +64,16 @@ def decide(evidence: Evidence) -> Judgement:
         )
     failures, doubts = _failures(evidence), _doubts(evidence)
     verdict = Verdict.FAILED if failures else Verdict.INCONCLUSIVE
-    return Judgement(verdict, rung, failures + doubts)
+    return Judgement(verdict, rung, failures + doubts, _cause(evidence, failed=bool(failures)))
+
+
+def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
+    """The first thing on the way up that went wrong, of those that the verdict rests on."""
+    if failed and (evidence.missing_disks or evidence.verified_intact is False):
+        return Cause.ARCHIVE
+    if evidence.restore_error or not failed:
+        return evidence.cause or (Cause.NETWORK if _said(evidence, Outcome.INCONCLUSIVE) else None)
+    return Cause.BOOT if evidence.booted is False else Cause.SERVICE
 
 
 def within_one_time(judgement: Judgement, jump: float, most: int) -> Judgement:
@@ -71,7 +84,7 @@ def within_one_time(judgement: Judgement, jump: float, most: int) -> Judgement:
     if judgement.verdict is not Verdict.PROVEN or abs(jump) <= most:
         return judgement
     why = f"this machine's clock was set by {jump:+.0f} s during the test, more than the {most} s allowed (max-clock-drift)"
-    return Judgement(Verdict.INCONCLUSIVE, judgement.rung, (why, *judgement.reasons))
+    return Judgement(Verdict.INCONCLUSIVE, judgement.rung, (why, *judgement.reasons), Cause.TIME)
 
 
 def _rung(evidence: Evidence) -> Rung:

@@ -148,6 +148,12 @@ class ArchiveStore:
             lift(connection, _locate(connection, node, volid), rung, at)
 
     @repeatable
+    def distrust(self, node: str, volid: str, at: int) -> None:
+        """Given an archive whose bytes were found damaged, let it stand unproven, at recorded. Raise PveNotFound if unknown."""
+        with self._database.write() as connection:
+            withdraw(connection, _locate(connection, node, volid), Rung.RECORDED, at)
+
+    @repeatable
     def mark_gone(self, node: str, volid: str, at: int) -> None:
         """Given an archive that we removed ourselves, remember it, so that nobody misses it. Raise PveNotFound if never seen."""
         with self._database.write() as connection:

@@ -22,7 +22,7 @@ from policies.model import (
     Verdict,
 )
 
-EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons")
+EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons", "cause")
 _SIMPLE_PROOF = (
     "operation",
     "vmid",
@@ -100,6 +100,7 @@ def proof_of(row: Row[Any]) -> Proof:
         stripped=tuple(kept["stripped"]),
         asserted=tuple(kept["asserted"]),
         reasons=tuple(kept["reasons"]),
+        cause=kept.get("cause"),
     )
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError
-from policies import verdict
+from backupsvc.errors import BackupsvcError, PveError, TaskFailed
+from policies import causes, verdict
+from policies.causes import Blame, Cause
 from policies.model import Archive, CheckResult, Operation, Outcome, Rung, Verdict
+
+if TYPE_CHECKING:
+    from backupsvc.operations.run import Run
 
 CHECKSUMMED = (".zst", ".gz", ".lzo", "tgz")
 
@@ -15,34 +21,54 @@ CHECKSUMMED = (".zst", ".gz", ".lzo", "tgz")
 def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
     """Given what an operation remembers, return it as the evidence that the verdict is decided on."""
     error = data.get("error")
+    found = _blame(data)
+    against = found if found and found.cause.against_the_archive else None
     done = data.get("seconds", {})
     restored = "restore" in done and not (error and error["step"] == "restore")
     return verdict.Evidence(
         simulated=bool(data.get("simulated")),
         compressed_checksum=archive.volid.endswith(CHECKSUMMED),
-        verified_intact=True if archive.rung.height >= Rung.INTACT.height else None,
+        verified_intact=False if against and against.damaged else True if archive.rung.height >= Rung.INTACT.height else None,
         restored=restored,
-        restore_error=error["message"] if error and _against_the_archive(error) else None,
+        restore_error=error["message"] if error and against else None,
+        cause=found.cause if found else None,
         isolation_ok="isolate" in done and not (error and error["step"] in ("isolate", "start")),
         booted=data.get("booted"),
         checks=results_of(data),
         missing_disks=tuple(data.get("missing_disks", ())),
-        warnings=(error["message"],) if error and not _against_the_archive(error) else (),
+        warnings=(error["message"],) if error and not against else (),
     )
 
 
-def _against_the_archive(error: Mapping[str, Any]) -> bool:
-    """Whether an error speaks against the archive: PVE could not read its config, or could not restore it.
-
-    A missing permission, a full storage range, a lost connection or a cancelled test say nothing of it.
-    """
-    return error["step"] in ("choose", "restore") and error["kind"] in ("PveError", "TaskFailed")
+def _blame(data: Mapping[str, Any]) -> Blame | None:
+    """Who is to blame for the error that ended the test: what PVE said while the archive was read, else the platform."""
+    error = data.get("error")
+    if not error:
+        return None
+    kept = data.get("blame")
+    if kept and error["step"] in ("choose", "restore") and error["kind"] in ("PveError", "TaskFailed"):
+        return Blame(Cause(kept["cause"]), kept["text"], kept["damaged"])
+    if error["step"] == "boot" and error["kind"] == "OperationFailed" and data.get("booted") is False:
+        return Blame(Cause.BOOT)
+    return Blame(Cause.PLATFORM)
 
 
 def results_of(data: Mapping[str, Any]) -> tuple[CheckResult, ...]:
     """Given what an operation remembers, return its check results."""
     found = data.get("checks", {}).values()
     return tuple(CheckResult(r["name"], Outcome(r["outcome"]), r["detail"], r["seconds"], r["kind"]) for r in found)
+
+
+@contextmanager
+def blaming(run: Run) -> Iterator[None]:
+    """Keep in an operation's memory who is to blame for what PVE says inside, by its words and by its task's log."""
+    run.data.pop("blame", None)
+    try:
+        yield
+    except PveError as error:
+        log = error.log if isinstance(error, TaskFailed) else ()
+        run.data["blame"] = asdict(causes.blame(error.text or error.message, log))
+        raise
 
 
 def outcome(operation: Operation) -> dict[str, Any]:
@@ -58,6 +84,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "verdict": proof.get("verdict", str(Verdict.INCONCLUSIVE)),
         "rung": proof.get("rung", str(Rung.RECORDED)),
         "reasons": proof.get("reasons", []),
+        "cause": proof.get("cause"),
         "stages": [{"name": name, "seconds": value} for name, value in (data.get("seconds") or {}).items()],
         "checks": [
             {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds} for r in results_of(data)

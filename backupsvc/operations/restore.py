@@ -12,7 +12,7 @@ from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused, UsageEr
 from backupsvc.operations import choosing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
-from policies import whole
+from policies import causes, whole
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
 
@@ -79,6 +79,8 @@ def restore(run: Run) -> Wait | None:
     if result is None:
         return Wait("the archive is being restored", most=2.0)
     run.ended("restore", result)
+    if not result.ok and causes.blame(result.exitstatus, result.log).damaged:
+        run.service.catalog.distrust(item["node"], item["volid"], run.now())  # its proof must not offer it once more
     result.raise_if_failed(
         f"restoring guest {run.vmid} on {node} from {item['volid']} (PVE may leave an empty VM {run.vmid}: remove it yourself)"
     )

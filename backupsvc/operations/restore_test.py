@@ -14,6 +14,7 @@ from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
 from policies import bridges, isolation, placement, verdict, whole
+from policies.causes import Blame, Cause
 from policies.model import (
     Archive,
     GuestPolicy,
@@ -68,9 +69,11 @@ def choose(run: Run) -> Wait | None:
     choosing.pin(run, archive)
     run.data["archive"] = as_dict(archive)
     refuse_container(archive)
-    run.data["config"] = run.service.pve.storage.extract_config(archive.node, archive.volid)
+    with proving.blaming(run):
+        run.data["config"] = run.service.pve.storage.extract_config(archive.node, archive.volid)
     run.data["simulated"] = run.service.pve.cluster.version().simulated
     if not whole.holds_disk(run.data["config"]):
+        run.data["blame"] = asdict(Blame(Cause.ARCHIVE))
         raise PveError(f"archive {archive.volid} of guest {run.vmid} holds no disk", "back the guest up again")
     run.data["said"] = "; ".join((archive.volid, *passed_over))
     return None
@@ -125,11 +128,12 @@ def restore(run: Run) -> Wait | None:
             bandwidth=service.policy.scratch.bandwidth,
         )
 
-    result = run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
-    if result is None:
-        return Wait("the archive is being restored", most=5.0)
-    run.ended("restore", result)
-    result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
+    with proving.blaming(run):
+        result = run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
+        if result is None:
+            return Wait("the archive is being restored", most=5.0)
+        run.ended("restore", result)
+        result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
     run.data["overrides"] = overrides
     return None
 
@@ -256,9 +260,11 @@ def judge(run: Run) -> Wait | None:
         reasons=judgement.reasons,
         scratch_vmid=scratch.get("vmid"),
         scratch_node=scratch.get("node"),
+        cause=str(judgement.cause) if judgement.cause else None,
     )
     run.service.catalog.record_proof(proof)
-    run.data["proof"] = {"verdict": str(proof.verdict), "rung": str(proof.rung), "reasons": list(proof.reasons), "rto": proof.rto}
+    kept = {"verdict": str(proof.verdict), "rung": str(proof.rung), "reasons": list(proof.reasons), "rto": proof.rto}
+    run.data["proof"] = kept | {"cause": proof.cause}
     run.data["said"] = f"{proof.verdict}, rung {proof.rung}"
     return None
 

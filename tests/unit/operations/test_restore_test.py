@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import PveError, PveUnreachable
+from backupsvc.errors import PveError, PveUnreachable, TaskFailed
 from backupsvc.operations import build_engine, restore_test
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run
+from backupsvc.operations.turns import describe
 from backupsvc.settings import Settings
 from policies import ownership
-from policies.model import CheckSpec, GuestPolicy, Job, Node, OperationState, Policy, Rung, Scratch, Storage
-from tests.unit.operations.cluster import CONFIG, archive
+from policies.model import CheckSpec, GuestPolicy, Job, Node, OperationState, Policy, Proof, Rung, Scratch, Storage, Verdict
+from tests.unit.operations.cluster import CONFIG, archive, ended
 from tests.unit.operations.worlds import World, world
 
 SCRATCH = Scratch(9000, 9009)
@@ -156,3 +157,42 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
     steps("judge")
     [proof] = site.catalog.proofs(vmid=108)
     assert (str(proof.verdict), proof.rto) == (verdict, 20.0)
+
+
+FULL = ("progress 40%", "vma: restore failed - blk_pwrite to  failed (-28)")
+FLIPPED = ("x.vma.zst : Decoding error (36) : Restored data doesn't match checksum", "vma: restore failed - short vma extent")
+
+
+@pytest.mark.parametrize(
+    ("log", "verdict", "cause", "rung", "still_proven"),
+    [
+        (FULL, "inconclusive", "capacity", Rung.HEALTHY, True),
+        ((), "inconclusive", "platform", Rung.HEALTHY, True),
+        (FLIPPED, "failed", "archive", Rung.RECORDED, False),
+    ],
+    ids=["scratch storage full", "no word of why", "flipped"],
+)
+def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
+    site: World, log: tuple[str, ...], verdict: str, cause: str, rung: Rung, still_proven: bool
+) -> None:
+    """All three end with the same exit status."""
+    before = Proof("earlier", 108, ARCHIVE.volid, "clovis", ARCHIVE.ctime, Verdict.PROVEN, Rung.HEALTHY, 1, 2)
+    site.catalog.record_proof(before)
+    result = ended("command 'zstd -q -d -c x | vma extract' failed: exit code 133", *log)
+    site.pve = SimpleNamespace(
+        tasks=SimpleNamespace(poll=lambda upid: result, find=lambda node, **wanted: [], surely_runs=lambda upid: False),
+        restore=SimpleNamespace(start=lambda *args, **named: "UPID:x"),
+    )
+    steps = Steps(site, scratch=PLACE, bridge=None)
+    with pytest.raises(TaskFailed) as failed:
+        steps("restore")
+    operation = site.catalog.claim(steps.id, steps.engine.driver())
+    assert operation
+    run = Run(steps.engine, operation)
+    run.enter("choose")
+    run.data["error"] = describe("restore", failed.value)
+    run.save()
+    assert steps("judge").data["proof"]["cause"] == cause
+    now = site.catalog.archive(ARCHIVE.node, ARCHIVE.volid)
+    assert now and (now.rung, now.proven_at is not None) == (rung, still_proven)
+    assert site.catalog.proofs(vmid=108)[0].verdict == verdict and site.catalog.proofs(vmid=108)[0].cause == cause
