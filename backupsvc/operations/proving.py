@@ -48,8 +48,6 @@ def _blame(data: Mapping[str, Any]) -> Blame | None:
     kept = data.get("blame")
     if kept and error["step"] in ("choose", "restore") and error["kind"] in ("PveError", "TaskFailed"):
         return Blame(Cause(kept["cause"]), kept["text"], kept["damaged"])
-    if error["step"] == "boot" and error["kind"] == "OperationFailed" and data.get("booted") is False:
-        return Blame(Cause.BOOT)
     return Blame(Cause.PLATFORM)
 
 

@@ -196,3 +196,16 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
     now = site.catalog.archive(ARCHIVE.node, ARCHIVE.volid)
     assert now and (now.rung, now.proven_at is not None) == (rung, still_proven)
     assert site.catalog.proofs(vmid=108)[0].verdict == verdict and site.catalog.proofs(vmid=108)[0].cause == cause
+
+
+def test_a_copy_that_never_showed_a_sign_of_life_was_restored_and_is_blamed_on_its_boot(site: World) -> None:
+    site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    error = {"step": "boot", "kind": "OperationFailed", "message": "no sign of life", "hint": "", "exit_code": 1}
+    steps = Steps(site, scratch=PLACE, booted=False, seconds={"restore": 2.0, "isolate": 0.1}, error=error)
+    operation = site.catalog.claim(steps.id, steps.engine.driver())
+    assert operation
+    run = Run(steps.engine, operation)
+    run.enter("choose")
+    run.save()
+    proof = steps("judge").data["proof"]
+    assert (proof["verdict"], proof["rung"], proof["cause"]) == ("failed", "restored", "boot")
