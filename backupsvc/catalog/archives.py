@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, 
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
+from backupsvc.catalog.looks import last_looks, record_looks
 from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import archive_of, plain
 from backupsvc.catalog.tables import ARCHIVE
@@ -54,19 +55,29 @@ class ArchiveStore:
         self._database = database
 
     @retried
-    def observe(self, listing: Sequence[Archive], *, scope: Collection[tuple[str, str]], at: int) -> Observation:
+    def observe(
+        self,
+        listing: Sequence[Archive],
+        *,
+        scope: Collection[tuple[str, str]],
+        at: int,
+        looked: Collection[tuple[str, str]] = (),
+    ) -> Observation:
         """Given what storages listed, remember it, and return what changed. ``at`` in epoch seconds.
 
         ``scope`` names the (node, storage) pairs that were listed completely: only there does an absent archive count as gone
         (its row is kept, with what it proved). An archive whose size or time changed is another file under the same name, so
-        all that was learnt and proven about the former one is forgotten.
+        all that was learnt and proven about the former one is forgotten. ``looked`` names the (place, storage) pairs of which all
+        guests were listed: what a later listing finds new there came after ``at``.
         """
         try:
-            return self._observe(listing, scope, at)
+            return self._observe(listing, scope, at, looked)
         except IntegrityError:  # PostgreSQL: another process remembered the same new archive in this very moment
-            return self._observe(listing, scope, at)
+            return self._observe(listing, scope, at, looked)
 
-    def _observe(self, listing: Sequence[Archive], scope: Collection[tuple[str, str]], at: int) -> Observation:
+    def _observe(
+        self, listing: Sequence[Archive], scope: Collection[tuple[str, str]], at: int, looked: Collection[tuple[str, str]]
+    ) -> Observation:
         listed = {
             _key(archive): archive for archive in reversed(listing)
         }  # reversed: the first of two listings of one file stays
@@ -75,9 +86,11 @@ class ArchiveStore:
             new = [key for key in listed if key not in before or before[key].gone_at is not None]
             within = [key for key, row in before.items() if row.gone_at is None and _in_scope(row, scope)]
             gone = [key for key in within if key not in listed]
-            _insert(connection, [listed[key] for key in new if key not in before], at)
+            looks = last_looks(connection)
+            _insert(connection, [listed[key] for key in new if key not in before], looks, at)
             _refresh(connection, [(before[key], archive) for key, archive in listed.items() if key in before])
             _mark_gone(connection, [before[key] for key in gone], at)
+            record_looks(connection, looked, looks, at)
         newest = sorted((listed[key] for key in new), key=lambda archive: archive.ctime)
         return Observation(tuple(newest), tuple(archive_of(before[key]) for key in gone), len(within))
 
@@ -210,11 +223,12 @@ def _before(connection: Connection, listed: Mapping[Key, Archive], scope: Collec
     return {(row.place, row.volid): row for row in connection.execute(query)}
 
 
-def _insert(connection: Connection, archives: Sequence[Archive], at: int) -> None:
+def _insert(connection: Connection, archives: Sequence[Archive], looks: Mapping[Key, int | None], at: int) -> None:
     rows = [
         _values(archive)
         | {"place": _key(archive)[0], "volid": archive.volid, "vmid": archive.vmid, "type": archive.type and archive.type.value}
         | {"first_seen": at, "name": archive.name, "operation": archive.operation, "rung": Rung.RECORDED.value}
+        | {"not_before": looks.get((_key(archive)[0], archive.storage))}
         for archive in archives
     ]
     if rows:

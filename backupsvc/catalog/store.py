@@ -7,14 +7,15 @@ from types import TracebackType
 from backupsvc.catalog.archives import ArchiveStore
 from backupsvc.catalog.database import PATIENCE, Database
 from backupsvc.catalog.leases import LaneStore, LeaseStore
+from backupsvc.catalog.looks import LookStore
 from backupsvc.catalog.operations import OperationStore
 from backupsvc.catalog.pins import PinStore
 from backupsvc.catalog.proofs import ProofStore
 from backupsvc.catalog.pulse import PulseStore
 
 
-class Catalog(ArchiveStore, OperationStore, LeaseStore, LaneStore, PinStore, ProofStore, PulseStore):
-    """Archives, operations, leases, lanes, pins, proofs and pulses over one database, for several threads and processes."""
+class Catalog(ArchiveStore, LookStore, OperationStore, LeaseStore, LaneStore, PinStore, ProofStore, PulseStore):
+    """Archives, looks, operations, leases, lanes, pins, proofs and pulses over one database, for threads and processes."""
 
     @classmethod
     def open(cls, url: str, patience: float = PATIENCE) -> Catalog:

@@ -47,6 +47,32 @@ class ArchiveRow(SQLModel, table=True):
     consistency: str | None = None
     excluded: list[Any] | None = Field(default=None, sa_type=JSON)
     operation: str | None = None
+    not_before: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class StorageLookRow(SQLModel, table=True):
+    """When all guests of a storage were listed for the first and the last time. ``place`` as in archive."""
+
+    __tablename__ = "storage_look"
+
+    place: str = Field(primary_key=True)
+    storage: str = Field(primary_key=True)
+    first_look: int = Field(sa_type=BigInteger)
+    last_look: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class AcceptanceRow(SQLModel, table=True):
+    """That somebody accepted what the storages hold of a guest of which the catalog knew too little. The store only inserts."""
+
+    __tablename__ = "acceptance"
+    __table_args__ = (Index("ix_acceptance_vmid", "vmid"),)  # when a guest was accepted last
+
+    number: int | None = Field(default=None, primary_key=True)
+    vmid: int
+    at: int = Field(sa_type=BigInteger)
+    who: str
+    why: str = Field(sa_type=Text)
+    archives: list[Any] = Field(sa_type=JSON)
 
 
 class OperationRow(SQLModel, table=True):
@@ -177,6 +203,8 @@ class PulseRow(SQLModel, table=True):
 
 METADATA = SQLModel.metadata
 ARCHIVE = METADATA.tables["archive"]
+STORAGE_LOOK = METADATA.tables["storage_look"]
+ACCEPTANCE = METADATA.tables["acceptance"]
 OPERATION = METADATA.tables["operation"]
 TRANSITION = METADATA.tables["transition"]
 VMID_LEASE = METADATA.tables["vmid_lease"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from backupsvc.operations.accepting import Synced
     from policies.model import Archive
 
 app = typer.Typer(no_args_is_help=True)
@@ -35,23 +36,57 @@ def list_archives(
 
 
 @app.command()
-def sync(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """List every storage, and accept what is found: archives that are no longer there are recorded as gone."""
-    from backupsvc.cli.output import emit_json, say
-    from backupsvc.cli.session import open_service
-    from backupsvc.operations.listing import as_dict, observe
+def sync(
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Let guests be pruned again that this catalog knows too little of; say who did.")
+    ] = False,
+    vmid: Annotated[int | None, typer.Option("--vmid", help="With --accept: only this guest.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be recorded as gone and accepted.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List every storage, and record what is found: archives that are no longer there are recorded as gone.
 
+    Prune touches no guest with archives from before this catalog until a restore test has proven it, or until --accept.
+    """
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.errors import UsageError
+    from backupsvc.operations import accepting
+    from backupsvc.operations.listing import as_dict
+
+    if vmid is not None and not accept:
+        raise UsageError("--vmid says whose archives are accepted", "add --accept, or leave --vmid out")
     with open_service() as service:
-        before = {(a.node, a.volid): a for a in service.catalog.archives()}
-        now = {(a.node, a.volid): a for a in observe(service, complete=True)}
-    new = [as_dict(now[key]) for key in now.keys() - before.keys()]
-    gone = [as_dict(before[key]) for key in before.keys() - now.keys()]
-    if as_json:
-        emit_json({"archives": len(now), "new": new, "gone": gone})
+        found = accepting.sync(service, accept=accept, vmid=vmid, dry_run=dry_run)
+    if not as_json:
+        _show(found, dry_run)
         return
-    say(f"{len(now)} archives listed, {len(new)} new, {len(gone)} gone")
-    for item in gone:
-        say(f"gone: {item['volid']} on {item['node']}")
+    accepted = [{"vmid": one.vmid, "who": one.who, "why": one.why, "archives": list(one.archives)} for one in found.accepted]
+    emit_json(
+        {
+            "archives": found.archives,
+            "new": [as_dict(archive) for archive in found.new],
+            "gone": [as_dict(archive) for archive in found.gone],
+            "accepted": accepted,
+            "stopped": [{"vmid": guest, "why": why} for guest, why in found.stopped.items()],
+            "dry_run": dry_run,
+        }
+    )
+
+
+def _show(found: Synced, dry_run: bool) -> None:
+    from backupsvc.cli.output import say
+
+    say(f"{found.archives} archives listed, {len(found.new)} new, {len(found.gone)} gone")
+    for archive in found.gone:
+        say(f"gone: {archive.volid} on {archive.node}")
+    for one in found.accepted:
+        said = f"would be accepted by {one.who}" if dry_run else f"accepted by {one.who}"
+        say(f"guest {one.vmid}, {len(one.archives)} archives: {said} ({one.why})")
+    for why in found.stopped.values():
+        say(f"not pruned: {why}")
+    if found.stopped:
+        say("  -> look whether this is the right catalog, then prove these guests or run `backupsvc catalog sync --accept`")
 
 
 def _print(archives: list[Archive], missing: set[tuple[str, str]], as_json: bool) -> None:

@@ -30,11 +30,11 @@ def prune(
     from backupsvc.operations import prune as operation
 
     check_options(enqueue, follow, dry_run)
+    result: dict[str, Any]
     told: dict[str, Any] = {}
     with open_service(enqueue=enqueue) as service:
         if dry_run:
-            marks = [operation.mark_as_dict(item) for item in operation.preview(service, vmid or [])]
-            result: dict[str, Any] = {"operation": None, "dry_run": True, "archives": marks, "removed": [], "error": None}
+            result = operation.foreseen(operation.decision(service, vmid or []))
         else:
             opened = opening.open_all({None: lambda: operation.open_prune(service, vmid or [])})
             told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from backupsvc.errors import BackupsvcError, UsageError
 from backupsvc.operations.backup import prunes
-from policies import role, wording
+from backupsvc.operations.listing import look
+from policies import prune_guard, role, wording
 from policies.model import PolicyError, Storage
 from policies.scratch_network import scratch_network
 from policies.site_checks import needs_network
@@ -46,7 +47,8 @@ def examine(service: Service) -> list[Line]:
     reached = _ask("cluster", service, _cluster)
     lines += reached
     if not any(line.status == FAILED for line in lines if line.name in ("policy", "cluster")):
-        for name, question in (("token", _token), ("storages", _storages), ("isolated bridge", _bridge), ("clocks", _clocks)):
+        questions = (("token", _token), ("storages", _storages), ("isolated bridge", _bridge), ("clocks", _clocks))
+        for name, question in (*questions, ("retention", _retention)):
             lines += _ask(name, service, question)
         if service.settings.pve.restore_token:
             lines += _ask("restore token", service, _restore_token)
@@ -178,6 +180,16 @@ def _clocks(service: Service) -> Iterator[Line]:
             yield Line("clocks", WARNING, text, "synchronise both (chronyc tracking): schedules and ages lean on them")
     if all(abs(offset) <= limit for offset in offsets.values()):
         yield Line("clocks", OK, f"every node within {limit} s of this machine")
+
+
+def _retention(service: Service) -> Iterator[Line]:
+    """Which guests a prune would not touch, by what the storages list now: a lost catalog knows of no archive itself."""
+    stopped = prune_guard.stopped(look(service), service.catalog.knowledge())
+    for why in stopped.values():
+        _, action = prune_guard.refusal({0: why}) or ("", "")
+        yield Line("retention", WARNING, f"{why}; prune removes nothing of it", action)
+    if not stopped:
+        yield Line("retention", OK, "every guest's archives are known well enough to be pruned")
 
 
 def _ssh(service: Service) -> Iterator[Line]:

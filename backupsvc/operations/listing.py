@@ -33,12 +33,22 @@ def observe(service: Service, vmid: int | None = None, *, complete: bool = False
     before it is believed (law 3).
     """
     pve = service.pve
-    pairs = places(pve.storage.storages(), pve.cluster.nodes())
+    storages = pve.storage.storages()
+    pairs = places(storages, pve.cluster.nodes())
+    shared = {storage.name for storage in storages if storage.shared}
     listed = [archive for node, storage in pairs for archive in pve.storage.archives(node, storage, vmid)]
     scope = pairs if complete and vmid is None else []
-    service.catalog.observe(listed, scope=scope, at=int(service.clock.now()))
+    looked = [("" if name in shared else node, name) for node, name in pairs] if vmid is None else []
+    service.catalog.observe(listed, scope=scope, at=int(service.clock.now()), looked=looked)
     known = {(archive.node, archive.volid): archive for archive in service.catalog.archives(vmid=vmid)}
     return [known.get((archive.node, archive.volid), archive) for archive in listed]
+
+
+def look(service: Service) -> list[Archive]:
+    """Given the service, return what the storages list now, without remembering anything."""
+    pve = service.pve
+    pairs = places(pve.storage.storages(), pve.cluster.nodes())
+    return [archive for node, storage in pairs for archive in pve.storage.archives(node, storage)]
 
 
 def as_dict(archive: Archive) -> dict[str, Any]:

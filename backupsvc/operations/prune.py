@@ -5,15 +5,15 @@ Nothing here believes a listing that is shorter than the catalog's: an archive t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, LawRefused, PveError
 from backupsvc.operations.listing import as_dict, observe
 from backupsvc.operations.run import Run, Wait, refused_for_sure
 from backupsvc.operations.wholeness import look_into
-from policies import retention, whole
+from policies import prune_guard, retention, whole
 from policies.jobs import job_for
 from policies.model import Archive, Guest, Mark, Marked, Operation, Policy, PruneRules
 
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
 ASIDE = "it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE yourself"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Every archive with its mark after law 3. ``stopped``: the guests that lose nothing though retention would have removed
+    something, each with the reason; the archives of the others may go."""
+
+    marked: tuple[Marked, ...]
+    stopped: Mapping[int, str] = field(default_factory=dict)
+
+    def refusal(self) -> LawRefused | None:
+        """Return what the run ends with once the others' archives are gone, None if nobody was stopped."""
+        return _refused(self.stopped)
 
 
 def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Policy) -> list[Marked]:
@@ -52,6 +65,11 @@ def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Pol
 
 def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
     """Given the service, return every archive with its mark and reasons after law 3. Raise LawRefused when the run must stop."""
+    return list(decision(service, only).marked)
+
+
+def decision(service: Service, only: Collection[int] = ()) -> Decision:
+    """Given the service, decide over every archive. Raise LawRefused when nothing at all may be removed."""
     vmids: Sequence[int | None] = sorted(only) or [None]  # None: all of them, in one listing a storage
     known = [archive for vmid in vmids for archive in service.catalog.archives(vmid=vmid)]
     archives = [archive for vmid in vmids for archive in observe(service, vmid)]
@@ -61,18 +79,27 @@ def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
 
 def _decided(
     service: Service, archives: Sequence[Archive], guests: Sequence[Guest], *, listed_before: int, rules: PruneRules
-) -> list[Marked]:
-    """Given what was listed, return every archive with its mark after law 3. Raise LawRefused where nothing may be removed."""
-    guarded = retention.guard(
-        decide_all(look_into(service, archives), guests, service.policy),
-        in_use=in_use(service),
-        listed_before=listed_before,
-        now=int(service.clock.now()),
-        rules=rules,
-    )
+) -> Decision:
+    """Given what was listed, return the decision after law 3. Raise LawRefused where nothing may be removed."""
+    facts: dict[str, Any] = {"listed_before": listed_before, "now": int(service.clock.now()), "rules": rules}
+    facts["in_use"] = in_use(service)
+    stopped = prune_guard.stopped(archives, service.catalog.knowledge(archives[0].vmid if _of_one_guest(archives) else None))
+    # Once before, so that only those count as stopped that would have lost something; once after, so that they do not count.
+    wanted = retention.guard(decide_all(look_into(service, archives), guests, service.policy), **facts)
+    held = prune_guard.hold(wanted.marked, stopped)
+    guarded = retention.guard(held.marked, **facts)
     if guarded.refusal:
         raise LawRefused(3, guarded.refusal, "look at `backupsvc prune --dry-run` and at the storages before anything is removed")
-    return list(guarded.marked)
+    return Decision(guarded.marked, held.refused)
+
+
+def _of_one_guest(archives: Sequence[Archive]) -> bool:
+    return len({archive.vmid for archive in archives}) == 1
+
+
+def _refused(stopped: Mapping[int, str]) -> LawRefused | None:
+    said = prune_guard.refusal(stopped)
+    return LawRefused(3, *said) if said else None
 
 
 def kept_now(service: Service, vmid: int | None, node: str, volid: str) -> str | None:
@@ -93,7 +120,7 @@ def kept_now(service: Service, vmid: int | None, node: str, volid: str) -> str |
     guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
     # The share of all archives was judged by the decision over all of them: of one guest's, more may go.
     everything = replace(service.policy.prune, max_share=1.0)
-    marked = _decided(service, archives, guests, listed_before=len(known), rules=everything)
+    marked = _decided(service, archives, guests, listed_before=len(known), rules=everything).marked
     mine = next(item for item in marked if _key(item.archive) == (node, volid))
     return None if mine.mark is Mark.REMOVE else mine.reasons[-1]
 
@@ -110,7 +137,9 @@ def open_prune(service: Service, only: Collection[int] = (), occurrence: str | N
 
 def decide(run: Run) -> Wait | None:
     """Decide over every archive, and record every mark with its reasons before anything is removed."""
-    marked = preview(run.service, run.data["only"])
+    decided = decision(run.service, run.data["only"])
+    marked = decided.marked
+    run.data["stopped"] = {str(vmid): why for vmid, why in decided.stopped.items()}
     run.data["marks"] = [mark_as_dict(item) for item in marked]
     run.data["left"] = [[item.archive.node, item.archive.volid] for item in marked if item.mark is Mark.REMOVE]
     run.data["removed"] = []
@@ -119,9 +148,14 @@ def decide(run: Run) -> Wait | None:
 
 
 def remove(run: Run) -> Wait | None:
-    """Remove the next archive, if it is still to go by what the storages list at this moment (law 3)."""
+    """Remove the next archive, if it is still to go by what the storages list at this moment (law 3).
+
+    Raise LawRefused at the end, naming the guests that were stopped.
+    """
     if not run.data["left"]:
         run.data["said"] = f"{len(run.data['removed'])} removed"
+        if refusal := _refused({int(vmid): why for vmid, why in run.data.get("stopped", {}).items()}):
+            raise refusal
         return None
     node, volid = run.data["left"][0]
     if upid := run.data.get("removing_upid"):
@@ -141,6 +175,8 @@ def remove(run: Run) -> Wait | None:
         _forget(run)
         run.service.catalog.unpin(node, volid, run.id, run.fence())
         run.note("kept", volid=volid, why=why)
+        if prune_guard.stops(why):
+            run.data["stopped"] = run.data.get("stopped", {}) | {str(_vmid(run, volid)): why}
         return Wait("next", most=0.01)
     return _begin_removing(run, node, volid)
 
@@ -206,6 +242,15 @@ HANDLERS = {"decide": decide, "remove": remove, "settle": settle}
 def mark_as_dict(item: Marked) -> dict[str, Any]:
     """Given a marked archive, return it as ``prune --json`` shows it."""
     return as_dict(item.archive) | {"mark": str(item.mark), "reasons": list(item.reasons)}
+
+
+def foreseen(decision: Decision) -> dict[str, Any]:
+    """Given what a prune would decide now, return what ``prune --dry-run --json`` prints, with its error."""
+    error: dict[str, Any] | None = None
+    if refusal := decision.refusal():
+        error = {"step": "remove", "message": refusal.message, "hint": refusal.hint, "exit_code": refusal.exit_code}
+    marks = [mark_as_dict(item) for item in decision.marked]
+    return {"operation": None, "dry_run": True, "archives": marks, "removed": [], "error": error}
 
 
 def outcome(operation: Operation) -> dict[str, Any]:

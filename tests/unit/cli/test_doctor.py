@@ -16,7 +16,8 @@ from backupsvc.operations import health
 from backupsvc.pve.cluster import Bridge, Version
 from backupsvc.settings import Settings
 from policies import role
-from policies.model import Node, Storage
+from policies.model import Archive, GuestType, Node, Storage
+from policies.prune_guard import Knowledge
 from policies.site import load_policy
 
 POLICY = """
@@ -34,7 +35,9 @@ class World:
         self.policy: Any = load_policy(POLICY, "site.yaml")
         self.settings = Settings(policy=Path("site.yaml"), state_dir=Path())
         self.clock = SimpleNamespace(now=lambda: 1_000_000.0)
-        self.catalog = SimpleNamespace(archives=list)
+        self.knowledge = Knowledge()
+        self.catalog = SimpleNamespace(archives=list, knowledge=lambda: self.knowledge)
+        self.listed: list[Archive] = []
         self.jump: Any = None
         self.nodes = [Node("a", True), Node("b", True)]
         self.bridges = [Bridge("vmbr9", "a"), Bridge("vmbr0", "a", ("eno1",))]
@@ -56,7 +59,10 @@ class World:
                 bridges=lambda node: [bridge for bridge in self.bridges if bridge.node == node] or [Bridge("vmbr9", node)],
                 clock_offsets=lambda: self.offsets,
             ),
-            storage=SimpleNamespace(storages=lambda: self.storages),
+            storage=SimpleNamespace(
+                storages=lambda: self.storages,
+                archives=lambda node, storage, vmid=None: [one for one in self.listed if one.node == node],
+            ),
         )
 
     def version(self) -> Version:
@@ -80,6 +86,16 @@ def test_all_well_is_all_ok() -> None:
     lines = health.examine(World())  # type: ignore[arg-type]
     assert {line.status for line in lines} == {health.OK}
     assert health.exit_code(lines) == 0
+
+
+def test_law_3_a_guest_with_archives_from_before_a_lost_catalog_is_named() -> None:
+    world = World()
+    world.listed = [Archive("nas:backup/x", "a", "nas", 108, GuestType.QEMU, 900_000, 5)]
+    (line,) = world.seen(health.WARNING)[:1]
+    assert line.detail.startswith("catalog-young: 1 archive of guest 108 on nas")
+    assert "catalog sync --accept" in line.action
+    world.knowledge = Knowledge(looks={("a", "nas"): 950_000}, proven={108: 960_000})
+    assert [line.name for line in world.seen(health.WARNING) if line.name == "retention"] == []
 
 
 def test_a_missing_privilege_is_named_with_its_path_its_purpose_and_the_command() -> None:

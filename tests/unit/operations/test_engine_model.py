@@ -18,7 +18,7 @@ from sqlalchemy import delete
 
 from backupsvc.catalog.tables import METADATA
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations import backup, engine, prune, restore_test, working
+from backupsvc.operations import accepting, backup, engine, prune, restore_test, working
 from backupsvc.operations.turns import SETTLE_SECONDS
 from policies.jobs import Expected
 from policies.model import Guest as KnownGuest
@@ -84,6 +84,9 @@ class EngineModel(RuleBasedStateMachine):
         for age, vmid in enumerate((*GUESTS, *LOST), 1):
             self.cluster.add_archive(GUESTS.get(vmid, "n1"), vmid, int(START) - 86_400 * age)
         self.stage = Stage(self.catalog, self.cluster, POLICY, self.settle)
+        # The archives are older than this catalog: somebody accepts them, so that there is something to prune.
+        person = self.stage.actor("person")
+        self.stage.take_turn(person, None, lambda: accepting.sync(person.site, accept=True))
         self.stage.meanwhile = self._others_act
         self.workers = [self.stage.actor(f"worker-{number}") for number in range(WORKERS)]
         self.keys = 0

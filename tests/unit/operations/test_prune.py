@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
+from backupsvc.catalog.looks import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
-from backupsvc.operations import build_engine, prune
-from policies.model import Archive, Guest, Job, Mark, Node, Policy, PruneRules, Scratch, Storage
+from backupsvc.operations import accepting, build_engine, prune
+from policies.model import Archive, Guest, Job, Mark, Node, Policy, Proof, PruneRules, Rung, Scratch, Storage, Verdict
 from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
@@ -38,6 +39,13 @@ def with_policy(made: World) -> World:
 
 
 def with_cluster(site: World, cluster: Cluster) -> World:
+    """The service on that cluster, what it holds of guest 108 accepted, as by `catalog sync --accept`."""
+    site.catalog.accept([Acceptance(108, int(site.clock.now()), "ada", "the tests begin", ())])
+    return with_lost_catalog(site, cluster)
+
+
+def with_lost_catalog(site: World, cluster: Cluster) -> World:
+    """The service on a cluster that has archives which this catalog never saw."""
     site.pve = cluster
     site.engine = build_engine(site)  # type: ignore[arg-type]
     return site
@@ -315,3 +323,114 @@ def test_law_3_an_empty_file_is_not_counted_either(site: World) -> None:
     listing = [THREE[0], THREE[1], replace(THREE[2], size=0)]
     with_cluster(site, Cluster(listings=[listing]))
     assert list(marks(site).values()) == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
+
+
+# --- what the catalog does not know -------------------------------------------------------------------------------------
+
+DAY = 86400
+TWO_GUESTS = [Guest(108, "Debian-Server", "clovis"), Guest(109, "other", "clovis")]
+OF_109 = [archive(109, second) for second in (1, 2, 3)]
+
+
+def proven(site: World, item: Archive, ended: int, verdict: Verdict = Verdict.PROVEN) -> None:
+    """Record that a restore test of an archive ended at a time."""
+    assert item.vmid is not None
+    proof = Proof(f"OP{ended}", item.vmid, item.volid, item.node, item.ctime, verdict, Rung.HEALTHY, ended - 60, ended)
+    assert site.catalog.record_proof(proof)
+
+
+def test_law_3_a_lost_catalog_prunes_nothing_of_a_guest_that_it_knows_nothing_of(site: World) -> None:
+    cluster = with_lost_catalog(site, Cluster(listings=[THREE])).pve
+    done = pruned(site)
+    assert cluster.deleted == done["removed"] == []
+    assert done["error"]["exit_code"] == 4
+    assert "nothing of guest 108 may be removed: catalog-young: 3 archives" in done["error"]["message"]
+    assert {item["mark"] for item in done["archives"]} == {"keep"}
+    assert all(item["reasons"][-1].startswith("catalog-young: ") for item in done["archives"])
+    assert prune.foreseen(prune.decision(site))["error"] == done["error"]  # type: ignore[arg-type]
+
+
+def test_law_3_a_young_guest_that_would_lose_nothing_refuses_nothing(site: World) -> None:
+    with_lost_catalog(site, Cluster(listings=[THREE[2:]]))
+    assert pruned(site)["error"] is None
+
+
+def test_law_3_only_a_proof_since_the_catalog_first_looked_makes_the_guest_known(site: World) -> None:
+    cluster = with_lost_catalog(site, Cluster(listings=[THREE])).pve
+    now = int(site.clock.now())
+    proven(site, THREE[2], now - 1)
+    proven(site, THREE[2], now + 1, Verdict.FAILED)
+    proven(site, THREE[2], now + 2, Verdict.SIMULATED)
+    assert pruned(site)["error"]["exit_code"] == 4 and cluster.deleted == []
+    proven(site, THREE[2], now + 5)
+    assert pruned(site)["removed"] == [THREE[0].volid, THREE[1].volid]
+
+
+def test_law_3_the_guests_that_are_known_are_pruned_beside_a_young_one_and_the_run_names_that_one(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[[*THREE, *OF_109]], guests_there=TWO_GUESTS)).pve
+    done = pruned(site)
+    assert cluster.deleted == done["removed"] == [THREE[0].volid, THREE[1].volid]
+    assert done["error"]["exit_code"] == 4 and "nothing of guest 109 may be removed" in done["error"]["message"]
+    assert "108" not in done["error"]["message"]
+
+
+def test_law_3_what_is_accepted_is_written_down_with_who_when_and_what(site: World) -> None:
+    cluster = with_lost_catalog(site, Cluster(listings=[[*THREE, *OF_109]], guests_there=TWO_GUESTS)).pve
+    foreseen = accepting.sync(site, accept=True, vmid=108, dry_run=True)  # type: ignore[arg-type]
+    assert [one.vmid for one in foreseen.accepted] == [108] and site.catalog.acceptances() == []
+    found = accepting.sync(site, accept=True, vmid=108)  # type: ignore[arg-type]
+    (one,) = site.catalog.acceptances()
+    assert (one,) == found.accepted and set(found.stopped) == {109}
+    assert (one.vmid, one.at, one.who) == (108, int(site.clock.now()), accepting.user())
+    assert set(one.archives) == {item.volid for item in THREE}
+    assert pruned(site)["removed"] == cluster.deleted == [THREE[0].volid, THREE[1].volid]
+    accepting.sync(site, accept=True)  # type: ignore[arg-type]
+    assert pruned(site)["removed"] == [OF_109[0].volid, OF_109[1].volid]
+    assert accepting.sync(site, accept=True).accepted == ()  # type: ignore[arg-type]
+
+
+def test_law_3_an_acceptance_does_not_cover_a_storage_that_is_seen_for_the_first_time_later(site: World) -> None:
+    cluster = with_cluster(site, Cluster(listings=[THREE[2:]])).pve
+    assert pruned(site)["error"] is None
+    site.clock.sleep(DAY)
+    elsewhere = [replace(item, storage="usb", volid=item.volid.replace("local:", "usb:")) for item in THREE]
+    cluster.storage.storages = lambda: [Storage(name, "clovis", "dir", frozenset({"backup"})) for name in ("local", "usb")]
+    cluster.storage.archives = lambda node, storage, vmid=None: elsewhere if storage == "usb" else THREE[2:]
+    assert pruned(site)["error"]["exit_code"] == 4 and cluster.deleted == []
+
+
+def test_law_3_archives_that_come_after_the_first_look_are_known_and_pruned(site: World) -> None:
+    cluster = with_lost_catalog(site, Cluster(listings=[[]])).pve
+    prune.preview(site)  # type: ignore[arg-type]
+    site.clock.sleep(60)
+    cluster.listings = [THREE]
+    assert pruned(site)["error"] is None
+    assert cluster.deleted == [THREE[0].volid, THREE[1].volid]
+
+
+def test_law_3_an_archive_named_by_a_clock_a_year_back_stops_the_prune_of_its_guest_alone(site: World) -> None:
+    cluster = with_lost_catalog(site, Cluster(listings=[[]], guests_there=TWO_GUESTS)).pve
+    prune.preview(site)  # type: ignore[arg-type]
+    site.clock.sleep(60)
+    tonight = replace(THREE[2], volid=THREE[2].volid.replace("2026", "2025"), ctime=THREE[2].ctime - 365 * DAY)
+    cluster.listings = [[*THREE[:2], tonight, *OF_109]]
+    done = pruned(site)
+    assert cluster.deleted == done["removed"] == [OF_109[0].volid, OF_109[1].volid]
+    assert done["error"]["exit_code"] == 4
+    assert f"nothing of guest 108 may be removed: misdated: {tonight.volid} on clovis" in done["error"]["message"]
+    site.clock.sleep(60)
+    assert pruned(site)["error"]["exit_code"] == 4  # it does not become right by being looked at again
+    accepting.sync(site, accept=True)  # type: ignore[arg-type]
+    assert pruned(site)["removed"] == [tonight.volid, THREE[0].volid] or pruned(site)["error"] is None
+    assert tonight.volid in cluster.deleted and THREE[1].volid not in cluster.deleted
+
+
+def test_law_3_a_misdated_archive_that_comes_between_decision_and_removal_stops_the_removal(site: World) -> None:
+    cluster = with_lost_catalog(site, Cluster(listings=[[]])).pve
+    prune.preview(site)  # type: ignore[arg-type]
+    site.clock.sleep(60)
+    strange = archive(108, 9, ctime=THREE[0].ctime - 30 * DAY)
+    cluster.listings = [THREE, [*THREE, strange]]
+    done = pruned(site)
+    assert cluster.deleted == [] and done["error"]["exit_code"] == 4
+    assert "misdated" in done["error"]["message"]

@@ -1,0 +1,173 @@
+"""Whose archives no prune may touch: of whom the catalog knows too little, or whose times contradict what it saw (law 3).
+
+A catalog that was lost knows no proof, so retention would remove what an earlier one had proven. And a node whose clock is wrong
+names an archive for another day than it was made on, so retention would take tonight's for an old one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from policies.model import Archive, Mark, Marked
+
+DAY = 86400
+YOUNG = "catalog-young"
+MISDATED = "misdated"
+Place = tuple[str, str]  # (place, storage) or (place, volid); place is the node, "" on a shared storage
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """When an archive was seen, in epoch seconds.
+
+    Args:
+        first_seen: by the first listing that had it.
+        not_before: the last complete listing of its storage that did not have it, None if it was in the first one.
+        began: when the backup of this service that made it began, None if none did.
+        copied: this service wrote it as a copy, whose name has the original's time.
+    """
+
+    first_seen: int
+    not_before: int | None = None
+    began: int | None = None
+    copied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What a catalog can say for itself. Times in epoch seconds.
+
+    Args:
+        looks: the first complete listing of each (place, storage).
+        sightings: of each archive, by (place, volid).
+        proven: of each guest, when its newest proof that is recorded here ended.
+        accepted: of each guest, when somebody last accepted what the storages hold of it.
+    """
+
+    looks: Mapping[Place, int] = field(default_factory=dict)
+    sightings: Mapping[Place, Sighting] = field(default_factory=dict)
+    proven: Mapping[int, int] = field(default_factory=dict)
+    accepted: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A decision in which nothing of the stopped guests goes. ``refused``: those that would have lost an archive, and why."""
+
+    marked: tuple[Marked, ...]
+    refused: Mapping[int, str]
+
+
+def stopped(archives: Sequence[Archive], knowledge: Knowledge) -> dict[int, str]:
+    """Given all archives of some guests as listed now, return the guests that lose nothing, each with the reason."""
+    guests: dict[int, list[Archive]] = defaultdict(list)
+    for archive in archives:
+        if archive.vmid is not None:
+            guests[archive.vmid].append(archive)
+    found = {vmid: _misdated(vmid, theirs, knowledge) or _young(vmid, theirs, knowledge) for vmid, theirs in guests.items()}
+    return {vmid: why for vmid, why in sorted(found.items()) if why}
+
+
+def hold(marked: Sequence[Marked], stopped: Mapping[int, str]) -> Held:
+    """Given a decision and the guests that lose nothing, return it with the reason at each of their archives."""
+    held: list[Marked] = []
+    refused: dict[int, str] = {}
+    for one in marked:
+        vmid = one.archive.vmid
+        if vmid is None or vmid not in stopped or one.mark not in (Mark.KEEP, Mark.REMOVE):
+            held.append(one)
+            continue
+        if one.mark is Mark.REMOVE:
+            refused[vmid] = stopped[vmid]
+        held.append(replace(one, mark=Mark.KEEP, reasons=(*one.reasons, stopped[vmid])))
+    return Held(tuple(held), dict(sorted(refused.items())))
+
+
+def stops(reason: str) -> bool:
+    """Given the reason of a mark, return whether it is one of ``stopped``."""
+    return reason.startswith((f"{YOUNG}: ", f"{MISDATED}: "))
+
+
+def refusal(refused: Mapping[int, str]) -> tuple[str, str] | None:
+    """Given the guests that would have lost an archive, each with the reason, return message and hint, None if there are none."""
+    said, hints = [], []
+    for kind, hint in _HINTS.items():
+        vmids = [vmid for vmid, why in refused.items() if why.startswith(f"{kind}: ")]
+        if vmids:
+            which = f"guest{'s' if len(vmids) > 1 else ''} {', '.join(map(str, vmids))}"
+            said.append(f"nothing of {which} may be removed: {'; '.join(refused[vmid] for vmid in vmids[:3])}")
+            hints.append(hint)
+    return ("; ".join(said), "; ".join(hints)) if said else None
+
+
+_HINTS = {
+    YOUNG: "make sure that this catalog is the right one (BACKUPSVC_CATALOG__URL), then prove the guest with `backupsvc "
+    "restore-test`, or accept what the storages hold with `backupsvc catalog sync --accept --vmid N`",
+    MISDATED: "set the node's clock right and look at the archive; if it may count by its name, accept it with `backupsvc "
+    "catalog sync --accept --vmid N`",
+}
+
+
+def _young(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:
+    """Archives older than this catalog's first look at their storage, and nothing that made them known since."""
+    known = max(knowledge.proven.get(vmid, 0), knowledge.accepted.get(vmid, 0))
+    looks = _first_looks(archives, knowledge)
+    older = [one for one in archives if _older(one, looks.get(_storage(one)), known, knowledge.sightings.get(_key(one)))]
+    if not older:
+        return None
+    count = f"{len(older)} archive{'s' if len(older) > 1 else ''}"
+    where = ", ".join(sorted({one.storage for one in older}))
+    return f"{YOUNG}: {count} of guest {vmid} on {where} older than this catalog, which has recorded no proof of the guest since"
+
+
+def _older(archive: Archive, look: int | None, known: int, seen: Sighting | None) -> bool:
+    """Whether an archive is from before the catalog's first look at its storage, and nothing became known after that look.
+
+    What that first look saw is older whatever its name says: the clock that named it may be ahead.
+    """
+    if look is None:
+        return True
+    if known >= look or (seen is not None and (seen.began is not None or seen.copied)):
+        return False
+    return archive.ctime < look or (seen is not None and seen.first_seen <= look)
+
+
+def _first_looks(archives: Sequence[Archive], knowledge: Knowledge) -> dict[Place, int]:
+    """When the catalog first looked at a guest's archives on each storage: in a listing of all guests, or of this one."""
+    looks: dict[Place, int] = {}
+    for archive in archives:
+        storage, seen = _storage(archive), knowledge.sightings.get(_key(archive))
+        times = [looks.get(storage), knowledge.looks.get(storage), seen.first_seen if seen else None]
+        if found := [time for time in times if time is not None]:
+            looks[storage] = min(found)
+    return looks
+
+
+def _misdated(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:
+    for archive in archives:
+        seen = knowledge.sightings.get(_key(archive))
+        if seen is None or seen.copied or seen.not_before is None or seen.first_seen <= knowledge.accepted.get(vmid, -1):
+            continue
+        # A dump of days is in no listing that was made meanwhile: of our own we know when it began.
+        earliest = seen.not_before if seen.began is None else min(seen.not_before, seen.began)
+        named = f"{MISDATED}: {archive.volid} on {archive.node} is named for {_said(archive.ctime)}"
+        if archive.ctime < earliest - DAY:
+            return f"{named}, yet it was not there on {_said(earliest)}: a clock is or was wrong"
+        if archive.ctime > seen.first_seen + DAY:
+            return f"{named}, yet it was there already on {_said(seen.first_seen)}: a clock is or was wrong"
+    return None
+
+
+def _said(time: int) -> str:
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _key(archive: Archive) -> Place:
+    return ("" if archive.shared else archive.node, archive.volid)
+
+
+def _storage(archive: Archive) -> Place:
+    return ("" if archive.shared else archive.node, archive.storage)
