@@ -11,7 +11,7 @@ from datetime import date, datetime
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from policies import whole, wording
+from policies import retention, whole, wording
 from policies.calendar import occurrences
 from policies.jobs import job_for
 from policies.model import Archive, Exemption, Finding, Job, Policy, Severity
@@ -297,7 +297,7 @@ def _of_job(facts: SiteFacts, job: ClusterJob) -> list[GuestFacts]:
 def _storage_prunes(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
     rules = {item.name: item.prune for item in facts.storages if "backup" in item.content and item.enabled}
     for name, prune in sorted(rules.items()):
-        if prune and prune.replace(" ", "") not in ("keep-all=1", "keep-all=true"):
+        if retention.prunes(prune):
             yield speaker.says("storage-prunes", name, {"prune": prune})
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from policies import ownership
+from policies import ownership, property_string
 from policies.model import PolicyError, Scratch
 
 ISOLATED, LINK_DOWN = "isolated", "link-down"
@@ -20,6 +20,7 @@ ISOLATED, LINK_DOWN = "isolated", "link-down"
 _LINE = re.compile(r"([a-z][a-z_-]*\d*):\s*(.*?)\s*")
 _MAP_LINE = re.compile(r"#qmdump#(map:[^:]+):(.*?):?\s*")
 _NIC = re.compile(r"net\d+")
+_MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _DISK = re.compile(r"(?:scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
 _COMMENTED_DISK = re.compile(rf"#({_DISK.pattern}):\s*(\S.*?)\s*")
 _VOLUME_HOLDER = re.compile(rf"{_DISK.pattern}|unused\d+|vmstate")
@@ -92,36 +93,32 @@ def parse_config(text: str) -> dict[str, str]:
 
 def parse_nic(value: str) -> Nic:
     """Given a NIC line such as ``virtio=BC:24:11:00:00:08,bridge=vmbr0``, return its parts. Raise PolicyError if it is none."""
-    options: dict[str, str] = {}
-    for part in value.split(","):
-        key, _, text = part.strip().partition("=")
-        if key not in _NIC_OPTIONS and "model" not in options:
-            options["model"] = key
-            if text:
-                options["macaddr"] = text
-        elif key in options or not text:
-            raise PolicyError(f"the NIC line {value!r} cannot be understood")
-        else:
-            options[key] = text
-    if not options.get("model"):
+    named: list[str] = []
+    try:
+        for key, text in property_string.parts(value):
+            short = key is not None and key not in _NIC_OPTIONS and not any(part.startswith("model=") for part in named)
+            named += [f"model={key}", f"macaddr={text}"] if short else [f"{key or 'model'}={text}"]
+        options = property_string.parse(",".join(named))
+    except PolicyError as error:
+        raise PolicyError(f"the NIC line {value!r} cannot be understood: {error.message}") from None
+    if not _MODEL.fullmatch(options.get("model", "")):
         raise PolicyError(f"the NIC line {value!r} names no model")
     others = {key: text for key, text in options.items() if key not in _KEPT}
-    down = _truthy(options.get("link_down", "0"))
+    down = property_string.boolean(options.get("link_down", "0")) is True
     return Nic(options["model"], options.get("macaddr"), options.get("bridge"), down, others)
 
 
 def _truthy(value: str) -> bool:
     """Anything that is not plainly off counts as on: the careful reading."""
-    return value.strip().lower() not in {"", "0", "no", "off", "false"}
+    return bool(value.strip()) and property_string.boolean(value.strip()) is not False
 
 
 def _options(value: str) -> dict[str, str]:
-    """The ``key=value`` parts of a drive line, its volume under ``file``."""
-    options: dict[str, str] = {}
-    for part in value.split(","):
-        key, equals, text = part.strip().partition("=")
-        options.update({key: text} if equals else {"file": key})
-    return options | ({"file": options["volume"]} if "volume" in options else {})
+    """The ``key=value`` parts of a drive line, its volume under ``file``; all of a malformed line, so that it passes for none."""
+    try:
+        return property_string.parse(value, default="file", aliases={"volume": "file"})
+    except PolicyError:
+        return {"file": value}
 
 
 def _keys(config: Mapping[str, str], pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
@@ -180,8 +177,11 @@ def _memory(config: Mapping[str, str], cap: int | None) -> dict[str, str]:
 
 def memory_of(config: Mapping[str, str]) -> int:
     """Given a guest's config, return its memory in MiB; without the key PVE takes 512. Newer PVE may write ``current=N``."""
-    digits = config.get("memory", "").removeprefix("current=").split(",")[0]
-    return int(digits) if digits.isdigit() else _DEFAULT_MEMORY
+    try:
+        digits = property_string.parse(config.get("memory", ""), default="current").get("current", "")
+    except PolicyError:
+        digits = ""  # PVE ignores the option
+    return int(digits) if digits.isdecimal() and digits.isascii() else _DEFAULT_MEMORY
 
 
 def changes(config: Mapping[str, str], sent: Mapping[str, str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from policies import whole
+from policies import property_string, whole
 from policies.calendar import zone
 from policies.model import Archive, Mark, Marked, PolicyError, PruneRules
 
@@ -71,7 +71,7 @@ def parse_keep(text: str) -> Keep:
 
     Nothing positive (no rule, or zeros only) means keep-all, as PVE has it (PVE_FACTS 5.2).
     """
-    options = _properties(text)
+    options = property_string.parse(text)
     counts = _checked(options)
     everything = counts.pop("keep-all", 0)
     if not any(counts.values()):
@@ -81,21 +81,15 @@ def parse_keep(text: str) -> Keep:
     return Keep(False, *(counts.get(field.name.replace("_", "-"), 0) for field in fields(Keep)[1:]))
 
 
-def _properties(text: str) -> dict[str, str]:
-    """Given a property string, return its options as PVE::JSONSchema splits them."""
-    options: dict[str, str] = {}
-    for part in text.split(","):
-        if not part.strip():
-            continue
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise PolicyError("value without key, but schema does not define a default key")
-        if not name or not value:
-            raise PolicyError("missing key in comma-separated list property")
-        if name in options:
-            raise PolicyError(f"duplicate key in comma-separated list property: {name}")
-        options[name] = value
-    return options
+def prunes(text: str) -> bool:
+    """Given the retention that stands in PVE, return whether PVE would remove anything by it after a dump.
+
+    One that cannot be read, such as a rule of a newer PVE, counts as one that removes: then it is overruled, and told.
+    """
+    try:
+        return not parse_keep(text).keep_all
+    except PolicyError:
+        return True
 
 
 def _checked(options: dict[str, str]) -> dict[str, int]:
@@ -104,7 +98,7 @@ def _checked(options: dict[str, str]) -> dict[str, int]:
     found: dict[str, int] = {}
     wrong: list[str] = []
     for name, value in sorted(options.items()):
-        kind, number = ("boolean", _boolean(value)) if name == "keep-all" else ("integer", _integer(value))
+        kind, number = ("boolean", property_string.boolean(value)) if name == "keep-all" else ("integer", _integer(value))
         if name not in allowed:
             wrong.append(f"{name}: property is not defined in schema and the schema does not allow additional properties")
         elif number is None:
@@ -116,11 +110,6 @@ def _checked(options: dict[str, str]) -> dict[str, int]:
     if wrong:
         raise PolicyError("\n".join(["format error", *wrong]))
     return found
-
-
-def _boolean(value: str) -> int | None:
-    words = {"1": 1, "on": 1, "yes": 1, "true": 1, "0": 0, "off": 0, "no": 0, "false": 0}
-    return words.get(value.lower())
 
 
 def _integer(value: str) -> int | None:

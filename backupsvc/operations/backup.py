@@ -20,6 +20,8 @@ from policies import vzdumplog
 from policies.isolation import parse_config
 from policies.jobs import Expected, expected, rank
 from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
+from policies.property_string import smbios_uuid
+from policies.retention import prunes
 from policies.wording import size
 
 if TYPE_CHECKING:
@@ -122,7 +124,7 @@ def read_back(run: Run) -> Wait | None:
         archive.volid,
         name=config.get("name") or str(run.data["name"]),
         config=text,
-        uuid=_uuid(config),
+        uuid=smbios_uuid(config),
         consistency=dumped["consistency"],
         excluded=list(dumped["excluded"]),
         operation=run.id,
@@ -133,7 +135,7 @@ def read_back(run: Run) -> Wait | None:
         raise PveError(
             f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
         )
-    dumped["warnings"] = [*dumped["warnings"], *wholeness.judge(run.service, archive, text, _uuid(config))]
+    dumped["warnings"] = [*dumped["warnings"], *wholeness.judge(run.service, archive, text, smbios_uuid(config))]
     origin = f", made by {run.data['adopted']['origin']}" if "adopted" in run.data else ""
     run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}{origin}"
     return None
@@ -217,15 +219,6 @@ class _Beating(io.RawIOBase):
         return int(self._stream.readinto(buffer))  # type: ignore[attr-defined]
 
 
-def prunes(retention: str) -> bool:
-    """Given the retention that PVE would apply after a dump, return whether it would remove anything behind our back."""
-    return (
-        bool(retention)
-        and "keep-all=1" not in retention
-        and any(part.split("=")[-1] not in ("", "0") for part in retention.split(","))
-    )
-
-
 def outcome(operation: Operation) -> dict[str, Any]:
     """Given an ended backup operation, return its line of ``backup run --json``."""
     data: Any = operation.data
@@ -304,11 +297,6 @@ def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive
             f"VM {run.vmid} on {guest.node} is only the rest of a restore, without any disk, so nothing was dumped: {past}",
             f"if no restore of it runs, remove it there with `qm destroy {run.vmid}`, then `backupsvc restore {run.vmid}`",
         )
-
-
-def _uuid(config: Any) -> str | None:
-    parts = dict(part.split("=", 1) for part in str(config.get("smbios1", "")).split(",") if "=" in part)
-    return parts.get("uuid")
 
 
 HANDLERS = {"locate": locate, "dump": dump, "read-back": read_back, "verify": verify, "settle": settle}

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import BackupsvcError, UsageError
-from backupsvc.operations.backup import prunes
 from backupsvc.operations.listing import look
 from policies import prune_guard, role, wording
 from policies.model import PolicyError, Storage
+from policies.retention import prunes
 from policies.scratch_network import scratch_network
 from policies.site_checks import needs_network
 from policies.site_facts import BridgeFacts, SiteFacts

@@ -93,15 +93,6 @@ def outcome(operation: Operation) -> dict[str, Any]:
     }
 
 
-def agent_configured(config: Mapping[str, str]) -> bool:
-    """Given a config, return whether its guest agent is switched on (``agent: 1``, ``enabled=1``; PVE's property string)."""
-    first, *rest = str(config.get("agent", "0")).split(",")
-    values = {
-        key: value for key, _, value in (part.partition("=") for part in [first if "=" in first else f"enabled={first}", *rest])
-    }
-    return values.get("enabled", "0") == "1"
-
-
 def failed_hard(operation: Operation) -> BackupsvcError | None:
     """Given an ended restore test, return the error when it could not be carried out at all (exit code 3 or 4), else None."""
     error: Any = operation.data.get("error")

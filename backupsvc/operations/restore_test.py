@@ -13,7 +13,7 @@ from backupsvc.operations import choosing, proving
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
-from policies import bridges, isolation, placement, verdict, whole
+from policies import bridges, isolation, placement, property_string, verdict, whole
 from policies.causes import Blame, Cause
 from policies.model import (
     Archive,
@@ -172,7 +172,7 @@ def isolate(run: Run) -> Wait | None:
     run.data["isolation"]["asserted"] = [f"{'holds' if item.holds else 'DOES NOT HOLD'}: {item.detail}" for item in asserted]
     if broken := [item.detail for item in asserted if not item.holds]:
         raise LawRefused(2, f"the copy of guest {run.vmid} must not start: {'; '.join(broken)}", "the copy is taken down")
-    run.data["agent"] = proving.agent_configured(config)
+    run.data["agent"] = property_string.agent_configured(config)
     return None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
-from policies import isolation
+from policies import isolation, property_string
 from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, Storage
 from policies.site_facts import (
     BackupOutcome,
@@ -269,10 +269,4 @@ def _config(pve: Pve, guest: Guest, gaps: Gaps) -> tuple[bool | None, tuple[str,
     config = gaps.ask("config", str(guest.vmid), _bound(pve.guests.config, guest.node, guest.vmid))
     if config is None:
         return None, ()
-    return agent_configured(config), isolation.missing_disks(config, config)
-
-
-def agent_configured(config: Mapping[str, str]) -> bool:
-    """Given a VM's config, return whether its agent option is on: ``1``, ``enabled=1,...`` (qemu-server's property string)."""
-    first = config.get("agent", "0").split(",")[0].removeprefix("enabled=")
-    return first.strip().lower() in ("1", "yes", "on", "true")
+    return property_string.agent_configured(config), isolation.missing_disks(config, config)

@@ -13,7 +13,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
-from backupsvc.report.facts import agent_configured, collect
+from backupsvc.report.facts import collect
 from policies.compliance import findings
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.site_facts import Gap, GuestFacts, SiteFacts
@@ -218,22 +218,3 @@ def test_an_error_of_one_storage_leaves_the_others_listed(catalog: Catalog) -> N
     facts = seen(world, catalog)
     assert [item.node for item in one(facts, 108).archives] == ["lge-pve02"]
     assert [gap.kind for gap in facts.gaps] == ["listing"]
-
-
-@pytest.mark.parametrize(
-    ("value", "on"),
-    [
-        ("1", True),
-        ("enabled=1", True),
-        ("1,type=virtio", True),
-        ("enabled=1,fstrim_cloned_disks=1", True),
-        ("0", False),
-        ("enabled=0", False),
-    ],
-)
-def test_the_agent_option_is_read_as_pve_writes_it(value: str, on: bool) -> None:
-    assert agent_configured({"agent": value}) is on
-
-
-def test_no_agent_option_means_no_agent() -> None:
-    assert agent_configured({}) is False
