@@ -8,12 +8,13 @@ config that PVE then holds. A guest's config is a map of key to text, as PVE's A
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from policies import ownership, property_string
+from policies import copy_config, ownership, property_string
 from policies.model import PolicyError, Scratch
+from policies.property_string import drive, maybe_on
 
 ISOLATED, LINK_DOWN = "isolated", "link-down"
 
@@ -24,14 +25,13 @@ _MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _DISK = re.compile(r"(?:scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
 _COMMENTED_DISK = re.compile(rf"#({_DISK.pattern}):\s*(\S.*?)\s*")
 _VOLUME_HOLDER = re.compile(rf"{_DISK.pattern}|unused\d+|vmstate")
-_HOST_DEVICE = re.compile(r"(?:hostpci|virtiofs)\d+|ivshmem")
-_MAYBE_HOST_DEVICE = re.compile(r"(?:usb|serial|parallel)\d+")
 _NIC_OPTIONS = frozenset(
     {"bridge", "firewall", "link_down", "macaddr", "model", "mtu", "queues", "rate", "tag", "trunks", "host-tunnel"}
 )
 _KEPT = frozenset({"macaddr", "model", "bridge", "link_down"})
 _DEFAULT_MEMORY = 512  # MiB, what PVE assumes of a config without the key (OBSERVED 19)
 _MAP_PREFIX = "#qmdump#map:"
+_NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +108,6 @@ def parse_nic(value: str) -> Nic:
     return Nic(options["model"], options.get("macaddr"), options.get("bridge"), down, others)
 
 
-def _truthy(value: str) -> bool:
-    """Anything that is not plainly off counts as on: the careful reading."""
-    return bool(value.strip()) and property_string.boolean(value.strip()) is not False
-
-
-def _options(value: str) -> dict[str, str]:
-    """The ``key=value`` parts of a drive line, its volume under ``file``; all of a malformed line, so that it passes for none."""
-    try:
-        return property_string.parse(value, default="file", aliases={"volume": "file"})
-    except PolicyError:
-        return {"file": value}
-
-
 def _keys(config: Mapping[str, str], pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
     return ((key, config[key]) for key in sorted(config) if pattern.fullmatch(key))
 
@@ -136,10 +123,8 @@ def overrides(config: Mapping[str, str], *, scratch: Scratch, network: str, oper
     No drive and no NIC that the archive lacks is ever named: PVE refuses the first and would add the second (FIELD D28).
     """
     sent = {key: _isolated_nic(key, value, scratch, network) for key, value in _keys(config, _NIC)}
-    sent |= {"onboot": "0", "name": _name(config, operation), "description": _description(operation)}
-    if _truthy(config.get("protection", "0")):
-        sent["protection"] = "0"  # copied, it would make PVE refuse the teardown for ever (FIELD D30)
-    return sent | _memory(config, memory)
+    sent |= {"onboot": "0", "description": _description(operation)} | _name(config, operation)
+    return sent | copy_config.replacements(config) | _memory(config, memory)
 
 
 def _isolated_nic(key: str, value: str, scratch: Scratch, network: str) -> str:
@@ -155,10 +140,16 @@ def _isolated_nic(key: str, value: str, scratch: Scratch, network: str) -> str:
     return ",".join(parts + (["link_down=1"] if network == LINK_DOWN else []))
 
 
-def _name(config: Mapping[str, str], operation: str) -> str:
-    """A valid DNS label, which PVE demands, that shows in PVE's own tree what this guest is."""
+def _name(config: Mapping[str, str], operation: str) -> dict[str, str]:
+    """A valid DNS label, which PVE demands, that shows in PVE's own tree what this guest is.
+
+    Not for a guest with a cloud-init drive: its name is in the data on it, and by another name it would take itself for a new
+    instance, with new host keys, users and first-boot scripts. One without a name is called after its VMID there.
+    """
+    if drive_of := copy_config.cloud_init(config):
+        return {} if config.get("name") else {"name": f"VM{drive_of[1]}"}
     original = re.sub(r"[^A-Za-z0-9-]+", "-", config.get("name", "") or operation)
-    return f"restore-test-{original}"[:63].rstrip("-")
+    return {"name": f"restore-test-{original}"[:63].rstrip("-")}
 
 
 def _description(operation: str) -> str:
@@ -190,7 +181,7 @@ def changes(config: Mapping[str, str], sent: Mapping[str, str]) -> tuple[str, ..
     for key in sorted(set(sent) - {"description"}):
         if _NIC.fullmatch(key):
             said += _nic_changes(key, parse_nic(config[key]), parse_nic(sent[key]))
-        elif key != "onboot" or _truthy(config.get(key, "0")):
+        elif key != "onboot" or maybe_on(config.get(key, "0")):
             said.append(f"{key}: {config.get(key, 'not set')} became {sent[key]}")
     return tuple(said)
 
@@ -208,46 +199,44 @@ def _nic_changes(key: str, old: Nic, new: Nic) -> Iterator[str]:
 # --- 2. what the restored copy must lose --------------------------------------------------------------------------------
 
 
-def strip(config: Mapping[str, str]) -> Strip:
-    """Given a restored copy's config, return the keys to delete before it may start, each with its sentence, and the blockers.
+def strip(config: Mapping[str, str], sent: Mapping[str, str] = _NOTHING) -> Strip:
+    """Given a restored copy's config and the overrides of its restore, return the keys to delete before it may start.
 
-    A blocker is what a token may not change (OBSERVED 24: hookscript, args, lock), so the copy must not be started. Harmless
-    and left alone: ``startup`` (nothing without onboot, and deleting it needs Sys.Modify), tags, an empty CD-ROM, cloud-init.
+    Each comes with its sentence. A blocker is what a token may not change, or what nobody knows (policies.copy_config), so the
+    copy must not be started. A USB device that an override replaced goes too: a SPICE one does not start on every display.
     """
+    devices = [(key, config[key]) for key in config if copy_config.mapped_pci(key, config[key])]
+    devices += [(key, config[key]) for key in sent if copy_config.family(key) == "usb#" and config.get(key) == sent[key]]
     found = [
-        *((key, f"{key}: host device {value} removed") for key, value in _host_devices(config)),
+        *((key, f"{key}: host device {value} removed") for key, value in sorted(devices)),
         *((key, f"{key}: medium {value} removed") for key, value in _media(config)),
-        *((key, f"{key}: {config[key]} removed") for key in ("onboot", "protection") if _truthy(config.get(key, "0"))),
+        *((key, f"{key}: {config[key]} removed") for key in ("onboot", "protection") if maybe_on(config.get(key, "0"))),
     ]
-    return Strip(tuple(key for key, _ in found), tuple(sentence for _, sentence in found), tuple(_blockers(config)))
+    delete = tuple(key for key, _ in found)
+    return Strip(delete, tuple(sentence for _, sentence in found), tuple(_blockers(config, delete)))
 
 
 def _host_devices(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    yield from _keys(config, _HOST_DEVICE)
-    for key, value in _keys(config, _MAYBE_HOST_DEVICE):
-        if _options(value).get("host", value.split(",")[0]).lower() not in {"socket", "spice"} or "mapping=" in value:
-            yield key, value
+    return ((key, config[key]) for key, _ in copy_config.harms(config) if copy_config.family(key) in copy_config.PASSTHROUGH)
 
 
 def _media(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """CD-ROM drives with a medium: an ISO of production, or the node's own drive. Cloud-init drives belong to the copy."""
+    """CD-ROM drives with a medium: an ISO of production, or the node's own drive. Never a cloud-init drive."""
     for key, value in _keys(config, _DISK):
-        file = _options(value).get("file", "")
-        if _is_cdrom(value) and file != "none" and "cloudinit" not in file:
+        file = drive(value).get("file", "")
+        if _is_cdrom(value) and file != "none" and not copy_config.freed_when_deleted(file):
             yield key, value
 
 
 def _is_cdrom(value: str) -> bool:
-    return _options(value).get("media") == "cdrom"
+    return drive(value).get("media") == "cdrom"
 
 
-def _blockers(config: Mapping[str, str]) -> Iterator[str]:
-    for key in ("hookscript", "args", "lock"):
-        if config.get(key):
-            yield f"{key} is set ({config[key]}), and only root@pam may remove it"
+def _blockers(config: Mapping[str, str], delete: Collection[str]) -> Iterator[str]:
+    yield from (f"{key}: {why}" for key, why in copy_config.harms(config) if key not in delete)
     for key, value in _keys(config, _VOLUME_HOLDER):
-        if _options(value).get("file", "").startswith("/"):
-            yield f"{key} is the node's own device {_options(value)['file']}"
+        if drive(value).get("file", "").startswith("/"):
+            yield f"{key} is the node's own device {drive(value)['file']}"
 
 
 # --- 3. what must hold before the copy may start ------------------------------------------------------------------------
@@ -270,6 +259,7 @@ def assertions(
         _off("onboot", config),
         _off("template", config),
         *(_unset(key, config) for key in ("hookscript", "args", "lock")),
+        _absent("options", _other_harms(config), "every option is known and may stay in a copy"),
         Assertion("ha", not ha_managed, "managed by HA" if ha_managed else "not managed by HA"),
     )
 
@@ -279,8 +269,14 @@ def _absent(name: str, found: Iterator[tuple[str, str]], good: str) -> Assertion
     return Assertion(name, not seen, "; ".join(seen) or good)
 
 
+def _other_harms(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What the allow-list refuses and no assertion of its own names."""
+    named = copy_config.PASSTHROUGH | {"template", "hookscript", "args", "lock"}
+    return ((key, why) for key, why in copy_config.harms(config) if copy_config.family(key) not in named)
+
+
 def _off(key: str, config: Mapping[str, str]) -> Assertion:
-    return Assertion(key, not _truthy(config.get(key, "0")), f"{key} is {config.get(key, 'not set')}")
+    return Assertion(key, not maybe_on(config.get(key, "0")), f"{key} is {config.get(key, 'not set')}")
 
 
 def _unset(key: str, config: Mapping[str, str]) -> Assertion:
@@ -310,7 +306,7 @@ def _nic_problem(key: str, value: str, scratch: Scratch, network: str) -> str | 
 def _disks_hold(config: Mapping[str, str], vmid: int) -> Assertion:
     """Every volume must be named after the scratch VMID: ``storage:vm-9001-disk-0`` or ``storage:9001/vm-9001-disk-0.raw``."""
     own = re.compile(rf"[^:/,]+:(?:{vmid}/)?vm-{vmid}-[\w.+-]+")
-    files = {key: _options(value).get("file", "") for key, value in _keys(config, _VOLUME_HOLDER)}
+    files = {key: drive(value).get("file", "") for key, value in _keys(config, _VOLUME_HOLDER)}
     foreign = [f"{key}: {file}" for key, file in files.items() if file != "none" and not own.fullmatch(file)]
     detail = f"every volume belongs to VM {vmid}: {', '.join(files) or 'there is none'}"
     return Assertion("disks", not foreign, f"not of VM {vmid}: {'; '.join(foreign)}" if foreign else detail)
@@ -324,19 +320,19 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)")
 
 def disks_total(config: Mapping[str, str]) -> int:
     """Given a guest's config, return the bytes that its backed-up disks take when restored in full (their ``size=``)."""
-    sizes = [_options(value).get("size", "") for _, value in _disks(config) if _truthy(_options(value).get("backup", "1"))]
+    sizes = [drive(value).get("size", "") for _, value in _disks(config) if maybe_on(drive(value).get("backup", "1"))]
     found = [_SIZE.fullmatch(size) for size in sizes]
     return sum(int(float(size[1]) * _UNITS[size[2]]) for size in found if size)
 
 
 def disks_to_dump(config: Mapping[str, str]) -> tuple[str, ...]:
     """Given a guest's config, return its disks that a backup must hold, by key: all but those with ``backup=0``."""
-    return tuple(key for key, value in _disks(config) if _truthy(_options(value).get("backup", "1")))
+    return tuple(key for key, value in _disks(config) if maybe_on(drive(value).get("backup", "1")))
 
 
 def _disks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The guest's own disks: no CD-ROM, no cloud-init drive, no empty drive, no unused volume."""
-    return ((key, value) for key, value in _keys(config, _DISK) if not _is_cdrom(value) and _options(value).get("file") != "none")
+    return ((key, value) for key, value in _keys(config, _DISK) if not _is_cdrom(value) and drive(value).get("file") != "none")
 
 
 def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> tuple[str, ...]:
@@ -349,5 +345,5 @@ def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> t
     return tuple(
         key
         for key, value in _disks(archived)
-        if not _truthy(_options(value).get("backup", "1")) or (dumped and key not in dumped) or key not in restored
+        if not maybe_on(drive(value).get("backup", "1")) or (dumped and key not in dumped) or key not in restored
     )

@@ -51,6 +51,19 @@ def parse(text: str, *, default: str | None = None, aliases: Mapping[str, str] =
     return found
 
 
+def maybe_on(text: str) -> bool:
+    """Given a value, return whether it may be on: anything that is not plainly off. The careful reading."""
+    return bool(text.strip()) and boolean(text.strip()) is not False
+
+
+def drive(text: str) -> dict[str, str]:
+    """Given a drive line, return its options, the volume under ``file``; all of it if it is malformed, which no volume is."""
+    try:
+        return parse(text, default="file", aliases={"volume": "file"})
+    except PolicyError:
+        return {"file": text}
+
+
 def agent_configured(config: Mapping[str, str]) -> bool:
     """Given a VM's config, return whether its guest agent is switched on. PVE ignores an option that it cannot read."""
     try:

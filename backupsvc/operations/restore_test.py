@@ -13,7 +13,7 @@ from backupsvc.operations import choosing, proving
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
-from policies import bridges, isolation, placement, property_string, verdict, whole
+from policies import bridges, copy_config, isolation, placement, property_string, verdict, whole
 from policies.causes import Blame, Cause
 from policies.model import (
     Archive,
@@ -90,7 +90,15 @@ def reserve(run: Run) -> Wait | None:
 def _reserve(run: Run) -> None:
     service, archive = run.service, _archive(run)
     config, wanted = _config(run), _guest_policy(service, run.vmid)
-    run.data["bridge"] = bridges.usable(config, service.policy.scratch, service.pve.cluster.permissions()).bridge
+    permissions = service.pve.cluster.permissions()
+    if refused := copy_config.blockers(config, permissions, service.policy.scratch.pool):
+        raise LawRefused(
+            2,
+            f"archive {archive.volid} of guest {run.vmid} is not restored: no copy of it could be made harmless: "
+            f"{'; '.join(refused)}",
+            "remove it in the guest and back up again",
+        )
+    run.data["bridge"] = bridges.usable(config, service.policy.scratch, permissions).bridge
     release_vmids(run, run.id)  # one that a driver leased and died before it could say so
     taken = set(service.catalog.leased_vmids())
     while True:
@@ -142,11 +150,10 @@ def isolate(run: Run) -> Wait | None:
     """Read the copy's config back, strip what could meet production, read it back again, and keep both as evidence (law 2)."""
     pve, scratch = run.service.pve, run.data["scratch"]
     node, vmid = scratch["node"], scratch["vmid"]
-    found = isolation.strip(pve.guests.config(node, vmid))
+    sent = run.data["overrides"]
+    found = isolation.strip(pve.guests.config(node, vmid), sent)
     evidence = run.data.setdefault("isolation", {"stripped": [], "asserted": []})
-    evidence["stripped"] += [
-        item for item in isolation.changes(_config(run), run.data["overrides"]) if item not in evidence["stripped"]
-    ]
+    evidence["stripped"] += [item for item in isolation.changes(_config(run), sent) if item not in evidence["stripped"]]
     if found.blockers:
         raise LawRefused(
             2,
@@ -158,7 +165,7 @@ def isolate(run: Run) -> Wait | None:
         run.save()  # before the call: if its answer is lost, the next look finds nothing left to strip
         copies(run).apply_strip(node, vmid, run.id, found.delete)
     config = pve.guests.config(node, vmid)
-    still = isolation.strip(config).stripped  # said only once it is so
+    still = isolation.strip(config, sent).stripped  # said only once it is so
     evidence["stripped"] += [item for item in run.data.pop("stripping", ()) if item not in still]
     run.data["missing_disks"] = list(isolation.missing_disks(_config(run), config))
     asserted = isolation.assertions(

@@ -60,23 +60,31 @@ def test_law_2_a_medium_of_production_is_taken_out_and_kept_as_evidence(site: Sh
     assert all(sentence.startswith("holds: ") for sentence in answer.json["isolation"]["asserted"])
 
 
-def test_law_2_a_copy_whose_host_devices_the_token_may_not_remove_is_never_started(site: Shell) -> None:
-    started = tasks(site, "qmstart")
+def test_law_2_a_guest_whose_host_devices_the_token_may_not_replace_is_refused_before_it_is_restored(site: Shell) -> None:
+    restored = tasks(site, "qmrestore")
     answer = result_with(site, 110, hostpci0="0000:01:00.0", usb0="host=1234:5678")
     assert answer.code == 4
     assert "VM.Config.HWType" in answer.json["error"]["message"]
-    assert not any("removed" in sentence for sentence in answer.json["isolation"]["stripped"])  # what was not done is not said
-    assert tasks(site, "qmstart") == started
+    assert "hostpci0" in answer.json["error"]["message"]
+    assert answer.json["isolation"] == {"stripped": [], "asserted": []}  # what was not done is not said
+    assert tasks(site, "qmrestore") == restored
+
+
+def test_law_2_a_frozen_guest_boots_as_a_copy_and_its_tags_do_not_follow(site: Shell) -> None:
+    answer = result_with(site, 110, freeze="1", tags="daily;prod", rng0="source=/dev/urandom")
+    assert answer.json["error"] is None
+    assert {"freeze: 1 became 0", "tags: daily;prod became backupsvc-scratch"} <= set(answer.json["isolation"]["stripped"])
+    assert all(sentence.startswith("holds: ") for sentence in answer.json["isolation"]["asserted"])
 
 
 def test_law_2_a_copy_that_nobody_but_root_could_make_harmless_is_never_started(site: Shell) -> None:
-    started = tasks(site, "qmstart")
+    restored = tasks(site, "qmrestore")
     answer = result_with(site, 109, args="-no-reboot")
     assert answer.code == 4
     assert answer.json["verdict"] != "proven"
     assert "args" in answer.json["error"]["message"]
     assert "(law 2)" in answer.json["error"]["message"]
-    assert tasks(site, "qmstart") == started
+    assert tasks(site, "qmrestore") == restored
     assert not [guest for guest in as_root(site, "GET", "/cluster/resources?type=vm") if guest["vmid"] >= 9000]
 
 

@@ -15,6 +15,7 @@ _BY_PRIVILEGE = {
     "VM.Config.HWType": "acpi hotplug kvm machine scsihw smbios1 tablet vga watchdog audio0 rng0 vmgenid",
     "VM.Config.Options": "agent autostart bios description keyboard localtime migrate_downtime migrate_speed name onboot ostype"
     " protection reboot startdate startup tdf template tags",
+    "VM.PowerMgmt": "freeze",
     "VM.Config.Disk": "boot bootdisk vmstatestorage",
     "cloud": "cicustom cipassword citype ciuser ciupgrade nameserver searchdomain sshkeys",
 }
