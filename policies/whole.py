@@ -6,8 +6,9 @@ A failed restore leaves a config of one line under the guest's VMID. vzdump dump
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
+from policies.isolation import disks_to_dump, parse_config
 from policies.model import Archive, GuestType
 
 DUMPED = "#qmdump#map:"  # vzdump's line for each disk that it dumped (qemu-server, PVE/VZDump/QemuServer.pm)
@@ -21,6 +22,37 @@ def holds_disk(text: str) -> bool:
     because PVE %-encodes its colons.
     """
     return any(line.startswith(DUMPED) for line in text.splitlines())
+
+
+def contradictions(text: str, devices: Collection[str]) -> tuple[str, ...]:
+    """Given the config embedded in a VM's archive and the names of the disks in its header, return where the two disagree.
+
+    PVE restores only what vzdump's lines map. Drives that vzdump leaves out by rule are no lack: ``backup=0``, CD-ROMs and
+    cloud-init drives, empty drives, and the EFI disk of a guest whose firmware is not OVMF (PVE/VZDump/QemuServer.pm).
+    """
+    config = parse_config(text)
+    mapped = {name.removeprefix(DUMPED): value.split(":")[0] for name, value in config.items() if name.startswith(DUMPED)}
+    wanted = (disk for disk in disks_to_dump(config) if disk != "efidisk0" or config.get("bios") == "ovmf")
+    return (
+        *_unlike(mapped, devices),
+        *(f"the config names the disk {disk}, which was not dumped" for disk in wanted if disk not in mapped),
+        *(
+            f"the config does not say which disk the device {device} is: a restore leaves it out"
+            for device in devices
+            if device not in mapped.values()
+        ),
+    )
+
+
+def _unlike(mapped: dict[str, str], devices: Collection[str]) -> Iterator[str]:
+    """Given disks with the devices that vzdump's lines name for them, yield what is wrong with those lines."""
+    first: dict[str, str] = {}
+    for disk, device in mapped.items():
+        if device not in devices:
+            yield f"the config says that disk {disk} was dumped as {device}, which the header lacks"
+        elif device in first:
+            yield f"the config says of {first[device]} and {disk} alike that they were dumped as {device}"
+        first.setdefault(device, disk)
 
 
 def key(archive: Archive) -> tuple[str, str]:

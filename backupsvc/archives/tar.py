@@ -91,7 +91,7 @@ class TarPass:
             second = stream.some(1024 * 1024)
         if second:
             raise Damage(start, "data after the end of the tar archive", "tar")
-        if not any(name.removeprefix(CONFIG_FOLDER) in self.configs for name in CONFIGS):
+        if not any(self.configs.get(name.removeprefix(CONFIG_FOLDER), b"").strip() for name in CONFIGS):
             self.problems.append(
                 Problem(stream.offset, "no etc/vzdump/pct.conf inside: PVE cannot restore a container from it alone", "tar")
             )

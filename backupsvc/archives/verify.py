@@ -9,9 +9,13 @@ from typing import BinaryIO
 from backupsvc.archives.content import Content, extension_of
 from backupsvc.archives.streams import ByteStream, Damage, HashedSource, Problem, Progress
 from backupsvc.archives.tar import TarPass
-from backupsvc.archives.vma import Device, VmaPass
+from backupsvc.archives.vma import HEADER, VMSTATE, Device, VmaPass
 from backupsvc.clock import Clock, SystemClock
 from backupsvc.errors import ArchiveError
+from policies import whole
+
+# What PVE makes the guest from (qemu-server PVE/QemuServer.pm, restore_vma_archive).
+CONFIG = "qemu-server.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,22 @@ def _read(content: Content, findings: _Findings, reader: VmaPass | TarPass) -> N
         if damage.problem.layer != "file":
             _drain(content.raw, findings)
     findings.problems.extend(reader.problems)
+    findings.problems.extend(Problem(HEADER, text, "vma") for text in _account(reader))
+
+
+def _account(reader: VmaPass | TarPass) -> tuple[str, ...]:
+    """Return what the archive's own account of itself lacks: a VM's config and header must name the same disks.
+
+    A tar has no list of disks, and its pass looks for the config by itself.
+    """
+    if isinstance(reader, TarPass) or reader.header is None:
+        return ()
+    config = reader.header.configs.get(CONFIG)
+    if config is None or not config.strip():
+        state = f"no {CONFIG} inside" if config is None else f"the {CONFIG} inside is empty"
+        return (f"{state}: PVE cannot restore the guest from it alone",)
+    devices = [device.name for device in reader.header.devices.values() if device.name != VMSTATE]
+    return whole.contradictions(config.decode("utf-8", "replace"), devices)
 
 
 def _drain(stream: ByteStream, findings: _Findings) -> None:

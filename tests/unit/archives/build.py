@@ -25,7 +25,7 @@ class Vma:
     """A VMA file to be: disks by name, configs by name, and its extents' entries (made from the disks by ``plan``)."""
 
     disks: Mapping[str, bytes] = field(default_factory=dict)
-    configs: Mapping[str, bytes] = field(default_factory=lambda: {"qemu-server.conf": b"name: lab\nmemory: 512\n"})
+    configs: Mapping[str, bytes] | None = None  # None: what vzdump would write for these disks
     sizes: Mapping[str, int] = field(default_factory=dict)
     per_extent: int = 58
     version: int = 1
@@ -33,6 +33,16 @@ class Vma:
 
     def with_extents(self, extents: Sequence[Sequence[Entry]]) -> Vma:
         return replace(self, extents=extents)
+
+    def config_files(self) -> Mapping[str, bytes]:
+        """Return the configs: those given, or one that maps every disk as vzdump does."""
+        if self.configs is not None:
+            return self.configs
+        keys = [(name.removeprefix("drive-").removesuffix("-backup"), name) for name in self.disks if name != "vmstate"]
+        lines = [f"{key}: local:108/{key}.raw\n" for key, _ in keys] + [
+            f"#qmdump#map:{key}:{name}:local:raw:\n" for key, name in keys
+        ]
+        return {"qemu-server.conf": ("name: lab\nmemory: 512\n" + "".join(lines)).encode()}
 
     def plan(self) -> list[list[Entry]]:
         """Return the entries of each extent, disk after disk."""
@@ -43,7 +53,7 @@ class Vma:
 
     def header(self) -> bytes:
         blobs, names, contents, devices = bytearray(b"\0"), [], [], []
-        for name, data in self.configs.items():
+        for name, data in self.config_files().items():
             names.append(blob(blobs, name.encode() + b"\0"))
             contents.append(blob(blobs, data))
         for name, disk in self.disks.items():

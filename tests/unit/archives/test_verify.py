@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,87 @@ def test_a_container_archive_is_verified_too() -> None:
     assert check(gzip.compress(whole), "vzdump-lxc-200-2026_03_09-21_00_02.tgz").format == "tar.gz"
     assert check(whole, "anything").format == "tar"
     assert not check(zst(whole[:1024]), "vzdump-lxc-200-2026_03_09-21_00_02.tar.zst").intact
+
+
+def told(config: bytes | None, disks: Mapping[str, bytes] | None = None) -> list[str]:
+    """Return the problems of a VMA with this config (None: without any) and these disks, by default scsi0 alone."""
+    configs = {"qemu-server.fw": b"[RULES]\n"} | ({} if config is None else {"qemu-server.conf": config})
+    found = check(Vma(disks or {"drive-scsi0": DISK}, configs=configs).bytes())
+    assert found.intact is not bool(found.problems) and {problem.layer for problem in found.problems} <= {"vma"}
+    return [problem.text for problem in found.problems]
+
+
+def test_law_5_a_vma_without_a_config_is_not_intact() -> None:
+    assert told(None) == ["no qemu-server.conf inside: PVE cannot restore the guest from it alone"]
+    assert told(b"") == told(b" \n\n") == ["the qemu-server.conf inside is empty: PVE cannot restore the guest from it alone"]
+
+
+def test_law_5_a_vma_whose_config_names_a_disk_that_its_header_lacks_is_not_intact() -> None:
+    mapped = b"scsi0: a:b\nscsi1: a:c\n#qmdump#map:scsi0:drive-scsi0:a:raw:\n#qmdump#map:scsi1:drive-scsi1:a:raw:\n"
+    assert told(mapped) == ["the config says that disk scsi1 was dumped as drive-scsi1, which the header lacks"]
+    unmapped = b"scsi0: a:b\nscsi1: a:c\n#qmdump#map:scsi0:drive-scsi0:a:raw:\n"
+    assert told(unmapped) == ["the config names the disk scsi1, which was not dumped"]
+
+
+def test_law_5_a_vma_whose_header_has_a_disk_that_its_config_does_not_map_is_not_intact() -> None:
+    config = b"scsi0: a:b\n#qmdump#map:scsi0:drive-scsi0:a:raw:\n"
+    both = {"drive-scsi0": DISK, "drive-scsi1": DISK}
+    assert told(config, both) == ["the config does not say which disk the device drive-scsi1 is: a restore leaves it out"]
+    assert told(config, {"drive-scsi0": DISK, "vmstate": DISK}) == [], "the memory is no disk"
+
+
+def test_law_5_a_header_that_is_empty_of_disks_under_a_config_that_names_one_is_not_intact() -> None:
+    found = check(Vma({}, configs={"qemu-server.conf": b"scsi0: a:b\n"}).bytes())
+    assert [problem.text for problem in found.problems] == ["the config names the disk scsi0, which was not dumped"]
+    assert check(Vma({}, configs={"qemu-server.conf": b"memory: 128\n"}).bytes()).intact, "a guest may have no disk at all"
+
+
+def test_one_device_is_not_two_disks() -> None:
+    config = b"scsi0: a:b\nscsi1: a:c\n#qmdump#map:scsi0:drive-scsi0:a:raw:\n#qmdump#map:scsi1:drive-scsi0:a:raw:\n"
+    assert told(config) == ["the config says of scsi0 and scsi1 alike that they were dumped as drive-scsi0"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"scsi1: a:c,backup=0,size=1G",
+        b"scsi1: a:c,backup=no",
+        b"ide2: none,media=cdrom",
+        b"ide2: local:iso/debian.iso,media=cdrom,size=9M",
+        b"ide2: local-lvm:vm-108-cloudinit,media=cdrom",
+        b"efidisk0: a:c,size=4M",  # vzdump leaves it out where the firmware is no OVMF
+        b"unused0: a:c",
+        b"#scsi1: a:c",
+        b"[before]\nscsi1: a:c",
+    ],
+)
+def test_what_vzdump_leaves_out_by_rule_is_no_lack(line: bytes) -> None:
+    assert told(b"scsi0: a:b\n#qmdump#map:scsi0:drive-scsi0:a:raw:\n" + line + b"\n") == []
+
+
+def test_the_state_of_a_tpm_is_mapped_under_its_own_name_and_the_variables_of_ovmf_are_a_disk() -> None:
+    config = b"bios: ovmf\nefidisk0: a:c\ntpmstate0: a:d\n#qmdump#map:efidisk0:drive-efidisk0:a:raw:\n"
+    mapped = config + b"#qmdump#map:tpmstate0:drive-tpmstate0-backup:a:raw:\n"
+    disks = {"drive-efidisk0": DISK, "drive-tpmstate0-backup": DISK}
+    assert told(mapped, disks) == []
+    assert told(b"bios: ovmf\nefidisk0: a:c\n")[0] == "the config names the disk efidisk0, which was not dumped"
+
+
+def test_a_broken_header_is_told_alone() -> None:
+    assert [problem.text for problem in check(PLAIN[:9000]).problems] == ["can't read vma header - got EOF"]
+
+
+@pytest.mark.parametrize("config", [b"", b"\n"])
+def test_law_5_a_container_with_an_empty_config_is_not_intact(config: bytes) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo("./etc/vzdump/pct.conf")
+        member.size = len(config)
+        tar.addfile(member, io.BytesIO(config))
+    found = check(out.getvalue(), "vzdump-lxc-200-2026_03_09-21_00_02.tar")
+    assert [problem.text for problem in found.problems] == [
+        "no etc/vzdump/pct.conf inside: PVE cannot restore a container from it alone"
+    ]
 
 
 def test_the_json_form_has_the_keys_of_the_contract() -> None:

@@ -59,7 +59,7 @@ def test_the_header_tells_who_and_when_and_what() -> None:
         ("drive-scsi0", 3 * CLUSTER, 3),
         ("drive-scsi1", 2 * CLUSTER + 5000, 3),
     ]
-    assert header.configs == {"qemu-server.conf": b"name: lab\nmemory: 512\n"}
+    assert header.configs == GOOD.config_files()
 
 
 def test_the_test_suites_own_archives_are_read_the_same_by_another_reader(tmp_path: Path) -> None:

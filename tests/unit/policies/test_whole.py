@@ -50,3 +50,14 @@ def test_law_3_a_guest_that_has_an_archive_always_has_one_that_is_not_hollow(row
     for vmid in {item.vmid for item in made}:
         assert any(whole.key(item) not in hollow for item in made if item.vmid == vmid)
     assert not any(whole.key(item) in hollow for item in made if item.holds_disk and item.size > 0)
+
+
+disks = st.sets(st.sampled_from(["ide0", "scsi0", "scsi1", "sata2", "virtio3", "tpmstate0"]))
+
+
+@given(disks, disks, disks)
+def test_law_5_a_config_and_a_header_agree_only_if_both_name_the_same_disks(
+    named: set[str], dumped: set[str], header: set[str]
+) -> None:
+    text = "".join([f"{disk}: a:b\n" for disk in named] + [f"#qmdump#map:{disk}:drive-{disk}:a:raw:\n" for disk in dumped])
+    assert (whole.contradictions(text, {f"drive-{disk}" for disk in header}) == ()) is (named <= dumped == header)
