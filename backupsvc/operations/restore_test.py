@@ -103,6 +103,7 @@ def _reserve(run: Run) -> None:
     taken = set(service.catalog.leased_vmids())
     while True:
         place = _place(run, archive, config, taken)
+        copies(run).require_bridge(place.node, wanted.network)
         used = service.catalog.archives(vmid=place.vmid) or service.pve.storage.volumes(place.node, place.storage, place.vmid)
         free = not used and service.pve.cluster.vmid_free(place.vmid)
         if free and service.catalog.lease_vmid(place.vmid, run.id, run.now(), run.fence()):
@@ -151,6 +152,7 @@ def isolate(run: Run) -> Wait | None:
     pve, scratch = run.service.pve, run.data["scratch"]
     node, vmid = scratch["node"], scratch["vmid"]
     sent = run.data["overrides"]
+    copies(run).require_bridge(node, str(run.data["network"]))
     found = isolation.strip(pve.guests.config(node, vmid), sent)
     evidence = run.data.setdefault("isolation", {"stripped": [], "asserted": []})
     evidence["stripped"] += [item for item in isolation.changes(_config(run), sent) if item not in evidence["stripped"]]

@@ -44,12 +44,21 @@ _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>\d{1
 
 
 class _Answers(JsonSerializer):  # type: ignore[misc]
-    """Reads PVE's answers whole: an answer that is no PVE answer is an error, and a refusal keeps its message."""
+    """Reads PVE's answers whole: an answer that is no PVE answer is an error, and a refusal keeps its message.
+
+    What stands beside the data (``changes``, ``total``) is left in ``seen.beside``, where the thread that asked finds it.
+    """
+
+    def __init__(self, seen: threading.local) -> None:
+        self._seen = seen
 
     def loads(self, response: requests.Response) -> Any:
         """Given an answer of 200, return its data. Raise PveError if it is not PVE's envelope."""
         try:
-            return json.loads(response.content)["data"]
+            beside = dict(json.loads(response.content))
+            data = beside.pop("data")
+            self._seen.beside = beside
+            return data
         except (ValueError, KeyError, TypeError):
             raise PveError(
                 f"{response.url.partition('/api2')[0]} answered with something that Proxmox VE does not say",
@@ -114,6 +123,11 @@ class Client:
     def get(self, path: str, params: Mapping[str, Value] | None = None, *, retry: bool = True) -> Any:
         """Given a path and its parameters, return the answer's data. Tried three times if nobody answers and ``retry``."""
         return self._call("GET", path, params, again=retry)
+
+    def get_with_beside(self, path: str) -> tuple[Any, dict[str, Any]]:
+        """Given a path, return the answer's data and what stands beside it, such as ``changes`` that are not in force yet."""
+        data = self.get(path)
+        return data, dict(self._threads.beside)
 
     def post(self, path: str, params: Mapping[str, Value] | None = None) -> Any:
         """Given a path and its parameters, return the answer's data. Sent once: after an error the caller must look."""
@@ -199,7 +213,7 @@ class Client:
         session.hooks["response"].append(_refuse_redirect)
         if host.trust.pin:
             session.mount("https://", trust.PinnedAdapter(host.trust.pin))
-        api._store["serializer"] = _Answers()
+        api._store["serializer"] = _Answers(self._threads)
         return api
 
     def _certificate_refused(self, host: _Host, text: str) -> BackupsvcError:

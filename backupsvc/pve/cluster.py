@@ -10,6 +10,7 @@ from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import boolean, integer, properties, text, words
+from policies.bridge_isolation import Interface, NodeNetwork
 from policies.model import Guest, GuestType, Node
 from policies.site_facts import ClusterJob
 
@@ -181,6 +182,11 @@ class Cluster:
         rows = self._client.get(f"nodes/{node}/network")
         return [_bridge(row, node) for row in rows if text(row, "type") in _BRIDGES]
 
+    def network(self, node: str) -> NodeNetwork:
+        """Given a node, return what it says of its interfaces at this moment, and whether changes to them are pending."""
+        rows, beside = self._client.get_with_beside(f"nodes/{node}/network")
+        return NodeNetwork(node, tuple(_interface(row) for row in rows), bool(beside.get("changes")))
+
     def ha(self) -> HaStatus:
         """Return what the HA stack says of itself. Raise PvePermissionDenied without Sys.Audit on /."""
         rows = self._client.get("cluster/ha/status/current")
@@ -252,4 +258,20 @@ def _bridge(row: dict[str, Any], node: str) -> Bridge:
     ports = words(row, "bridge_ports") or words(row, "ovs_ports")
     return Bridge(
         text(row, "iface"), node, tuple(port for port in ports if port != "none"), text(row, "cidr") or text(row, "address")
+    )
+
+
+def _interface(row: dict[str, Any]) -> Interface:
+    """The keys are those of PVE's INotify.pm (libpve-common-perl), each of which may name other interfaces."""
+    own = {text(row, f"cidr{v}") or text(row, f"address{v}") for v in ("", "6")}
+    own |= {text(row, key) for key in ("gateway", "gateway6")}
+    own |= {method for key in ("method", "method6") if (method := text(row, key)) not in ("manual", "static")}
+    below = ("vlan-raw-device", "ovs_bridge", "vxlan-physdev", "slaves", "ovs_bonds")
+    return Interface(
+        name=text(row, "iface"),
+        type=text(row, "type"),
+        active=boolean(row, "active"),
+        ports=tuple(port for key in ("bridge_ports", "ovs_ports") for port in words(row, key) if port != "none"),
+        addresses=tuple(sorted(own - {""})),
+        below=tuple(name for key in below for name in words(row, key)),
     )

@@ -15,7 +15,7 @@ from backupsvc.pve.client import Client
 from backupsvc.pve.cluster import Cluster
 from backupsvc.pve.guests import Guests
 from backupsvc.pve.tasks import Tasks, parse_upid
-from policies import isolation, ownership
+from policies import bridge_isolation, isolation, ownership
 from policies.model import Scratch
 
 # Only this text says that the guest is gone; others ("storage 'x' does not exist") must not pass for it (OBSERVED 25)
@@ -45,11 +45,26 @@ class ScratchGuests:
             asked = {"delete": ",".join(delete), "digest": config.get("digest")}
             self._client.put(f"nodes/{node}/qemu/{vmid}/config", asked)
 
+    def require_bridge(self, node: str, network: str) -> None:
+        """Given the node of a copy and its kind of network, return if its links may be up there as far as the bridge goes.
+
+        The node is asked at this moment. Raise LawRefused if the bridge is not isolated there, or if that cannot be seen.
+        """
+        bridge = self._scratch.bridge
+        if network != isolation.ISOLATED or bridge is None:  # no link is up; without a bridge the assertions allow no NIC at all
+            return
+        if found := bridge_isolation.openings(self._cluster.network(node), bridge, self._cluster.permissions()):
+            raise LawRefused(
+                2,
+                f"no copy starts on {node}: {'; '.join(found)}",
+                f"name a bridge in scratch.bridge that has neither port nor address on {node}; see `backupsvc doctor`",
+            )
+
     def start(self, node: str, vmid: int, operation: str, *, network: str) -> str:
         """Given a restored copy, start it and return the task.
 
         Raise LawRefused, and start nothing, if it is not this operation's (law 1) or if one condition of its isolation does
-        not hold (law 2).
+        not hold, or the bridge is not isolated on that node (law 2).
         """
         config = self._owned(node, vmid, operation)
         asserted = isolation.assertions(
@@ -66,6 +81,7 @@ class ScratchGuests:
                 f"the copy in scratch VMID {vmid} on {node} is not started: {'; '.join(broken)}",
                 "see what the archive's configuration carries; the copy is removed unstarted",
             )
+        self.require_bridge(node, network)
         return str(self._client.post(f"nodes/{node}/qemu/{vmid}/status/start"))
 
     def stop(self, node: str, vmid: int, operation: str) -> str | None:

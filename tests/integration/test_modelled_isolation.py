@@ -6,11 +6,13 @@ import json
 import ssl
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.commands import Shell
+from tests.integration.conftest import LANGEO
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +88,18 @@ def test_law_2_a_copy_that_nobody_but_root_could_make_harmless_is_never_started(
     assert "(law 2)" in answer.json["error"]["message"]
     assert tasks(site, "qmrestore") == restored
     assert not [guest for guest in as_root(site, "GET", "/cluster/resources?type=vm") if guest["vmid"] >= 9000]
+
+
+def test_law_2_no_copy_is_made_for_a_bridge_that_joins_production(site: Shell, policy_of: Path) -> None:
+    restored, started = tasks(site, "qmrestore"), tasks(site, "qmstart")
+    policy_of.write_text(LANGEO.read_text(encoding="utf-8").replace("bridge: vmbr9", "bridge: vmbr0"), encoding="utf-8")
+    assert site("backup", "run", "--vmid", 108, "--json").code == 0
+    answer = site("restore-test", 108, "--json", BACKUPSVC_POLICY=str(policy_of))
+    assert answer.code == 4
+    assert "bridge vmbr0 on clovis has the ports eno1" in answer.json["error"]["message"]
+    assert "(law 2)" in answer.json["error"]["message"]
+    assert answer.json["verdict"] != "proven"
+    assert (tasks(site, "qmrestore"), tasks(site, "qmstart")) == (restored, started)
 
 
 def test_law_2_a_copy_does_not_start_with_its_node_and_is_not_protected(site: Shell) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import PveError, PveUnreachable, TaskFailed
+from backupsvc.errors import LawRefused, PveError, PveUnreachable, TaskFailed
 from backupsvc.operations import build_engine, restore_test
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.listing import as_dict
@@ -84,7 +84,7 @@ def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_w
 
     site.pve = SimpleNamespace(
         guests=SimpleNamespace(config=lambda node, vmid: dict(config)),
-        scratch=lambda scratch, holder: SimpleNamespace(apply_strip=strip),
+        scratch=lambda scratch, holder: SimpleNamespace(apply_strip=strip, require_bridge=lambda node, network: None),
         cluster=SimpleNamespace(ha_resources=dict),
     )
     steps = Steps(site, scratch=PLACE)
@@ -112,7 +112,8 @@ def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:
     assert run.data["checks"]["agent"]["outcome"] == "inconclusive"
 
 
-def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World) -> None:
+def with_room(site: World, permissions: Any = dict) -> None:
+    """Let PVE have room for a copy."""
     free = Storage("local-lvm", "clovis", "lvmthin", frozenset({"images"}), available=1 << 40, total=1 << 40)
     local = Storage("local", "clovis", "dir", frozenset({"backup"}))
     site.pve = SimpleNamespace(
@@ -120,10 +121,15 @@ def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World
             guests=list,
             nodes=lambda: [Node("clovis", True, max_memory=1 << 40)],
             vmid_free=lambda vmid: True,
-            permissions=once(PveError("got timeout", status=500), {}),
+            permissions=permissions,
         ),
+        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: None),
         storage=SimpleNamespace(storages=lambda: [free, local], volumes=lambda node, storage, vmid: []),
     )
+
+
+def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World) -> None:
+    with_room(site, once(PveError("got timeout", status=500), {}))
     steps = Steps(site)
     with pytest.raises(PveError):
         steps("reserve")
@@ -209,3 +215,26 @@ def test_a_copy_that_never_showed_a_sign_of_life_was_restored_and_is_blamed_on_i
     run.save()
     proof = steps("judge").data["proof"]
     assert (proof["verdict"], proof["rung"], proof["cause"]) == ("failed", "restored", "boot")
+
+
+def refusing(node: str, network: str) -> None:
+    raise LawRefused(2, f"no copy starts on {node} ({network}): bridge vmbr0 has the ports eno1")
+
+
+def test_law_2_no_vmid_is_taken_on_a_node_whose_bridge_is_not_isolated(site: World) -> None:
+    with_room(site)
+    site.pve.scratch = lambda scratch, holder: SimpleNamespace(require_bridge=refusing)
+    with pytest.raises(LawRefused, match="eno1"):
+        Steps(site)("reserve")
+    assert site.catalog.leased_vmids() == {}
+
+
+def test_law_2_a_copy_is_not_prepared_on_a_bridge_that_got_a_port_while_it_was_restored(site: World) -> None:
+    touched: list[str] = []
+    site.pve = SimpleNamespace(
+        guests=SimpleNamespace(config=lambda node, vmid: touched.append("config")),
+        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=refusing),
+    )
+    with pytest.raises(LawRefused, match="clovis"):
+        Steps(site, scratch=PLACE, network="isolated")("isolate")
+    assert touched == []

@@ -21,6 +21,7 @@ def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lamb
         cluster=SimpleNamespace(
             guests=list, nodes=lambda: [Node("clovis", True, max_memory=1 << 40)], vmid_free=free, permissions=dict
         ),
+        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: None),
         storage=SimpleNamespace(
             storages=lambda: [disks, Storage("local", "clovis", "dir", frozenset({"backup"}))], volumes=volumes
         ),

@@ -143,7 +143,10 @@ class VirtualCluster:
         return []
 
     def _permissions(self, *, asked: Mapping[str, Any]) -> Any:
-        return {}
+        return {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}}
+
+    def _network(self, node: str, *, asked: Mapping[str, Any]) -> Any:
+        return [{"iface": "vmbr9", "type": "bridge", "active": 1, "method": "manual", "method6": "manual", "bridge_ports": ""}]
 
     # --- storages ---------------------------------------------------------------------------------------------------------
 
@@ -355,6 +358,9 @@ class VirtualClient:
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Any:
         return self._call("GET", path, params)
 
+    def get_with_beside(self, path: str) -> tuple[Any, dict[str, Any]]:
+        return self.get(path), {}
+
     def post(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._call("POST", path, params)
 
@@ -397,6 +403,7 @@ _ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("GET", rf"{_NODE}/vzdump/defaults", VirtualCluster._defaults),
         ("GET", rf"{_NODE}/vzdump/extractconfig", VirtualCluster._extractconfig),
         ("POST", rf"{_NODE}/vzdump", VirtualCluster._vzdump),
+        ("GET", rf"{_NODE}/network", VirtualCluster._network),
         ("GET", rf"{_NODE}/time", VirtualCluster._time),
         ("GET", r"version", VirtualCluster._version),
         ("GET", r"nodes", VirtualCluster._node_list),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from backupsvc.errors import PveError, PvePermissionDenied
@@ -132,6 +134,19 @@ def test_bridges_tell_what_they_are_tied_to(fake: FakePve, pve: Pve) -> None:
         [{"iface": "vmbr0", "type": "bridge", "bridge_ports": "eno1 eno2"}, {"iface": "eno1", "type": "eth"}],
     )
     assert [(bridge.name, bridge.ports) for bridge in pve.cluster.bridges("b")] == [("vmbr0", ("eno1", "eno2"))]
+
+
+def test_a_nodes_network_tells_what_is_stacked_and_what_is_pending(fake: FakePve, pve: Pve) -> None:
+    fake.replay("02", 8)
+    recorded = pve.cluster.network("pve")
+    first, second = recorded.interfaces
+    assert (first.name, first.active, first.ports, first.addresses) == ("vmbr0", True, (), ("10.99.0.1/24",))
+    assert (second.name, second.type, second.addresses, recorded.pending) == ("vmbr1", "bridge", (), False)
+    rows = [{"iface": "b0", "type": "bond", "slaves": "eno1 eno2"}, {"iface": "x", "type": "vlan", "vlan-raw-device": "vmbr9"}]
+    fake.on("GET", "/nodes/b/network", Reply(raw=json.dumps({"data": rows, "changes": "+auto x"})))
+    edited = pve.cluster.network("b")
+    assert edited.pending and [item.below for item in edited.interfaces] == [("eno1", "eno2"), ("vmbr9",)]
+    assert not pve.cluster.network("pve").pending  # each answer speaks for itself
 
 
 def test_ha_of_a_server_without_manager_is_its_quorum_alone(fake: FakePve, pve: Pve) -> None:

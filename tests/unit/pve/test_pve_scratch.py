@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from policies import ownership
 from policies.model import Scratch
 
 from .server import FakePve, Reply, refuse
-from .world import OPERATION, TOKEN_ID, World, copy_of
+from .world import ISOLATED, OPERATION, TOKEN_ID, World, copy_of
 
 RANGE = Scratch(9000, 9099, bridge="vmbr9")
 BROKEN = "command 'set -o pipefail && zstd -q -d -c x | vma extract' failed: exit code 133"
@@ -177,6 +178,81 @@ def test_law_2_a_copy_that_could_meet_production_is_not_started(
     with pytest.raises(LawRefused, match=named) as caught:
         copies.start("pve", 9001, OPERATION, network="isolated")
     assert caught.value.law == 2 and world.fake.changes() == [] and world.running == set()
+
+
+@pytest.mark.parametrize(
+    ("bridge", "said"),
+    [
+        ({"bridge_ports": "eno1"}, "ports eno1"),
+        ({"type": "OVSBridge", "ovs_ports": "eno1"}, "ports eno1"),
+        ({"cidr": "10.0.0.1/24", "address": "10.0.0.1", "method": "static"}, "address"),
+        ({"address6": "fd00::1", "method6": "static"}, "fd00::1"),
+        ({"method": "dhcp"}, "dhcp"),
+        ({"active": 0}, "not active"),
+        ({"iface": "vmbr8"}, "no bridge vmbr9"),
+        ({"type": "vnet"}, "vnet"),
+    ],
+)
+def test_law_2_no_copy_is_started_on_a_bridge_that_its_node_does_not_call_isolated(
+    world: World, copies: ScratchGuests, bridge: dict[str, Any], said: str
+) -> None:
+    world.add(9001, copy_of(9001))
+    world.bridge |= bridge
+    with pytest.raises(LawRefused, match=said) as caught:
+        copies.start("pve", 9001, OPERATION, network="isolated")
+    assert (caught.value.law, caught.value.exit_code) == (2, 4)
+    assert world.fake.changes() == [] and world.running == set()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"iface": "vmbr9.10", "type": "vlan", "vlan-raw-device": "vmbr9"},
+        {"iface": "lab", "type": "vlan", "vlan-raw-device": "vmbr9"},
+        {"iface": "bond0", "type": "bond", "slaves": "eno1 vmbr9"},
+        {"iface": "vmbr0", "type": "bridge", "bridge_ports": "eno1 vmbr9.10"},
+        {"iface": "leg", "type": "OVSIntPort", "ovs_bridge": "vmbr9"},
+    ],
+)
+def test_law_2_no_copy_is_started_on_a_bridge_that_something_is_stacked_on(
+    world: World, copies: ScratchGuests, other: dict[str, Any]
+) -> None:
+    world.add(9001, copy_of(9001))
+    world.network = [other]
+    with pytest.raises(LawRefused, match=rf"stacked.*{other['iface']}"):
+        copies.start("pve", 9001, OPERATION, network="isolated")
+    assert world.running == set()
+
+
+def test_law_2_a_network_with_pending_changes_is_not_believed(world: World, copies: ScratchGuests) -> None:
+    world.add(9001, copy_of(9001))
+    world.pending = "--- /etc/network/interfaces\n+++ /etc/network/interfaces.new\n-\tbridge-ports eno1\n"
+    with pytest.raises(LawRefused, match="pending changes"):
+        copies.start("pve", 9001, OPERATION, network="isolated")
+    assert world.running == set()
+
+
+def test_law_2_what_a_token_without_sys_audit_sees_of_a_network_is_not_believed(world: World, copies: ScratchGuests) -> None:
+    world.add(9001, copy_of(9001))
+    world.permissions = {"/vms": {"VM.Audit": 1}}
+    with pytest.raises(LawRefused, match=r"Sys\.Audit"):
+        copies.start("pve", 9001, OPERATION, network="isolated")
+    assert world.running == set()
+
+
+def test_law_2_the_bridge_is_asked_at_each_start_and_not_remembered(world: World, copies: ScratchGuests) -> None:
+    world.add(9001, copy_of(9001))
+    copies.require_bridge("pve", "isolated")
+    world.bridge["bridge_ports"] = "eno1"
+    with pytest.raises(LawRefused, match="eno1"):
+        copies.start("pve", 9001, OPERATION, network="isolated")
+    assert world.running == set()
+
+
+def test_copies_whose_links_are_down_need_no_isolated_bridge(world: World, copies: ScratchGuests) -> None:
+    world.add(9001, copy_of(9001, net0=f"{ISOLATED},link_down=1"))
+    world.bridge |= {"bridge_ports": "eno1"}
+    assert copies.start("pve", 9001, OPERATION, network="link-down")
 
 
 def test_law_2_link_down_means_every_link_down(world: World, copies: ScratchGuests) -> None:

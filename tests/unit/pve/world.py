@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -42,6 +43,10 @@ class World:
     tasks: dict[str, str] = field(default_factory=dict)
     reads: int = 0
     swap: dict[int, dict[str, str]] = field(default_factory=dict)
+    bridge: dict[str, Any] = field(default_factory=lambda: {"iface": "vmbr9", "type": "bridge", "active": 1, "bridge_ports": ""})
+    network: list[dict[str, Any]] = field(default_factory=list)
+    pending: str = ""
+    permissions: dict[str, Any] = field(default_factory=lambda: {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}})
     numbers: Any = field(default_factory=lambda: count(1))
 
     def add(self, vmid: int, config: dict[str, str], *, running: bool = False) -> None:
@@ -55,6 +60,8 @@ class World:
         self.fake.on("POST", f"{path}/status/start", lambda request: self._start(vmid))
         self.fake.on("POST", f"{path}/status/stop", lambda request: self._stop(vmid))
         self.fake.on("DELETE", path, lambda request: self._destroy(vmid))
+        self.fake.on("GET", "/nodes/pve/network", lambda request: self._network())
+        self.fake.on("GET", "/access/permissions", lambda request: self.permissions)
         self.fake.on("GET", "/cluster/ha/resources", lambda request: [{"sid": f"vm:{number}"} for number in self.ha])
 
     def task(self, kind: str, vmid: int, user: str = TOKEN_ID, exitstatus: str | None = None) -> str:
@@ -70,6 +77,10 @@ class World:
 
     def digest(self, vmid: int) -> str:
         return hashlib.sha1(repr(sorted(self.configs[vmid].items())).encode()).hexdigest()
+
+    def _network(self) -> Reply:
+        beside = {"changes": self.pending} if self.pending else {}
+        return Reply(raw=json.dumps({"data": [self.bridge, *self.network], **beside}))
 
     def _missing(self, vmid: int) -> Reply:
         return refuse(500, f"Configuration file 'nodes/pve/qemu-server/{vmid}.conf' does not exist")
