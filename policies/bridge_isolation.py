@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from policies.scratch_network import privileges
+from policies.privileges import privileges
 
 _BRIDGES = frozenset({"bridge", "OVSBridge"})
 

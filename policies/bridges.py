@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from policies.isolation import parse_nic
 from policies.model import Scratch
-from policies.scratch_network import LOCAL_ZONE, privileges
+from policies.privileges import LOCAL_ZONE, privileges
 
 
 def usable(config: Mapping[str, str], scratch: Scratch, permissions: Mapping[str, frozenset[str]]) -> Scratch:

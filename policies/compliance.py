@@ -15,7 +15,8 @@ from policies import retention, whole, wording
 from policies.calendar import occurrences
 from policies.jobs import job_for
 from policies.model import Archive, Exemption, Finding, Job, Policy, Severity
-from policies.scratch_network import privileges, scratch_network
+from policies.privileges import privileges
+from policies.scratch_network import scratch_network
 from policies.site_facts import ClusterJob, GuestFacts, SiteFacts, newest_proof, once_proven, place, usable
 
 SHRUNK = 0.5  # an archive below this part of the usual size is missing something (FIELD D15: success says nothing of the content)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from policies import property_string
 from policies.model import PolicyError
-from policies.scratch_network import privileges
+from policies.privileges import privileges
 
 TAG = "backupsvc-scratch"  # by which tools that select guests by tag can leave copies alone
 HARDWARE, MAPPING = "VM.Config.HWType", "Mapping.Use"

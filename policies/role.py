@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from policies.model import Policy
-from policies.scratch_network import LOCAL_ZONE, privileges
+from policies.privileges import LOCAL_ZONE, privileges
 
 USER, EVERYDAY, RESTORE = "backupsvc@pve", "service", "restore"
 SUPPORTED = (8, 9)

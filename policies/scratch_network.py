@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from policies.model import Scratch
+from policies.privileges import LOCAL_ZONE, privileges
 from policies.site_facts import BridgeFacts, SiteFacts
-
-LOCAL_ZONE = "/sdn/zones/localnetwork"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +20,6 @@ class Fault:
     kind: str
     subject: str
     values: Mapping[str, object] = field(default_factory=dict)
-
-
-def privileges(permissions: Mapping[str, frozenset[str]], path: str) -> frozenset[str]:
-    """Given the token's permissions, return those that hold at an ACL path: the ones of the nearest path listed at or above it.
-
-    PVE lists every path on which an ACL stands with what is effective there, so the nearest one speaks for all below it.
-    """
-    while True:
-        if path in permissions:
-            return permissions[path]
-        if path == "/":
-            return frozenset()
-        path = path.rpartition("/")[0] or "/"
 
 
 def scratch_network(facts: SiteFacts, scratch: Scratch) -> Iterator[Fault]:

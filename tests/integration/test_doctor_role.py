@@ -23,7 +23,7 @@ from backupsvc.bootstrap import Service, open_service
 from backupsvc.cli.backup import run_job
 from backupsvc.cli.restore_test import run_tests
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations import health, listing, prune, restore
+from backupsvc.operations import accepting, health, listing, prune, restore
 from backupsvc.report import facts
 from backupsvc.settings import CatalogSettings, PveSettings, Settings
 from policies import role
@@ -193,7 +193,8 @@ def back_up(service: Service) -> list[str]:
 
 
 def pruned(service: Service) -> list[str]:
-    """A prune dry run, and a real one that removes an archive."""
+    """A prune dry run, and a real one that removes an archive; the archives are older than the catalog, so they are accepted."""
+    accepting.sync(service, accept=True)
     if not any(item.mark == "remove" for item in prune.preview(service)):
         return ["nothing to prune"]
     result = prune.outcome(service.engine.drive_one(prune.open_prune(service)))

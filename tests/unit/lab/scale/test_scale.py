@@ -74,6 +74,8 @@ def test_the_service_works_on_a_scaled_lab_and_down_leaves_nothing_of_it(tmp_pat
         assert made.code == 0, made.out + made.err
         assert made.json["guests"][0]["verified"] is True
         assert len(shell("catalog", "list", "--vmid", 10005, "--json").json["archives"]) == 366
+        assert shell("prune", "--dry-run", "--vmid", 10005, "--json").code == 4  # law 3: a new catalog knows nothing of a year
+        assert shell("catalog", "sync", "--accept", "--vmid", 10005, "--json").code == 0
         pruned = shell("prune", "--dry-run", "--vmid", 10005, "--json")
         assert pruned.code == 0, pruned.out + pruned.err
         marks = [item["mark"] for item in pruned.json["archives"]]
