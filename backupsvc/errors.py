@@ -89,6 +89,10 @@ class LawRefused(Refused):
         self.law = law
 
 
+class NoRoom(Refused):
+    """No node has the room, or the VMID, for a copy at this moment."""
+
+
 class PveTokenRefused(Refused):
     """PVE does not accept the token."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, PveError, TaskFailed
+from backupsvc.errors import BackupsvcError, NoRoom, PveError, TaskFailed
 from policies import causes, verdict
 from policies.causes import Blame, Cause
 from policies.model import Archive, CheckResult, Operation, Outcome, Rung, Verdict
@@ -48,7 +48,7 @@ def _blame(data: Mapping[str, Any]) -> Blame | None:
     kept = data.get("blame")
     if kept and error["step"] in ("choose", "restore") and error["kind"] in ("PveError", "TaskFailed"):
         return Blame(Cause(kept["cause"]), kept["text"], kept["damaged"])
-    return Blame(Cause.PLATFORM)
+    return Blame(Cause.CAPACITY if error["kind"] == NoRoom.__name__ else Cause.PLATFORM)
 
 
 def results_of(data: Mapping[str, Any]) -> tuple[CheckResult, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, OperationFailed, PveError, PveNotFound, Refused
+from backupsvc.errors import LawRefused, NoRoom, OperationFailed, PveError, PveNotFound, Refused
 from backupsvc.operations import choosing, proving
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
@@ -211,6 +211,10 @@ def boot(run: Run) -> Wait | None:
     if alive := _sign_of_life(run, wanted):
         run.data["booted"], run.data["said"] = True, alive
         return None
+    if run.passed("boot") > wanted.boot_timeout and not run.data.get("heard"):
+        run.data["booted"] = None  # a question that was never put is no sign of death
+        run.say("nothing could be asked of the copy in its time: nothing can tell whether it boots")
+        return None
     if run.passed("boot") > wanted.boot_timeout:
         run.data["booted"] = False
         raise OperationFailed(
@@ -326,7 +330,7 @@ def _place(run: Run, archive: Archive, config: dict[str, str], taken: set[int]) 
         memory=min(isolation.memory_of(config), _memory_cap(run.service, run.vmid) or isolation.memory_of(config)) << 20,
     )
     if isinstance(found, placement.NoPlace):
-        raise Refused(
+        raise NoRoom(
             f"there is no place for a copy of guest {run.vmid}: {'; '.join(found.reasons)}",
             "free a scratch VMID, storage or memory",
         )
@@ -360,15 +364,19 @@ def _target(run: Run, wanted: GuestPolicy) -> Any:
 
 
 def _sign_of_life(run: Run, wanted: GuestPolicy) -> str | None:
+    """Return what answers. That something could be asked at all is kept in ``heard``: only then does silence mean anything."""
     from backupsvc import checks
 
     scratch, pve = run.data["scratch"], run.service.pve
-    if run.data["agent"] and pve.agent.ping(scratch["node"], scratch["vmid"]):
-        return "the agent answers"
+    if run.data["agent"]:
+        run.data["heard"] = True
+        if pve.agent.ping(scratch["node"], scratch["vmid"]):
+            return "the agent answers"
     target = _target(run, wanted)
     for spec in wanted.checks:
         if _askable(run, spec.kind) and spec.kind in NETWORK_KINDS:
             result = checks.run(spec, target)
+            run.data["heard"] = run.data.get("heard", False) or result.outcome is not Outcome.INCONCLUSIVE
             if result.outcome is Outcome.PASSED:
                 return f"{result.name} answers"
     return None

@@ -1,0 +1,191 @@
+"""A lab in this process, so that the world can change between any two calls of a restore test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backupsvc.lab import app, seed, server
+from backupsvc.lab.guests.devices import disks
+from backupsvc.lab.guests.power import switch_off
+from backupsvc.lab.guests.volumes import find
+from backupsvc.lab.images.site import guest
+from backupsvc.lab.kernel import Lab
+from backupsvc.lab.server import LabServer
+from backupsvc.lab.wire import Reply, Request
+from tests.commands import Answer, Shell
+
+VMIDS = (103, 104, 105, 108)
+SCRATCH = range(9000, 9010)
+POLICY = """
+site: false-proof
+scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm}
+jobs:
+  nightly: {schedule: "21:00", storage: local, guests: [104, 105, 108], compress: zstd}
+guests:
+  104:
+    address: 192.168.10.4
+    boot-timeout: 30s
+    check-timeout: 5s
+    checks: [{http: {port: 80, path: /, status: 200, contains: GLPI}}]
+  105:
+    address: 192.168.10.5
+    boot-timeout: 30s
+    check-timeout: 5s
+    checks: [{http: {port: 80, path: /login, status: 200, contains: Kanboard}}]
+  108:
+    address: 192.168.10.8
+    boot-timeout: 30s
+    check-timeout: 5s
+    checks: [ssh, {http: {port: 80, path: /, status: 200}}]
+"""
+# The command line in a process whose wall clock somebody sets: by as many seconds as stand in a file.
+_SET_CLOCK = """
+import pathlib, sys, time
+from backupsvc import clock
+offset = pathlib.Path(sys.argv.pop(1))
+clock.SystemClock.now = lambda self: time.time() + float(offset.read_text() if offset.exists() else 0)
+from backupsvc.cli import main
+main()
+"""
+
+
+@dataclass
+class Moment:
+    """What happens once, at the first call that fits: before it is carried out, or ``after`` it has gone well."""
+
+    method: str
+    path: str
+    act: Callable[[], object]
+    after: bool = False
+    passed: bool = False
+
+
+@dataclass
+class Stage:
+    """The running lab, a user of the service, and what is to happen meanwhile."""
+
+    lab: Lab
+    server: LabServer
+    shell: Shell
+    moments: list[Moment] = field(default_factory=list)
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def carry_out(self, request: Request, go: Callable[[], Reply]) -> Reply:
+        """Carry a call out, with what is to happen at it."""
+        for moment in self._due(request, after=False):
+            moment.act()
+        reply = go()
+        if reply.status == 200:
+            for moment in self._due(request, after=True):
+                moment.act()
+        return reply
+
+    def _due(self, request: Request, *, after: bool) -> list[Moment]:
+        return [moment for moment in self.moments if moment.after == after and self._take(moment, request)]
+
+    def _take(self, moment: Moment, request: Request) -> bool:
+        with self._mutex:
+            if moment.passed or not fnmatchcase(request.method, moment.method) or not fnmatchcase(request.call, moment.path):
+                return False
+            moment.passed = True
+            return True
+
+    def archive(self, vmid: int) -> dict[str, Any]:
+        """Return a guest's newest archive as the catalog has it."""
+        rows = self.shell("catalog", "list", "--vmid", vmid, "--json").json["archives"]
+        return dict(max(rows, key=lambda row: row["ctime"]))
+
+    def dump(self, volid: str) -> Path:
+        """Return an archive's file, on whichever node it lies."""
+        return next(self.lab.dir.glob(f"nodes/*/var/lib/vz/dump/{volid.rpartition('/')[2]}"))
+
+    def production(self) -> dict[int, tuple[Any, ...]]:
+        """Return each production guest: where it is, its config, whether it runs, and its disks' SHA-256."""
+        found: dict[int, tuple[Any, ...]] = {}
+        for vm in self.lab.guests.all():
+            if vm.vmid in VMIDS:
+                paths = [find(self.lab, vm.node, drive.volume).path for drive in disks(vm.config)]
+                found[vm.vmid] = (vm.node, vm.text(), self.lab.machine_status(vm.vmid), *map(_digest, paths))
+        return found
+
+    def starts(self) -> int:
+        """Return how many tasks have started a copy so far."""
+        return sum(upid.type == "qmstart" and int(upid.id) in SCRATCH for upid, _, _ in self.lab.tasks.finished())
+
+    def left_behind(self) -> list[str]:
+        """Return every trace of a copy: guests, volumes, processes, leases and operations that are open."""
+        found = [f"guest {vm.vmid}" for vm in self.lab.guests.all(None, None) if vm.vmid in SCRATCH]
+        found += [f"volume {path.name}" for path in self.lab.dir.glob("nodes/*/dev/pve/vm-90*")]
+        found += [
+            f"machine {vmid}" for vmid in self.lab.machines if vmid in SCRATCH and self.lab.machine_status(vmid) != "stopped"
+        ]
+        listed = self.shell("operations", "list", "--json").json["operations"]
+        return found + [f"operation {row['id']} ({row['state']})" for row in listed if not _ended(row)]
+
+    def with_set_clock(self, offset: Path, *words: object) -> Answer:
+        """Run a command whose machine's wall clock is ahead by what a file says."""
+        settings = {"BACKUPSVC_STATE_DIR": str(self.shell.state), "COLUMNS": "200"} | self.shell.env
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
+        done = subprocess.run(
+            [sys.executable, "-c", _SET_CLOCK, str(offset), *map(str, words)],
+            env=kept | settings, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def _ended(row: dict[str, Any]) -> bool:
+    return bool(row["state"] != "open")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def built(state: Path) -> Iterator[Stage]:
+    """Four guests of the reference site, real ones, three of them backed up."""
+    (state / "lab").mkdir()
+    policy = state / "policy.yaml"
+    policy.write_text(POLICY, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        few = tuple(guest(vmid) for vmid in VMIDS)
+        patch.setattr(server, "GUESTS", few)
+        patch.setattr(seed, "GUESTS", few)
+        running = LabServer(state / "lab", "qemu", lambda text: None)
+        try:
+            running.start()
+            stage = Stage(running.lab, running, Shell(state, {"BACKUPSVC_POLICY": str(policy)}))
+            carry_out = app.calls.around
+            patch.setattr(
+                app.calls, "around", lambda board, request, go: stage.carry_out(request, lambda: carry_out(board, request, go))
+            )
+            made = stage.shell("backup", "run", "--json")
+            assert made.code == 0, made.out + made.err
+            running.lab.ha.resources.clear()  # HA would start what is switched off
+            for vmid in VMIDS:  # at rest nothing but a mistake of ours can change their disks
+                switch_off(running.lab, vmid)
+            yield stage
+        finally:
+            running.stop()
+            shutil.rmtree(running.run_dir, ignore_errors=True)
+
+
+def said(answer: Answer) -> str:
+    """Return all that a restore test says of its outcome."""
+    told = answer.json
+    return json.dumps([told.get("reasons"), told.get("error"), told.get("checks")])
