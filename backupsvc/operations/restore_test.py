@@ -364,19 +364,18 @@ def _target(run: Run, wanted: GuestPolicy) -> Any:
 
 
 def _sign_of_life(run: Run, wanted: GuestPolicy) -> str | None:
-    """Return what answers. That something could be asked at all is kept in ``heard``: only then does silence mean anything."""
+    """Return what answers. Whether this look could ask at all is kept in ``heard``: only then does silence mean anything."""
     from backupsvc import checks
 
     scratch, pve = run.data["scratch"], run.service.pve
-    if run.data["agent"]:
-        run.data["heard"] = True
-        if pve.agent.ping(scratch["node"], scratch["vmid"]):
-            return "the agent answers"
+    if run.data["agent"] and pve.agent.ping(scratch["node"], scratch["vmid"]):
+        return "the agent answers"
+    run.data["heard"] = bool(run.data["agent"])
     target = _target(run, wanted)
     for spec in wanted.checks:
         if _askable(run, spec.kind) and spec.kind in NETWORK_KINDS:
             result = checks.run(spec, target)
-            run.data["heard"] = run.data.get("heard", False) or result.outcome is not Outcome.INCONCLUSIVE
+            run.data["heard"] |= result.outcome is not Outcome.INCONCLUSIVE
             if result.outcome is Outcome.PASSED:
                 return f"{result.name} answers"
     return None

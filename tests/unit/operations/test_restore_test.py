@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused, PveError, PveUnreachable, TaskFailed
+from backupsvc.errors import LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
 from backupsvc.operations import build_engine, restore_test
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.listing import as_dict
@@ -17,7 +18,21 @@ from backupsvc.operations.run import Run
 from backupsvc.operations.turns import describe
 from backupsvc.settings import Settings
 from policies import ownership
-from policies.model import CheckSpec, GuestPolicy, Job, Node, OperationState, Policy, Proof, Rung, Scratch, Storage, Verdict
+from policies.model import (
+    CheckResult,
+    CheckSpec,
+    GuestPolicy,
+    Job,
+    Node,
+    OperationState,
+    Outcome,
+    Policy,
+    Proof,
+    Rung,
+    Scratch,
+    Storage,
+    Verdict,
+)
 from tests.unit.operations.cluster import CONFIG, archive, ended
 from tests.unit.operations.worlds import World, world
 
@@ -238,3 +253,38 @@ def test_law_2_a_copy_is_not_prepared_on_a_bridge_that_got_a_port_while_it_was_r
     with pytest.raises(LawRefused, match="clovis"):
         Steps(site, scratch=PLACE, network="isolated")("isolate")
     assert touched == []
+
+
+@pytest.mark.parametrize(
+    ("looks", "booted"),
+    [
+        ([Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE], None),
+        ([Outcome.FAILED, Outcome.INCONCLUSIVE], None),
+        ([Outcome.INCONCLUSIVE, Outcome.FAILED], False),
+    ],
+    ids=["never asked", "asked once, then the probe went down", "asked in the end"],
+)
+def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
+    site: World, monkeypatch: pytest.MonkeyPatch, looks: list[Outcome], booted: bool | None
+) -> None:
+    """What could not be asked is unknown, and no sign of death: it must not cost the archive its proof."""
+    guest = GuestPolicy(108, "Debian-Server", "standard", "", "isolated", "10.0.0.8", (CheckSpec("ssh", "ssh 22"),))
+    site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
+    site.settings = Settings(state_dir=Path(), probe={"host": "probe"})
+    site.jump = SimpleNamespace(connect=None)  # type: ignore[attr-defined]
+    left = list(looks)
+    monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: CheckResult("ssh 22", left.pop(0), "", kind="ssh"))
+    steps = Steps(site, scratch=PLACE, network="isolated", agent=False)
+    operation = site.catalog.claim(steps.id, steps.engine.driver())
+    assert operation
+    run = Run(steps.engine, operation)
+    run.enter("boot")
+    run.save()
+    steps("boot")
+    assert steps.answer is not None
+    site.clock.sleep(guest.boot_timeout + 1)
+    if booted is False:
+        with pytest.raises(OperationFailed, match="no sign of life"):
+            steps("boot")
+    else:
+        assert steps("boot").data["booted"] is None and steps.answer is None
