@@ -6,8 +6,8 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from backports import zstd
@@ -339,9 +339,8 @@ def clock_set(seconds: int) -> Arrangement:
     def arranged(stage: Stage) -> Iterator[Words]:
         offset = stage.shell.state / "offset"
         offset.unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            stage.moments.append(Moment("POST", START_CALL, lambda: offset.write_text(str(seconds))))
-            yield ("clock", offset)
+        stage.moments.append(Moment("POST", START_CALL, lambda: offset.write_text(str(seconds))))
+        yield ("clock", offset)
         offset.unlink(missing_ok=True)
 
     return arranged
@@ -358,6 +357,3 @@ def for_guest(cell: Cell) -> Arrangement:
     if getattr(cell.arrange, "needs_vmid", False):
         return lambda stage: cell.arrange(stage, cell.vmid)  # type: ignore[call-arg]
     return cell.arrange
-
-
-__all__ = [name for name in dir() if not name.startswith("_")] + ["replace"]
