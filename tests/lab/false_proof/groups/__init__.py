@@ -1,0 +1,1 @@
+"""The cells of the matrix, a group a file."""
