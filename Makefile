@@ -21,7 +21,7 @@ demo: setup
 
 test: setup lint
 	$(PYTEST) -m "not bench and not lab"
-	$(PYTHON) -m pytest -m "lab and not bench"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "lab and not bench"
 
 test-quick: setup
 	$(PYTEST) -m "not slow and not lab and not bench"

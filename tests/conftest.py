@@ -37,7 +37,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal the long tests out to the beginnings of the workers' shares: one that begins last makes all others wait for it."""
+    """Deal the long tests out to the beginnings of the workers' shares: one that begins last makes all others wait for it.
+
+    Those of real guests keep their order: a file's tests share one lab, and stay together (``--dist loadfile``).
+    """
+    if all(item.get_closest_marker("lab") for item in items):
+        return
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
     long, rest = [item for item in items if _is_long(item)], [item for item in items if not _is_long(item)]
     share = -(-len(rest) // workers)
