@@ -35,6 +35,11 @@ class Cause(StrEnum):
         """Whether a restore test that failed for this has failed the archive. All else is tried again."""
         return self in (Cause.ARCHIVE, Cause.CONFIG, Cause.BOOT, Cause.SERVICE)
 
+    @property
+    def of_the_place(self) -> bool:
+        """Whether it lay in where the test ran, so that another node may do better."""
+        return self in (Cause.STORAGE, Cause.NETWORK, Cause.CAPACITY, Cause.PLATFORM)
+
 
 @dataclass(frozen=True, slots=True)
 class Blame:

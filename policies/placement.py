@@ -41,6 +41,7 @@ class _Site:
     scratch: Scratch
     disks_total: int
     memory: int
+    avoided: str | None
 
 
 def choose(
@@ -54,16 +55,18 @@ def choose(
     scratch: Scratch,
     disks_total: int,
     memory: int,
+    avoided: str | None = None,
 ) -> Placement | NoPlace:
     """Given an archive, its config and the cluster, return where to restore a copy. ``disks_total`` and ``memory`` in bytes.
 
     The node must be online, able to read the archive, and have the memory to spare; another node than the guest's own is
-    preferred, then the one with the most spare memory. The storage is the policy's scratch storage, else one that the archived
+    preferred, then the one with the most spare memory; the node ``avoided``, on which the last test could not be decided, comes
+    last of all. The storage is the policy's scratch storage, else one that the archived
     disks came from, else the roomiest. The VMID is the lowest of the scratch range that is no guest's and not ``taken``:
     leased, or carried by a volume or an archive.
     """
     home = next((guest.node for guest in guests if guest.vmid == archive.vmid), None)
-    site = _Site(archive, config, home, storages, scratch, disks_total, memory)
+    site = _Site(archive, config, home, storages, scratch, disks_total, memory, avoided)
     used = {guest.vmid for guest in guests} | set(taken)
     vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in used), None)
     if vmid is None:
@@ -80,8 +83,8 @@ def choose(
     return NoPlace(tuple(passed) or ("the cluster shows no node",))
 
 
-def _preference(node: Node, site: _Site) -> tuple[bool, int, str]:
-    return (node.name == site.home, -(node.max_memory - node.memory), node.name)
+def _preference(node: Node, site: _Site) -> tuple[bool, bool, int, str]:
+    return (node.name == site.avoided, node.name == site.home, -(node.max_memory - node.memory), node.name)
 
 
 def _node_problem(node: Node, site: _Site) -> str | None:
@@ -152,6 +155,8 @@ def _why(node: Node, storage: Storage, site: _Site) -> tuple[str, ...]:
         place = f"{node.name} is the guest's own node: no other can take the copy"
     else:
         place = f"{node.name} can read the archive, and is not the guest's node"
+    if node.name == site.avoided:
+        place += ", and the last test could not be decided there, but no other node can take the copy"
     free = f"{_size(storage.available)} free" if storage.total else "of unknown room"
     return (place, f"storage {storage.name}: {free}, {_size(_needed(site))} needed")
 

@@ -18,6 +18,7 @@ from backupsvc.operations.backup import GUESTS_AGE
 from backupsvc.operations.pieces import ended, open_piece
 from backupsvc.operations.run import Run, Wait
 from policies import calendar, sampling, windows
+from policies.causes import Cause
 from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof
 from policies.site import policy_for
 from policies.standing import standing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
 ASK_AGAIN = 30.0  # seconds between two looks at tests that run
+TESTS = ("prove#", "again#", "sample#")  # how the names of a night's tests begin
 LONGEST_NAP = 300.0  # seconds between two looks while the window is shut
 
 
@@ -110,11 +112,29 @@ def _open_what_fits(run: Run, job: Job, slot: Slot, running: list[str]) -> list[
             return opened
         if slot.fits(_begins(run, running + opened), test.seconds) and _open(run, slot, test):
             opened.append(test.name)
-    if not running and not opened and not _wanted(run) and "sampled" not in run.data:
-        run.data["sampled"] = True
-        run.data["tests"] += [asdict(test) for test in _samples(run)]
+    if not running and not opened and not _wanted(run) and (more := _more(run)) is not None:
+        run.data["tests"] += [asdict(test) for test in more]
         return _open_what_fits(run, job, slot, running)
     return opened
+
+
+def _more(run: Run) -> list[Test] | None:
+    """What is tested once everybody had a turn: first those that could not be decided, then samples. None: nothing is left."""
+    for name, tests in (("retried", _undecided), ("sampled", _samples)):
+        if name not in run.data:
+            run.data[name] = True
+            return tests(run)
+    return None
+
+
+def _undecided(run: Run) -> list[Test]:
+    """The guests whose test could not be decided for a reason that may have passed: once more, elsewhere if there is one."""
+    causes = {test.subject: (test.data.get("proof") or {}).get("cause") for test in ended(run, "prove#")}
+    return [
+        Test(f"again#{test.vmid}", test.vmid, test.seconds)
+        for test in (Test(**item) for item in run.data["tests"])
+        if (cause := causes.get(test.vmid)) and not Cause(cause).against_the_archive
+    ]
 
 
 def _open(run: Run, slot: Slot, test: Test) -> bool:
@@ -137,7 +157,7 @@ def _begins(run: Run, running: list[str]) -> int:
 
 def _running(run: Run) -> list[str]:
     children: dict[str, str] = run.data.get("children", {})
-    tests = {name: id for name, id in children.items() if name.startswith(("prove#", "sample#"))}
+    tests = {name: id for name, id in children.items() if name.startswith(TESTS)}
     still = run.service.catalog.still_open(tests.values()) if tests else set()
     return [name for name, id in tests.items() if id in still]
 
@@ -211,7 +231,7 @@ def _lanes(service: Service) -> int:
 
 
 def _sum_up(run: Run) -> None:
-    verdicts = Counter(verdict_of(test) for test in [*ended(run, "prove#"), *ended(run, "sample#")])
+    verdicts = Counter(verdict_of(test) for test in ended(run, TESTS))
     parts = [", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) or "none"]
     if "tests" not in run.data:
         parts.append("their window does not open before the next night")

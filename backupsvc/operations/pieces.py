@@ -39,8 +39,8 @@ def open_piece(run: Run, name: str, opener: Opener) -> bool:
     return True
 
 
-def ended(run: Run, prefix: str) -> list[Operation]:
-    """Given the beginning of pieces' names, return the operations that were opened for them, in the order of opening."""
+def ended(run: Run, prefix: str | tuple[str, ...]) -> list[Operation]:
+    """Given how pieces' names may begin, return the operations that were opened for them, in the order of opening."""
     children: dict[str, str] = run.data.get("children", {})
     found = (run.service.catalog.operation(id) for name, id in children.items() if name.startswith(prefix))
     return [operation for operation in found if operation is not None]

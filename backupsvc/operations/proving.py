@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.errors import BackupsvcError, NoRoom, PveError, TaskFailed
 from policies import causes, verdict
 from policies.causes import Blame, Cause
-from policies.model import Archive, CheckResult, Operation, Outcome, Rung, Verdict
+from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
 
 if TYPE_CHECKING:
     from backupsvc.operations.run import Run
@@ -67,6 +67,13 @@ def blaming(run: Run) -> Iterator[None]:
         log = error.log if isinstance(error, TaskFailed) else ()
         run.data["blame"] = asdict(causes.blame(error.text or error.message, log))
         raise
+
+
+def node_to_avoid(proofs: Sequence[Proof]) -> str | None:
+    """Given a guest's proofs, the newest first, return the node on which the last test could not be decided, if it lay there."""
+    if not proofs or proofs[0].verdict is not Verdict.INCONCLUSIVE or proofs[0].cause is None:
+        return None
+    return proofs[0].scratch_node if Cause(proofs[0].cause).of_the_place else None
 
 
 def outcome(operation: Operation) -> dict[str, Any]:

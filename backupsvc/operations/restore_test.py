@@ -328,6 +328,7 @@ def _place(run: Run, archive: Archive, config: dict[str, str], taken: set[int]) 
         scratch=scratch,
         disks_total=isolation.disks_total(config),
         memory=min(isolation.memory_of(config), _memory_cap(run.service, run.vmid) or isolation.memory_of(config)) << 20,
+        avoided=proving.node_to_avoid(run.service.catalog.proofs(vmid=run.vmid, limit=1)),
     )
     if isinstance(found, placement.NoPlace):
         raise NoRoom(

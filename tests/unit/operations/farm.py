@@ -149,6 +149,7 @@ class Site:
     test_seconds: dict[int, int] = field(default_factory=dict)
     tests: list[tuple[int, int]] = field(default_factory=list)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
+    causes: dict[int, list[str | None]] = field(default_factory=dict)  # of each test of a guest, one after the other
     waiting: deque[str] = field(default_factory=deque)
 
     def live(self, until: int, *, beat: bool = True, each: Callable[[], None] = lambda: None) -> None:
@@ -200,6 +201,8 @@ class Site:
 
         def judge(run: Run) -> Wait | None:
             verdict = Verdict.INCONCLUSIVE if "error" in run.data else self.verdicts.get(run.vmid, Verdict.PROVEN)
+            cause = causes.pop(0) if (causes := self.causes.get(run.vmid)) else None
+            verdict = Verdict.INCONCLUSIVE if cause else verdict
             seconds = run.data["seconds"]
             newest = max((item for item in self.farm.archives if item.vmid == run.vmid), key=lambda item: item.ctime)
             took = next((item for item in self.farm.archives if item.volid == run.data["volid"]), newest)
@@ -209,7 +212,7 @@ class Site:
                     stages=tuple(Stage(name, value) for name, value in seconds.items()),
                 )
             )  # fmt: skip
-            run.data["proof"] = {"verdict": str(verdict)}
+            run.data["proof"] = {"verdict": str(verdict), "cause": cause}
             return None
 
         def leave(run: Run) -> Wait | None:

@@ -245,6 +245,15 @@ def test_who_is_not_due_before_the_next_night_is_left_alone(tmp_path: Path) -> N
         assert Counter(vmid for _, vmid in found.tests) == {101: 2, 102: 1, 103: 1}
 
 
+def test_a_test_that_could_not_be_decided_is_tried_once_more_in_the_same_night_after_everybody_else(tmp_path: Path) -> None:
+    with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
+        found.causes = {101: ["platform", "capacity", "platform"], 102: ["network"]}
+        found.verdicts = {103: Verdict.FAILED}
+        found.live(at("2026-03-10 12:00"))
+        assert [vmid for _, vmid in found.tests] == [101, 102, 103, 101, 102]
+        assert "1 failed, 3 inconclusive, 1 proven" in str(summary(found))
+
+
 def test_once_a_month_an_old_archive_is_drawn_when_everybody_is_proven(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         old = found.farm.leave(101, at("2026-02-09 21:00"))

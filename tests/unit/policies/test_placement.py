@@ -79,6 +79,12 @@ def test_a_shared_archive_falls_back_to_the_guests_node_and_says_why() -> None:
     assert "lge-pve02: the node is offline" in found.reasons
 
 
+def test_a_node_on_which_the_last_test_could_not_be_decided_comes_last_but_is_taken_if_it_is_the_only_one() -> None:
+    assert placed(archive=SHARED, avoided="lge-pve02")[1] == "clovis"
+    found = choose(avoided="clovis")
+    assert isinstance(found, Placement) and found.node == "clovis" and "could not be decided there" in found.reasons[0]
+
+
 def test_a_local_archive_of_a_dead_node_has_no_place_and_the_reason_names_it() -> None:
     assert "cannot read storage local of clovis" in refused(nodes=[replace(NODES[0], online=False), NODES[1]])
 
