@@ -129,7 +129,7 @@ def _more(run: Run) -> list[Test] | None:
 
 def _undecided(run: Run) -> list[Test]:
     """The guests whose test could not be decided for a reason that may have passed: once more, elsewhere if there is one."""
-    causes = {test.subject: (test.data.get("proof") or {}).get("cause") for test in ended(run, "prove#")}
+    causes = {test.subject: cause_of(test) for test in ended(run, "prove#")}
     return [
         Test(f"again#{test.vmid}", test.vmid, test.seconds)
         for test in (Test(**item) for item in run.data["tests"])
@@ -248,3 +248,9 @@ def verdict_of(test: Operation) -> str:
     """Given an ended restore test, return its verdict, or the state in which it ended without one."""
     proof: Any = test.data.get("proof")
     return str(proof["verdict"]) if proof and test.state is OperationState.DONE else str(test.state)
+
+
+def cause_of(test: Operation) -> str | None:
+    """Given an ended restore test, return who is to blame for its verdict, None if nobody is."""
+    proof: Any = test.data.get("proof")
+    return proof["cause"] if proof else None
