@@ -33,7 +33,7 @@ class Known:
 def lineage_of(service: Service, pve: Pve, vmid: int, *, besides: Archive | None = None) -> Known:
     """Given a VMID, return the machine that it is now: as its config says, else as the catalog recorded of its archives.
 
-    ``besides`` is the archive that is in question, which cannot bear witness for itself. The config is not there for a guest that
+    ``besides`` is the archive in question, which cannot bear witness for itself unless this service made it. The config is not there for a guest that
     is gone, whose node is down, that is only the rest of a restore, or that the token may not read. Raise PveUnreachable.
     """
     guest = next((one for one in pve.cluster.guests() if one.vmid == vmid), None)
@@ -46,7 +46,9 @@ def recorded_lineage(service: Service, vmid: int, *, besides: Archive | None = N
     """Given a VMID, return the machine that it is as the catalog recorded of its archives, also of those that are gone."""
     catalog = service.catalog
     archives = [*catalog.archives(vmid=vmid), *catalog.archives(vmid=vmid, gone=True)]
-    found = lineage.present(one for one in archives if besides is None or _key(one) != _key(besides))
+    # what this service made was recorded while it was made: that may well bear witness for itself
+    silent = _key(besides) if besides and besides.operation is None else None
+    found = lineage.present(one for one in archives if _key(one) != silent)
     return Known(found, RECORD) if found else Known(Identity(), "")
 
 

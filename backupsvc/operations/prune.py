@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
 ASIDE = "it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE yourself"
 CHANGED = "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: look at it"
-ANOTHER = "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, and counts for no rule"
+ANOTHER = "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, and counts not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Pol
     """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
 
     Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
-    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk, those
-    that were changed and those of another machine are put aside, so that none counts in place of a whole one.
+    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk,
+    those that were changed and those of another machine are put aside, so that none counts in place of a whole one.
     """
     hollow, others = whole.hollow(archives), lineage.others(archives)
     present = {guest.vmid for guest in guests}
