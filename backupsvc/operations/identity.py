@@ -33,8 +33,9 @@ class Known:
 def lineage_of(service: Service, pve: Pve, vmid: int, *, besides: Archive | None = None) -> Known:
     """Given a VMID, return the machine that it is now: as its config says, else as the catalog recorded of its archives.
 
-    ``besides`` is the archive in question, which cannot bear witness for itself unless this service made it. The config is not there for a guest that
-    is gone, whose node is down, that is only the rest of a restore, or that the token may not read. Raise PveUnreachable.
+    ``besides`` is the archive in question, which cannot bear witness for itself unless this service made it. The config is not
+    there for a guest that is gone, whose node is down, that is only the rest of a restore, or that the token may not read. Raise
+    PveUnreachable.
     """
     guest = next((one for one in pve.cluster.guests() if one.vmid == vmid), None)
     if guest and (found := _of_guest(pve, guest)) and found.known:
