@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from backupsvc.catalog import Catalog, Observation
+from backupsvc.catalog.database import upgrade
 from backupsvc.errors import PveNotFound
 from policies.model import Archive, GuestType, Rung
 
@@ -116,15 +118,15 @@ NEW, OLD = "44454c4c-0000-4000-8000-000000000105", "44454c4c-0000-4000-8000-0000
 def test_law_5_a_later_look_that_contradicts_the_record_marks_the_archive_and_leaves_the_record(
     catalog: Catalog, later: dict[str, object], what: str
 ) -> None:
-    text = f"smbios1: uuid={NEW.upper()}\nname: g\n"
+    config = f"smbios1: uuid={NEW.upper()}\nname: g\n"
     observe(catalog, archive())
-    assert catalog.annotate("clovis", archive().volid, sha256="aa", config=text) == ()
+    assert catalog.annotate("clovis", archive().volid, sha256="aa", config=config) == ()
     catalog.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
-    assert catalog.annotate("clovis", archive().volid, sha256="aa", size=500, config=text, at=8000) == ()
+    assert catalog.annotate("clovis", archive().volid, sha256="aa", size=500, config=config, at=8000) == ()
     assert catalog.annotate("clovis", archive().volid, at=9000, **later) == (what,)  # type: ignore[arg-type]
     assert changed(catalog) == what
     facts = catalog.archive_facts("clovis", archive().volid)
-    assert (facts["config"], facts["sha256"], facts["uuid"], facts["changed_at"]) == (text, "aa", NEW, 9000)
+    assert (facts["config"], facts["sha256"], facts["uuid"], facts["changed_at"]) == (config, "aa", NEW, 9000)
 
 
 def test_an_archive_that_was_seen_to_be_made_is_not_held_against_one_that_had_its_name(catalog: Catalog) -> None:
@@ -209,3 +211,22 @@ def test_whether_an_archive_holds_a_disk_is_known_by_its_config_and_by_nothing_e
     assert [known(small), known(container)] == [False, None]
     catalog.annotate("clovis", small.volid, anew=True, config="scsi0: local:x\n#qmdump#map:scsi0:drive-scsi0:local:raw:\n")
     assert known(small) is True
+
+
+def test_a_catalog_of_an_earlier_version_learns_whose_its_archives_are_from_the_configs_that_it_has(new_url: str) -> None:
+    engine = create_engine(new_url)
+    columns = "place, volid, node, storage, vmid, type, ctime, size, format, protected, shared, notes, first_seen, rung, name"
+    with engine.begin() as connection:
+        upgrade(connection, "0005")
+        for number, config in enumerate((None, f"smbios1: uuid={NEW.upper()}\nmeta: ctime=77\n"), 1):
+            connection.execute(
+                text(
+                    f"INSERT INTO archive ({columns}, config, uuid) VALUES ('clovis', :volid, 'clovis', 'local', 108, 'qemu', 1, 500,"
+                    " '', :no, :no, '', 1, 'recorded', '', :config, :uuid)"
+                ),
+                {"volid": f"local:backup/{number}", "no": False, "config": config, "uuid": config and NEW.upper()},
+            )
+    engine.dispose()
+    with Catalog.open(new_url) as catalog:
+        found = {one.volid[-1]: (one.uuid, one.born, one.changed) for one in catalog.archives()}
+    assert found == {"1": (None, None, ""), "2": (NEW, 77, "")}
