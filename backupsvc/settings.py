@@ -82,7 +82,7 @@ class BrokerSettings(BaseModel):
 
 
 class SshSettings(BaseModel):
-    """SSH to the nodes, to read archives: node name -> host:port. Optional: without it only restoring proves archives."""
+    """SSH to the nodes, to read archives: node name -> host:port. Without it only archives of our own making are proven."""
 
     nodes: dict[str, str] = {}
     user: str = "root"

@@ -201,7 +201,8 @@ def last_due(job: Job, timezone: str, now: int) -> int | None:
 
 def _archive_shrunk(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
     for item in facts.guests:
-        newest = max(item.archives, key=lambda archive: (archive.ctime, archive.size), default=None)
+        held = [archive for archive in item.archives if not archive.changed]  # that is a finding of its own
+        newest = max(held, key=lambda archive: (archive.ctime, archive.size), default=None)
         if newest is None:
             continue
         if newest.size <= 0:
@@ -211,6 +212,14 @@ def _archive_shrunk(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker
         elif (before := usual(item.archives, newest)) and newest.size < SHRUNK * before[1]:
             size, median_size = wording.size(newest.size, speaker.language), wording.size(before[1], speaker.language)
             yield speaker.about("archive-shrunk", item, volid=newest.volid, size=size, count=before[0], usual=median_size)
+
+
+def _archive_changed(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    """An archive never changes once it is written: whatever did this may have done it to others."""
+    for item in facts.guests:
+        for archive in item.archives:
+            if archive.changed:
+                yield speaker.about("archive-changed", item, volid=archive.volid, node=place(archive), what=archive.changed)
 
 
 def usual(archives: Sequence[Archive], newest: Archive) -> tuple[int, int] | None:
@@ -387,6 +396,7 @@ RULES: dict[str, Rule] = {
     "foreign-job": _foreign_job,
     "storage-prunes": _storage_prunes,
     "storage-filling": _storage_filling,
+    "archive-changed": _archive_changed,
     "archive-shrunk": _archive_shrunk,
     "disk-excluded": _disk_excluded,
     "guest-agent-missing": _guest_agent_missing,

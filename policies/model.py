@@ -139,7 +139,8 @@ class Archive:
 
     ``name`` is the guest's name when known (from the catalog or the notes), ``rung`` how far it has been proven.
     ``proven_at`` is when that proof ended, or None. ``holds_disk``: whether a VM's archive holds any disk, None while nobody has
-    looked into it.
+    looked into it. ``uuid`` and ``born`` (epoch seconds) tell the machine in it, None where nothing does. ``changed``: what
+    differs from what was recorded of it, "" if nothing does.
     """
 
     volid: str
@@ -159,6 +160,9 @@ class Archive:
     shared: bool = False
     operation: str | None = None
     holds_disk: bool | None = None
+    uuid: str | None = None
+    born: int | None = None
+    changed: str = ""
 
 
 # --- what is wanted (policies/site.py reads these from YAML) ------------------------------------------------------------

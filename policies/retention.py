@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from policies import property_string, whole
+from policies import lineage, property_string, whole
 from policies.calendar import zone
 from policies.model import Archive, Mark, Marked, PolicyError, PruneRules
 
@@ -295,9 +295,11 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
 
 
 def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:
+    """Another machine under the same VMID is another guest: neither holds on to an archive in place of the other (law 10)."""
     groups: dict[object, list[int]] = defaultdict(list)
+    others = lineage.others(one.archive for one in marked)
     for index, one in enumerate(marked):
-        groups[one.archive.type, one.archive.vmid].append(index)
+        groups[one.archive.type, one.archive.vmid, whole.key(one.archive) in others].append(index)
     return groups
 
 

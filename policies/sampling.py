@@ -7,10 +7,11 @@ in a while an old one is drawn by lot; the lot is a seed that the caller gives, 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from policies import lineage
 from policies.model import Archive, Policy, Proof
 
 _DAY = 24 * 3600
@@ -43,13 +44,13 @@ def next_archive(archives: Sequence[Archive], proofs: Sequence[Proof], *, now: i
     """Given one guest's archives and its proofs, return which archive a restore test should take.
 
     That is the newest, except when it is proven and no old archive was tested for a month: then one of the old ones, by lot. An
-    archive of size 0, without any disk or from the future (more than ``drift`` seconds ahead of ``now``) is never taken: a clock
-    jumped.
+    archive of size 0, without any disk, changed, of another machine or from the future (more than ``drift`` seconds ahead of
+    ``now``) is never taken: a clock jumped.
     """
-    passed = tuple(reason for archive in archives if (reason := _unusable(archive, now + drift)))
-    usable = sorted(
-        (archive for archive in archives if not _unusable(archive, now + drift)), key=lambda item: (item.ctime, item.volid)
-    )
+    others = lineage.others(archives)
+    judged = [(archive, _unusable(archive, now + drift, others)) for archive in archives]
+    passed = tuple(reason for _, reason in judged if reason)
+    usable = sorted((archive for archive, reason in judged if not reason), key=lambda item: (item.ctime, item.volid))
     if not usable:
         return Choice(None, (*passed, "there is no archive to prove"))
     newest = usable[-1]
@@ -61,11 +62,15 @@ def next_archive(archives: Sequence[Archive], proofs: Sequence[Proof], *, now: i
     return Choice(drawn, (f"the newest archive is proven; drawn by lot from {len(unproven)} old ones", *passed))
 
 
-def _unusable(archive: Archive, latest: int) -> str | None:
+def _unusable(archive: Archive, latest: int, others: Collection[tuple[str, str]]) -> str | None:
     if archive.size <= 0:
         return f"{archive.volid} is empty"
     if archive.holds_disk is False:
         return f"{archive.volid} holds no disk"
+    if archive.changed:
+        return f"{archive.volid} was changed since it was recorded ({archive.changed})"
+    if (archive.node, archive.volid) in others:
+        return f"{archive.volid} is of another machine"
     if archive.ctime > latest:
         return f"{archive.volid} is from the future"
     return None

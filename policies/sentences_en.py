@@ -121,6 +121,12 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "{count} run(s) of job {job} were missed, from {first} to {last}: no scheduler was at work. A later one was run.",
         "See why the scheduler was down; the archives of those runs are missing for good.",
     ),
+    "archive-changed": (
+        "The archive {volid} on {node} is not the one that was recorded: {what}. It proves nothing any more, and no "
+        "restore takes it unless it is named.",
+        "Find out who wrote to {node}; see what was recorded with backupsvc catalog show {volid}. Once it is removed or "
+        "renamed in PVE, this finding goes.",
+    ),
     "archive-shrunk": (
         "The newest archive {volid} is {size}; the {count} before it were around {usual}: data may be missing from it.",
         "Compare the guest's disks with the archive (backupsvc archive info), and run backupsvc restore-test {vmid}.",

@@ -131,6 +131,12 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Une exécution a eu lieu depuis.",
         "Chercher pourquoi le planificateur était arrêté ; les archives de ces exécutions manquent définitivement.",
     ),
+    "archive-changed": (
+        "L'archive {volid} sur {node} n'est plus celle qui a été enregistrée : {what}. Elle ne prouve plus rien, et aucune "
+        "restauration ne la prend sans qu'elle soit nommée.",
+        "Chercher qui a écrit sur {node} ; backupsvc catalog show {volid} montre ce qui a été enregistré. Le constat disparaît "
+        "quand l'archive est supprimée ou renommée dans PVE.",
+    ),
     "archive-shrunk": (
         "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ {usual} : il y "
         "manque peut-être des données.",

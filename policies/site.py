@@ -27,7 +27,8 @@ COMPRESSIONS = ("zstd", "gzip", "lzo")
 NETWORKS = ("isolated", "link-down")
 FINDINGS = (
     "archives-on-guest-node", "job-pinned-to-node", "quorum-two-votes", "clock-drift", "guest-agent-missing", "never-proven",
-    "scratch-not-isolated", "guest-not-covered", "disk-excluded", "backup-missed", "archive-shrunk", "listing-blind",
+    "scratch-not-isolated", "guest-not-covered", "disk-excluded", "backup-missed", "archive-shrunk", "archive-changed",
+    "listing-blind",
     "foreign-job", "storage-prunes", "exception-expired", "storage-filling",
 )  # fmt: skip
 SECTIONS = (

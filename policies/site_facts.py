@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from policies import whole
+from policies import lineage, whole
 from policies.model import Archive, Guest, GuestType, Node, Proof, Storage, Verdict
 from policies.standing import good, standing
 
@@ -183,8 +183,9 @@ def place(archive: Archive) -> str:
 def usable(archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
     """Given archives, return those that could be restored from, oldest first: one without a size is only a name (law 4).
 
-    Nor is one without any disk, beside others: it would be restored as an empty machine.
+    Nor is one without any disk, beside others: it would be restored as an empty machine. One that was changed since it was
+    recorded, or is of another machine under a reused VMID, is not this guest's (law 10).
     """
-    hollow = whole.hollow(archives)
-    good = (item for item in archives if item.size > 0 and whole.key(item) not in hollow)
+    apart = whole.hollow(archives) | lineage.others(archives)
+    good = (item for item in archives if item.size > 0 and not item.changed and whole.key(item) not in apart)
     return tuple(sorted(good, key=lambda item: (item.ctime, item.volid)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from policies import lineage
 from policies.model import Archive, Proof, Rung, Verdict
 
 Key = tuple[str, str, int]  # (node, volid, ctime); the node is "" on a shared storage
@@ -22,9 +23,11 @@ def standing(proofs: Iterable[Proof], archives: Sequence[Archive]) -> tuple[Proo
     """Given restore tests and the archives that are listed, as the catalog knows them, return the good ones that still hold.
 
     Oldest backup first. Where the catalog says that an archive is unproven (it withdraws a proof when the size or the time listed
-    for it changes, or when a later test fails), no test of it counts.
+    for it changes, or when a later test fails), no test of it counts. Nor does one of a changed archive, or of another machine.
     """
-    proven = {_key(archive) for archive in archives if archive.proven_at is not None and archive.size > 0}
+    others = lineage.others(archives)
+    whole = (one for one in archives if one.size > 0 and not one.changed and (one.node, one.volid) not in others)
+    proven = {_key(archive) for archive in whole if archive.proven_at is not None}
     shared = {(archive.volid, archive.ctime) for archive in archives if archive.shared}
     tests = [(_of(proof, shared), proof) for proof in proofs]
     failed: dict[Key, int] = {}

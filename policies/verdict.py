@@ -27,6 +27,9 @@ class Evidence:
         booted: a sign of life was seen (True), was looked for and not seen (False), or could not be looked for (None).
         checks: the last answer of every configured health check.
         missing_disks: disks of the guest that the copy does not have, by key.
+        wrong: what speaks against the archive itself: it was changed, or is another machine's.
+        basis: what the word intact rests on, "" where nothing needs to be said.
+        unread: why the archive's bytes were not read in this test, "" if they were.
         warnings: what cut the test short or leaves a doubt. Not the warnings of a PVE task, which are no errors (FIELD D9).
     """
 
@@ -41,6 +44,9 @@ class Evidence:
     checks: tuple[CheckResult, ...] = ()
     missing_disks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+    basis: str = ""
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +65,8 @@ def decide(evidence: Evidence) -> Judgement:
         return Judgement(Verdict.SIMULATED, Rung.RECORDED, ("the guest is only simulated: this proves nothing",))
     rung = _rung(evidence)
     if rung is Rung.HEALTHY:
-        return Judgement(
-            Verdict.PROVEN, rung, (f"restored, booted, {len(evidence.checks)} of {len(evidence.checks)} checks passed",)
-        )
+        passed = f"restored, booted, {len(evidence.checks)} of {len(evidence.checks)} checks passed"
+        return Judgement(Verdict.PROVEN, rung, (passed, *filter(None, (evidence.basis,))))
     failures, doubts = _failures(evidence), _doubts(evidence)
     verdict = Verdict.FAILED if failures else Verdict.INCONCLUSIVE
     return Judgement(verdict, rung, failures + doubts, _cause(evidence, failed=bool(failures)))
@@ -69,7 +74,7 @@ def decide(evidence: Evidence) -> Judgement:
 
 def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
     """The first thing on the way up that went wrong, of those that the verdict rests on."""
-    if failed and (evidence.missing_disks or evidence.verified_intact is False):
+    if failed and (evidence.missing_disks or evidence.wrong or evidence.verified_intact is False):
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
         return evidence.cause or (Cause.NETWORK if _said(evidence, Outcome.INCONCLUSIVE) else None)
@@ -107,6 +112,8 @@ def _intact(evidence: Evidence) -> bool:
 
     Without a checksum one flipped bit restores with TASK OK (OBSERVED 20).
     """
+    if evidence.wrong:
+        return False
     if evidence.verified_intact is not None:
         return evidence.verified_intact
     return evidence.restored and evidence.compressed_checksum
@@ -124,7 +131,7 @@ def _healthy(evidence: Evidence) -> bool:
 
 def _failures(evidence: Evidence) -> tuple[str, ...]:
     """What speaks against the archive."""
-    found = [f"disk {disk} is not in the archive" for disk in evidence.missing_disks]
+    found = [*evidence.wrong, *(f"disk {disk} is not in the archive" for disk in evidence.missing_disks)]
     if evidence.verified_intact is False:
         found.append("the archive is not intact")
     if evidence.restore_error:
@@ -144,7 +151,8 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
         (started and not evidence.checks, "no health check was asked, so it is booted at most"),
         (
             evidence.restored and _unread(evidence),
-            "the archive has no checksum and was not verified, so it may hold flipped bits",
+            "the archive has no checksum and was not verified, so it may hold flipped bits"
+            + (f": {evidence.unread}" if evidence.unread else ""),
         ),
     ]
     return (*(sentence for holds, sentence in found if holds), *_said(evidence, Outcome.INCONCLUSIVE), *evidence.warnings)

@@ -63,15 +63,16 @@ def key(archive: Archive) -> tuple[str, str]:
 def hollow(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     """Given archives, return the keys of those that must not stand for a whole one of their guest.
 
-    Those are the empty files and the VM archives known to hold no disk, beside any other archive of the guest. Where there is no
-    other one, the guest may never have had a disk, and its archives are all that there is to keep.
+    Those are the empty files, the VM archives known to hold no disk, and those that were changed since they were recorded,
+    beside any other archive of the guest. Where there is no other one, the guest may never have had a disk, and its archives are
+    all that there is to keep.
     """
     guests: dict[tuple[GuestType | None, int | None], list[Archive]] = defaultdict(list)
     for archive in archives:
         guests[archive.type, archive.vmid].append(archive)
     found: set[tuple[str, str]] = set()
     for group in guests.values():
-        without = {key(archive) for archive in group if archive.size <= 0 or archive.holds_disk is False}
+        without = {key(archive) for archive in group if archive.size <= 0 or archive.holds_disk is False or archive.changed}
         if len(without) < len(group):
             found |= without
     return frozenset(found)

@@ -15,20 +15,15 @@ from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import archive_of, plain
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveNotFound
-from policies import whole
+from policies import lineage, whole
 from policies.model import Archive, GuestType, Rung
 
 Key = tuple[str, str]  # (place, volid); place is "" on a shared storage
 
 _LISTED = ("node", "storage", "ctime", "size", "format", "protected", "shared", "notes")
 _LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
-_FACTS = (*_LEARNT, "rung_at", "first_seen", "gone_at")
-_NOTHING_LEARNT: dict[str, Any] = dict.fromkeys(_LEARNT) | {
-    "name": "",
-    "rung": Rung.RECORDED.value,
-    "rung_at": None,
-    "proven_at": None,
-}
+_FACTS = (*_LEARNT, "born", "rung_at", "first_seen", "gone_at", "changed_at", "changed")
+_UNPROVEN: dict[str, Any] = {"rung": Rung.RECORDED.value, "rung_at": None, "proven_at": None}
 _HOLDS_DISK = case(  # decided in the database, so that a listing needs no configs; only those of small archives are looked at
     (ARCHIVE.c.type != GuestType.QEMU.value, null()),
     (ARCHIVE.c.size > whole.MOST_WITHOUT, 1),
@@ -66,9 +61,9 @@ class ArchiveStore:
         """Given what storages listed, remember it, and return what changed. ``at`` in epoch seconds.
 
         ``scope`` names the (node, storage) pairs that were listed completely: only there does an absent archive count as gone
-        (its row is kept, with what it proved). An archive whose size or time changed is another file under the same name, so
-        all that was learnt and proven about the former one is forgotten. ``looked`` names the (place, storage) pairs of which all
-        guests were listed: what a later listing finds new there came after ``at``.
+        (its row is kept, with what it proved). An archive whose size or time differs proves nothing any more; one of another
+        size was changed, and is never taken for good again. ``looked`` names the (place, storage) pairs of which all guests were
+        listed: what a later listing finds new there came after ``at``.
         """
         try:
             return self._observe(listing, scope, at, looked)
@@ -88,7 +83,7 @@ class ArchiveStore:
             gone = [key for key in within if key not in listed]
             looks = last_looks(connection)
             _insert(connection, [listed[key] for key in new if key not in before], looks, at)
-            _refresh(connection, [(before[key], archive) for key, archive in listed.items() if key in before])
+            _refresh(connection, [(before[key], archive) for key, archive in listed.items() if key in before], at)
             _mark_gone(connection, [before[key] for key in gone], at)
             record_looks(connection, looked, looks, at)
         newest = sorted((listed[key] for key in new), key=lambda archive: archive.ctime)
@@ -124,28 +119,37 @@ class ArchiveStore:
         *,
         name: str | None = None,
         sha256: str | None = None,
+        size: int | None = None,
         config: str | None = None,
         uuid: str | None = None,
         consistency: str | None = None,
         excluded: Collection[str] | None = None,
         operation: str | None = None,
-    ) -> None:
-        """Given an archive, remember what was learnt about it (None: nothing new). Raise PveNotFound if it was never seen."""
-        given = {
-            "name": name,
-            "sha256": sha256,
-            "config": config,
-            "uuid": uuid,
-            "consistency": consistency,
-            "operation": operation,
-        }
-        facts = {key: value for key, value in given.items() if value is not None}
+        at: int | None = None,
+        anew: bool = False,
+    ) -> tuple[str, ...]:
+        """Given an archive, remember what was learnt about it (None: nothing new). Raise PveNotFound if it was never seen.
+
+        What was recorded of its bytes (``size``, ``sha256``, ``config``) is never overwritten: where it differs the archive was
+        changed, stands unproven from ``at`` on (epoch seconds), and what differs is returned. ``anew``: it was seen to be made
+        just now, so whatever is recorded under its name is of another file.
+        """
+        given = {"name": name, "consistency": consistency, "operation": operation}
+        facts: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if excluded is not None:
             facts["excluded"] = plain(excluded)
         with self._database.write() as connection:
             row = _locate(connection, node, volid)
+            known = {} if anew else _recorded(connection, row)
+            differs = _differences(known, size, sha256, config)
+            facts |= _first(known, sha256, config, uuid)
+            if anew:
+                facts |= {"changed": None, "changed_at": None}
             if facts:
                 connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(facts))
+            if differs:
+                _mark_changed(connection, row, differs, row.first_seen if at is None else at)
+        return differs
 
     @retried
     def archive_facts(self, node: str, volid: str) -> dict[str, Any]:
@@ -174,7 +178,12 @@ class ArchiveStore:
 
 
 def lift(connection: Connection, row: Row[Any], rung: Rung, at: int, *, proven: bool = False) -> None:
-    """Given a row of the table archive, raise its rung if ``rung`` is higher and, if ``proven``, its date of proof to ``at``."""
+    """Given a row of the table archive, raise its rung if ``rung`` is higher and, if ``proven``, its date of proof to ``at``.
+
+    One that was changed since it was recorded is proven no more, whatever came of it.
+    """
+    if row.changed:
+        return
     values: dict[str, Any] = {}
     if rung.height > Rung(row.rung).height:
         values |= {"rung": rung.value, "rung_at": at}
@@ -239,17 +248,50 @@ def _values(archive: Archive) -> dict[str, Any]:
     return {name: getattr(archive, name) for name in _LISTED}
 
 
-def _refresh(connection: Connection, pairs: Sequence[tuple[Row[Any], Archive]]) -> None:
+def _refresh(connection: Connection, pairs: Sequence[tuple[Row[Any], Archive]], at: int) -> None:
     """Write only what differs: a nightly listing of a hundred thousand archives changes a few dozen rows."""
     changed = [(row, archive) for row, archive in pairs if row.gone_at is not None or _differs(row, archive)]
-    replaced = [row.id for row, archive in changed if (row.size, row.ctime) != (archive.size, archive.ctime)]
     if changed:
         statement = update(ARCHIVE).where(ARCHIVE.c.id == bindparam("row")).values(gone_at=None)
         statement = statement.values({name: bindparam(f"new_{name}") for name in _LISTED})
         connection.execute(statement, [{"row": row.id} | _prefixed(archive) for row, archive in changed])
-    if replaced:
-        forget = update(ARCHIVE).where(ARCHIVE.c.id == bindparam("row")).values(_NOTHING_LEARNT)
-        connection.execute(forget, [{"row": id} for id in replaced])
+    for row, archive in changed:
+        if differs := lineage.resized(row.size, archive.size):
+            _mark_changed(connection, row, differs, at)
+        elif row.ctime != archive.ctime:
+            connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(_UNPROVEN))
+
+
+def _mark_changed(connection: Connection, row: Row[Any], differs: Sequence[str], at: int) -> None:
+    """Let an archive stand changed from now on, and unproven; what was recorded of it stays. The first change dates it."""
+    said = [text for text in differs if text not in (row.changed or "")]
+    text = "; ".join(filter(None, [row.changed, *said]))
+    values = _UNPROVEN | {"rung_at": at, "changed": text, "changed_at": row.changed_at or at}
+    connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(values))
+
+
+def _recorded(connection: Connection, row: Row[Any]) -> dict[str, Any]:
+    found = connection.execute(select(ARCHIVE.c.config).where(ARCHIVE.c.id == row.id)).scalar_one()
+    return {"size": row.size, "sha256": row.sha256, "config": found, "uuid": row.uuid, "born": row.born}
+
+
+def _differences(known: Mapping[str, Any], size: int | None, sha256: str | None, config: str | None) -> tuple[str, ...]:
+    """Given what is recorded of an archive ({}: nothing) and what was read of it now, return what was changed."""
+    differs: list[str] = []
+    if size is not None and "size" in known:
+        differs += lineage.resized(known["size"], size)
+    if sha256 is not None:
+        differs += lineage.rehashed(known.get("sha256"), sha256)
+    if config is not None and known.get("config") is not None:
+        differs += lineage.changed(lineage.read(known["config"]), lineage.read(config))
+    return tuple(differs)
+
+
+def _first(known: Mapping[str, Any], sha256: str | None, config: str | None, uuid: str | None) -> dict[str, Any]:
+    """What of that was not recorded before."""
+    found = lineage.read(config) if config is not None else lineage.Identity()
+    values = {"sha256": sha256, "config": config, "uuid": uuid.lower() if uuid else found.uuid, "born": found.born}
+    return {key: value for key, value in values.items() if value is not None and known.get(key) is None}
 
 
 def _differs(row: Row[Any], archive: Archive) -> bool:

@@ -57,6 +57,9 @@ def archive_of(row: Row[Any]) -> Archive:
         shared=row.shared,
         operation=row.operation,
         holds_disk=None if row.holds_disk is None else bool(row.holds_disk),
+        uuid=row.uuid,
+        born=row.born,
+        changed=row.changed or "",
     )
 
 

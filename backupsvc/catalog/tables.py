@@ -13,7 +13,10 @@ from sqlmodel import Field, SQLModel
 
 
 class ArchiveRow(SQLModel, table=True):
-    """An archive, as last listed. ``place`` is its node, or "" on a shared storage, where every node lists the same file."""
+    """An archive, as last listed. ``place`` is its node, or "" on a shared storage, where every node lists the same file.
+
+    ``uuid`` and ``born`` tell its machine; ``changed`` what differs from what was recorded of it, since ``changed_at``.
+    """
 
     __tablename__ = "archive"
     __table_args__ = (
@@ -48,6 +51,9 @@ class ArchiveRow(SQLModel, table=True):
     excluded: list[Any] | None = Field(default=None, sa_type=JSON)
     operation: str | None = None
     not_before: int | None = Field(default=None, sa_type=BigInteger)
+    born: int | None = Field(default=None, sa_type=BigInteger)
+    changed_at: int | None = Field(default=None, sa_type=BigInteger)
+    changed: str | None = Field(default=None, sa_type=Text)
 
 
 class StorageLookRow(SQLModel, table=True):

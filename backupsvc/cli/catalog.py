@@ -74,6 +74,49 @@ def sync(
     )
 
 
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="VMID|VOLID", help="A guest, or one archive.")],
+    offline: Annotated[bool, typer.Option("--offline", help="What the catalog remembers, without asking the cluster.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show which machine a guest is, which of its archives are of that machine, and what was recorded of an archive.
+
+    Exit 1 if one that is shown was changed since it was recorded, or is of another machine.
+    """
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations import identity
+
+    with open_service() as service:
+        found = identity.show(service, what, offline=offline)
+    if as_json:
+        emit_json(found)
+    else:
+        _tell(found, whole=not what.isdigit())
+    bad = any(item["changed"] or item["machine"] == "another" for item in found["archives"])
+    raise typer.Exit(1 if bad else 0)
+
+
+def _tell(found: dict[str, Any], whole: bool) -> None:
+    from backupsvc.cli.output import say, size, table
+
+    lineage = found["lineage"]
+    known = f"SMBIOS UUID {lineage['uuid'] or 'unknown'}, created {lineage['created'] or 'at a time unknown'}"
+    say(f"guest {found['vmid']}: {known} (by {lineage['source']})" if lineage["source"] else f"guest {found['vmid']}: unknown")
+    if not whole:
+        rows = [
+            (item["volid"], item["node"], size(item["size"]), item["rung"], item["machine"], item["uuid"], item["changed"])
+            for item in found["archives"]
+        ]
+        table(("archive", "node", "size", "rung", "machine", "SMBIOS UUID", "changed"), rows)
+        return
+    for item in found["archives"]:
+        for key, value in item.items():
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            say(f"  {key:<12} {'' if shown is None else shown}".rstrip())
+
+
 def _show(found: Synced, dry_run: bool) -> None:
     from backupsvc.cli.output import say
 
@@ -106,7 +149,7 @@ def _print(archives: list[Archive], missing: set[tuple[str, str]], as_json: bool
             item["volid"],
             size(item["size"]),
             "MISSING" if item["missing"] else item["rung"],
-            "protected" if item["protected"] else "",
+            ", ".join(word for word in ("protected", "changed") if item[word]),
         )
         for item in found
     ]

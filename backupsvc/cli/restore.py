@@ -79,6 +79,7 @@ def _lines(vmid: int, planned: dict[str, Any]) -> list[str]:
         f"guest {vmid} ({planned['name']}) will be restored on {planned['node']}",
         f"  from {archive['volid']}, backed up {archive['time']}, rung {archive['rung']}",
         f"  disks to {planned['storage'] or 'the storages that they were on'}",
+        *(f"  WARNING: {sentence}" for sentence in planned["warnings"]),
         *(f"  {sentence}" for sentence in planned["passed_over"]),
         *(f"  {key}: {value}" for key, value in planned["nics"].items()),
     ]
@@ -94,3 +95,5 @@ def _show(result: dict[str, Any]) -> None:
     started = "and started" if result["started"] else "and not started"
     say(f"guest {result['vmid']} ({result['name']}) is restored on {result['node']} {started}, in {result['seconds']:.1f} s")
     say(f"from {result['archive']['volid']}, backed up {result['archive']['time']}")
+    for sentence in result["warnings"]:
+        tell(f"backupsvc: WARNING: {sentence}")

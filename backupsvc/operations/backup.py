@@ -128,6 +128,8 @@ def read_back(run: Run) -> Wait | None:
         consistency=dumped["consistency"],
         excluded=list(dumped["excluded"]),
         operation=run.id,
+        at=run.now(),
+        anew="adopted" not in run.data,
     )
     catalog.pin(node, archive.volid, run.id, run.now(), run.fence())  # it is about to be read whole
     run.data["archive"] = as_dict(catalog.archive(node, archive.volid) or archive)
@@ -157,7 +159,11 @@ def verify(run: Run) -> Wait | None:
             "back the guest up again, and check the storage's disk",
             offset=first["offset"],
         )
-    run.service.catalog.annotate(node, volid, sha256=found["sha256"])
+    if differs := run.service.catalog.annotate(node, volid, sha256=found["sha256"], size=found["size"], at=run.now()):
+        raise ArchiveError(
+            f"archive {volid} on {node} of guest {run.vmid} was changed since it was recorded: {'; '.join(differs)}",
+            f"find out who wrote to {node}, and back the guest up again",
+        )
     run.data["archive"]["sha256"] = found["sha256"]
     if not found["checksummed"]:
         run.data["said"] = "complete, but it carries no checksum of its data, so nobody can say that it is intact"

@@ -24,26 +24,34 @@ def choose(
     at: str | None = None,
     volid: str | None = None,
     say: Callable[[str], None] = lambda text: None,
+    trusted: bool = False,
 ) -> Archive:
     """Given a guest, return its newest archive: the newest of all, the newest until the end of day ``at``, or the named one.
 
-    One that holds no disk restores an empty machine, so unless it is named the next older one is taken; ``say`` is told. Raise
-    PveNotFound when the storages list none that fits, UsageError when ``at`` is not a date or time.
+    One that holds no disk restores an empty machine, so unless it is named the next older one is taken; ``say`` is told. With
+    ``trusted`` so is one that was changed since it was recorded. Raise PveNotFound when the storages list none that fits,
+    UsageError when ``at`` is not a date or time.
     """
     archives = observe(service, vmid)
     latest = _until(at, service.policy.timezone) if at else None
     fitting = [archive for archive in archives if _fits(archive, vmid, latest, volid)]
     for archive in sorted(fitting, key=lambda archive: -archive.ctime):
-        if volid or holds_disk(service, archive) is not False:
+        if volid or (why := _passed_over(service, archive, trusted)) is None:
             return archive
-        say(f"{archive.volid} holds no disk, so it was passed over")
+        say(f"{archive.volid} {why}, so it was passed over")
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
-    missing = f"{which} of guest {vmid}" + (" that holds a disk" if fitting else "")
+    missing = f"{which} of guest {vmid}" + (f" that holds a disk{' and is as it was recorded' * trusted}" if fitting else "")
     listed = ", ".join(archive.volid for archive in sorted(archives, key=lambda item: item.ctime)) or "none"
     raise PveNotFound(
         f"the storages list no {missing}",
         f"its archives are: {listed}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage",
     )
+
+
+def _passed_over(service: Service, archive: Archive, trusted: bool) -> str | None:
+    if trusted and archive.changed:
+        return f"was changed since it was recorded ({archive.changed})"
+    return "holds no disk" if holds_disk(service, archive) is False else None
 
 
 def pin(run: Run, archive: Archive) -> None:

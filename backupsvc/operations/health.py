@@ -197,7 +197,7 @@ def _ssh(service: Service) -> Iterator[Line]:
 
     ssh = service.settings.ssh
     if not ssh.nodes:
-        yield Line("ssh to the nodes", OK, "not configured: archives are proven by restoring them alone")
+        yield Line("ssh to the nodes", OK, "not configured: only archives that this service made, or once read, can be proven")
     setting = "BACKUPSVC_SSH__NODES, __USER, __KEY_FILE, __KNOWN_HOSTS"
     for node, address in sorted(ssh.nodes.items()):
         peer = Peer(f"node {node}", address, ssh.user, ssh.key_file, setting, known_hosts=ssh.known_hosts)

@@ -70,4 +70,5 @@ def as_dict(archive: Archive) -> dict[str, Any]:
         "notes": archive.notes,
         "sha256": archive.sha256,
         "operation": archive.operation,
+        "changed": archive.changed or None,
     }

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, NoRoom, PveError, TaskFailed
+from backupsvc.operations import identity as lineages
+from backupsvc.operations import reading
 from policies import causes, verdict
 from policies.causes import Blame, Cause
 from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
 
 if TYPE_CHECKING:
     from backupsvc.operations.run import Run
-
-CHECKSUMMED = (".zst", ".gz", ".lzo", "tgz")
 
 
 def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
@@ -25,18 +25,23 @@ def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
     against = found if found and found.cause.against_the_archive else None
     done = data.get("seconds", {})
     restored = "restore" in done and not (error and error["step"] == "restore")
+    wrong = tuple(data.get("wrong", ())) or ((lineages.was_changed(archive),) if archive.changed else ())
+    bytes_read = reading.seen(data, archive)
     return verdict.Evidence(
         simulated=bool(data.get("simulated")),
-        compressed_checksum=archive.volid.endswith(CHECKSUMMED),
-        verified_intact=False if against and against.damaged else True if archive.rung.height >= Rung.INTACT.height else None,
+        compressed_checksum=bytes_read.checksummed,
+        verified_intact=False if against and against.damaged else bytes_read.intact,
         restored=restored,
-        restore_error=error["message"] if error and against else None,
+        restore_error=error["message"] if error and against and not wrong else None,
         cause=found.cause if found else None,
         isolation_ok="isolate" in done and not (error and error["step"] in ("isolate", "start")),
         booted=data.get("booted"),
         checks=results_of(data),
         missing_disks=tuple(data.get("missing_disks", ())),
         warnings=(error["message"],) if error and not against else (),
+        wrong=wrong,
+        basis=bytes_read.basis,
+        unread=bytes_read.unread,
     )
 
 
@@ -46,7 +51,7 @@ def _blame(data: Mapping[str, Any]) -> Blame | None:
     if not error:
         return None
     kept = data.get("blame")
-    if kept and error["step"] in ("choose", "restore") and error["kind"] in ("PveError", "TaskFailed"):
+    if kept and error["step"] in ("choose", "read", "restore") and error["kind"] in ("PveError", "TaskFailed", "ArchiveError"):
         return Blame(Cause(kept["cause"]), kept["text"], kept["damaged"])
     return Blame(Cause.CAPACITY if error["kind"] == NoRoom.__name__ else Cause.PLATFORM)
 

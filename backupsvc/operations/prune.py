@@ -13,7 +13,7 @@ from backupsvc.errors import BackupsvcError, LawRefused, PveError
 from backupsvc.operations.listing import as_dict, observe
 from backupsvc.operations.run import Run, Wait, refused_for_sure
 from backupsvc.operations.wholeness import look_into
-from policies import prune_guard, retention, whole
+from policies import lineage, prune_guard, retention, whole
 from policies.jobs import job_for
 from policies.model import Archive, Guest, Mark, Marked, Operation, Policy, PruneRules
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
 ASIDE = "it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE yourself"
+CHANGED = "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: look at it"
+ANOTHER = "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, and counts not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,15 @@ def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Pol
     """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
 
     Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
-    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk are
-    put aside, so that none counts in place of a whole one.
+    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk,
+    those that were changed and those of another machine are put aside, so that none counts in place of a whole one.
     """
-    hollow = whole.hollow(archives)
+    hollow, others = whole.hollow(archives), lineage.others(archives)
     present = {guest.vmid for guest in guests}
     marks: dict[tuple[str, str], Marked] = {}
     groups: dict[tuple[str, str, str], list[Archive]] = {}
     for archive in archives:
-        why = _kept_because(archive, present, policy) or (ASIDE if whole.key(archive) in hollow else None)
+        why = _kept_because(archive, present, policy) or _aside(archive, hollow, others)
         if why:
             mark = Mark.PROTECTED if archive.protected else Mark.KEEP
             marks[_key(archive)] = Marked(archive, mark, (why,))
@@ -274,6 +276,14 @@ def _kept_because(archive: Archive, present: Collection[int], policy: Policy) ->
     if job_for(policy, archive.vmid) is None:
         return f"no job of the policy covers guest {archive.vmid}, so no retention applies"
     return None
+
+
+def _aside(archive: Archive, hollow: Collection[tuple[str, str]], others: Collection[tuple[str, str]]) -> str | None:
+    if archive.changed:
+        return CHANGED.format(archive.changed)
+    if whole.key(archive) in others:
+        return ANOTHER.format(archive.vmid)
+    return ASIDE if whole.key(archive) in hollow else None
 
 
 def _refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused, UsageError
-from backupsvc.operations import choosing, wholeness
+from backupsvc.operations import choosing, identity, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from policies import causes, whole
@@ -27,12 +27,13 @@ def plan(
 ) -> dict[str, Any]:
     """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
 
-    Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, PveNotFound
-    when there is no archive, UsageError when the archive cannot be read from the node asked for.
+    Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, or when one
+    that was not named was changed or is of another machine (law 10), PveNotFound when there is no archive, UsageError when the
+    archive cannot be read from the node asked for.
     """
     _must_be_absent(service, vmid)
     passed_over: list[str] = []
-    archive = choosing.choose(service, vmid, at=at, volid=volid, say=passed_over.append)
+    archive = choosing.choose(service, vmid, at=at, volid=volid, say=passed_over.append, trusted=True)
     if archive.type is not GuestType.QEMU:
         raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restored yet", "restore it in PVE")
     where = _readable_from(archive, node)
@@ -42,10 +43,12 @@ def plan(
             f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an empty machine",
             "leave --archive out: the newest archive that holds a disk is taken then",
         )
+    warnings = identity.refuse_unless_named(service, archive, text, named=volid is not None)
     config = parse_config(text)
     return {
         "archive": as_dict(archive),
         "passed_over": passed_over,
+        "warnings": warnings,
         "node": where,
         "storage": storage,
         "name": config.get("name", ""),
@@ -154,6 +157,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "node": data["node"],
         "storage": data["storage"],
         "archive": data["archive"],
+        "warnings": data.get("warnings", []),
         "restored": "read-back" in data.get("seconds", {})
         and not (error and error["step"] in ("choose", "restore", "read-back")),
         "started": bool(done and data["start"]),

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, NoRoom, OperationFailed, PveError, PveNotFound, Refused
-from backupsvc.operations import choosing, proving
+from backupsvc.operations import choosing, identity, proving, reading
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
@@ -69,12 +69,14 @@ def choose(run: Run) -> Wait | None:
     choosing.pin(run, archive)
     run.data["archive"] = as_dict(archive)
     refuse_container(archive)
+    identity.refuse_changed(run, archive)
     with proving.blaming(run):
         run.data["config"] = run.service.pve.storage.extract_config(archive.node, archive.volid)
     run.data["simulated"] = run.service.pve.cluster.version().simulated
     if not whole.holds_disk(run.data["config"]):
         run.data["blame"] = asdict(Blame(Cause.ARCHIVE))
         raise PveError(f"archive {archive.volid} of guest {run.vmid} holds no disk", "back the guest up again")
+    identity.require(run, archive, run.data["config"])
     run.data["said"] = "; ".join((archive.volid, *passed_over))
     return None
 
@@ -284,6 +286,7 @@ def judge(run: Run) -> Wait | None:
 
 HANDLERS = {
     "choose": choose,
+    "read": reading.read,
     "reserve": reserve,
     "restore": restore,
     "isolate": isolate,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
-from policies import isolation, property_string
+from policies import isolation, lineage, property_string
 from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, Storage
 from policies.site_facts import (
     BackupOutcome,
@@ -177,10 +177,14 @@ def _place(storage: Storage) -> str:
 
 
 def _joined(archive: Archive, known: Archive | None) -> Archive:
-    """What the storage says, with what the catalog has learnt; not if another file now bears the name."""
-    if known is None or (known.ctime, known.size) != (archive.ctime, archive.size):
+    """What the storage says, with what the catalog has learnt; no proof if it is not the file that was recorded."""
+    if known is None:
         return archive
-    return replace(archive, name=known.name, rung=known.rung, proven_at=known.proven_at, sha256=known.sha256)
+    learnt = replace(archive, name=known.name, sha256=known.sha256, operation=known.operation, uuid=known.uuid, born=known.born)
+    if differs := lineage.resized(known.size, archive.size):
+        return replace(learnt, changed="; ".join(filter(None, (known.changed, *differs))))
+    learnt = replace(learnt, changed=known.changed, holds_disk=known.holds_disk)
+    return learnt if known.ctime != archive.ctime else replace(learnt, rung=known.rung, proven_at=known.proven_at)
 
 
 # --- the guests -------------------------------------------------------------------------------------------------------------

@@ -153,6 +153,7 @@ CHROME: dict[str, tuple[str, str]] = {
     "name.guest-not-covered": ("Guest not covered", "Invité non couvert"),
     "name.disk-excluded": ("Disk excluded from backup", "Disque exclu de la sauvegarde"),
     "name.backup-missed": ("Backup missed", "Sauvegarde manquante"),
+    "name.archive-changed": ("Archive changed", "Archive modifiée"),
     "name.archive-shrunk": ("Archive shrunk", "Archive amaigrie"),
     "name.listing-blind": ("Listing incomplete", "Liste d'archives incomplète"),
     "name.foreign-job": ("PVE job beside ours", "Tâche PVE en double"),

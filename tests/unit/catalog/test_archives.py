@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from backupsvc.catalog import Catalog, Observation
+from backupsvc.catalog.database import upgrade
 from backupsvc.errors import PveNotFound
 from policies.model import Archive, GuestType, Rung
 
@@ -80,14 +82,60 @@ def test_changed_notes_and_protection_are_seen(catalog: Catalog) -> None:
     assert catalog.archives() == [archive(notes="keep me", protected=True)]
 
 
-def test_law_5_another_file_under_the_same_name_inherits_no_proof(catalog: Catalog) -> None:
+def changed(catalog: Catalog) -> str:
+    found = catalog.archive("clovis", archive().volid)
+    assert found is not None and (found.rung, found.proven_at) == (Rung.RECORDED, None)
+    return found.changed
+
+
+def test_law_5_another_file_under_the_same_name_inherits_no_proof_and_never_replaces_the_record(catalog: Catalog) -> None:
     observe(catalog, archive())
     catalog.annotate("clovis", archive().volid, sha256="aa", config="memory: 1", name="x", excluded=["scsi1"])
     catalog.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
-    observe(catalog, archive(size=501))
-    assert catalog.archives() == [archive(size=501)]
+    observe(catalog, archive(size=501), at=6000)
+    assert changed(catalog) == "size 500 -> 501 bytes"
     facts = catalog.archive_facts("clovis", archive().volid)
-    assert (facts["config"], facts["sha256"], facts["excluded"], facts["rung_at"]) == (None, None, None, None)
+    assert (facts["config"], facts["sha256"], facts["changed_at"]) == ("memory: 1", "aa", 6000)
+    observe(catalog, archive(size=501), at=7000)
+    catalog.raise_rung("clovis", archive().volid, Rung.INTACT, 7001)
+    assert changed(catalog) == "size 500 -> 501 bytes"
+    assert catalog.archive_facts("clovis", archive().volid)["changed_at"] == 6000
+
+
+NEW, OLD = "44454c4c-0000-4000-8000-000000000105", "44454c4c-0000-4000-8000-000000000104"
+
+
+@pytest.mark.parametrize(
+    ("later", "what"),
+    [
+        ({"sha256": "bb"}, "SHA-256 aa -> bb"),
+        ({"size": 400}, "size 500 -> 400 bytes"),
+        ({"config": f"smbios1: uuid={OLD}\nname: g\n"}, f"SMBIOS UUID {NEW} -> {OLD}"),
+        ({"config": f"smbios1: uuid={NEW}\nname: h\n"}, "name g -> h"),
+        ({"config": f"smbios1: uuid={NEW}\nname: g\nscsi0: a:b\n#qmdump#map:scsi0:x:a:raw:\n"}, "disks none -> scsi0"),
+    ],
+)
+def test_law_5_a_later_look_that_contradicts_the_record_marks_the_archive_and_leaves_the_record(
+    catalog: Catalog, later: dict[str, object], what: str
+) -> None:
+    config = f"smbios1: uuid={NEW.upper()}\nname: g\n"
+    observe(catalog, archive())
+    assert catalog.annotate("clovis", archive().volid, sha256="aa", config=config) == ()
+    catalog.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
+    assert catalog.annotate("clovis", archive().volid, sha256="aa", size=500, config=config, at=8000) == ()
+    assert catalog.annotate("clovis", archive().volid, at=9000, **later) == (what,)  # type: ignore[arg-type]
+    assert changed(catalog) == what
+    facts = catalog.archive_facts("clovis", archive().volid)
+    assert (facts["config"], facts["sha256"], facts["uuid"], facts["changed_at"]) == (config, "aa", NEW, 9000)
+
+
+def test_an_archive_that_was_seen_to_be_made_is_not_held_against_one_that_had_its_name(catalog: Catalog) -> None:
+    observe(catalog, archive())
+    catalog.annotate("clovis", archive().volid, sha256="aa", config=f"smbios1: uuid={OLD}\n")
+    observe(catalog)
+    observe(catalog, archive(size=501))
+    assert catalog.annotate("clovis", archive().volid, config=f"smbios1: uuid={NEW}\nmeta: ctime=77\n", anew=True) == ()
+    assert catalog.archives() == [archive(size=501, uuid=NEW, born=77, sha256="aa", holds_disk=False)]
 
 
 def test_what_is_learnt_adds_up_and_a_listing_does_not_undo_it(catalog: Catalog) -> None:
@@ -95,7 +143,7 @@ def test_what_is_learnt_adds_up_and_a_listing_does_not_undo_it(catalog: Catalog)
     catalog.annotate("clovis", archive().volid, name="Debian-Server", sha256="ab", operation="OP", excluded=("scsi1",))
     catalog.annotate("clovis", archive().volid, config="memory: 512", uuid="u", consistency="crash-consistent")
     observe(catalog, archive(), at=7000)
-    assert catalog.archives() == [archive(name="Debian-Server", sha256="ab", operation="OP", holds_disk=False)]
+    assert catalog.archives() == [archive(name="Debian-Server", sha256="ab", operation="OP", uuid="u", holds_disk=False)]
     facts = catalog.archive_facts("clovis", archive().volid)
     assert facts == {
         "name": "Debian-Server",
@@ -108,6 +156,9 @@ def test_what_is_learnt_adds_up_and_a_listing_does_not_undo_it(catalog: Catalog)
         "rung_at": None,
         "first_seen": 5000,
         "gone_at": None,
+        "born": None,
+        "changed_at": None,
+        "changed": None,
     }
 
 
@@ -158,7 +209,24 @@ def test_whether_an_archive_holds_a_disk_is_known_by_its_config_and_by_nothing_e
     catalog.annotate("clovis", small.volid, config="memory: 128\n")
     catalog.annotate("clovis", container.volid, config="rootfs: local:x\n")
     assert [known(small), known(container)] == [False, None]
-    catalog.annotate("clovis", small.volid, config="scsi0: local:x\n#qmdump#map:scsi0:drive-scsi0:local:raw:\n")
+    catalog.annotate("clovis", small.volid, anew=True, config="scsi0: local:x\n#qmdump#map:scsi0:drive-scsi0:local:raw:\n")
     assert known(small) is True
-    observe(catalog, replace(small, size=501), scope=())
-    assert known(small) is None
+
+
+def test_a_catalog_of_an_earlier_version_learns_whose_its_archives_are_from_the_configs_that_it_has(new_url: str) -> None:
+    engine = create_engine(new_url)
+    columns = "place, volid, node, storage, vmid, type, ctime, size, format, protected, shared, notes, first_seen, rung, name"
+    with engine.begin() as connection:
+        upgrade(connection, "0005")
+        for number, config in enumerate((None, f"smbios1: uuid={NEW.upper()}\nmeta: ctime=77\n"), 1):
+            connection.execute(
+                text(
+                    f"INSERT INTO archive ({columns}, config, uuid) VALUES ('clovis', :volid, 'clovis', 'local', 108, 'qemu', 1, 500,"
+                    " '', :no, :no, '', 1, 'recorded', '', :config, :uuid)"
+                ),
+                {"volid": f"local:backup/{number}", "no": False, "config": config, "uuid": config and NEW.upper()},
+            )
+    engine.dispose()
+    with Catalog.open(new_url) as catalog:
+        found = {one.volid[-1]: (one.uuid, one.born, one.changed) for one in catalog.archives()}
+    assert found == {"1": (None, None, ""), "2": (NEW, 77, "")}

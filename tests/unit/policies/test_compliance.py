@@ -208,6 +208,17 @@ def test_a_newest_archive_without_any_disk_is_critical_beside_one_that_may_hold_
     assert not found(changed(put_right(), 104, archives=(stub,)), "archive-shrunk")
 
 
+def test_a_changed_archive_is_critical_and_says_what_was_changed_and_where_until_it_is_gone() -> None:
+    bad = replace(archive(104, NIGHTS[2], size=1), changed="size 1073741824 -> 1 bytes")
+    held = (*(archive(104, night) for night in NIGHTS[:2]), bad)
+    (item,) = found(changed(put_right(), 104, archives=held), "archive-changed")
+    assert (item.severity, item.vmid) == (Severity.CRITICAL, 104)
+    assert f"{bad.volid} on clovis" in item.detail and "size 1073741824 -> 1 bytes" in item.detail
+    assert f"catalog show {bad.volid}" in item.action
+    assert "archive-shrunk" not in ids(changed(put_right(), 104, archives=held))  # one thing is told once
+    assert not found(changed(put_right(), 104, archives=held[:2]), "archive-changed")
+
+
 def test_an_archive_without_any_disk_is_no_backup_to_any_objective() -> None:
     good, stub = archive(104, NIGHTS[1]), replace(archive(104, NIGHTS[2]), holds_disk=False)
     assert usable((good, stub)) == (good,)

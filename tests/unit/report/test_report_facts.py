@@ -218,3 +218,24 @@ def test_an_error_of_one_storage_leaves_the_others_listed(catalog: Catalog) -> N
     facts = seen(world, catalog)
     assert [item.node for item in one(facts, 108).archives] == ["lge-pve02"]
     assert [gap.kind for gap in facts.gaps] == ["listing"]
+
+
+def test_law_5_an_archive_of_another_size_than_recorded_is_told_as_changed_without_any_sync(catalog: Catalog) -> None:
+    world = World()
+    catalog.observe(world.archive_list, scope=[], at=NOW)
+    newest = archive(108, NIGHTS[-1])
+    catalog.record_proof(proof(108, NIGHTS[-1]))
+    world.archive_list = [replace(item, size=7) if item == newest else item for item in world.archive_list]
+    facts = seen(world, catalog)
+    held = {item.ctime: item for item in one(facts, 108).archives}
+    assert (held[NIGHTS[-1]].rung, held[NIGHTS[-1]].proven_at) == (Rung.RECORDED, None)
+    [item] = [item for item in findings(facts, policy(), NOW) if item.id == "archive-changed"]
+    assert (item.vmid, item.severity) == (108, "critical") and f"size {newest.size} -> 7 bytes" in item.detail
+
+
+def test_law_5_a_change_that_the_catalog_knows_of_stays_told(catalog: Catalog) -> None:
+    world = World()
+    catalog.observe(world.archive_list, scope=[], at=NOW)
+    catalog.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="aa")
+    catalog.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="bb", at=NOW)
+    assert [item.id for item in findings(seen(world, catalog), policy(), NOW)].count("archive-changed") == 1

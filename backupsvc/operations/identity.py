@@ -1,0 +1,179 @@
+"""Whose archive it is: what its config says against what was recorded of that very file and against the guest itself (law 10)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.clock import iso
+from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, Refused
+from backupsvc.operations.listing import as_dict, observe
+from policies import lineage, ownership
+from policies.causes import Blame, Cause
+from policies.lineage import Identity, Kind
+from policies.model import Archive, Guest, GuestType
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.operations.run import Run
+    from backupsvc.pve import Pve
+
+GUEST, RECORD = "the guest's own config", "the catalog's record of its other archives"
+OFFLINE = "unknown"  # the status that the cluster gives a guest whose node does not answer
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The machine that a guest is now, and where that is known from ("" with an identity that says nothing: nowhere)."""
+
+    identity: Identity
+    source: str
+
+
+def lineage_of(service: Service, pve: Pve, vmid: int, *, besides: Archive | None = None) -> Known:
+    """Given a VMID, return the machine that it is now: as its config says, else as the catalog recorded of its archives.
+
+    ``besides`` is the archive in question, which cannot bear witness for itself unless this service made it. The config is not
+    there for a guest that is gone, whose node is down, that is only the rest of a restore, or that the token may not read. Raise
+    PveUnreachable.
+    """
+    guest = next((one for one in pve.cluster.guests() if one.vmid == vmid), None)
+    if guest and (found := _of_guest(pve, guest)) and found.known:
+        return Known(found, GUEST)
+    return recorded_lineage(service, vmid, besides=besides)
+
+
+def recorded_lineage(service: Service, vmid: int, *, besides: Archive | None = None) -> Known:
+    """Given a VMID, return the machine that it is as the catalog recorded of its archives, also of those that are gone."""
+    catalog = service.catalog
+    archives = [*catalog.archives(vmid=vmid), *catalog.archives(vmid=vmid, gone=True)]
+    # what this service made was recorded while it was made: that may well bear witness for itself
+    silent = _key(besides) if besides and besides.operation is None else None
+    found = lineage.present(one for one in archives if _key(one) != silent)
+    return Known(found, RECORD) if found else Known(Identity(), "")
+
+
+def _of_guest(pve: Pve, guest: Guest) -> Identity | None:
+    if guest.type is not GuestType.QEMU or guest.status == OFFLINE:
+        return None
+    try:
+        config = pve.guests.config(guest.node, guest.vmid)
+    except (PveNotFound, PvePermissionDenied):
+        return None
+    return None if ownership.is_stub(config) else lineage.of(config)
+
+
+def was_changed(archive: Archive) -> str:
+    """Given an archive that was changed since it was recorded, return the sentence that says so."""
+    return f"archive {archive.volid} on {archive.node} was changed since it was recorded: {archive.changed}"
+
+
+def differences(service: Service, archive: Archive, text: str, known: Known) -> list[str]:
+    """Given an archive, the config in it and its guest, remember what is new; return a sentence for each thing that is wrong.
+
+    What contradicts the record is written down as a change of the archive.
+    """
+    kept = service.catalog.archive_facts(archive.node, archive.volid).get("config")
+    found = lineage.compare(lineage.read(text), lineage.read(kept) if kept else None, known.identity)
+    service.catalog.annotate(archive.node, archive.volid, config=text, at=int(service.clock.now()))
+    now = service.catalog.archive(archive.node, archive.volid) or archive
+    foreign = "; ".join(one.text for one in found if one.kind is Kind.ANOTHER)
+    said = [was_changed(now)] if now.changed else []
+    if foreign:
+        said.append(f"archive {archive.volid} on {archive.node} is of another machine than guest {archive.vmid}: {foreign}")
+    return said
+
+
+# --- in a restore test ----------------------------------------------------------------------------------------------------
+
+
+def refuse_changed(run: Run, archive: Archive) -> None:
+    """Raise PveError, with the archive to blame, if it is known to have been changed since it was recorded."""
+    if archive.changed:
+        raise wrong(run, archive, [was_changed(archive)])
+
+
+def require(run: Run, archive: Archive, text: str) -> None:
+    """Given a restore test's archive and the config in it, raise PveError unless it is its guest's, and as it was recorded."""
+    known = lineage_of(run.service, run.service.pve, run.vmid, besides=archive)
+    run.data["identity"] = {
+        "archive": asdict(lineage.read(text)),
+        "guest": asdict(known.identity) if known.source else None,
+        "source": known.source or None,
+    }
+    if said := differences(run.service, archive, text, known):
+        raise wrong(run, archive, said)
+    if not known.source:
+        run.say(f"nothing tells which machine guest {run.vmid} is, so the archive is taken for its own")
+
+
+def wrong(run: Run, archive: Archive, said: list[str]) -> PveError:
+    """Given what speaks against a test's archive, remember it as the archive's own fault, and return the error to raise."""
+    run.data["wrong"] = said
+    run.data["blame"] = asdict(Blame(Cause.ARCHIVE))
+    hint = f"see what is known of it with `backupsvc catalog show {archive.volid}`, and back guest {run.vmid} up again"
+    return PveError("; ".join(said), hint)
+
+
+# --- in a restore -----------------------------------------------------------------------------------------------------------
+
+
+def refuse_unless_named(service: Service, archive: Archive, text: str, *, named: bool) -> list[str]:
+    """Given the archive of a restore, return what speaks against it, to be said aloud. Raise Refused unless it was named."""
+    known = lineage_of(service, service.restore_pve, archive.vmid or 0, besides=archive)
+    said = differences(service, archive, text, known)
+    if said and not named:
+        raise Refused(
+            "; ".join(said),
+            f"take another one with --at, or name this one with --archive {archive.volid} if it is the one that you want; "
+            f"`backupsvc catalog show {archive.vmid}` shows them all",
+        )
+    return said
+
+
+# --- shown ------------------------------------------------------------------------------------------------------------------
+
+
+def show(service: Service, what: str, *, offline: bool = False) -> dict[str, Any]:
+    """Given a VMID or an archive's volid, return what ``catalog show --json`` prints: the guest's lineage, and each archive's.
+
+    ``offline``: what the catalog remembers, without asking the cluster. Raise PveNotFound if the catalog knows no such archive.
+    """
+    volid = None if what.isdigit() else what
+    vmid = int(what) if volid is None else _vmid_of(service, volid)
+    if not offline:
+        observe(service, vmid)
+    known = recorded_lineage(service, vmid) if offline else lineage_of(service, service.pve, vmid)
+    archives = [*service.catalog.archives(vmid=vmid), *(service.catalog.archives(vmid=vmid, gone=True) if volid else ())]
+    rows = [_shown(service, one, known, whole=volid is not None) for one in archives if volid in (None, one.volid)]
+    if not rows:
+        raise PveNotFound(f"the catalog knows no archive of guest {vmid}", "run `backupsvc catalog sync`")
+    return {"vmid": vmid, "lineage": _machine(known.identity) | {"source": known.source or None}, "archives": rows}
+
+
+def _vmid_of(service: Service, volid: str) -> int:
+    for one in (*service.catalog.archives(), *service.catalog.archives(gone=True)):
+        if one.volid == volid and one.vmid is not None:
+            return one.vmid
+    raise PveNotFound(f"the catalog knows no archive {volid} of any guest", "see `backupsvc catalog list`")
+
+
+def _shown(service: Service, archive: Archive, known: Known, *, whole: bool) -> dict[str, Any]:
+    mine = Identity(archive.uuid, archive.born)
+    telling = (mine.uuid and known.identity.uuid) or (mine.born and known.identity.born)
+    machine = "another" if lineage.another(mine, known.identity) else "this" if telling else "unknown"
+    row = as_dict(archive) | _machine(mine) | {"machine": machine}
+    if not whole:
+        return row
+    facts = service.catalog.archive_facts(archive.node, archive.volid)
+    found = lineage.read(facts["config"]) if facts.get("config") else Identity()
+    times = {key: iso(facts[key]) if facts.get(key) else None for key in ("first_seen", "changed_at", "gone_at")}
+    return row | times | {"vmgenid": found.vmgenid, "disks": list(found.disks), "config_read": bool(facts.get("config"))}
+
+
+def _machine(identity: Identity) -> dict[str, Any]:
+    return {"uuid": identity.uuid, "created": iso(identity.born) if identity.born else None}
+
+
+def _key(archive: Archive) -> tuple[str, str]:
+    return ("" if archive.shared else archive.node, archive.volid)

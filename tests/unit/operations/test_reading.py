@@ -1,0 +1,196 @@
+"""What may be said of an archive's bytes comes from the bytes (law 5)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import ArchiveError, PveError
+from backupsvc.operations import proving, reading
+from backupsvc.operations.listing import as_dict
+from backupsvc.operations.run import Run
+from backupsvc.operations.turns import describe
+from backupsvc.settings import Settings
+from policies import verdict
+from policies.model import Archive, Policy, Rung, Scratch, Verdict
+from tests.unit.archives.build import CLUSTER, Vma, pattern, zst
+from tests.unit.operations.cluster import archive
+from tests.unit.operations.test_restore_test import Steps
+from tests.unit.operations.worlds import World, world
+
+PLAIN = Vma({"drive-scsi0": pattern(3 * CLUSTER)}).bytes()
+ALTERED = PLAIN[:-1] + bytes([PLAIN[-1] ^ 1])
+GOOD, BARE = zst(PLAIN), zst(ALTERED, checksum=False)
+HALF_BARE = zst(PLAIN[:50_000]) + zst(ALTERED[50_000:], checksum=False)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[World]:
+    made = world(f"sqlite:///{tmp_path}/catalog.db")
+    nothing: Any = MappingProxyType({})
+    made.policy = Policy("s", "Europe/Paris", "en", (), nothing, nothing, Scratch(9000, 9009), "standard")
+    made.settings = Settings(state_dir=tmp_path, ssh={"nodes": {"clovis": "clovis:22"}})
+    made.pve = SimpleNamespace(storage=SimpleNamespace(volume_path=lambda node, volid: f"/dump/{volid.rpartition('/')[2]}"))
+    yield made
+    made.catalog.close()
+
+
+class Reader:
+    """An archive whose file holds some bytes, and the step that reads it."""
+
+    def __init__(self, site: World, content: bytes, patch: pytest.MonkeyPatch, suffix: str = ".zst", **known: Any) -> None:
+        self.site, self.opened = site, 0
+        first = archive(108, 1)
+        self.item = replace(first, volid=first.volid.replace(".zst", suffix), size=len(content))
+        site.catalog.observe([self.item], scope=[], at=1)
+        site.catalog.annotate(self.item.node, self.item.volid, **known)
+        self.steps = Steps(site, archive=as_dict(self.item))
+
+        @contextmanager
+        def opened(ssh: Any, node: str, path: str) -> Iterator[io.BytesIO]:
+            self.opened += 1
+            yield io.BytesIO(content)
+
+        patch.setattr("backupsvc.remote.nodes.open_archive", opened)
+
+    def __call__(self) -> Run:
+        return self.steps("read")
+
+    def known(self) -> Archive:
+        found = self.site.catalog.archive(self.item.node, self.item.volid)
+        assert found
+        return found
+
+    def judged(self, run: Run, error: Exception | None = None) -> verdict.Judgement:
+        """What is decided if everything else went well."""
+        data = run.data | {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True}
+        data["checks"] = {"c": {"name": "c", "outcome": "passed", "detail": "", "seconds": 0.0, "kind": "agent"}}
+        if error is not None:
+            data["error"] = describe("read", error)  # type: ignore[arg-type]
+            data["seconds"] = {}
+        return verdict.decide(proving.evidence(data, self.known()))
+
+
+def failed(reader: Reader) -> verdict.Judgement:
+    with pytest.raises((ArchiveError, PveError)) as error:
+        reader()
+    operation = reader.site.catalog.operation(reader.steps.id)
+    assert operation
+    return reader.judged(Run(reader.steps.engine, operation), error.value)
+
+
+@pytest.mark.parametrize("content", [BARE, HALF_BARE], ids=["no frame", "one frame of two"])
+def test_law_5_an_archive_of_which_a_frame_has_no_checksum_is_not_proven_by_its_suffix(
+    site: World, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    reader = Reader(site, content, monkeypatch, operation="OP")
+    for _ in range(2):  # also the second time: its own hash is no record of what it should be
+        run = reader()
+        found = reader.judged(run)
+        assert (found.verdict, found.rung) == (Verdict.INCONCLUSIVE, Rung.RECORDED)
+        assert any("no checksum covers its data" in reason for reason in found.reasons)
+        del run.data["read"]
+        run.save()
+    assert reader.known().sha256 is None
+
+
+def test_law_5_an_archive_whose_every_frame_has_a_checksum_is_proven_and_its_hash_recorded(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(site, GOOD, monkeypatch)
+    found = reader.judged(reader())
+    assert (found.verdict, found.rung) == (Verdict.PROVEN, Rung.HEALTHY)
+    assert "bytes were read in this test" in found.reasons[1]
+    assert reader.known().sha256 == hashlib.sha256(GOOD).hexdigest()
+    assert reader().data["read"]["compared"] is False and reader.opened == 1  # it is not read twice in one test
+
+
+@pytest.mark.parametrize("suffix", ["", ".zst"])
+def test_law_5_a_hash_that_was_recorded_at_the_backup_and_is_the_same_now_proves_without_a_checksum(
+    site: World, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    content = PLAIN if not suffix else BARE
+    reader = Reader(site, content, monkeypatch, suffix, operation="OP", sha256=hashlib.sha256(content).hexdigest())
+    found = reader.judged(reader())
+    assert found.verdict is Verdict.PROVEN and "as recorded" in found.reasons[1]
+
+
+def test_law_5_other_bytes_than_those_recorded_fail_and_are_never_recorded_in_their_place(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(site, GOOD, monkeypatch, operation="OP", sha256="0" * 64)
+    site.catalog.raise_rung(reader.item.node, reader.item.volid, Rung.HEALTHY, 2)
+    found = failed(reader)
+    assert (found.verdict, found.cause, found.rung) == (Verdict.FAILED, "archive", Rung.RECORDED)
+    assert "was changed since it was recorded: SHA-256" in found.reasons[0]
+    assert (reader.known().sha256, reader.known().rung) == ("0" * 64, Rung.RECORDED)
+
+
+def test_law_5_corrupt_bytes_fail_before_anything_is_restored(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    middle = len(GOOD) // 2
+    reader = Reader(site, GOOD[:middle] + bytes([GOOD[middle] ^ 1]) + GOOD[middle + 1 :], monkeypatch)
+    found = failed(reader)
+    assert (found.verdict, found.cause, found.rung) == (Verdict.FAILED, "archive", Rung.RECORDED)
+    assert "is corrupt" in found.reasons[0] and "the archive is not intact" in found.reasons
+
+
+def test_a_file_that_ssh_cannot_open_says_nothing_against_the_archive(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(site, GOOD, monkeypatch)
+
+    def denied(ssh: Any, node: str, path: str) -> Any:
+        raise ArchiveError(f"root may not read {path} on node clovis")
+
+    monkeypatch.setattr("backupsvc.remote.nodes.open_archive", denied)
+    found = failed(reader)
+    assert (found.verdict, found.cause) == (Verdict.INCONCLUSIVE, "platform")
+
+
+# --- without SSH --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("suffix", "known", "rung", "expected", "said"),
+    [
+        (".zst", {"operation": "OP"}, Rung.RECORDED, Verdict.PROVEN, "this service made it"),
+        (".gz", {"operation": "OP"}, Rung.RECORDED, Verdict.PROVEN, "this service made it"),
+        (".zst", {}, Rung.RECORDED, Verdict.INCONCLUSIVE, "set BACKUPSVC_SSH__NODES"),
+        (".zst", {}, Rung.INTACT, Verdict.PROVEN, "read by this service before"),
+        ("", {"operation": "OP"}, Rung.RECORDED, Verdict.INCONCLUSIVE, "set BACKUPSVC_SSH__NODES"),
+    ],
+    ids=["ours", "ours, gzip", "anybody's", "read before", "ours, not compressed"],
+)
+def test_law_5_without_ssh_only_what_this_service_made_or_read_can_be_proven(
+    site: World, monkeypatch: pytest.MonkeyPatch, suffix: str, known: dict[str, Any], rung: Rung, expected: Verdict, said: str
+) -> None:
+    site.settings = Settings(state_dir=Path())
+    reader = Reader(site, GOOD, monkeypatch, suffix, **known)
+    site.catalog.raise_rung(reader.item.node, reader.item.volid, rung, 2)
+    found = reader.judged(reader())
+    assert reader.opened == 0
+    assert found.verdict is expected
+    assert any(said in reason for reason in found.reasons), found.reasons
+
+
+def test_law_5_what_was_changed_meanwhile_is_not_proven_by_a_test_that_had_begun(
+    site: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(site, GOOD, monkeypatch, operation="OP")
+    run = reader()
+    site.catalog.observe([replace(reader.item, size=5)], scope=[], at=9)
+    assert reader.judged(run).verdict is Verdict.FAILED
+
+
+def test_an_archive_is_read_where_it_lies_or_from_any_node_that_shares_its_storage() -> None:
+    item = archive(108, 1)
+    assert reading.where(item, {"clovis": "x", "a": "y"}) == "clovis"
+    assert reading.where(item, {"a": "y"}) is None
+    assert reading.where(replace(item, shared=True), {"b": "x", "a": "y"}) == "a"
+    assert reading.where(replace(item, volid=item.volid.replace(".zst", ".lzo")), {"clovis": "x"}) is None
