@@ -112,7 +112,7 @@ def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_w
 def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
     ping = once(PveError("got timeout", status=500), True)
     agent = SimpleNamespace(ping=ping, osinfo=lambda: {"name": "Debian"})
-    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     steps = Steps(site, scratch=PLACE, agent=True)
     steps("check")
     assert steps.answer is not None
@@ -163,7 +163,7 @@ def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_h
 @pytest.mark.parametrize(("step", "verdict"), [(-3600, "inconclusive"), (3600, "inconclusive"), (29, "proven"), (0, "proven")])
 def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site: World, step: float, verdict: str) -> None:
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
-    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     steps = Steps(site, scratch=PLACE, agent=True, booted=True, seconds={"restore": 20.0, "isolate": 0.1})
     operation = site.catalog.claim(steps.id, steps.engine.driver())
