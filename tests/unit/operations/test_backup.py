@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Note
+from backupsvc.cli.backup import exit_code
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
-from backupsvc.operations import backup, build_engine
+from backupsvc.operations import backup, build_engine, showing
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.settings import Settings
 from policies.model import Archive, Guest, GuestType, Job, OperationState, Policy, Rung, Scratch
@@ -273,7 +274,8 @@ def test_a_guest_whose_agent_says_that_it_is_thawed_is_a_good_backup(site: World
 def test_a_guest_that_its_dump_left_frozen_is_told_at_once_and_the_archive_is_kept(site: World) -> None:
     cluster, told = dumped(THAW_FAILED, frozen=[True]), list[str]()
     site.pve = cluster
-    site.engine = build_engine(site, watcher=lambda event: told.append(event.text) if event.kind == "say" else None)  # type: ignore[arg-type]
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    site.engine.watcher = lambda event: told.append(event.text) if event.kind == "say" else None
     (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
     found = backup.outcome(site.engine.drive([opened.id])[0])
     assert (found["status"], found["findings"], found["exit_code"]) == ("warnings", ["guest-left-frozen"], 1)
@@ -387,3 +389,37 @@ def test_after_a_dump_that_failed_the_guest_is_asked_all_the_same(site: World) -
     failed = ended("job errors", *FROZEN_LOG, "ERROR: Backup of VM 108 failed - interrupted by signal")
     found = run(site, Cluster(listings=[[]], result=failed, frozen=[True]))[0]
     assert (found["status"], found["findings"]) == ("failed", ["guest-left-frozen"])
+
+
+def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
+    cluster = dumped(frozen=[True])
+    runs: list[Any] = [None, None]  # it runs until it is stopped
+    cluster.tasks = SimpleNamespace(
+        poll=lambda upid: runs.pop() if runs else ended("interrupted by signal"),
+        find=lambda node, **wanted: [],
+        surely_runs=lambda upid: False,
+        stop=lambda upid: None,
+    )
+    site.pve = cluster
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
+    while (now := site.catalog.operation(opened.id)) and "dump_upid" not in now.data:
+        site.engine.advance(opened.id)
+    site.catalog.ask_cancel(opened.id, "enough", 0)
+    (operation,) = site.engine.drive([opened.id])
+    found = backup.outcome(operation)
+    assert operation.state is OperationState.CANCELLED
+    assert found["findings"] == ["guest-left-frozen"]
+
+
+@pytest.mark.parametrize(("frozen", "code"), [(False, 0), (True, 1)])
+def test_whoever_follows_a_backup_exits_as_its_command_does(site: World, frozen: bool, code: int) -> None:
+    site.pve = dumped(frozen=[frozen])
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
+    (operation,) = site.engine.drive([opened.id])
+    assert operation.state is OperationState.DONE
+    assert showing.exit_code(site.catalog, operation) == code
+    assert ("guest-left-frozen" in showing.result(operation)) is frozen
+    job = {"good": not frozen, "guests": [backup.outcome(operation)]}
+    assert exit_code(job) == code

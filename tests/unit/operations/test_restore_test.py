@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
+from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
 from backupsvc.operations import build_engine, restore_test
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.listing import as_dict
@@ -288,3 +288,37 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
             steps("boot")
     else:
         assert steps("boot").data["booted"] is None and steps.answer is None
+
+
+# --- somebody dumps the copy ------------------------------------------------------------------------------------------------
+
+
+def held_agent(*held: bool) -> SimpleNamespace:
+    """A copy's agent that is not asked while the copy is dumped: at each look in turn, the last one again and again."""
+    looks, agent = list(held), SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
+
+    def ping(node: str, vmid: int) -> bool:
+        if looks[0]:
+            raise AgentHeld("it is being dumped")
+        return True
+
+    return SimpleNamespace(
+        port=lambda node, vmid: agent, ping=ping, held=lambda node, vmid: looks.pop(0) if len(looks) > 1 else looks[0]
+    )
+
+
+def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_waits(site: World) -> None:
+    site.pve = SimpleNamespace(agent=held_agent(True, True, True, True, False))
+    steps = Steps(site, scratch=PLACE, agent=True)
+    for _ in range(restore_test.MOST_UNSURE + 1):
+        assert steps("check").data["checks"] == {}
+        assert steps.answer is not None and "dumps the copy" in steps.answer.why
+    assert steps("check").data["checks"]["agent"]["outcome"] == "passed"
+
+
+def test_a_copy_that_is_dumped_all_the_time_is_neither_alive_nor_dead(site: World) -> None:
+    site.pve = SimpleNamespace(agent=held_agent(True))
+    steps = Steps(site, scratch=PLACE, agent=True)
+    assert "booted" not in steps("boot").data
+    site.clock.sleep(601)
+    assert steps("boot").data["booted"] is None, "that nobody was asked is no sign of death"

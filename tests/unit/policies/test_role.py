@@ -122,9 +122,9 @@ def test_the_commands_make_each_set_of_privileges_one_role_and_give_it_to_user_a
 @pytest.mark.parametrize(
     ("job", "guests"),
     [
-        ("storage: a, thaw: true", ""),
-        ("storage: a", "guests: {104: {thaw: true}}"),
-        ("storage: a, thaw: true", "guests: {104: {thaw: false}}"),
+        ("storage: nas, thaw: true", ""),
+        ("storage: nas", "guests: {104: {thaw: true}}"),
+        ("storage: nas, thaw: true", "guests: {104: {thaw: false}}"),
     ],
 )
 def test_only_a_policy_that_wants_guests_thawed_asks_for_the_right_to_do_so(job: str, guests: str) -> None:
