@@ -14,6 +14,7 @@
     │   └── PvePermissionDenied     403: the token lacks a privilege; carries PVE's own text
     ├── PveError                    PVE answered with an error; carries .status, .text and .errors    exit 1
     │   ├── PveNotFound             the guest, archive, task or storage does not exist
+    │   ├── AgentHeld               a guest's agent is not asked, because a dump of the guest runs
     │   └── TaskFailed              a PVE task ended badly; carries .upid, .exitstatus and .log
     ├── ArchiveError                an archive cannot be read; carries .offset when it is known       exit 1
     └── OperationFailed             an operation ended without its result; carries .operation         exit 1
@@ -116,6 +117,10 @@ class PveError(BackupsvcError):
 
 class PveNotFound(PveError):
     """What was asked for does not exist."""
+
+
+class AgentHeld(PveError):
+    """A dump of the guest runs, so its agent was not asked: a question between freeze and thaw may upset both."""
 
 
 class TaskFailed(PveError):

@@ -4,16 +4,17 @@ A full target and a corrupt archive share the exit status ``exit code 133``: onl
 text here explains is blamed on the platform, never on the archive: a good archive must not lose its proof because a node was
 rebooted.
 
-Sources: qemu-server 9.0.23 and 9.2.6, pve-storage 9.0.13 and 9.1.7, pve-cluster 9.0.6, pve-qemu's vma; the texts marked
-"recorded" were answered by a Proxmox VE 9.0.11 (tests/golden/recorded_real, 06_restore_errors).
+The texts and their sources: policies.pve_texts.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from policies import pve_texts
+from policies.pve_texts import Text
 
 
 class Cause(StrEnum):
@@ -51,64 +52,63 @@ class Blame:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """One of PVE's texts: searched for in each line of a task's log and in its exit status."""
+class Blaming:
+    """One of PVE's texts, and whom it blames: searched for in each line of a task's log and in its exit status."""
 
-    pattern: re.Pattern[str]
+    text: Text
     cause: Cause
-    source: str
     damaged: bool = False
 
-
-def _text(pattern: str, cause: Cause, source: str, *, damaged: bool = False) -> Text:
-    return Text(re.compile(pattern), cause, source, damaged)
+    @property
+    def source(self) -> str:
+        """Who prints it."""
+        return self.text.source
 
 
 # In their order: the first that any line holds decides. What names the data comes first, then who stopped it, then the lines of
 # vma, of which those about the target come before all others.
 TEXTS = (
-    _text(r"Restored data doesn't match checksum", Cause.ARCHIVE, "zstd, recorded", damaged=True),
-    _text(r"interrupted by signal", Cause.PLATFORM, "pve-common Tools.pm, recorded"),
-    _text(r"vma: restore failed - blk_pwrite to .* failed \(-(28|122)\)", Cause.CAPACITY, "pve-qemu vma, recorded"),
-    _text(r"vma: restore failed - (blk_pwrite to|bdrv_open|unexpected size)", Cause.STORAGE, "pve-qemu vma"),
-    _text(r"vma blk_flush .* failed", Cause.STORAGE, "pve-qemu vma"),
-    _text(r"No space left on device|Disk quota exceeded|insufficient free space|out of space", Cause.CAPACITY, "pve-storage"),
-    _text(r"not enough free space \(", Cause.CAPACITY, "pve-storage"),
-    _text(r"zstd: .*: (Decoding error|Read error \(39\))", Cause.ARCHIVE, "zstd", damaged=True),
-    _text(r"Read error \(39\) : premature end", Cause.ARCHIVE, "zstd, recorded", damaged=True),
-    _text(r"(zstd|gzip|lzop): .*unexpected end of file", Cause.ARCHIVE, "zstd, recorded; gzip, lzop", damaged=True),
-    _text(r"(zstd|gzip|lzop): .*(unsupported format|crc error|[Cc]hecksum error)", Cause.ARCHIVE, "zstd, recorded", damaged=True),
-    _text(r"gzip: .*not in gzip format|lzop: .*not a lzop file", Cause.ARCHIVE, "gzip, lzop", damaged=True),
-    _text(r"vma: restore failed - ", Cause.ARCHIVE, "pve-qemu vma, recorded", damaged=True),
-    _text(r"got timeout reading VMA header - corrupted\?", Cause.ARCHIVE, "qemu-server QemuServer.pm, recorded", damaged=True),
-    _text(r"archive does not contain data for drive", Cause.ARCHIVE, "qemu-server QemuServer.pm"),
-    _text(r"found no device mapping information for device", Cause.ARCHIVE, "qemu-server QemuServer.pm"),
-    _text(r"unable to read qemu-server\.conf", Cause.ARCHIVE, "qemu-server QemuServer.pm"),
-    _text(r"Failed to extract config from VMA archive: ", Cause.ARCHIVE, "pve-storage Storage.pm, recorded", damaged=True),
-    _text(r"config extraction failed with exit code", Cause.ARCHIVE, "pve-storage Storage.pm"),
-    _text(r"archive contains no configuration file", Cause.ARCHIVE, "pve-storage Storage.pm"),
-    _text(r"couldn't determine archive info from", Cause.ARCHIVE, "pve-storage Storage.pm"),
-    _text(r"cluster not ready - no quorum\?", Cause.PLATFORM, "pve-cluster Cluster.pm"),
-    _text(r"can't lock file .* - got timeout|(VM|CT) is locked \(", Cause.PLATFORM, "pve-common Tools.pm, recorded"),
-    _text(r"(VM|CT) \d+ already exists|already exists on node", Cause.PLATFORM, "pve-cluster Cluster.pm"),
-    _text(r"(disk image|volume) .* already exists|Logical Volume .* already exists", Cause.PLATFORM, "pve-storage"),
-    _text(r"got timeout (preparing|during) VMA restore", Cause.PLATFORM, "qemu-server QemuServer.pm"),
-    _text(r"Permission check failed|only root can set|missing privileges to access", Cause.PLATFORM, "pve-access-control"),
-    _text(r"storage '.*' (does not exist|is disabled|is not available|is not online)", Cause.STORAGE, "pve-storage, recorded"),
-    _text(r"connection check for storage '.*' failed|unable to activate storage", Cause.STORAGE, "pve-storage"),
-    _text(r"Content type '.*' is not available on storage|mount error: ", Cause.STORAGE, "qemu-server, pve-storage; recorded"),
+    Blaming(pve_texts.CHECKSUM_WRONG, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.INTERRUPTED, Cause.PLATFORM),
+    Blaming(pve_texts.VMA_TARGET_FULL, Cause.CAPACITY),
+    Blaming(pve_texts.VMA_TARGET_BROKEN, Cause.STORAGE),
+    Blaming(pve_texts.VMA_FLUSH_FAILED, Cause.STORAGE),
+    Blaming(pve_texts.NO_SPACE, Cause.CAPACITY),
+    Blaming(pve_texts.NOT_ENOUGH_SPACE, Cause.CAPACITY),
+    Blaming(pve_texts.DECODING_ERROR, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.PREMATURE_END, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.UNEXPECTED_END, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.BAD_STREAM, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.NOT_COMPRESSED, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.VMA_FAILED, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.VMA_HEADER, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.NO_DRIVE_DATA, Cause.ARCHIVE),
+    Blaming(pve_texts.NO_DEVICE_MAP, Cause.ARCHIVE),
+    Blaming(pve_texts.NO_QEMU_CONF, Cause.ARCHIVE),
+    Blaming(pve_texts.CONFIG_FROM_VMA, Cause.ARCHIVE, damaged=True),
+    Blaming(pve_texts.CONFIG_EXTRACTION, Cause.ARCHIVE),
+    Blaming(pve_texts.NO_CONFIG, Cause.ARCHIVE),
+    Blaming(pve_texts.NO_ARCHIVE_INFO, Cause.ARCHIVE),
+    Blaming(pve_texts.NO_QUORUM, Cause.PLATFORM),
+    Blaming(pve_texts.LOCKED, Cause.PLATFORM),
+    Blaming(pve_texts.GUEST_EXISTS, Cause.PLATFORM),
+    Blaming(pve_texts.VOLUME_EXISTS, Cause.PLATFORM),
+    Blaming(pve_texts.VMA_TIMEOUT, Cause.PLATFORM),
+    Blaming(pve_texts.FORBIDDEN, Cause.PLATFORM),
+    Blaming(pve_texts.STORAGE_UNUSABLE, Cause.STORAGE),
+    Blaming(pve_texts.STORAGE_UNREACHED, Cause.STORAGE),
+    Blaming(pve_texts.STORAGE_REFUSES, Cause.STORAGE),
 )
-AFTER_THE_DATA = "error after data was restored, VM disks should be OK"  # qemu-server QemuServer.pm: every byte was written
 
 
 def blame(exitstatus: str, log: Iterable[str] = ()) -> Blame:
     """Given how a PVE task or call ended and its log's lines, return who is to blame: the platform, unless a text says other."""
     lines = [*log, exitstatus]
-    written = any(AFTER_THE_DATA in line for line in lines)
-    for text in TEXTS:
-        if written and text.cause is Cause.ARCHIVE:
+    written = any(pve_texts.DATA_WRITTEN.among(lines))
+    for rule in TEXTS:
+        if written and rule.cause is Cause.ARCHIVE:
             continue
         for line in lines:
-            if text.pattern.search(line):
-                return Blame(text.cause, line.strip(), text.damaged)
+            if rule.text.search(line):
+                return Blame(rule.cause, line.strip(), rule.damaged)
     return Blame(Cause.PLATFORM)

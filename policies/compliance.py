@@ -153,6 +153,13 @@ def _guest_not_covered(facts: SiteFacts, policy: Policy, now: int, speaker: Spea
             yield speaker.about("guest-not-covered.archive", item)
 
 
+def _guest_left_frozen(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for item in facts.guests:
+        if item.guest is not None and (left := item.left_frozen):
+            key = "guest-left-frozen" if left.certain else "guest-left-frozen.unknown"
+            yield speaker.about(key, item, when=speaker.when(left.at), why=left.why)
+
+
 def _disk_excluded(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
     for item in _backed_up(facts, policy):
         if item.excluded:
@@ -386,6 +393,7 @@ def _exception_expired(facts: SiteFacts, policy: Policy, now: int, speaker: Spea
 
 RULES: dict[str, Rule] = {
     "guest-not-covered": _guest_not_covered,
+    "guest-left-frozen": _guest_left_frozen,
     "backup-missed": _backup_missed,
     "never-proven": _never_proven,
     "archives-on-guest-node": _archives_on_guest_node,

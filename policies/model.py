@@ -197,6 +197,7 @@ class GuestPolicy:
     ``network`` is where its restored copy's NICs go: ``isolated`` (the scratch bridge, link up) or ``link-down``.
     ``address`` is its production address, which the copy keeps on the isolated bridge.
     ``boot_timeout`` and ``check_timeout`` in seconds: how long a sign of life, and the first good check, may take.
+    ``thaw``: whether it is thawed if a dump left it frozen; None: as its job says.
     """
 
     vmid: int
@@ -209,11 +210,15 @@ class GuestPolicy:
     boot_timeout: int = 600
     check_timeout: int = 300
     memory: int | None = None
+    thaw: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A backup job in PVE's own terms. ``guests`` None: every guest. ``window``: seconds after which an occurrence is missed."""
+    """A backup job in PVE's own terms. ``guests`` None: every guest. ``window``: seconds after which an occurrence is missed.
+
+    ``thaw``: a guest that its dump left frozen is thawed.
+    """
 
     id: str
     schedule: str
@@ -226,6 +231,7 @@ class Job:
     window: int = 4 * 3600
     bandwidth: int | None = None
     timeout: int = 12 * 3600
+    thaw: bool = False
 
 
 @dataclass(frozen=True, slots=True)

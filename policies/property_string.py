@@ -72,6 +72,16 @@ def agent_configured(config: Mapping[str, str]) -> bool:
         return False
 
 
+def freeze_switched_off(config: Mapping[str, str]) -> bool:
+    """Given a VM's config, return whether its agent is on but is not to freeze file systems; the option has had three names."""
+    aliases = {"freeze-fs-on-backup": "freeze-fs", "guest-fsfreeze": "freeze-fs"}
+    try:
+        found = parse(config.get("agent", ""), default="enabled", aliases=aliases)
+    except PolicyError:
+        return False
+    return agent_configured(config) and boolean(found.get("freeze-fs", "1")) is False
+
+
 def smbios_uuid(config: Mapping[str, str]) -> str | None:
     """Given a VM's config, return its SMBIOS UUID as written, None where it has none or PVE ignores the option."""
     try:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from policies import freezing
 from policies.model import Policy
 from policies.privileges import LOCAL_ZONE, privileges
 
 USER, EVERYDAY, RESTORE = "backupsvc@pve", "service", "restore"
 SUPPORTED = (8, 9)
 # PVE 9 dropped VM.Monitor, PVE 8 knows no VM.GuestAgent.* (PVE_FACTS 0.13)
-_ON_8 = {"VM.GuestAgent.Audit": "VM.Monitor"}
+_ON_8 = {"VM.GuestAgent.Audit": "VM.Monitor", "VM.GuestAgent.FileSystemMgmt": "VM.Monitor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,10 @@ def notes(policy: Policy) -> tuple[str, ...]:
 def _guests(policy: Policy) -> Iterator[Need]:
     yield Need("/vms", "VM.Audit", "see the guests and their configurations")
     yield Need("/vms", "VM.Backup", "back guests up, see their archives and read them")
+    if policy.jobs:
+        yield Need("/vms", "VM.GuestAgent.Audit", "ask a guest after its dump whether its file systems are thawed")
+    if freezing.asks_for_thaw(policy):
+        yield Need("/vms", "VM.GuestAgent.FileSystemMgmt", "thaw a guest that a dump left frozen")
 
 
 def _copies(policy: Policy) -> Iterator[Need]:

@@ -53,6 +53,16 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Install qemu-guest-agent in the guest, then set the VM's option QEMU Guest Agent (qm set {vmid} --agent 1) "
         "and restart it.",
     ),
+    "guest-left-frozen": (
+        "The dump of {when} left the guest's file systems frozen ({why}): whatever writes to them hangs, though PVE may "
+        "call the backup good.",
+        "Thaw them on its node now: qm guest cmd {vmid} fsfreeze-thaw. If that fails, the guest has to be reset.",
+    ),
+    "guest-left-frozen.unknown": (
+        "After the dump of {when} PVE could not thaw the guest ({why}), and its agent could not be asked since: its file "
+        "systems may stand frozen.",
+        "Look at once whether the guest still works: qm guest cmd {vmid} fsfreeze-status; thaw it with fsfreeze-thaw.",
+    ),
     "never-proven": (
         "No archive of this guest has ever been restored and checked: a backup that has never been restored is a hope.",
         "Run backupsvc restore-test {vmid}.",

@@ -58,6 +58,16 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Installer qemu-guest-agent dans l'invité, puis activer l'option QEMU Guest Agent de la VM (qm set {vmid} "
         "--agent 1) et la redémarrer.",
     ),
+    "guest-left-frozen": (
+        "La sauvegarde du {when} a laissé les systèmes de fichiers de l'invité gelés ({why}) : tout ce qui y écrit se bloque, "
+        "même si PVE dit la sauvegarde réussie.",
+        "Les dégeler tout de suite sur son nœud : qm guest cmd {vmid} fsfreeze-thaw. En cas d'échec, réinitialiser l'invité.",
+    ),
+    "guest-left-frozen.unknown": (
+        "Après la sauvegarde du {when}, PVE n'a pas pu dégeler l'invité ({why}), et son agent n'a pas pu être interrogé depuis : "
+        "ses systèmes de fichiers sont peut-être encore gelés.",
+        "Vérifier tout de suite que l'invité fonctionne : qm guest cmd {vmid} fsfreeze-status ; le dégeler avec fsfreeze-thaw.",
+    ),
     "never-proven": (
         "Aucune archive de cet invité n'a jamais été restaurée puis contrôlée : une sauvegarde jamais restaurée "
         "n'est qu'un espoir.",

@@ -26,11 +26,25 @@ MODES = ("snapshot", "suspend", "stop")
 COMPRESSIONS = ("zstd", "gzip", "lzo")
 NETWORKS = ("isolated", "link-down")
 FINDINGS = (
-    "archives-on-guest-node", "job-pinned-to-node", "quorum-two-votes", "clock-drift", "guest-agent-missing", "never-proven",
-    "scratch-not-isolated", "guest-not-covered", "disk-excluded", "backup-missed", "archive-shrunk", "archive-changed",
+    "archives-on-guest-node",
+    "job-pinned-to-node",
+    "quorum-two-votes",
+    "clock-drift",
+    "guest-agent-missing",
+    "never-proven",
+    "scratch-not-isolated",
+    "guest-not-covered",
+    "disk-excluded",
+    "backup-missed",
+    "archive-shrunk",
+    "archive-changed",
     "listing-blind",
-    "foreign-job", "storage-prunes", "exception-expired", "storage-filling",
-)  # fmt: skip
+    "foreign-job",
+    "storage-prunes",
+    "exception-expired",
+    "storage-filling",
+    "guest-left-frozen",
+)
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
     "max-clock-drift",
@@ -132,7 +146,7 @@ def _jobs(value: Value, timezone: str, scratch: Scratch) -> tuple[Job, ...]:
 def _job(name: str, key: Value, value: Value, timezone: str, scratch: Scratch) -> Job:
     key.matching(r"[A-Za-z][A-Za-z0-9_-]{0,49}", "a job's name: a letter, then letters, digits, - and _")
     section = value.section(
-        "schedule", "storage", "guests", "exclude", "mode", "compress", "keep", "window", "bandwidth", "timeout"
+        "schedule", "storage", "guests", "exclude", "mode", "compress", "keep", "window", "bandwidth", "timeout", "thaw"
     )  # fmt: skip
     guests = section.take("guests", lambda one: _job_guests(one, scratch), None)
     exclude = section.take("exclude", lambda one: _vmids(one, scratch), ())
@@ -150,6 +164,7 @@ def _job(name: str, key: Value, value: Value, timezone: str, scratch: Scratch) -
         window=section.take("window", Value.duration, 4 * 3600),
         bandwidth=section.take("bandwidth", _bandwidth, None),
         timeout=section.take("timeout", Value.duration, 12 * 3600),
+        thaw=section.take("thaw", Value.boolean, False),
     )
 
 
@@ -248,7 +263,7 @@ def _guest_reader(tiers: dict[str, Tier], default_tier: str, scratch: Scratch) -
         if value.is_null:
             return GuestPolicy(vmid, "", default_tier, checks=(AGENT,))
         section = value.section(
-            "name", "tier", "role", "address", "network", "checks", "boot-timeout", "check-timeout", "memory"
+            "name", "tier", "role", "address", "network", "checks", "boot-timeout", "check-timeout", "memory", "thaw"
         )  # fmt: skip
         checks = section.take("checks", read_checks, (AGENT,))
         network = section.take("network", lambda one: one.choice(NETWORKS), None)
@@ -265,6 +280,7 @@ def _guest_reader(tiers: dict[str, Tier], default_tier: str, scratch: Scratch) -
             boot_timeout=section.take("boot-timeout", Value.duration, 600),
             check_timeout=section.take("check-timeout", Value.duration, 300),
             memory=section.take("memory", _memory, None),
+            thaw=section.take("thaw", Value.boolean, None),
         )
 
     return read_guest

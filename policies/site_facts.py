@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from policies import lineage, whole
+from policies.freezing import LeftFrozen
 from policies.model import Archive, Guest, GuestType, Node, Proof, Storage, Verdict
 from policies.standing import good, standing
 
@@ -30,7 +31,8 @@ class GuestFacts:
 
     ``agent`` says whether its QEMU guest agent is configured, ``excluded`` which disks no backup holds (``backup=0``).
     ``archives`` are those that storages list now, ``removed`` those that the catalog remembers and that are gone.
-    ``proofs`` are its restore tests and ``backups`` its ended backup operations, in any order.
+    ``proofs`` are its restore tests and ``backups`` its ended backup operations, in any order. ``left_frozen`` if a dump left its
+    file systems frozen, and no later look showed them thawed.
     """
 
     vmid: int
@@ -43,6 +45,7 @@ class GuestFacts:
     proofs: tuple[Proof, ...] = ()
     backups: tuple[BackupOutcome, ...] = ()
     ha_managed: bool = False
+    left_frozen: LeftFrozen | None = None
 
     @property
     def last_backup(self) -> BackupOutcome | None:

@@ -44,7 +44,11 @@ class Plan:
 
 
 BACKUP = Plan(
-    "backup", ("locate", "dump", "read-back", "verify"), ("settle",), back=(("dump", "locate"),), long=frozenset({"verify"})
+    "backup",
+    ("locate", "dump", "thawed", "read-back", "verify"),
+    ("settle",),
+    back=(("dump", "locate"),),
+    long=frozenset({"verify"}),
 )
 RESTORE_TEST = Plan(
     "restore-test",

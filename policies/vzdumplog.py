@@ -1,21 +1,17 @@
 """What a vzdump task log says about one guest: its warnings, its consistency, the disks that were left out.
 
-The task's exit status speaks of the whole task, and ``job errors`` hides good guests, so the log is read guest by guest.
-Line forms: pve-manager PVE/VZDump.pm and qemu-server PVE/VZDump/QemuServer.pm (PVE 7.2 to 9.2).
+The task's exit status speaks of the whole task, and ``job errors`` hides good guests, so the log is read guest by guest. Nor
+does ``TASK OK`` say that all went well: only ``WARN:`` lines are counted, and a failed freeze or thaw is an ``ERROR:`` line.
+The texts and their sources: policies.pve_texts.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-_START = re.compile(r"^INFO: Starting Backup of VM (\d+) ")
-_FAILED = re.compile(r"^ERROR: Backup of VM (\d+) failed - (.*)$")
-_EXCLUDED = re.compile(r"^INFO: exclude disk '([^']+)'")
-_MODE = re.compile(r"^INFO: (?:backup mode: (\w+)|status = (\w+))")
-_LEFT_OUT_MOUNT = re.compile(r"^INFO: excluding .*mount point (\S+)")
+from policies import pve_texts
 
 
 class Consistency(StrEnum):
@@ -27,42 +23,108 @@ class Consistency(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Freeze(StrEnum):
+    """What became of the freeze. NONE: the log tells of none, as of a stopped guest or one without an agent."""
+
+    FROZEN = "frozen"
+    FAILED = "failed"
+    SILENT = "agent-silent"
+    OFF = "switched-off"
+    BY_OTHERS = "already-frozen"
+    NONE = "none"
+
+    @property
+    def tried(self) -> bool:
+        """Whether the dump asked the guest to freeze, so that it may have left it frozen."""
+        return self in (Freeze.FROZEN, Freeze.FAILED)
+
+
 @dataclass(frozen=True, slots=True)
 class DumpReport:
-    """One guest's part of a vzdump log. ``failure`` is PVE's text when its backup failed, else None."""
+    """One guest's part of a vzdump log. ``failure`` is PVE's text when its backup failed, else None.
+
+    ``warnings`` are its lines that PVE marks WARN, and those marked ERROR that did not fail the backup. ``thaw_failed`` is what
+    PVE said when the thaw failed, else None.
+    """
 
     seen: bool
     consistency: Consistency
     excluded: tuple[str, ...]
     warnings: tuple[str, ...]
     failure: str | None
+    freeze: Freeze = Freeze.NONE
+    thaw_failed: str | None = None
 
 
 def read(log: Sequence[str], vmid: int) -> DumpReport:
     """Given a task's log lines and a VMID, return what they say about that guest."""
-    lines, seen = _section(log, vmid)
-    failure = next((m[2] for line in log if (m := _FAILED.match(line)) and int(m[1]) == vmid), None)
-    excluded = tuple(m[1] for line in lines if (m := _EXCLUDED.match(line) or _LEFT_OUT_MOUNT.match(line)))
-    warnings = tuple(line.removeprefix("WARN: ") for line in lines if line.startswith("WARN: "))
-    return DumpReport(seen, _consistency(lines), excluded, warnings, failure)
+    lines = _section(log, vmid)
+    failure = next((m[2] for m in pve_texts.GUEST_FAILED.among(tuple(log)) if int(m[1]) == vmid), None)
+    out = (pve_texts.DISK_EXCLUDED.search(line) or pve_texts.MOUNT_EXCLUDED.search(line) for line in lines)
+    freeze, thaw_failed = _freeze(lines)
+    return DumpReport(
+        bool(lines), _consistency(lines, freeze), tuple(m[1] for m in out if m), _warnings(lines, failure), failure,
+        freeze, thaw_failed,
+    )  # fmt: skip
 
 
-def _section(log: Sequence[str], vmid: int) -> tuple[list[str], bool]:
+def _section(log: Sequence[str], vmid: int) -> list[str]:
     lines: list[str] = []
     current: int | None = None
     for line in log:
-        if started := _START.match(line):
+        if started := pve_texts.GUEST_BEGINS.search(line):
             current = int(started[1])
         if current == vmid:
             lines.append(line)
-    return lines, bool(lines)
+    return lines
 
 
-def _consistency(lines: Sequence[str]) -> Consistency:
-    text = "\n".join(lines)
-    if "issuing guest-agent 'fs-thaw' command" in text and "fs-freeze' failed" not in text:
+def _warnings(lines: Sequence[str], failure: str | None) -> tuple[str, ...]:
+    """What PVE warned of and complained of. The reason of a failed backup is told twice, and is no warning; nor are the job's."""
+    found: list[str] = []
+    ended = False
+    for line in lines:
+        ended = ended or bool(pve_texts.GUEST_ENDS.search(line))
+        if warned := pve_texts.WARNED.search(line):
+            found.append(warned[1])
+        elif not ended and not pve_texts.GUEST_FAILED.search(line) and (said := pve_texts.COMPLAINED.search(line)):
+            found += [said[1]] if said[1] != failure else []
+    return tuple(found)
+
+
+def _freeze(lines: Sequence[str]) -> tuple[Freeze, str | None]:
+    """What became of the freeze and, if it failed, of the thaw: frozen is only what nothing was complained of until the thaw."""
+    freeze, thaw_failed = Freeze.NONE, None
+    tried = thawing = complained = False
+    for line in lines:
+        if pve_texts.FREEZE_TRIED.search(line):
+            freeze, tried, complained = Freeze.FAILED, True, False  # until the thaw is reached without a complaint
+        elif tried and pve_texts.THAW_TRIED.search(line):
+            freeze, tried, thawing = (Freeze.FAILED if complained else Freeze.FROZEN), False, True
+        elif tried:
+            complained = complained or bool(pve_texts.COMPLAINED.search(line) or pve_texts.WARNED.search(line))
+        elif thawing and thaw_failed is None and (said := pve_texts.THAW_FAILED.search(line)):
+            thaw_failed = said[1]
+        else:
+            freeze = _skipped(line) or freeze
+    return freeze, thaw_failed
+
+
+def _skipped(line: str) -> Freeze | None:
+    for text, meaning in (
+        (pve_texts.FREEZE_NO_AGENT, Freeze.SILENT),
+        (pve_texts.FREEZE_OFF, Freeze.OFF),
+        (pve_texts.FREEZE_BY_OTHERS, Freeze.BY_OTHERS),
+    ):
+        if text.search(line):
+            return meaning
+    return None
+
+
+def _consistency(lines: Sequence[str], freeze: Freeze) -> Consistency:
+    if freeze is Freeze.FROZEN:
         return Consistency.FROZEN
-    modes = [m[1] or m[2] for line in lines if (m := _MODE.match(line))]
+    modes = [m[1] or m[2] for m in pve_texts.MODE.among(tuple(lines))]
     if "stop" in modes or "stopped" in modes:
         return Consistency.STOPPED
     return Consistency.CRASH if modes else Consistency.UNKNOWN

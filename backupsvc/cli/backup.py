@@ -35,7 +35,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be backed up, and where.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Back up the guests of a job now. Exit 1 if any guest has no new archive, or one that is corrupt."""
+    """Back up the guests of a job now. Exit 1 if any has no new archive, or a corrupt one, or was left frozen."""
     from backupsvc.cli.driving import announce, check_options
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
@@ -88,16 +88,17 @@ def _run(service: Service, job: Job, opened: Opened, watcher: Any, *, enqueue: b
         "storage": job.storage,
         "started": iso(started),
         "ended": iso(service.clock.now()),
-        "good": bool(guests) and all(guest["status"] != "failed" for guest in guests),
+        "good": bool(guests) and all(guest["status"] != "failed" and not guest["findings"] for guest in guests),
         "guests": sorted(guests, key=lambda guest: int(guest["vmid"])),
     }
 
 
 def _not_opened(vmid: int, error: BackupsvcError) -> dict[str, Any]:
     """The line of a guest whose backup could not be opened."""
-    nothing = dict.fromkeys(("node", "operation", "archive", "verified", "consistency", "exitstatus"))
+    nothing = dict.fromkeys(("node", "operation", "archive", "verified", "consistency", "freeze", "file_systems", "exitstatus"))
     said = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
-    return {"vmid": vmid, "name": "", "status": "failed", "excluded_disks": [], "warnings": [], "seconds": 0.0} | nothing | said
+    empty = {"excluded_disks": [], "warnings": [], "findings": [], "consistency_reason": "", "seconds": 0.0}
+    return {"vmid": vmid, "name": "", "status": "failed"} | empty | nothing | said
 
 
 def exit_code(result: dict[str, Any]) -> int:
@@ -155,5 +156,7 @@ def _show(result: dict[str, Any]) -> None:
         for text in [guest["error"], guest["hint"], *guest["warnings"]]:
             if text:
                 say(f"{guest['vmid']}: {text}")
+        if guest["consistency_reason"]:
+            say(f"{guest['vmid']}: {guest['consistency']}: {guest['consistency_reason']}")
         for disk in guest["excluded_disks"]:
             say(f"{guest['vmid']}: disk {disk} is excluded from the backup")

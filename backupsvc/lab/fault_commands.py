@@ -157,6 +157,18 @@ def agent_silent(vmid: Vmid, as_json: Json = False) -> None:
 
 
 @app.command()
+def agent_refuses(
+    vmid: Vmid,
+    how: Annotated[
+        str, typer.Argument(help="freeze (it refuses to), thaw (that fails), stays-frozen (it says that it thawed).")
+    ] = "freeze",
+    as_json: Json = False,
+) -> None:
+    """Let a guest's agent answer, but not freeze, or not thaw: with the latter two a dump leaves the guest frozen."""
+    _set("agent-refuses", as_json, vmid=vmid, how=how)
+
+
+@app.command()
 def guest_panic(vmid: Vmid, as_json: Json = False) -> None:
     """Let a guest boot into a kernel panic, from its next start on."""
     _set("guest-panic", as_json, vmid=vmid)

@@ -17,12 +17,16 @@ from typing import Any
 
 from backupsvc.lab.simulated_system import SimulatedSystem
 from backupsvc.lab.vmm.accel import READY
+from backupsvc.lab.vmm.agent import refused
 from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent, Snapshot
-from backupsvc.lab.vmm.snapshot import EventHook
+from backupsvc.lab.vmm.snapshot import EventHook, thaw
+from backupsvc.lab.vmm.snapshot import freeze as freeze_through
 from backupsvc.lab.vmm.spec import MachineSpec, with_disk_size
 
 _COPY_PIECE = 1024 * 1024
 _MEMORY_BLOCK = 128  # MiB
+# what a frozen guest's agent still does (QEMU qga/main.c)
+_WHILE_FROZEN = frozenset({"guest-ping", "guest-info", "guest-fsfreeze-status", "guest-fsfreeze-thaw"})
 _pids = itertools.count(900_000)
 
 
@@ -45,7 +49,7 @@ class SimulatedMachine:
     def start(self) -> None:
         """Switch on; the modelled guest is up at once."""
         self._started, self._pid = self._clock(), next(_pids)
-        self._system, self._paused = self._boot(), False
+        self._system, self._paused, self._frozen = self._boot(), False, False
 
     def _boot(self) -> SimulatedSystem:
         return SimulatedSystem(self.spec.name, self._clock, self.uptime, self.stop)
@@ -73,7 +77,7 @@ class SimulatedMachine:
 
     def reset(self) -> None:
         """Press the reset button."""
-        self._started, self._system = self._clock(), self._boot()
+        self._started, self._system, self._frozen = self._clock(), self._boot(), False
 
     def status(self) -> str:
         """Return ``running``, ``paused`` or ``stopped``."""
@@ -111,6 +115,10 @@ class SimulatedMachine:
         if self._silent():
             time.sleep(timeout)
             raise AgentSilent(f"the agent of guest {self.spec.vmid} does not answer")
+        if (answer := refused(self.spec, command)) is not None:
+            return answer
+        if self._frozen and command not in _WHILE_FROZEN:
+            raise AgentFailure(f"Command {command} has been disabled: the command is not allowed")
         known: dict[str, Callable[[dict[str, Any]], Any]] = {
             "guest-ping": lambda _: {},
             "guest-info": lambda _: {
@@ -157,9 +165,9 @@ class SimulatedMachine:
     ) -> Snapshot:
         """Copy the disks to the targets. Nothing writes to them, so that every copy is a point in time."""
         began, tell = time.monotonic(), on_event or (lambda event, done, total: None)
-        frozen = freeze and self.spec.agent and not self._silent()
-        for event in ("freeze", "thaw") if frozen else ():
-            tell(event, 0, 0)
+        frozen = freeze_through(self.agent, tell) if freeze and self.spec.agent and not self._silent() else None
+        if frozen is not None:
+            thaw(self.agent, tell)
         tell("started", 0, 0)
         disks = {disk.key: disk for disk in self.spec.disks}
         done, total = 0, sum(disks[key].size for key in targets)
@@ -167,7 +175,7 @@ class SimulatedMachine:
             copy_sparse(disks[key].path, target)
             done += disks[key].size
             tell("progress", done, total)
-        return Snapshot(frozen=frozen, seconds=time.monotonic() - began)
+        return Snapshot(frozen=bool(frozen), seconds=time.monotonic() - began)
 
     def _silent(self) -> bool:
         return self._paused or self.spec.panics or (self.spec.muted is not None and self.spec.muted())

@@ -1,4 +1,4 @@
-"""One guest's backup: where it is now, vzdump there, read back what came of it, verify it.
+"""One guest's backup: where it is now, vzdump there, is the guest thawed, read back what came of it, verify it.
 
 A backup counts when the storage lists its archive with a size and a readable embedded config, whatever the task said (law 4).
 """
@@ -12,16 +12,17 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, Refused
-from backupsvc.operations import standing_back, wholeness
+from backupsvc.operations import standing_back, thawing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Again, NoTask, Run, Wait
 from backupsvc.pve.answers import grant_for
-from policies import vzdumplog
+from policies import freezing, pve_texts, vzdumplog
 from policies.isolation import parse_config
 from policies.jobs import Expected, expected, rank
 from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
 from policies.property_string import smbios_uuid
 from policies.retention import prunes
+from policies.vzdumplog import Freeze
 from policies.wording import size
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def locate(run: Run) -> Wait | None:
     guest, job = _guest(run), _job(run)
     if run.data["node"] != guest.node:
         run.leave()  # it waited for a node on which it is no longer
-    run.data.update(node=guest.node, name=guest.name)
+    run.data.update(node=guest.node, name=guest.name, type=str(guest.type))
     if wait := standing_back.stand_back(run, guest, job):
         return wait
     if "adopted" in run.data:
@@ -100,6 +101,7 @@ def dump(run: Run) -> Wait | Again | None:
     run.data["dump"] = {
         **asdict(report),
         "consistency": str(report.consistency),
+        "freeze": str(report.freeze),
         "exitstatus": result.exitstatus,
         "upid": result.upid,
     }
@@ -137,9 +139,11 @@ def read_back(run: Run) -> Wait | None:
         raise PveError(
             f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
         )
+    dumped["consistency_reason"] = freezing.why_not_frozen(dumped["consistency"], dumped.get("freeze", Freeze.NONE), config)
     dumped["warnings"] = [*dumped["warnings"], *wholeness.judge(run.service, archive, text, smbios_uuid(config))]
     origin = f", made by {run.data['adopted']['origin']}" if "adopted" in run.data else ""
-    run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}{origin}"
+    why = f" ({dumped['consistency_reason']})" if dumped["consistency_reason"] else ""
+    run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}{why}{origin}"
     return None
 
 
@@ -187,6 +191,8 @@ def settle(run: Run) -> Wait | None:
                 run.data["dump_stopped"] = True
                 run.note("stopped", str(upid))
             return Wait("the interrupted dump is ending", most=2.0)
+        if run.data.get("dump_stopped") and "thaw" not in run.data and (wait := thawing.thawed(run)):
+            return wait
     run.leave()
     return None
 
@@ -230,7 +236,9 @@ def outcome(operation: Operation) -> dict[str, Any]:
     data: Any = operation.data
     dumped = data.get("dump") or {}
     bad = operation.state is not OperationState.DONE
-    warned = bool(dumped.get("warnings")) or (bool(dumped) and dumped["exitstatus"] != "OK")
+    warnings = [*freezing.sentences(operation.subject or 0, data), *dumped.get("warnings", ())]
+    left_frozen = freezing.left(data) is not None
+    warned = bool(warnings) or (bool(dumped) and dumped["exitstatus"] != "OK")
     return {
         "vmid": operation.subject,
         "name": data.get("name", ""),
@@ -240,13 +248,17 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "archive": data.get("archive"),
         "verified": data.get("verified"),
         "consistency": dumped.get("consistency"),
+        "consistency_reason": dumped.get("consistency_reason", ""),
+        "freeze": dumped.get("freeze"),
+        "file_systems": data.get("thaw"),
+        "findings": [freezing.FINDING] if left_frozen else [],
         "origin": (data.get("adopted") or {}).get("origin"),
         "excluded_disks": list(dumped.get("excluded", ())),
-        "warnings": list(dumped.get("warnings", ())),
+        "warnings": warnings,
         "exitstatus": dumped.get("exitstatus"),
         "seconds": round(sum(value for step, value in (data.get("seconds") or {}).items() if step != "locate"), 3),
         "error": operation.error,
-        "exit_code": (data.get("error") or {}).get("exit_code", 1) if bad else 0,
+        "exit_code": (data.get("error") or {}).get("exit_code", 1) if bad else 1 if left_frozen else 0,
         "hint": (data.get("error") or {}).get("hint", "") if bad else "",
     }
 
@@ -288,7 +300,7 @@ def _no_archive(run: Run, job: Job) -> BackupsvcError:
     dumped = run.data["dump"]
     why = str(dumped["failure"] or dumped["exitstatus"])
     message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {why}"
-    if "Permission check failed" in why:
+    if pve_texts.DENIED.search(why):
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
     return PveError(message, f"read the task's log with `backupsvc operations show {run.id}`", text=why)
 
@@ -305,4 +317,11 @@ def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive
         )
 
 
-HANDLERS = {"locate": locate, "dump": dump, "read-back": read_back, "verify": verify, "settle": settle}
+HANDLERS = {
+    "locate": locate,
+    "dump": dump,
+    "thawed": thawing.thawed,
+    "read-back": read_back,
+    "verify": verify,
+    "settle": settle,
+}

@@ -16,6 +16,7 @@ from backupsvc.errors import OperationFailed
 from backupsvc.operations import backup, night_tests, prune
 from backupsvc.operations.pieces import Opener, ended, wait_for
 from backupsvc.operations.run import Run, Wait
+from policies import freezing
 from policies.calendar import occurrences
 from policies.jobs import Expected, expected, rank
 from policies.model import Job, Operation, OperationState
@@ -132,7 +133,9 @@ def _remember(run: Run, **said: str) -> None:
 def _backups(found: list[Operation]) -> str:
     good = sum(operation.state is OperationState.DONE for operation in found)
     bad = ", ".join(str(operation.subject) for operation in found if operation.state is not OperationState.DONE)
-    return f"backups: {good} of {len(found)} done" + (f", not those of {bad}" if bad else "")
+    frozen = ", ".join(str(operation.subject) for operation in found if freezing.left(operation.data))
+    told = f"backups: {good} of {len(found)} done" + (f", not those of {bad}" if bad else "")
+    return told + (f"; left frozen: {frozen}" if frozen else "")
 
 
 def _memory(job: Job, at: int) -> dict[str, Any]:

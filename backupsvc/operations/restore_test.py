@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, NoRoom, OperationFailed, PveError, PveNotFound, Refused
+from backupsvc.errors import AgentHeld, LawRefused, NoRoom, OperationFailed, PveError, PveNotFound, Refused
 from backupsvc.operations import choosing, identity, proving, reading
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
@@ -232,6 +232,8 @@ def check(run: Run) -> Wait | None:
     wanted = _guest_policy(run.service, run.vmid)
     results: dict[str, Any] = run.data.setdefault("checks", {})
     target = _target(run, wanted)
+    if run.passed("check") <= wanted.check_timeout and _held(run, wanted):
+        return Wait("somebody dumps the copy, and its agent is not asked meanwhile", most=2.0)
     for spec in wanted.checks:
         if results.get(spec.name, {}).get("outcome") != Outcome.PASSED:
             asked = int(results.get(spec.name, {}).get("asked", 0)) + 1
@@ -367,14 +369,25 @@ def _target(run: Run, wanted: GuestPolicy) -> Any:
     return checks.Target(run.vmid, wanted.address, jump.connect if jump else None, agent)
 
 
+def _held(run: Run, wanted: GuestPolicy) -> bool:
+    """Whether a check would ask the copy's agent while somebody dumps the copy."""
+    scratch = run.data["scratch"]
+    asks = run.data["agent"] and any(spec.kind == "agent" for spec in wanted.checks)
+    return bool(asks) and run.service.pve.agent.held(scratch["node"], scratch["vmid"])
+
+
 def _sign_of_life(run: Run, wanted: GuestPolicy) -> str | None:
     """Return what answers. Whether this look could ask at all is kept in ``heard``: only then does silence mean anything."""
     from backupsvc import checks
 
     scratch, pve = run.data["scratch"], run.service.pve
-    if run.data["agent"] and pve.agent.ping(scratch["node"], scratch["vmid"]):
-        return "the agent answers"
-    run.data["heard"] = bool(run.data["agent"])
+    held = False
+    try:
+        if run.data["agent"] and pve.agent.ping(scratch["node"], scratch["vmid"]):
+            return "the agent answers"
+    except AgentHeld:  # somebody dumps the copy: that nobody was asked is no silence
+        held = True
+    run.data["heard"] = bool(run.data["agent"]) and not held
     target = _target(run, wanted)
     for spec in wanted.checks:
         if _askable(run, spec.kind) and spec.kind in NETWORK_KINDS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
 from backupsvc.operations import night
+from policies import freezing
 from policies.model import Operation, OperationState
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def result(operation: Operation) -> str:
         return f"{len(removed)} archives removed"
     if operation.kind == "night":
         return night.summary(operation) or f"{len(_of(data, 'children'))} operations"
-    return str(_of(data, "archive").get("volid", "done"))
+    frozen = f"; {freezing.FINDING}" if freezing.left(data) else ""
+    return str(_of(data, "archive").get("volid", "done")) + frozen
 
 
 def next_action(operation: Operation) -> str:
@@ -128,7 +130,8 @@ def next_action(operation: Operation) -> str:
 def exit_code(catalog: Catalog, operation: Operation) -> int:
     """Given an ended operation, return the exit code that its command has in the foreground.
 
-    A restore test that proved nothing is bad though it is done; a night is as good as the operations that it opened.
+    A restore test that proved nothing is bad though it is done, and so is a backup that left its guest frozen; a night is as
+    good as the operations that it opened.
     """
     from backupsvc.operations import proving
 
@@ -137,9 +140,10 @@ def exit_code(catalog: Catalog, operation: Operation) -> int:
         good = _of(operation.data, "proof").get("verdict") == "proven" and operation.state is OperationState.DONE
         return hard.exit_code if hard else 0 if good else 1
     if operation.kind == "night" and operation.state is OperationState.DONE:
-        return 1 if failed_children(catalog, operation) else 0
+        frozen = any(freezing.left(child.data) for child in children(catalog, operation))
+        return 1 if frozen or failed_children(catalog, operation) else 0
     if operation.state is OperationState.DONE:
-        return 0
+        return 1 if freezing.left(operation.data) else 0
     return int(_of(operation.data, "error").get("exit_code", 1))
 
 

@@ -88,5 +88,11 @@ def _adopt(run: Run, found: Adopt) -> None:
     archive = found.archive
     run.data["adopted"] = {"volid": archive.volid, "storage": archive.storage, "origin": found.origin}
     nothing = vzdumplog.read((), run.vmid)
-    run.data["dump"] = {**asdict(nothing), "consistency": str(nothing.consistency), "exitstatus": "OK", "upid": None}
+    run.data["dump"] = {
+        **asdict(nothing),
+        "consistency": str(nothing.consistency),
+        "freeze": str(nothing.freeze),
+        "exitstatus": "OK",
+        "upid": None,
+    }
     run.note("adopted", volid=archive.volid, origin=found.origin)

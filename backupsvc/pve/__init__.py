@@ -36,7 +36,7 @@ class Pve:
         self.tasks = Tasks(client, clock)
         self.cluster = Cluster(client, clock)
         self.guests = Guests(client, lambda: self._scratch)
-        self.agent = Agent(client, clock)
+        self.agent = Agent(client, clock, self.guests)
         self.storage = Storages(client, clock)
         self.vzdump = Vzdump(client)
         self.restore = Restore(client)

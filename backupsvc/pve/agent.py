@@ -1,6 +1,7 @@
 """The QEMU guest agent: is it there, what does it say, run a command inside.
 
-Generic calls are wrapped in ``result`` and may be a 200 that carries an error; exec is not wrapped (OBSERVED 26).
+Generic calls are wrapped in ``result`` and may be a 200 that carries an error; exec is not wrapped (OBSERVED 26). No
+guest's agent is asked anything while a lock says that the guest is being dumped or snapshot: it may stand frozen just then.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from backupsvc.clock import Clock, polls
-from backupsvc.errors import PveError
+from backupsvc.errors import AgentHeld, PveError
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import boolean, integer, text
+from backupsvc.pve.guests import Guests, GuestStatus
+from policies import pve_texts
 
-NOT_ANSWERING = "is not running"  # of the guest ("VM 9001 is not running") and of its agent alike
+HOLDING = frozenset({"backup", "snapshot"})  # locks under which PVE freezes and thaws through the agent
+LOOK_AGE = 1.0  # seconds for which a look at a guest's lock serves for the calls that follow it
 UNPRINTABLE = 596  # how an agent's text with a character above U+00FF arrives (OBSERVED 7)
 
 
@@ -31,19 +35,36 @@ class ExecResult:
 class Agent:
     """The agents of all guests, by node and VMID."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
-        self._client, self._clock = client, clock
+    def __init__(self, client: Client, clock: Clock, guests: Guests) -> None:
+        self._client, self._clock, self._guests = client, clock, guests
+        self._seen: dict[tuple[str, int], tuple[float, GuestStatus]] = {}
+
+    def state(self, node: str, vmid: int) -> GuestStatus:
+        """Given a guest, return its state now. Raise PveNotFound if that node has no such guest."""
+        status = self._guests.status(node, vmid)
+        self._seen[node, vmid] = self._clock.monotonic(), status
+        return status
+
+    def held(self, node: str, vmid: int) -> bool:
+        """Given a guest, return whether a dump or a snapshot of it runs, so that its agent is not to be asked."""
+        at, status = self._seen.get((node, vmid), (0.0, None))
+        if status is None or not 0 <= self._clock.monotonic() - at < LOOK_AGE:
+            status = self.state(node, vmid)
+        return status.lock in HOLDING
 
     def port(self, node: str, vmid: int) -> AgentPort:
         """Given a guest, return its own agent, to be asked without naming the guest again."""
         return AgentPort(self, node, vmid)
 
     def ping(self, node: str, vmid: int) -> bool:
-        """Given a guest, return whether its agent answers; a silent one costs 3 s. Raise PveError if none is configured."""
+        """Given a guest, return whether its agent answers; a silent one costs 3 s.
+
+        Raise PveError if none is configured, AgentHeld while a dump of the guest runs.
+        """
         try:
             self._ask("POST", node, vmid, "ping")
         except PveError as error:
-            if NOT_ANSWERING in error.text or error.status == UNPRINTABLE:
+            if pve_texts.NO_AGENT_ANSWER.search(error.text) or error.status == UNPRINTABLE:
                 return False
             raise
         return True
@@ -61,14 +82,31 @@ class Agent:
         """Given a guest, return its network interfaces with their addresses, as the agent lists them."""
         return list(self._ask("GET", node, vmid, "network-get-interfaces") or [])
 
+    def frozen(self, node: str, vmid: int) -> bool:
+        """Given a guest, return whether its agent says that its file systems are frozen (needs VM.GuestAgent.Audit alone).
+
+        Raise PveError if the agent does not answer or says neither, AgentHeld while a dump of the guest runs.
+        """
+        said = self._ask("POST", node, vmid, "fsfreeze-status")
+        if said not in ("frozen", "thawed"):
+            raise PveError(f"the agent of guest {vmid} on {node} says {said!r} of its file systems", text=str(said))
+        return bool(said == "frozen")
+
+    def thaw(self, node: str, vmid: int) -> None:
+        """Given a guest, have its agent thaw its file systems (needs VM.GuestAgent.FileSystemMgmt). Twice does no harm."""
+        self._ask("POST", node, vmid, "fsfreeze-thaw")
+
     def exec(self, node: str, vmid: int, command: list[str], timeout: float) -> ExecResult:
         """Given a command as a list of words and a deadline in seconds, run it inside the guest and return what it did.
 
         Raise PveError if the agent refuses it, or if it still runs at the deadline (it is then left running).
         """
+        self._stand_back(node, vmid, command[0])
         path = f"nodes/{node}/qemu/{vmid}/agent"
         pid = integer(self._client.post(f"{path}/exec", {"command": command}), "pid")
         for _ in polls(self._clock, timeout, most=1.0):
+            if self.held(node, vmid):
+                continue
             # Never asked twice after a lost answer: the agent hands a result out once (OBSERVED 26).
             answer = self._client.get(f"{path}/exec-status", {"pid": pid}, retry=False)
             if boolean(answer, "exited"):
@@ -78,6 +116,7 @@ class Agent:
         )
 
     def _ask(self, method: str, node: str, vmid: int, what: str) -> Any:
+        self._stand_back(node, vmid, what)
         path = f"nodes/{node}/qemu/{vmid}/agent/{what}"
         answer = self._client.post(path) if method == "POST" else self._client.get(path)
         result = answer.get("result") if isinstance(answer, dict) else None
@@ -85,6 +124,13 @@ class Agent:
             said = text(result["error"], "desc") or text(result["error"], "class")
             raise PveError(f"the agent of guest {vmid} on {node} refused {what}: {said}", status=200, text=said)
         return result
+
+    def _stand_back(self, node: str, vmid: int, what: str) -> None:
+        if self.held(node, vmid):
+            raise AgentHeld(
+                f"guest {vmid} on {node} is being dumped, so its agent was not asked for {what}",
+                "wait until the dump is over; `qm config` on the node shows the guest's lock",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backupsvc.errors import BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveTokenRefused, PveUnreachable
+from policies import pve_texts
 
 # pveproxy's pseudo codes when it cannot reach the node that the call is for, and a proxy's or a restarting daemon's (PVE_FACTS 1)
 NODE_SILENT = frozenset(range(595, 600))
 GATEWAY = frozenset({502, 503, 504})
 
-_PRIVILEGE = re.compile(r"\((/[^,()]*), ([\w.|]+)\)")
-_NESTED = "400 Parameter verification failed."
-_MISSING = re.compile(r"does not exist|no such |No such |volume_size_info on .* failed - no format")
-
 # PVE's words -> what to do. The first that matches wins.
-_HINTS: tuple[tuple[str, str], ...] = (
+_HINTS: tuple[tuple[pve_texts.Text, str], ...] = (
     (
-        r"no quorum|cluster not ready",
+        pve_texts.ABOUT_QUORUM,
         "the cluster has lost quorum, so it refuses every change: bring a node or a QDevice back (pvecm status)",
     ),
-    (r"hostname lookup '.*' failed", "the cluster has no node of that name: see `pvecm nodes`, and the policy's node names"),
-    (r"is locked \(", "another task holds the guest: wait for it, or see /etc/pve/qemu-server on the node (qm unlock)"),
-    (r"already exists", "the VMID is taken: choose another one"),
-    (r"No space left|not enough (free )?space|out of space", "free space on the storage, or choose another one"),
-    (r"checksum mismatch", "somebody else changed the guest's configuration meanwhile: run the command again"),
-    (r"got timeout", "the node was too busy or another task held the lock: run the command again"),
-    (r"guest agent", "install and enable the QEMU guest agent in the guest"),
-    (r"Configuration file '.*' does not exist", "that node has no such guest: it has moved, was deleted, or never was there"),
-    (r"volume '.*' does not exist|failed - no format", "that archive is gone: list the archives anew"),
-    (r"storage '.*' does not exist|No such storage", "correct the storage's name in the policy, or create it in PVE"),
-    (r"storage '.*' is (disabled|not available)", "enable the storage on that node, or name another one in the policy"),
+    (pve_texts.ABOUT_NODE, "the cluster has no node of that name: see `pvecm nodes`, and the policy's node names"),
+    (
+        pve_texts.ABOUT_LOCK,
+        "another task holds the guest: wait for it, or see /etc/pve/qemu-server on the node (qm unlock)",
+    ),
+    (pve_texts.ABOUT_VMID, "the VMID is taken: choose another one"),
+    (pve_texts.ABOUT_SPACE, "free space on the storage, or choose another one"),
+    (pve_texts.ABOUT_DIGEST, "somebody else changed the guest's configuration meanwhile: run the command again"),
+    (pve_texts.ABOUT_TIMEOUT, "the node was too busy or another task held the lock: run the command again"),
+    (pve_texts.ABOUT_AGENT, "install and enable the QEMU guest agent in the guest"),
+    (pve_texts.ABOUT_CONFIG, "that node has no such guest: it has moved, was deleted, or never was there"),
+    (pve_texts.ABOUT_VOLUME, "that archive is gone: list the archives anew"),
+    (pve_texts.ABOUT_STORAGE, "correct the storage's name in the policy, or create it in PVE"),
+    (pve_texts.ABOUT_STORAGE_OFF, "enable the storage on that node, or name another one in the policy"),
 )
 
 
@@ -89,7 +88,7 @@ def unreachable(status: int, caller: Caller) -> bool:
 def parameter_errors(message: str) -> dict[str, str]:
     """Given the message of a 400 that PVE nested in a 500, return the parameters it names (OBSERVED 5)."""
     lines = message.splitlines()
-    if not lines or not lines[0].startswith(_NESTED):
+    if not lines or not pve_texts.PARAMETERS_NESTED.search(lines[0]):
         return {}
     return {name: text.strip() for name, colon, text in (line.partition(":") for line in lines[1:]) if colon}
 
@@ -110,9 +109,9 @@ def _denied(answer: BadAnswer, caller: Caller) -> BackupsvcError:
 
 def _grant(answer: BadAnswer, caller: Caller) -> str:
     """Given a 403, return how to lift it."""
-    if "need proper ticket" in answer.text:
+    if pve_texts.NO_TOKEN_CALL.search(answer.text):
         return "PVE gives this call to no API token at all"
-    if answer.text != "Permission check failed" and not _PRIVILEGE.search(answer.text):
+    if not pve_texts.DENIED_BARE.search(answer.text) and not pve_texts.PRIVILEGE.search(answer.text):
         return "correct what PVE names there, or give the token's role more rights"
     return grant_for(answer.text, caller.token)
 
@@ -120,7 +119,7 @@ def _grant(answer: BadAnswer, caller: Caller) -> str:
 def grant_for(text: str, token: str) -> str:
     """Given PVE's words and the token, return how to grant what is missing; a privilege-separated token needs it twice."""
     path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (PVE_FACTS 1)
-    if found := _PRIVILEGE.search(text):
+    if found := pve_texts.PRIVILEGE.search(text):
         path, privilege = found[1], found[2].replace("|", " or ")
     user = token.partition("!")[0]
     return (
@@ -138,7 +137,7 @@ def _silent(answer: BadAnswer, caller: Caller) -> BackupsvcError:
 
 def _pve_error(answer: BadAnswer, caller: Caller) -> PveError:
     errors = dict(answer.errors) or parameter_errors(answer.message)
-    kind = PveNotFound if _MISSING.search(answer.text) else PveError
+    kind = PveNotFound if pve_texts.MISSING.search(answer.text) else PveError
     return kind(
         f"{caller.host} refused {caller.call}: {answer.text or f'status {answer.status}'}",
         hint_for(answer.text) or "if PVE's words do not tell, `journalctl -u pvedaemon -u pveproxy` on the node may",
@@ -150,4 +149,4 @@ def _pve_error(answer: BadAnswer, caller: Caller) -> PveError:
 
 def hint_for(text: str) -> str:
     """Given PVE's words, return the next action, "" if they are not known."""
-    return next((hint for pattern, hint in _HINTS if re.search(pattern, text)), "")
+    return next((hint for known, hint in _HINTS if known.search(text)), "")

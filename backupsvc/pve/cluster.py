@@ -10,6 +10,7 @@ from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import boolean, integer, properties, text, words
+from policies import pve_texts
 from policies.bridge_isolation import Interface, NodeNetwork
 from policies.model import Guest, GuestType, Node
 from policies.site_facts import ClusterJob
@@ -93,7 +94,7 @@ class HaStatus:
     @property
     def drifting(self) -> tuple[str, ...]:
         """Nodes whose clock PVE's HA itself reports as drifting: it sees only one that is ahead (PVE_FACTS 8)."""
-        return tuple(node for node, line in sorted(self.lrm.items()) if "time drift" in line)
+        return tuple(node for node, line in sorted(self.lrm.items()) if pve_texts.CLOCK_DRIFT.search(line))
 
 
 class Cluster:
@@ -140,7 +141,7 @@ class Cluster:
         try:
             self._client.get("cluster/nextid", {"vmid": vmid})
         except PveError as error:
-            if "already exists" in error.errors.get("vmid", ""):
+            if pve_texts.VMID_TAKEN.search(error.errors.get("vmid", "")):
                 return False
             raise
         return True

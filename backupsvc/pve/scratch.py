@@ -7,7 +7,6 @@ assertion of policies.isolation. Nothing that a caller knew before counts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from backupsvc.errors import LawRefused, PveError, PveNotFound
@@ -15,11 +14,9 @@ from backupsvc.pve.client import Client
 from backupsvc.pve.cluster import Cluster
 from backupsvc.pve.guests import Guests
 from backupsvc.pve.tasks import Tasks, parse_upid
-from policies import bridge_isolation, isolation, ownership
+from policies import bridge_isolation, isolation, ownership, pve_texts
 from policies.model import Scratch
 
-# Only this text says that the guest is gone; others ("storage 'x' does not exist") must not pass for it (OBSERVED 25)
-_GONE = re.compile(r"Configuration file '[^']*/\d+\.conf' does not exist")
 _HINT_LAW_1 = "nothing was touched; look at the guest in PVE, and remove it by hand if it is a left-over"
 
 
@@ -153,10 +150,10 @@ class ScratchGuests:
 
 def gone(exitstatus: str) -> bool:
     """Given a failed task's exit status, return whether it failed because there is no such guest."""
-    return _GONE.search(exitstatus) is not None
+    return pve_texts.GUEST_GONE.search(exitstatus) is not None
 
 
 def _unless_gone(error: PveError) -> None:
     """Given an error, raise it again unless it says that the guest itself does not exist."""
-    if not _GONE.search(error.text):
+    if not pve_texts.GUEST_GONE.search(error.text):
         raise error

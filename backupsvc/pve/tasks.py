@@ -15,6 +15,7 @@ from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnre
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.client import Client, Value
 from backupsvc.pve.fields import integer, text
+from policies import pve_texts
 from policies.foreign import Dumping
 
 OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
@@ -27,8 +28,6 @@ _UPID = re.compile(
     r"UPID:(?P<node>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8}):"
     r"(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
 )
-_WARNINGS = re.compile(r"WARNINGS: (\d+)")
-_LAST_LINE = re.compile(r"TASK (?:(?P<good>OK|WARNINGS: \d+)|ERROR: (?P<bad>.*))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class TaskResult:
 
         Some rights are checked only inside the task (OBSERVED 9 and bridges), so a refusal arrives as its exit status.
         """
-        if not self.ok and "Permission check failed" in self.exitstatus:
+        if not self.ok and pve_texts.DENIED.search(self.exitstatus):
             token = parse_upid(self.upid).user
             raise PvePermissionDenied(f"{what} failed: {self.exitstatus}", grant_for(self.exitstatus, token))
         if not self.ok:
@@ -91,7 +90,7 @@ def parse_upid(upid: str) -> Upid:
 
 def succeeded(exitstatus: str) -> bool:
     """Given an exit status, return whether the task did what it was for."""
-    return exitstatus == "OK" or _WARNINGS.fullmatch(exitstatus) is not None
+    return exitstatus == "OK" or pve_texts.WARNINGS.search(exitstatus) is not None
 
 
 class Tasks:
@@ -130,7 +129,7 @@ class Tasks:
         exitstatus, log = text(state, "exitstatus") or UNSURE, self.log(upid)
         if _vague(exitstatus):
             exitstatus = _last_word(log) or self._listed(upid) or exitstatus
-        warned = _WARNINGS.fullmatch(exitstatus)
+        warned = pve_texts.WARNINGS.search(exitstatus)
         return TaskResult(upid, succeeded(exitstatus), exitstatus, int(warned[1]) if warned else 0, tuple(log))
 
     def wait(self, upid: str, timeout: float, on_line: Callable[[str], None] | None = None) -> TaskResult:
@@ -158,7 +157,7 @@ class Tasks:
         """Given a UPID, return its log from line ``start`` on (0: all). [] when there is none."""
         rows = self._client.get(f"{_path(upid)}/log", {"start": start or None, "limit": 0})
         lines = [text(row, "t") for row in sorted(rows or [], key=lambda row: integer(row, "n"))]
-        return [] if lines == ["no content"] else lines
+        return [] if len(lines) == 1 and pve_texts.NO_LOG.search(lines[0]) else lines
 
     def stop(self, upid: str) -> None:
         """Given a UPID, stop the task. One that has ended, or that the node has forgotten, is left as it is."""
@@ -216,10 +215,10 @@ def _task_row(row: dict[str, Any]) -> TaskRow:
 
 def _vague(exitstatus: str) -> bool:
     """Whether PVE did not find the last line: the process may have gone a moment before it wrote it, and that is then cached."""
-    return exitstatus == UNSURE or exitstatus.startswith("unable to get last line")
+    return pve_texts.NO_LAST_LINE.search(exitstatus) is not None
 
 
 def _last_word(log: list[str]) -> str | None:
     """The exit status as the last line of a log tells it, or None."""
-    last = _LAST_LINE.fullmatch(log[-1]) if log else None
+    last = pve_texts.TASK_ENDS.search(log[-1]) if log else None
     return (last["good"] or last["bad"]) if last else None

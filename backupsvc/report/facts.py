@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
-from policies import isolation, lineage, property_string
+from policies import freezing, isolation, lineage, property_string
+from policies.freezing import LeftFrozen
 from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, Storage
 from policies.site_facts import (
     BackupOutcome,
@@ -76,7 +77,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
     return SiteFacts(
         cluster=name or policy.site,
         at=int(clock.now()),
-        guests=_guests(pve, catalog, policy, guests, listed, resources or set(), gaps),
+        guests=_guests(pve, catalog, policy, guests, listed, resources or set(), int(clock.now()), gaps),
         nodes=tuple(nodes),
         storages=tuple(storages),
         quorum=quorum,
@@ -197,6 +198,7 @@ def _guests(
     guests: Sequence[Guest],
     listed: Sequence[Archive],
     resources: Collection[str],
+    now: int,
     gaps: Gaps,
 ) -> tuple[GuestFacts, ...]:
     """The guests that are there, and those that the policy expects, by VMID; scratch copies are no guests of the site."""
@@ -205,7 +207,9 @@ def _guests(
     proofs: dict[int, list[Proof]] = defaultdict(list)
     for proof in catalog.proofs():
         proofs[proof.vmid].append(proof)
-    backups = _backups(catalog.operations(kind="backup"))
+    operations = catalog.operations(kind="backup")
+    backups = _backups(operations)
+    frozen = _left_frozen(operations)
     found = []
     for vmid in sorted(present.keys() | _expected(policy)):
         guest = present.get(vmid)
@@ -222,6 +226,7 @@ def _guests(
                 proofs=tuple(proofs.get(vmid, ())),
                 backups=tuple(backups.get(vmid, ())),
                 ha_managed=bool({f"vm:{vmid}", f"ct:{vmid}"} & set(resources)),
+                left_frozen=_still_frozen(pve, guest, frozen.get(vmid), now),
             )
         )
     return tuple(found)
@@ -261,6 +266,28 @@ def _backups(operations: Iterable[Operation]) -> Mapping[int, list[BackupOutcome
             succeeded = operation.state is OperationState.DONE
             found[operation.subject].append(BackupOutcome(operation.created, succeeded, operation.error or ""))
     return found
+
+
+def _left_frozen(operations: Iterable[Operation]) -> Mapping[int, LeftFrozen]:
+    """The guests that their dumps left frozen, as far as the operations know."""
+    looks: dict[int, list[Mapping[str, object]]] = defaultdict(list)
+    for operation in operations:
+        if operation.subject is not None and operation.data.get("thaw"):
+            looks[operation.subject].append(operation.data)
+    return {vmid: left for vmid, found in looks.items() if (left := freezing.latest(found))}
+
+
+def _still_frozen(pve: Pve, guest: Guest | None, left: LeftFrozen | None, now: int) -> LeftFrozen | None:
+    """Look again at a guest that was left frozen: somebody may have thawed it since. Who cannot be asked is not thawed."""
+    if guest is None or left is None:
+        return left
+    try:
+        status = pve.agent.state(guest.node, guest.vmid)
+        if not status.running or status.uptime < now - left.at:  # it has booted since
+            return None
+        return left if pve.agent.frozen(guest.node, guest.vmid) else None
+    except _FAILS:
+        return left
 
 
 def _config(pve: Pve, guest: Guest, gaps: Gaps) -> tuple[bool | None, tuple[str, ...]]:

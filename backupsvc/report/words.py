@@ -148,6 +148,7 @@ CHROME: dict[str, tuple[str, str]] = {
     "name.quorum-two-votes": ("Quorum of two votes", "Quorum à deux votes"),
     "name.clock-drift": ("Clock drift", "Dérive d'horloge"),
     "name.guest-agent-missing": ("Guest agent not configured", "Agent invité non configuré"),
+    "name.guest-left-frozen": ("Guest left frozen by its dump", "Invité laissé gelé par sa sauvegarde"),
     "name.never-proven": ("Never proven", "Jamais prouvé"),
     "name.scratch-not-isolated": ("Test network not isolated", "Réseau de test non isolé"),
     "name.guest-not-covered": ("Guest not covered", "Invité non couvert"),

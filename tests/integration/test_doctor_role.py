@@ -189,6 +189,9 @@ def back_up(service: Service) -> list[str]:
     """A backup, and the listing of archives."""
     result = run_job(service, service.policy.jobs[0], [], lambda event: None)
     failed = [str(guest["error"]) for guest in result["guests"] if guest["status"] == "failed"]
+    failed += [
+        f"thawed: {seen['why']}" for guest in result["guests"] if (seen := guest["file_systems"]) and seen["state"] == "unknown"
+    ]
     return failed or ([] if listing.observe(service) else ["no archive is listed"])
 
 

@@ -174,7 +174,7 @@ def test_a_follower_of_enqueued_work_sees_what_the_foreground_shows_and_exits_al
     assert [guest["status"] for guest in answer.json["guests"]] == ["ok", "ok"]
     said = user("backup", "run", "--vmid", 105, "--enqueue", "--follow")
     assert said.code == 0
-    for step in ("locate", "dump", "read-back", "verify"):
+    for step in ("locate", "dump", "thawed", "read-back", "verify"):
         assert any(line.split()[:3] == ["backup", "105", step] and "  ok" in line for line in said.err.splitlines())
     assert not any("settle" in line for line in said.err.splitlines())
     test = user("restore-test", 105, "--enqueue", "--follow", "--json")

@@ -16,6 +16,7 @@ _UNUSED = {
     **dict.fromkeys(("drop", "drop-after", "garbage"), ("status", "text", "seconds")),
 }
 API_ACTIONS = ("error", "delay", "drop", "drop-after", "garbage")
+REFUSALS = ("freeze", "thaw", "stays-frozen")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ KINDS: Mapping[str, Kind] = {
     "drift": Kind({"node": str, "seconds": int}, "a node's clock is SECONDS ahead, or behind when negative"),
     "node-death": Kind({"node": str}, "a node's power is cut; clearing this switches it on again"),
     "agent-silent": Kind(_GUEST, "a guest's agent never answers"),
+    "agent-refuses": Kind(
+        {**_GUEST, "how": str},
+        "a guest's agent answers, but does not freeze, does not thaw, or says that it thawed",
+        {"how": "freeze"},
+    ),
     "guest-panic": Kind(_GUEST, "a guest and its restored copies boot into a kernel panic"),
     "service-down": Kind(_GUEST, "a guest and its restored copies come up without their service"),
     "data-disk-gone": Kind(_GUEST, "a guest and its restored copies start without their second disk"),
@@ -105,6 +111,8 @@ def read_options(kind: str, given: Mapping[str, Any]) -> dict[str, Value]:
     options = {name: _typed(kind, name, found[name]) for name in known.types}
     if kind == "api" and options["do"] not in API_ACTIONS:
         raise UsageError(f"fault api cannot do {options['do']}", f"one of {', '.join(API_ACTIONS)}")
+    if kind == "agent-refuses" and options["how"] not in REFUSALS:
+        raise UsageError(f"fault agent-refuses knows no {options['how']}", f"one of {', '.join(REFUSALS)}")
     return options
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from backupsvc.lab.faults.board import Board
 from backupsvc.lab.images.disks import SYSTEM_START
 from backupsvc.lab.kernel import Lab
 from backupsvc.lab.simulated import copy_sparse
@@ -28,6 +29,7 @@ def afflicted(lab: Lab, spec: MachineSpec) -> MachineSpec:
     """Given the machine of a guest that is started, return it as the faults leave it."""
     board, who = lab.faults, {"vmid": spec.vmid}
     spec = replace(spec, muted=lambda: board.strike("agent-silent", uuid=spec.uuid, **who) is not None)
+    spec = replace(spec, refuses=lambda command: refusal(board, spec.vmid, spec.uuid, command))
     if board.strike("data-disk-gone", uuid=spec.uuid, **who):
         spec = replace(spec, disks=spec.disks[:1])
     if board.strike("guest-panic", uuid=spec.uuid, **who):
@@ -36,6 +38,19 @@ def afflicted(lab: Lab, spec: MachineSpec) -> MachineSpec:
     if board.strike("service-down", uuid=spec.uuid, **who):
         spec = _on_private_disk(lab, spec, silence_services)
     return spec
+
+
+def refusal(board: Board, vmid: int, uuid: str, command: str) -> str | int | None:
+    """Given a guest and an agent command, return what its agent is made to answer: a refusal, or a number and do nothing.
+
+    ``thaw``: the thaw fails. ``stays-frozen``: the agent says that it thawed nothing, and the guest stays frozen.
+    """
+    fault = board.find("agent-refuses", uuid=uuid, vmid=vmid)
+    if fault is None or command != ("guest-fsfreeze-freeze" if fault["how"] == "freeze" else "guest-fsfreeze-thaw"):
+        return None
+    board.count(fault)
+    words = {"freeze": "failed to freeze /: Device or resource busy", "thaw": "failed to thaw /: Device or resource busy"}
+    return words.get(fault["how"], 0)
 
 
 def _on_private_disk(lab: Lab, spec: MachineSpec, spoil: Callable[[Path], int]) -> MachineSpec:

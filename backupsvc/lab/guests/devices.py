@@ -114,6 +114,6 @@ def agent_enabled(config: Mapping[str, str]) -> bool:
 
 
 def freezes(config: Mapping[str, str]) -> bool:
-    """Say whether a backup freezes the guest's file systems (``freeze-fs-on-backup``, on by default)."""
-    off = re.search(r"freeze-fs(?:-on-backup)?=(?:0|no|off|false)", config.get("agent", ""))
+    """Say whether a backup freezes the guest's file systems: ``freeze-fs``, or by its two old names; on by default."""
+    off = re.search(r"(?i)(?:^|,)(?:freeze-fs(?:-on-backup)?|guest-fsfreeze)=(?:0|no|off|false)(?:,|$)", config.get("agent", ""))
     return agent_enabled(config) and off is None

@@ -18,7 +18,7 @@ from backupsvc.lab.api import figures
 from backupsvc.lab.faults.storing import Guard
 from backupsvc.lab.guests import archives, power, text, volumes
 from backupsvc.lab.guests.compression import SUFFIXES, CompressorFailed, compressed
-from backupsvc.lab.guests.devices import Drive, disks, format_size, freezes
+from backupsvc.lab.guests.devices import Drive, agent_enabled, disks, format_size, freezes
 from backupsvc.lab.guests.dump_progress import FreezeLines, Progress
 from backupsvc.lab.guests.dumplog import DumpLog
 from backupsvc.lab.guests.names import archive_name, parse_name
@@ -144,14 +144,15 @@ class Dump:
 
     def _snapshot(self, machine: Machine) -> list[Source]:
         wanted = freezes(self.vm.config) and self.mode == "snapshot"
-        events = FreezeLines(self.log)
+        events = FreezeLines(self.log, self.vm.vmid)
         targets = {drive.key: self.scratch / f"{drive.key}.raw" for drive, _ in self.drives}
         if unplugged := sorted(set(targets) - {disk.key for disk in machine.spec.disks}):
             raise QemuError(f"VM {self.vm.vmid} qmp command 'backup' failed - Device 'drive-{unplugged[0]}' not found")
         taken = machine.snapshot(targets, freeze=wanted, on_event=self._watched(events.hear))
         events.complete(wanted, taken.frozen)
-        if self.mode == "suspend" and freezes(self.vm.config):  # the agent of a suspended guest cannot answer (03_vzdump_ok 56)
-            events.hear("freeze-skipped")
+        if agent_enabled(self.vm.config) and not wanted:  # the agent of a suspended guest cannot answer (03_vzdump_ok 56)
+            answers = self.mode == "snapshot" and power.agent_answers(machine)
+            events.hear("freeze-off" if answers else "freeze-skipped")
         return [Source(f"drive-{d.key}", targets[d.key], v.path.stat().st_size) for d, v in self.drives]
 
     def _watched(self, hear: Callable[[str], None]) -> Callable[..., None]:

@@ -19,16 +19,26 @@ class FreezeLines:
         "freeze": "issuing guest-agent 'fs-freeze' command",
         "thaw": "issuing guest-agent 'fs-thaw' command",
         "freeze-skipped": "skipping guest-agent 'fs-freeze', agent configured but not running?",
+        "freeze-off": "skipping guest-agent 'fs-freeze', disabled in VM options",
     }
 
-    def __init__(self, log: DumpLog) -> None:
+    def __init__(self, log: DumpLog, vmid: int) -> None:
         self._log, self._heard = log, False
+        # PVE 9.0's words; none of them fails the task (qemu-server 9.0.23 PVE/VZDump/QemuServer.pm)
+        self._errors = {
+            "freeze-failed": "unable to freeze guest fs - {why}",
+            "freeze-late": "querying status after freezing guest fs failed - timeout after 60 minutes",
+            "thaw-failed": f"VM {vmid} qmp command 'guest-fsfreeze-thaw' failed - {{why}}",
+        }
 
     def hear(self, event: str) -> None:
-        """Write the line of an event, if it has one."""
-        if event in self._TEXTS:
+        """Write the line of an event, if it has one. What an agent said follows the event's name and a colon."""
+        name, _, why = event.partition(": ")
+        if name in self._TEXTS:
             self._heard = True
-            self._log.info(self._TEXTS[event])
+            self._log.info(self._TEXTS[name])
+        if name in self._errors:
+            self._log.error(self._errors[name].format(why=why))
 
     def complete(self, wanted: bool, frozen: bool) -> None:
         """Write the lines that were not heard of: whether a freeze was ``wanted`` and whether the guest was ``frozen``."""

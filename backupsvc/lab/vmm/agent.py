@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backupsvc.errors import BackupsvcError
+from backupsvc.lab.vmm.spec import MachineSpec
 
 # An id that no earlier connection used: what an agent still answers to that one is told apart by it.
 _SYNC_IDS = itertools.count(time.time_ns() % 1_000_000_000)
@@ -26,6 +27,17 @@ class AgentFailure(BackupsvcError):
     def __init__(self, desc: str) -> None:
         super().__init__(f"guest agent: {desc}")
         self.desc = desc
+
+
+def refused(spec: MachineSpec, command: str) -> int | None:
+    """Given a machine and an agent command, return the answer that it gets instead of being put, None if it is to be put.
+
+    Raise AgentFailure where the agent is made to refuse it.
+    """
+    answer = spec.refuses(command) if spec.refuses else None
+    if isinstance(answer, str):
+        raise AgentFailure(answer)
+    return answer
 
 
 class AgentChannel:

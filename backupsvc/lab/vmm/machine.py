@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from backupsvc.lab.vmm import processes
-from backupsvc.lab.vmm.agent import AgentChannel, AgentFailure, AgentSilent
+from backupsvc.lab.vmm.agent import AgentChannel, AgentFailure, AgentSilent, refused
 from backupsvc.lab.vmm.command import AGENT, MEMORY, MONITOR, SERIAL, VNC, qemu_command
 from backupsvc.lab.vmm.network import Networks, Port
 from backupsvc.lab.vmm.qmp import QemuError, Qmp
@@ -141,6 +141,8 @@ class Machine:
         if self.spec.muted and self.spec.muted():
             time.sleep(timeout)
             raise AgentSilent(f"machine {self.spec.vmid}: its agent is made to be silent")
+        if (answer := refused(self.spec, command)) is not None:
+            return answer
         return self._agent.call(command, arguments, timeout)
 
     def qmp(self, command: str, **arguments: object) -> object:
@@ -167,8 +169,9 @@ class Machine:
         """Given disk keys and files, copy these disks as they are at one moment, the same for all, into sparse raw files.
 
         ``freeze`` has the agent quiesce the guest's file systems for that moment, if it answers; ``speed`` in bytes a second,
-        0 is no limit. ``on_event(event, done, total)`` hears ``freeze``, ``freeze-skipped``, ``thaw``, ``thaw-failed``,
-        ``started`` and ``progress`` (bytes); what it raises cancels the copy. Raise QemuError when a disk or a target fails.
+        0 is no limit. ``on_event(event, done, total)`` hears ``freeze``, ``freeze-skipped``, ``freeze-late`` (no answer),
+        ``freeze-failed: why``, ``thaw``, ``thaw-failed: why``, ``started`` and ``progress`` (bytes); what it raises cancels the
+        copy. Raise QemuError when a disk or a target fails.
         """
         sizes = {disk.key: disk.size for disk in self.spec.disks}
         agent: Callable[..., object] | None = self.agent if freeze and self.spec.agent else None

@@ -44,18 +44,18 @@ def backup_disks(
     try:
         for key, (path, size) in targets.items():
             _add_target(qmp, key, path, size)
-        frozen = _freeze(agent, tell)
+        frozen = freeze(agent, tell)
         try:
             qmp("transaction", actions=[_backup(key, speed) for key in targets])
         finally:
-            if frozen and agent is not None:
-                _thaw(agent, tell)
+            if frozen is not None and agent is not None:
+                thaw(agent, tell)
         tell("started", 0, 0)
         _wait(qmp, set(targets), tell)
     finally:
         _clean_up(qmp, targets)
         _let_go_on(qmp)
-    return Snapshot(frozen, time.monotonic() - started)
+    return Snapshot(bool(frozen), time.monotonic() - started)
 
 
 def _add_target(qmp: Monitor, key: str, path: Path, size: int) -> None:
@@ -74,31 +74,39 @@ def _backup(key: str, speed: int) -> dict[str, object]:
     return {"type": "blockdev-backup", "data": data}
 
 
-def _freeze(agent: Callable[..., object] | None, tell: EventHook) -> bool:
-    """Have the agent freeze the guest's file systems; return whether it did. A silent agent does not stop a backup, as in PVE."""
+def freeze(agent: Callable[..., object] | None, tell: EventHook) -> bool | None:
+    """Have the agent freeze the guest's file systems; return whether it did, None if it was not even tried.
+
+    Neither a silent agent nor one that refuses stops a backup, as in PVE. What a refusal said follows ``freeze-failed: ``.
+    """
     if agent is None:
-        return False
+        return None
     try:
         agent("guest-ping", timeout=3.0)
-        tell("freeze", 0, 0)
+    except (AgentFailure, AgentSilent):
+        tell("freeze-skipped", 0, 0)
+        return None
+    tell("freeze", 0, 0)
+    try:
         agent("guest-fsfreeze-freeze", timeout=FREEZE_TIMEOUT)
-    except AgentFailure:
+    except AgentFailure as error:
+        tell(f"freeze-failed: {error.desc}", 0, 0)
         return False
     except AgentSilent:
-        tell("freeze-skipped", 0, 0)
-        # A freeze that comes late must not stay.
-        with suppress(AgentSilent, AgentFailure):
-            agent("guest-fsfreeze-thaw", timeout=3.0)
+        tell("freeze-late", 0, 0)
         return False
     return True
 
 
-def _thaw(agent: Callable[..., object], tell: EventHook) -> None:
+def thaw(agent: Callable[..., object], tell: EventHook) -> None:
+    """Have the agent thaw them: after every try to freeze, also one that failed, since a freeze that comes late must not stay."""
     tell("thaw", 0, 0)
     try:
         agent("guest-fsfreeze-thaw", timeout=FREEZE_TIMEOUT)
-    except (AgentSilent, AgentFailure):
-        tell("thaw-failed", 0, 0)
+    except AgentFailure as error:
+        tell(f"thaw-failed: {error.desc}", 0, 0)
+    except AgentSilent:
+        tell("thaw-failed: got timeout", 0, 0)
 
 
 def _wait(qmp: Monitor, keys: set[str], tell: EventHook) -> None:

@@ -38,7 +38,8 @@ class MachineSpec:
     ``agent`` gives it the virtio port of the guest agent; ``vnc`` gives it a VNC server on the unix socket at that path,
     closed to everybody until a password is set.
     ``disks`` come in boot order: the machine boots from the first. ``muted`` is asked at each agent call: while it says
-    True, no answer comes. ``panics`` is for modelled machines alone: a real one panics for real.
+    True, no answer comes. ``refuses`` is asked with each agent command that would be put: a text is the agent's refusal, a number
+    an answer of which nothing comes, None lets it pass. ``panics`` is for modelled machines alone: a real one panics for real.
     """
 
     vmid: int
@@ -51,6 +52,7 @@ class MachineSpec:
     agent: bool = True
     vnc: Path | None = None
     muted: Callable[[], bool] | None = None
+    refuses: Callable[[str], str | int | None] | None = None
     panics: bool = False
 
 

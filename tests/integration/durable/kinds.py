@@ -35,6 +35,7 @@ def _backed_up(service: Service, operation: Operation) -> Any:
     kept = ("vmid", "name", "node", "status", "verified", "consistency", "excluded_disks", "warnings", "exitstatus", "error")
     archive = told["archive"]
     return {key: told[key] for key in kept} | {
+        "thawed": told["file_systems"] and told["file_systems"]["state"],
         "rung": archive and archive["rung"],
         "ours": archive and operation.id in archive["notes"],
         "known": archive and service.catalog.archive_facts(archive["node"], archive["volid"])["operation"] == operation.id,

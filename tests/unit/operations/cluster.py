@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
 from policies.model import Archive, Guest, GuestType, Node, Storage
 
@@ -34,6 +35,17 @@ def ended(exitstatus: str, *log: str) -> TaskResult:
     return TaskResult("UPID:x", good, exitstatus, 0, log)
 
 
+RUNNING = GuestStatus("running", "running", True, None, 3600)
+
+
+def _next(answers: list[Any]) -> Any:
+    """The next answer of a script, whose last one stays. Raise it if it is an error."""
+    answer = answers.pop(0) if len(answers) > 1 else answers[0]
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 @dataclass
 class Cluster:
     """What stands in for ``Pve``. ``listings`` are handed out one a call, the last one again and again."""
@@ -46,6 +58,9 @@ class Cluster:
     started: list[dict[str, Any]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     token_id: str = "svc@pve!b1"
+    states: list[GuestStatus] = field(default_factory=lambda: [RUNNING])
+    frozen: list[Any] = field(default_factory=lambda: [False])
+    thaws: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._gone: set[str] = set()
@@ -56,6 +71,7 @@ class Cluster:
             poll=lambda upid: self.result, find=lambda node, **wanted: [], surely_runs=lambda upid: False
         )
         self.vzdump = SimpleNamespace(start=self._start)
+        self.agent = SimpleNamespace(state=lambda node, vmid: _next(self.states), frozen=self._frozen, thaw=self._thaw)
         self.storage = SimpleNamespace(
             storages=lambda: [Storage("local", "clovis", "dir", frozenset({"backup"}))],
             archives=self._archives,
@@ -67,6 +83,14 @@ class Cluster:
     def _archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         listing = self.listings.pop(0) if len(self.listings) > 1 else self.listings[0]
         return [item for item in listing if vmid in (None, item.vmid) and item.volid not in self._gone]
+
+    def _frozen(self, node: str, vmid: int) -> bool:
+        """What the agent says, one answer a call, the last one again and again; an error is raised."""
+        return bool(_next(self.frozen))
+
+    def _thaw(self, node: str, vmid: int) -> None:
+        self.thaws.append(vmid)
+        self.frozen = [False]
 
     def _start(self, node: str, vmid: int, **asked: Any) -> str:
         self.started.append(asked | {"node": node, "vmid": vmid})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Note
-from backupsvc.operations import backup, build_engine
+from backupsvc.cli.backup import exit_code
+from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
+from backupsvc.operations import backup, build_engine, showing
+from backupsvc.pve.guests import GuestStatus
 from backupsvc.settings import Settings
-from policies.model import Archive, Guest, Job, OperationState, Policy, Rung, Scratch
-from tests.unit.operations.cluster import CONFIG, Cluster, archive, ended
+from policies.model import Archive, Guest, GuestType, Job, OperationState, Policy, Rung, Scratch
+from tests.unit.operations.cluster import CONFIG, RUNNING, Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
 JOB = Job("nightly", "21:00", "local", keep="keep-last=3")
@@ -242,3 +246,180 @@ def test_a_machine_without_a_name_that_is_no_rest_of_a_restore_is_backed_up(site
     cluster = lying_there({"memory": "128", "scsi0": "local:x", "digest": "d"})
     cluster.config, cluster.listings = CONFIG, [[archive(108, 1)], [archive(108, 1), archive(108, 2)]]
     assert run(site, cluster)[0]["status"] == "ok"
+
+
+# --- is the guest thawed? -----------------------------------------------------------------------------------------------------
+
+FROZEN_LOG = (
+    "INFO: Starting Backup of VM 108 (qemu)",
+    "INFO: status = running",
+    "INFO: backup mode: snapshot",
+    "INFO: issuing guest-agent 'fs-freeze' command",
+    "INFO: issuing guest-agent 'fs-thaw' command",
+)
+THAW_FAILED = "ERROR: VM 108 qmp command 'guest-fsfreeze-thaw' failed - got timeout"
+
+
+def dumped(*lines: str, **changes: Any) -> Cluster:
+    """A cluster whose dump of 108 tells these lines besides, and leaves an archive."""
+    return Cluster(listings=[[], [archive(108, 1)]], result=ended("OK", *FROZEN_LOG, *lines, "TASK OK"), **changes)
+
+
+def test_a_guest_whose_agent_says_that_it_is_thawed_is_a_good_backup(site: World) -> None:
+    found = run(site, dumped())[0]
+    assert (found["status"], found["consistency"], found["freeze"], found["findings"]) == ("ok", "frozen", "frozen", [])
+    assert (found["file_systems"]["state"], found["exit_code"]) == ("thawed", 0)
+
+
+def test_a_guest_that_its_dump_left_frozen_is_told_at_once_and_the_archive_is_kept(site: World) -> None:
+    cluster, told = dumped(THAW_FAILED, frozen=[True]), list[str]()
+    site.pve = cluster
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    site.engine.watcher = lambda event: told.append(event.text) if event.kind == "say" else None
+    (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
+    found = backup.outcome(site.engine.drive([opened.id])[0])
+    assert (found["status"], found["findings"], found["exit_code"]) == ("warnings", ["guest-left-frozen"], 1)
+    assert found["archive"]["volid"] == archive(108, 1).volid
+    assert "guest-left-frozen" in found["warnings"][0] and "fsfreeze-thaw" in found["warnings"][0]
+    assert any("got timeout" in text for text in found["warnings"])
+    assert told == [f"guest 108: {found['warnings'][0]}"]
+    assert cluster.thaws == [], "nobody asked for a thaw"
+
+
+def test_a_guest_is_thawed_if_the_policy_says_so_and_that_is_told(site: World) -> None:
+    site.policy = replace(site.policy, jobs=(replace(JOB, thaw=True),))
+    cluster = dumped(frozen=[True])
+    found = run(site, cluster)[0]
+    assert cluster.thaws == [108]
+    assert (found["status"], found["findings"], found["file_systems"]["state"]) == ("warnings", [], "thawed")
+    assert "left its file systems frozen" in found["warnings"][0]
+
+
+def test_a_guest_that_does_not_thaw_is_left_frozen_after_two_attempts(site: World) -> None:
+    site.policy = replace(site.policy, jobs=(replace(JOB, thaw=True),))
+    cluster, sent = dumped(frozen=[True]), list[int]()
+    cluster.agent.thaw = lambda node, vmid: sent.append(vmid)
+    found = run(site, cluster)[0]
+    assert (sent, found["findings"]) == ([108, 108], ["guest-left-frozen"])
+
+
+def test_a_freeze_that_passes_by_itself_is_nobodys_fault(site: World) -> None:
+    found = run(site, dumped(frozen=[True, False]))[0]
+    assert (found["status"], found["file_systems"]["state"]) == ("ok", "thawed")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PveError("x", text="QEMU guest agent is not running", status=500),
+        PvePermissionDenied("Permission check failed (/vms/108, VM.GuestAgent.Audit)"),
+        PveUnreachable("no answer"),
+        PveError("x", status=596),
+    ],
+)
+def test_whoever_cannot_be_asked_is_unknown_and_never_thawed_and_the_backup_goes_on(site: World, error: Exception) -> None:
+    found = run(site, dumped(frozen=[error]))[0]
+    assert (found["file_systems"]["state"], found["status"], found["findings"]) == ("unknown", "warnings", [])
+    assert "is not known" in found["warnings"][0]
+    assert found["archive"] is not None
+
+
+def test_a_failed_thaw_after_which_nobody_could_ask_is_the_finding_too(site: World) -> None:
+    silent = PveError("x", text="QEMU guest agent is not running", status=500)
+    assert run(site, dumped(THAW_FAILED, frozen=[silent]))[0]["findings"] == ["guest-left-frozen"]
+
+
+def test_one_answer_that_was_lost_changes_nothing(site: World) -> None:
+    found = run(site, dumped(frozen=[PveUnreachable("no answer"), False]))[0]
+    assert (found["status"], found["file_systems"]["state"]) == ("ok", "thawed")
+
+
+def test_the_agent_is_never_asked_while_another_dump_of_the_guest_runs(site: World) -> None:
+    asked: list[str] = []
+    cluster = dumped(states=[replace(RUNNING, lock="backup"), replace(RUNNING, lock="backup"), RUNNING])
+    look, frozen = cluster.agent.state, cluster.agent.frozen
+    cluster.agent.state = lambda node, vmid: asked.append("look") or look(node, vmid)  # type: ignore[func-returns-value]
+    cluster.agent.frozen = lambda node, vmid: asked.append("ask") or frozen(node, vmid)  # type: ignore[func-returns-value]
+    found = run(site, cluster)[0]
+    assert asked == ["look", "look", "look", "ask"]
+    assert found["file_systems"]["state"] == "thawed"
+
+
+def test_a_guest_that_stays_locked_is_unknown_and_is_not_asked(site: World) -> None:
+    cluster = dumped(states=[replace(RUNNING, lock="backup")], frozen=[AssertionError("asked")])
+    assert run(site, cluster)[0]["file_systems"]["state"] == "unknown"
+
+
+@pytest.mark.parametrize("state", [replace(RUNNING, status="stopped"), replace(RUNNING, agent=False)])
+def test_where_there_is_nobody_to_ask_nobody_is_asked(site: World, state: GuestStatus) -> None:
+    found = run(site, dumped(states=[state], frozen=[AssertionError("asked")]))[0]
+    assert (found["file_systems"]["state"], found["status"]) == ("not-asked", "ok")
+
+
+def test_a_container_is_not_asked(site: World) -> None:
+    cluster = dumped(guests_there=[Guest(108, "ct", "clovis", GuestType.LXC)], states=[AssertionError("looked at")])
+    assert run(site, cluster)[0]["file_systems"]["state"] == "not-asked"
+
+
+def test_a_guest_that_moved_after_its_dump_is_asked_where_it_is(site: World) -> None:
+    cluster, asked = dumped(), list[str]()
+
+    def state(node: str, vmid: int) -> GuestStatus:
+        if node == "clovis":
+            cluster.guests_there = [Guest(108, "Debian-Server", "lge-pve02")]
+            raise PveNotFound("Configuration file 'nodes/clovis/qemu-server/108.conf' does not exist")
+        return RUNNING
+
+    cluster.agent.state = state
+    cluster.agent.frozen = lambda node, vmid: bool(asked.append(node))  # type: ignore[func-returns-value]
+    assert run(site, cluster)[0]["file_systems"]["state"] == "thawed"
+    assert asked == ["lge-pve02"]
+
+
+def test_a_failed_freeze_is_crash_consistent_with_pves_words_and_without_an_alarm(site: World) -> None:
+    lines = [*FROZEN_LOG[:4], "ERROR: unable to freeze guest fs - failed to freeze /", FROZEN_LOG[4], "TASK OK"]
+    found = run(site, Cluster(listings=[[], [archive(108, 1)]], result=ended("OK", *lines)))[0]
+    assert (found["consistency"], found["freeze"], found["status"]) == ("crash-consistent", "failed", "warnings")
+    assert found["warnings"] == ["unable to freeze guest fs - failed to freeze /"]
+    assert "could not freeze" in found["consistency_reason"]
+    assert (found["exit_code"], found["findings"]) == (0, [])
+
+
+def test_after_a_dump_that_failed_the_guest_is_asked_all_the_same(site: World) -> None:
+    failed = ended("job errors", *FROZEN_LOG, "ERROR: Backup of VM 108 failed - interrupted by signal")
+    found = run(site, Cluster(listings=[[]], result=failed, frozen=[True]))[0]
+    assert (found["status"], found["findings"]) == ("failed", ["guest-left-frozen"])
+
+
+def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
+    cluster = dumped(frozen=[True])
+    runs: list[Any] = [None, None]  # it runs until it is stopped
+    cluster.tasks = SimpleNamespace(
+        poll=lambda upid: runs.pop() if runs else ended("interrupted by signal"),
+        find=lambda node, **wanted: [],
+        surely_runs=lambda upid: False,
+        stop=lambda upid: None,
+    )
+    site.pve = cluster
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
+    while (now := site.catalog.operation(opened.id)) and "dump_upid" not in now.data:
+        site.engine.advance(opened.id)
+    site.catalog.ask_cancel(opened.id, "enough", 0)
+    (operation,) = site.engine.drive([opened.id])
+    found = backup.outcome(operation)
+    assert operation.state is OperationState.CANCELLED
+    assert found["findings"] == ["guest-left-frozen"]
+
+
+@pytest.mark.parametrize(("frozen", "code"), [(False, 0), (True, 1)])
+def test_whoever_follows_a_backup_exits_as_its_command_does(site: World, frozen: bool, code: int) -> None:
+    site.pve = dumped(frozen=[frozen])
+    site.engine = build_engine(site)  # type: ignore[arg-type]
+    (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
+    (operation,) = site.engine.drive([opened.id])
+    assert operation.state is OperationState.DONE
+    assert showing.exit_code(site.catalog, operation) == code
+    assert ("guest-left-frozen" in showing.result(operation)) is frozen
+    job = {"good": not frozen, "guests": [backup.outcome(operation)]}
+    assert exit_code(job) == code

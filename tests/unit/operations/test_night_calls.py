@@ -24,8 +24,9 @@ def test_a_night_costs_a_few_calls_a_guest_and_no_time_beside_the_dumps(tmp_path
     assert calls["GET task_log"] == guests
     assert calls["GET task_status"] <= 3 * guests
     assert calls["GET extractconfig"] == guests
+    assert calls["POST fsfreeze_status"] == guests and calls["GET status"] == guests
     assert calls["GET content"] <= 2 * guests + 3 * nodes
     shared = workers * (found.makespan + 120)
     assert calls["GET cluster_tasks"] <= shared / RECENT_AGE
     assert calls["GET resources"] <= shared / GUESTS_AGE + 8
-    assert sum(calls.values()) <= 12 * guests + workers * (found.makespan + 120) / RECENT_AGE + 15 * nodes
+    assert sum(calls.values()) <= 14 * guests + workers * (found.makespan + 120) / RECENT_AGE + 15 * nodes

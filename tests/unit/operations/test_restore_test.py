@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
+from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
 from backupsvc.operations import build_engine, restore_test
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.listing import as_dict
@@ -112,7 +112,7 @@ def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_w
 def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
     ping = once(PveError("got timeout", status=500), True)
     agent = SimpleNamespace(ping=ping, osinfo=lambda: {"name": "Debian"})
-    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     steps = Steps(site, scratch=PLACE, agent=True)
     steps("check")
     assert steps.answer is not None
@@ -163,7 +163,7 @@ def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_h
 @pytest.mark.parametrize(("step", "verdict"), [(-3600, "inconclusive"), (3600, "inconclusive"), (29, "proven"), (0, "proven")])
 def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site: World, step: float, verdict: str) -> None:
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
-    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     steps = Steps(site, scratch=PLACE, agent=True, booted=True, seconds={"restore": 20.0, "isolate": 0.1})
     operation = site.catalog.claim(steps.id, steps.engine.driver())
@@ -288,3 +288,37 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
             steps("boot")
     else:
         assert steps("boot").data["booted"] is None and steps.answer is None
+
+
+# --- somebody dumps the copy ------------------------------------------------------------------------------------------------
+
+
+def held_agent(*held: bool) -> SimpleNamespace:
+    """A copy's agent that is not asked while the copy is dumped: at each look in turn, the last one again and again."""
+    looks, agent = list(held), SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
+
+    def ping(node: str, vmid: int) -> bool:
+        if looks[0]:
+            raise AgentHeld("it is being dumped")
+        return True
+
+    return SimpleNamespace(
+        port=lambda node, vmid: agent, ping=ping, held=lambda node, vmid: looks.pop(0) if len(looks) > 1 else looks[0]
+    )
+
+
+def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_waits(site: World) -> None:
+    site.pve = SimpleNamespace(agent=held_agent(True, True, True, True, False))
+    steps = Steps(site, scratch=PLACE, agent=True)
+    for _ in range(restore_test.MOST_UNSURE + 1):
+        assert steps("check").data["checks"] == {}
+        assert steps.answer is not None and "dumps the copy" in steps.answer.why
+    assert steps("check").data["checks"]["agent"]["outcome"] == "passed"
+
+
+def test_a_copy_that_is_dumped_all_the_time_is_neither_alive_nor_dead(site: World) -> None:
+    site.pve = SimpleNamespace(agent=held_agent(True))
+    steps = Steps(site, scratch=PLACE, agent=True)
+    assert "booted" not in steps("boot").data
+    site.clock.sleep(601)
+    assert steps("boot").data["booted"] is None, "that nobody was asked is no sign of death"

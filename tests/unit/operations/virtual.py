@@ -293,7 +293,20 @@ class VirtualCluster:
 
     def _status(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
         status = "running" if self._guest(node, vmid).running else "stopped"
-        return {"vmid": int(vmid), "status": status, "qmpstatus": status, "ha": {"managed": 0}}
+        dumped = any((task.type, task.vmid) == ("vzdump", int(vmid)) for task in self.running.values())
+        agent = {} if "description" in self._guest(node, vmid).config else {"agent": 1}  # copies are not asked
+        return (
+            {"vmid": int(vmid), "status": status, "qmpstatus": status, "ha": {"managed": 0}}
+            | agent
+            | ({"lock": "backup"} if dumped else {})
+        )
+
+    def _fsfreeze_status(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
+        """Never while a dump of the guest runs: that is what whoever asks has to see to."""
+        self._guest(node, vmid)
+        dumps = [task for task in self.running.values() if (task.type, task.vmid) == ("vzdump", int(vmid))]
+        assert not dumps, f"the agent of guest {vmid} is asked while {dumps} runs"
+        return {"result": "thawed"}
 
     def _power(self, node: str, vmid: str, verb: str, *, asked: Mapping[str, Any]) -> Any:
         guest = self._guest(node, vmid)
@@ -415,6 +428,7 @@ _ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("GET", rf"{_NODE}/qemu/(\d+)/config", VirtualCluster._config),
         ("PUT", rf"{_NODE}/qemu/(\d+)/config", VirtualCluster._change),
         ("GET", rf"{_NODE}/qemu/(\d+)/status/current", VirtualCluster._status),
+        ("POST", rf"{_NODE}/qemu/(\d+)/agent/fsfreeze-status", VirtualCluster._fsfreeze_status),
         ("POST", rf"{_NODE}/qemu/(\d+)/status/(start|stop)", VirtualCluster._power),
         ("DELETE", rf"{_NODE}/qemu/(\d+)", VirtualCluster._destroy),
     )

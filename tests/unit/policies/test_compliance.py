@@ -11,6 +11,7 @@ import pytest
 
 from policies import sentences_en, sentences_fr
 from policies.compliance import RULES, WARNINGS, exemption_for, findings, last_due, pressing
+from policies.freezing import LeftFrozen
 from policies.model import Exemption, Finding, Job, Node, Severity, Verdict
 from policies.site_facts import (
     BackupOutcome,
@@ -458,3 +459,14 @@ def test_findings_stay_readable_on_a_site_of_many_guests() -> None:
     one = base.guests[0]
     many = tuple(replace(one, vmid=1000 + number, guest=guest(1000 + number)) for number in range(2000))
     assert len(findings(replace(base, guests=many), policy(jobs=(Job("all", "21:00", "local"),)), NOW + DAY)) >= 2000
+
+
+def test_a_guest_that_its_dump_left_frozen_is_critical_until_it_is_seen_thawed() -> None:
+    facts = changed(put_right(), 104, left_frozen=LeftFrozen(NIGHTS[-1], True, "its agent says so"))
+    (item,) = found(facts, "guest-left-frozen")
+    assert (item.vmid, item.severity) == (104, Severity.CRITICAL)
+    assert "2026-03-09 21:00" in item.detail and "qm guest cmd 104 fsfreeze-thaw" in item.action
+    unsure = changed(put_right(), 104, left_frozen=LeftFrozen(NIGHTS[-1], False, "got timeout"))
+    assert "may stand frozen" in found(unsure, "guest-left-frozen")[0].detail
+    assert not found(changed(facts, 104, left_frozen=None), "guest-left-frozen")
+    assert not found(changed(facts, 104, guest=None), "guest-left-frozen")

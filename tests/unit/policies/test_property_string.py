@@ -158,3 +158,22 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         return
     assert all(key and value for key, value in found.items() if key != "a")
     assert property_string.parse(",".join(f"{key}={value}" for key, value in found.items())) == found
+
+
+@pytest.mark.parametrize(
+    ("agent", "off"),
+    [
+        ("1", False),
+        ("1,freeze-fs=0", True),
+        ("1,freeze-fs-on-backup=0", True),
+        ("1,guest-fsfreeze=0", True),
+        ("1,freeze-fs=FALSE", True),
+        ("freeze-fs=no,enabled=1", True),
+        ("1,freeze-fs=1", False),
+        ("0,freeze-fs=0", False),  # there is no agent that could freeze
+        ("1,freeze-fs=0,guest-fsfreeze=1", False),  # said twice: PVE ignores the whole option
+        ("", False),
+    ],
+)
+def test_the_freeze_is_switched_off_by_any_of_its_three_names(agent: str, off: bool) -> None:
+    assert property_string.freeze_switched_off({"agent": agent}) is off

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from policies import role
 from policies.model import Policy
 from policies.site import load_policy
@@ -31,7 +33,7 @@ def test_a_plain_policy_needs_four_kinds_of_path() -> None:
 
 def test_with_a_pool_nothing_that_changes_a_guest_stands_on_all_guests() -> None:
     found = grants(role.everyday(policy("bridge: vmbr9, storage: thin, pool: copies")))
-    assert found["/vms"] == {"VM.Audit", "VM.Backup"}
+    assert found["/vms"] == {"VM.Audit", "VM.Backup", "VM.GuestAgent.Audit"}
     assert found["/pool/copies"] == COPIES
 
 
@@ -103,7 +105,9 @@ def test_what_is_held_on_all_guests_need_not_be_held_on_the_pool() -> None:
     wide = {path: frozenset(privs) for path, privs in grants(role.everyday(policy())).items()}
     pooled = role.everyday(policy("bridge: vmbr9, storage: thin, pool: copies"))
     assert role.missing(pooled, wide) == ()
-    assert {need.path for need in role.missing(pooled, wide | {"/vms": frozenset({"VM.Audit", "VM.Backup"})})} == {"/pool/copies"}
+    assert {
+        need.path for need in role.missing(pooled, wide | {"/vms": frozenset({"VM.Audit", "VM.Backup", "VM.GuestAgent.Audit"})})
+    } == {"/pool/copies"}
 
 
 def test_the_commands_make_each_set_of_privileges_one_role_and_give_it_to_user_and_token() -> None:
@@ -113,3 +117,24 @@ def test_the_commands_make_each_set_of_privileges_one_role_and_give_it_to_user_a
     assert "pveum user token add backupsvc@pve service --privsep 1" in lines
     given = [line for line in lines if line.startswith("pveum acl modify /storage/thin ")]
     assert [line.split(" --")[1].split()[0] for line in given] == ["users", "tokens"]
+
+
+@pytest.mark.parametrize(
+    ("job", "guests"),
+    [
+        ("storage: nas, thaw: true", ""),
+        ("storage: nas", "guests: {104: {thaw: true}}"),
+        ("storage: nas, thaw: true", "guests: {104: {thaw: false}}"),
+    ],
+)
+def test_only_a_policy_that_wants_guests_thawed_asks_for_the_right_to_do_so(job: str, guests: str) -> None:
+    right = "VM.GuestAgent.FileSystemMgmt"
+    asked = load_policy(f"{BASE}jobs: {{nightly: {{{job}}}}}\n{guests}\n", "test")
+    assert right in grants(role.everyday(asked))["/vms"]
+    assert right not in grants(role.everyday(policy()))["/vms"]
+    assert right not in grants(role.everyday(load_policy(f"{BASE}jobs: {{nightly: {{thaw: false}}}}\n", "test")))["/vms"]
+
+
+def test_who_makes_no_backups_needs_no_right_to_ask_after_them() -> None:
+    pooled = load_policy(f"{BASE}scratch: {{pool: copies}}\n", "test")
+    assert grants(role.everyday(pooled))["/vms"] == {"VM.Audit", "VM.Backup"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from policies.vzdumplog import Consistency, DumpReport, read
+import pytest
+
+from policies.vzdumplog import Consistency, DumpReport, Freeze, read
 
 RECORDED = Path(__file__).parents[2] / "golden" / "recorded_real"
 
@@ -18,7 +20,7 @@ def log(file: str, n: int) -> list[str]:
 
 
 def test_a_running_guest_whose_agent_froze_its_file_systems_is_frozen() -> None:
-    assert read(log("03_vzdump_ok", 14), 200) == DumpReport(True, Consistency.FROZEN, (), (), None)
+    assert read(log("03_vzdump_ok", 14), 200) == DumpReport(True, Consistency.FROZEN, (), (), None, Freeze.FROZEN)
 
 
 def test_an_agent_that_does_not_answer_makes_the_archive_crash_consistent() -> None:
@@ -62,3 +64,98 @@ def test_an_excluded_disk_and_a_warning_belong_to_their_guest() -> None:
     report = read(lines, 108)
     assert (report.excluded, report.warnings) == (("scsi1",), ("the clock of the guest is odd",))
     assert read(lines, 109).excluded == ()
+
+
+# --- freezing and thawing, in both generations -------------------------------------------------------------------------------
+
+BEGIN = ["INFO: Starting Backup of VM 108 (qemu)", "INFO: status = running", "INFO: backup mode: snapshot"]
+FREEZE, THAW = "INFO: issuing guest-agent 'fs-freeze' command", "INFO: issuing guest-agent 'fs-thaw' command"
+QMP = "INFO: starting backup via QMP command"
+END = ["INFO: Finished Backup of VM 108 (00:00:05)", "INFO: Backup finished at 2026-03-09 21:00:07", "TASK OK"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ERROR: unable to freeze guest fs - failed to freeze /: Device or resource busy",
+        "ERROR: unable to freeze guest fs - unexpected status 'thawed'",
+        "ERROR: querying status after freezing guest fs failed - timeout after 60 minutes",
+        "ERROR: VM 108 qmp command 'guest-fsfreeze-freeze' failed - got timeout",  # before qemu-server 9.0.23
+        "ERROR: VM 108 qga command 'guest-fsfreeze-freeze' failed - got timeout",
+        "ERROR: a text that no version has printed yet",
+        "WARN: unable to check guest fs freeze status - got timeout",
+    ],
+)
+@pytest.mark.parametrize("between", [[], [QMP]])
+def test_a_freeze_that_was_complained_of_is_no_freeze_though_the_thaw_line_follows(said: str, between: list[str]) -> None:
+    report = read([*BEGIN, FREEZE, said, *between, THAW, *END], 108)
+    assert (report.consistency, report.freeze) == (Consistency.CRASH, Freeze.FAILED)
+    assert report.warnings == (said.partition(": ")[2],)
+    assert report.thaw_failed is None
+
+
+@pytest.mark.parametrize("between", [[], [QMP], ["still waiting on guest fs freeze - timeout in 50 minutes", QMP]])
+def test_a_freeze_that_nothing_was_complained_of_until_the_thaw_is_one(between: list[str]) -> None:
+    report = read([*BEGIN, FREEZE, *between, THAW, *END], 108)
+    assert (report.consistency, report.freeze, report.warnings) == (Consistency.FROZEN, Freeze.FROZEN, ())
+
+
+def test_a_freeze_whose_thaw_never_came_is_not_taken_for_one() -> None:
+    report = read([*BEGIN, FREEZE, "TASK ERROR: interrupted by signal"], 108)
+    assert (report.consistency, report.freeze, report.freeze.tried) == (Consistency.CRASH, Freeze.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "VM 108 qmp command 'guest-fsfreeze-thaw' failed - got timeout",
+        "VM 108 qga command 'guest-fsfreeze-thaw' failed - got timeout",
+        "Agent error: failed to thaw",
+        "unable to thaw guest filesystem - got timeout",
+    ],
+)
+def test_a_failed_thaw_is_an_alarm_though_the_task_is_ok(said: str) -> None:
+    report = read([*BEGIN, FREEZE, THAW, f"ERROR: {said}", *END], 108)
+    assert (report.thaw_failed, report.consistency, report.warnings) == (said, Consistency.FROZEN, (said,))
+
+
+def test_a_backup_that_fails_right_after_the_thaw_is_no_failed_thaw() -> None:
+    why = "VM 108 qmp command 'backup' failed - got timeout"
+    lines = [*BEGIN, FREEZE, THAW, f"ERROR: {why}", "INFO: aborting backup job", f"ERROR: Backup of VM 108 failed - {why}"]
+    report = read([*lines, "INFO: Failed at 2026-03-09 21:00:07", "TASK ERROR: job errors"], 108)
+    assert (report.thaw_failed, report.failure, report.warnings) == (None, why, ())
+
+
+@pytest.mark.parametrize(
+    ("said", "freeze"),
+    [
+        ("INFO: skipping guest-agent 'fs-freeze', agent configured but not running?", Freeze.SILENT),
+        ("INFO: skipping guest filesystem freeze - agent configured but not running?", Freeze.SILENT),
+        ("INFO: skipping guest-agent 'fs-freeze', disabled in VM options", Freeze.OFF),
+        ("INFO: skipping guest filesystem freeze - disabled in VM options", Freeze.OFF),
+        ("INFO: skipping guest filesystem freeze - already frozen", Freeze.BY_OTHERS),
+    ],
+)
+def test_a_freeze_that_was_left_out_makes_the_archive_crash_consistent_and_says_why(said: str, freeze: Freeze) -> None:
+    report = read([*BEGIN, said, *END], 108)
+    assert (report.consistency, report.freeze, report.warnings) == (Consistency.CRASH, freeze, ())
+    assert not freeze.tried
+
+
+def test_what_a_guests_section_complains_of_is_a_warning_of_that_guest_alone() -> None:
+    other = [line.replace("108", "109") for line in BEGIN]
+    lines = [
+        *BEGIN,
+        "ERROR: unable to freeze guest fs - x",
+        "INFO: Backup finished at 21:00",
+        *other,
+        "ERROR: Backup job failed - y",
+    ]
+    assert read(lines, 108).warnings == ("unable to freeze guest fs - x",)
+    lines[-1:] = ["INFO: Failed at 21:01", "ERROR: Backup job failed - y"]
+    assert read(lines, 109).warnings == ()
+
+
+def test_an_efi_disk_that_the_guest_does_not_use_is_not_missed() -> None:
+    unused = "INFO: exclude disk 'efidisk0' 'local-lvm:vm-108-disk-2' (efidisk but no OMVF BIOS)"
+    assert read([*BEGIN, unused, *END], 108).excluded == ()

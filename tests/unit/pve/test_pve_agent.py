@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from backupsvc.errors import PveError, PvePermissionDenied, TaskFailed
+from backupsvc.errors import AgentHeld, PveError, PvePermissionDenied, TaskFailed
 from backupsvc.pve import Pve
 
-from .server import FakePve, Reply, refuse
+from .server import FakeClock, FakePve, Reply, refuse
 
 AGENT = "/nodes/pve/qemu/9001/agent"
+STATUS = "/nodes/pve/qemu/9001/status/current"
+RUNS = {"status": "running", "qmpstatus": "running", "agent": 1, "uptime": 60}
+
+
+@pytest.fixture(autouse=True)
+def _running(fake: FakePve) -> None:
+    """Guests that run, and that nobody dumps."""
+    for vmid in (200, 9001, 9010):
+        fake.on("GET", f"/nodes/pve/qemu/{vmid}/status/current", RUNS)
 
 
 def test_an_agent_that_answers_answers(fake: FakePve, pve: Pve) -> None:
@@ -89,3 +98,62 @@ def test_the_answer_of_a_command_is_fetched_once_even_when_the_line_breaks(fake:
     with pytest.raises(Exception, match="exec-status"):
         pve.agent.exec("pve", 9001, ["true"], 5)
     assert len(fake.sent("GET", f"{AGENT}/exec-status")) == 1
+
+
+# --- never while a dump runs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lock", ["backup", "snapshot"])
+@pytest.mark.parametrize("call", ["ping", "osinfo", "hostname", "interfaces", "frozen", "thaw"])
+def test_no_agent_is_asked_anything_while_its_guest_is_being_dumped(fake: FakePve, pve: Pve, call: str, lock: str) -> None:
+    fake.on("GET", STATUS, RUNS | {"lock": lock})
+    with pytest.raises(AgentHeld, match="being dumped"):
+        getattr(pve.agent, call)("pve", 9001)
+    with pytest.raises(AgentHeld):
+        pve.agent.exec("pve", 9001, ["true"], 5)
+    assert [request for request in fake.requests if "/agent/" in request.path] == []
+    assert pve.agent.held("pve", 9001)
+
+
+def test_a_command_that_runs_when_a_dump_begins_is_asked_for_after_it(fake: FakePve, pve: Pve) -> None:
+    dumped = RUNS | {"lock": "backup"}
+    fake.on("GET", STATUS, RUNS, dumped, dumped, RUNS)
+    fake.on("POST", f"{AGENT}/exec", {"pid": 7})
+    fake.on("GET", f"{AGENT}/exec-status", {"exited": 0}, {"exited": 1, "exitcode": 0})
+    assert pve.agent.exec("pve", 9001, ["sleep", "9"], 60).exitcode == 0
+
+
+def test_one_look_at_the_lock_serves_for_the_calls_of_that_second(fake: FakePve, pve: Pve) -> None:
+    fake.on("POST", f"{AGENT}/ping", {"result": {}})
+    fake.on("GET", f"{AGENT}/get-osinfo", {"result": {}})
+    pve.agent.ping("pve", 9001)
+    pve.agent.osinfo("pve", 9001)
+    assert len(fake.sent("GET", STATUS)) == 1
+
+
+def test_a_look_at_the_lock_serves_no_longer_than_that(fake: FakePve, pve: Pve, clock: FakeClock) -> None:
+    fake.on("GET", STATUS, RUNS, RUNS | {"lock": "backup"})
+    fake.on("POST", f"{AGENT}/ping", {"result": {}})
+    assert pve.agent.ping("pve", 9001)
+    clock.time += 1.0
+    with pytest.raises(AgentHeld):
+        pve.agent.ping("pve", 9001)
+
+
+@pytest.mark.parametrize(("said", "frozen"), [("frozen", True), ("thawed", False)])
+def test_the_agent_says_whether_the_file_systems_are_frozen(fake: FakePve, pve: Pve, said: str, frozen: bool) -> None:
+    fake.on("POST", f"{AGENT}/fsfreeze-status", {"result": said})
+    assert pve.agent.frozen("pve", 9001) is frozen
+
+
+@pytest.mark.parametrize("said", [{"error": {"class": "GenericError", "desc": "no"}}, None, "error", {}])
+def test_an_agent_that_says_neither_is_never_taken_for_thawed(fake: FakePve, pve: Pve, said: object) -> None:
+    fake.on("POST", f"{AGENT}/fsfreeze-status", {"result": said})
+    with pytest.raises(PveError):
+        pve.agent.frozen("pve", 9001)
+
+
+def test_a_guest_is_thawed_through_its_agent(fake: FakePve, pve: Pve) -> None:
+    fake.on("POST", f"{AGENT}/fsfreeze-thaw", {"result": 2})
+    pve.agent.thaw("pve", 9001)
+    assert fake.changes() == [("POST", f"{AGENT}/fsfreeze-thaw")]

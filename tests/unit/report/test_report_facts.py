@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
+from backupsvc.pve.guests import GuestStatus
 from backupsvc.report.facts import collect
 from policies.compliance import findings
 from policies.model import Guest, GuestType, Node, OperationState, Rung
@@ -239,3 +241,58 @@ def test_law_5_a_change_that_the_catalog_knows_of_stays_told(catalog: Catalog) -
     catalog.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="aa")
     catalog.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="bb", at=NOW)
     assert [item.id for item in findings(seen(world, catalog), policy(), NOW)].count("archive-changed") == 1
+
+
+# --- left frozen ----------------------------------------------------------------------------------------------------------------
+
+
+def backed_up(catalog: Catalog, state: str, at: int) -> None:
+    """Remember a backup of 104 that found its guest so."""
+    driver = Driver("a", 600, at)
+    operation = catalog.open_operation(NewOperation("backup", 104, "dump", {}), at, driver)
+    assert operation is not None
+    seen = {"state": state, "why": "its agent says so", "at": at, "tried": True, "thaws": 0, "thaw_failed": None}
+    catalog.finish(operation.id, driver, OperationState.DONE, data={"thaw": seen}, note=None)
+
+
+def agent_of(world: World, status: GuestStatus, answer: object) -> Any:
+    """That site with an agent of 104 that gives this answer."""
+    asked = FakePve(world)
+
+    def frozen(node: str, vmid: int) -> bool:
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    asked.agent = SimpleNamespace(state=lambda node, vmid: status, frozen=frozen)  # type: ignore[attr-defined]
+    return asked
+
+
+RUNS = GuestStatus("running", "running", True, None, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "left"),
+    [
+        (RUNS, True, True),
+        (RUNS, False, False),  # somebody thawed it
+        (RUNS, PveError("QEMU guest agent is not running"), True),
+        (RUNS, PvePermissionDenied("no"), True),
+        (RUNS, PveUnreachable("no answer"), True),
+        (replace(RUNS, uptime=10), True, False),  # it has booted since
+        (replace(RUNS, status="stopped"), True, False),
+    ],
+)
+def test_a_guest_that_was_left_frozen_is_looked_at_again_and_stays_so_unless_it_is_seen_thawed(
+    catalog: Catalog, status: GuestStatus, answer: object, left: bool
+) -> None:
+    backed_up(catalog, "frozen", NOW - 600)
+    facts = collect(agent_of(World(), status, answer), catalog, policy(), StoppedClock())
+    assert (one(facts, 104).left_frozen is not None) is left
+    assert one(facts, 105).left_frozen is None
+
+
+def test_a_later_backup_that_found_the_guest_thawed_ends_it_and_nobody_is_asked(catalog: Catalog) -> None:
+    backed_up(catalog, "frozen", NOW - 600)
+    backed_up(catalog, "thawed", NOW - 300)
+    assert one(seen(World(), catalog), 104).left_frozen is None

@@ -124,12 +124,13 @@ def test_a_freeze_that_did_not_answer_in_time_is_taken_back(tmp_path: Path) -> N
 
 
 def test_an_agent_that_refuses_to_freeze_does_not_stop_the_copy(tmp_path: Path) -> None:
-    agent = ScriptedAgent(freeze=AgentFailure("failed to freeze /data"))
-    assert not backup_disks(ScriptedQemu(), agent, targets(tmp_path)).frozen
+    agent, events = ScriptedAgent(freeze=AgentFailure("failed to freeze /data")), list[str]()
+    assert not backup_disks(ScriptedQemu(), agent, targets(tmp_path), heard_by(events)).frozen
+    assert events[:3] == ["freeze", "freeze-failed: failed to freeze /data", "thaw"], "a thaw follows every try, as in PVE"
 
 
 def test_a_thaw_that_fails_is_told_and_does_not_lose_the_copy(tmp_path: Path) -> None:
     events: list[str] = []
     agent = ScriptedAgent(thaw=AgentSilent("no answer"))
     assert backup_disks(ScriptedQemu(), agent, targets(tmp_path), heard_by(events)).frozen
-    assert "thaw-failed" in events
+    assert "thaw-failed: got timeout" in events

@@ -1,0 +1,210 @@
+"""Whether a dump left its guest's file systems frozen: whom to ask and when, and what the answers mean.
+
+vzdump freezes the file systems through the guest's agent and thaws them a moment later. A thaw that fails does not fail PVE's
+task, and whatever writes in a guest that stands frozen hangs: so the agent is asked once the dump is over, and never before,
+because a question between freeze and thaw may upset both. Nothing here knows an API; times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from policies.model import Job, Policy
+from policies.property_string import agent_configured, freeze_switched_off
+from policies.vzdumplog import Consistency, Freeze
+
+FINDING = "guest-left-frozen"
+HELD_FOR = 60.0  # how long a guest's lock is waited for; a dump that runs longer than that is not ours
+SILENT_FOR = 20.0  # how long an agent that was asked to freeze may take to answer again
+SURE_AFTER = 4.0  # a freeze of somebody else's backup lasts a moment; what is frozen for so long was left so
+MOST_THAWS = 2
+
+
+class State(StrEnum):
+    """What is known of a guest's file systems after a dump. OFF: there is nobody to ask, and nothing that could be frozen."""
+
+    THAWED = "thawed"
+    FROZEN = "frozen"
+    UNKNOWN = "unknown"
+    OFF = "not-asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A guest at the moment of the question: does it run, is its agent configured, who has locked it."""
+
+    running: bool
+    agent: bool
+    lock: str | None
+
+
+class Trouble(StrEnum):
+    """Why a question got no answer. PASSING may pass, SILENT is the agent's, DENIED and NO_AGENT stay so."""
+
+    PASSING = "passing"
+    SILENT = "silent"
+    DENIED = "denied"
+    NO_AGENT = "no-agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the agent said: ``frozen`` None with why not, in ``text``."""
+
+    frozen: bool | None
+    trouble: Trouble | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the asking is: ``since`` it began, ``frozen_for`` since it was first seen frozen (None: it was not).
+
+    ``tried``: the dump asked this guest to freeze. ``may_thaw``: the policy says so. ``thaws`` were sent so far.
+    """
+
+    since: float
+    tried: bool
+    frozen_for: float | None = None
+    may_thaw: bool = False
+    thaws: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Decision: put the question now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Decision: look again in a moment."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThawIt:
+    """Decision: thaw the file systems, and ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Decision: this is what is known, and why."""
+
+    state: State
+    why: str
+
+
+def before_asking(guest: Guest, standing: Standing) -> Ask | Later | Settled:
+    """Given a guest as it is now, return whether its agent may be asked: never while a lock says that it is being dumped."""
+    if not guest.running:
+        return Settled(State.OFF, "it does not run")
+    if not guest.agent:
+        return Settled(State.OFF, "it has no agent configured")
+    if guest.lock is None:
+        return Ask()
+    if standing.since < HELD_FOR:
+        return Later(f"the guest is locked ({guest.lock}), so its agent is not asked now")
+    return Settled(State.UNKNOWN, f"it is locked ({guest.lock}), and its agent is not asked while another dump may run")
+
+
+def after_asking(answer: Answer, standing: Standing) -> Later | ThawIt | Settled:
+    """Given the agent's answer, return what follows. Only an answer makes a guest thawed."""
+    if answer.frozen is False:
+        by_us = "it was left frozen, and was thawed as the policy says" if standing.thaws else "its agent says so"
+        return Settled(State.THAWED, by_us)
+    if answer.frozen:
+        return _frozen(standing)
+    if answer.trouble is Trouble.NO_AGENT:
+        return Settled(State.OFF, "it has no agent configured")
+    waits = answer.trouble is Trouble.PASSING or (answer.trouble is Trouble.SILENT and standing.tried)
+    if waits and standing.since < SILENT_FOR:
+        return Later(f"whether the guest is thawed is not known yet: {answer.text}")
+    return Settled(State.UNKNOWN, answer.text)
+
+
+def _frozen(standing: Standing) -> Later | ThawIt | Settled:
+    if standing.frozen_for is None or standing.frozen_for < SURE_AFTER:
+        return Later("the guest's file systems are frozen: its agent is asked once more")
+    if standing.may_thaw and standing.thaws < MOST_THAWS:
+        return ThawIt()
+    tried = f", also after {standing.thaws} attempts to thaw them" if standing.thaws else ""
+    return Settled(State.FROZEN, f"its agent says so{tried}")
+
+
+def may_thaw(policy: Policy, vmid: int, job: Job | None) -> bool:
+    """Given a guest and the job that dumped it, return whether the policy wants it thawed: the guest's own word goes first."""
+    written = policy.guests[vmid].thaw if vmid in policy.guests else None
+    return (job is not None and job.thaw) if written is None else written
+
+
+def asks_for_thaw(policy: Policy) -> bool:
+    """Given a policy, return whether any guest may be thawed by it, which needs a right of its own."""
+    return any(job.thaw for job in policy.jobs) or any(guest.thaw for guest in policy.guests.values())
+
+
+# --- what an operation remembers of it ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LeftFrozen:
+    """A guest that a dump left frozen, seen at ``at`` (epoch seconds). Not ``certain``: its thaw failed, and nobody could ask."""
+
+    at: int
+    certain: bool
+    why: str
+
+
+def sentences(vmid: int, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Given what a backup remembers, return what is wrong with its guest's file systems, one sentence each; () if all is well."""
+    seen = data.get("thaw") or {}
+    state, why = seen.get("state"), seen.get("why", "")
+    if state == State.FROZEN:
+        return (f"{FINDING}: the dump left its file systems frozen ({why}): what writes to them hangs. {_thaw_by_hand(vmid)}",)
+    if state == State.UNKNOWN and seen.get("thaw_failed"):
+        return (f"{FINDING}: PVE's thaw failed, and whether it stands frozen is not known: {why}. {_thaw_by_hand(vmid)}",)
+    if state == State.UNKNOWN and seen.get("tried"):
+        return (f"whether its file systems are thawed is not known: {why}",)
+    return (f"the dump left its file systems frozen: {why}",) if state == State.THAWED and seen.get("thaws") else ()
+
+
+def _thaw_by_hand(vmid: int) -> str:
+    return f"Thaw them on its node: qm guest cmd {vmid} fsfreeze-thaw"
+
+
+def left(data: Mapping[str, Any]) -> LeftFrozen | None:
+    """Given what a backup remembers, return that it left its guest frozen, None if not or if nothing can be said."""
+    seen = data.get("thaw") or {}
+    certain = seen.get("state") == State.FROZEN
+    if not certain and not (seen.get("state") == State.UNKNOWN and seen.get("thaw_failed")):
+        return None
+    return LeftFrozen(int(seen["at"]), certain, str(seen["thaw_failed"] if not certain else seen["why"]))
+
+
+def latest(looks: Iterable[Mapping[str, Any]]) -> LeftFrozen | None:
+    """Given what the backups of one guest remember, return what the newest look that says anything found; None: not frozen."""
+    told = [data for data in looks if (data.get("thaw") or {}).get("state") in (State.THAWED, State.OFF) or left(data)]
+    newest = max(told, key=lambda data: int(data["thaw"]["at"]), default=None)
+    return left(newest) if newest is not None else None
+
+
+# --- why an archive is not frozen -------------------------------------------------------------------------------------------
+
+
+def why_not_frozen(consistency: str, freeze: str, config: Mapping[str, str]) -> str:
+    """Given what a dump's log says and the config in the archive, return why it is only crash-consistent, "" if it is not."""
+    if consistency != Consistency.CRASH:
+        return ""
+    if freeze == Freeze.NONE and not agent_configured(config):
+        return "it has no agent configured"
+    if freeze == Freeze.NONE and freeze_switched_off(config):
+        freeze = Freeze.OFF
+    return {
+        Freeze.FAILED: "its agent could not freeze the file systems",
+        Freeze.SILENT: "its agent did not answer",
+        Freeze.OFF: "the freeze is switched off in its options (agent: freeze-fs=0)",
+        Freeze.BY_OTHERS: "somebody else held its file systems frozen",
+    }.get(Freeze(freeze), "nothing froze its file systems")

@@ -1,0 +1,216 @@
+"""What a guest's agent says after the dump, what is made of its silence, and who is thawed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import freezing
+from policies.freezing import (
+    HELD_FOR,
+    MOST_THAWS,
+    SILENT_FOR,
+    SURE_AFTER,
+    Answer,
+    Ask,
+    Guest,
+    Later,
+    Settled,
+    Standing,
+    State,
+    ThawIt,
+    Trouble,
+    after_asking,
+    before_asking,
+    latest,
+    left,
+    sentences,
+    why_not_frozen,
+)
+from policies.site import load_policy
+
+RUNS, NOW = Guest(running=True, agent=True, lock=None), Standing(0.0, tried=True)
+
+
+def state(decision: object) -> State | None:
+    return decision.state if isinstance(decision, Settled) else None
+
+
+def test_a_running_guest_with_an_agent_that_nobody_has_locked_is_asked() -> None:
+    assert before_asking(RUNS, NOW) == Ask()
+
+
+@pytest.mark.parametrize(
+    "guest", [replace(RUNS, running=False), replace(RUNS, agent=False), replace(RUNS, running=False, lock="backup")]
+)
+def test_where_there_is_nobody_to_ask_nothing_is_made_of_it(guest: Guest) -> None:
+    assert state(before_asking(guest, NOW)) is State.OFF
+
+
+@pytest.mark.parametrize("lock", ["backup", "snapshot", "migrate", "anything"])
+def test_a_locked_guest_is_not_asked_however_long_that_lasts_and_is_unknown_then(lock: str) -> None:
+    locked = replace(RUNS, lock=lock)
+    assert isinstance(before_asking(locked, NOW), Later)
+    assert isinstance(before_asking(locked, replace(NOW, since=HELD_FOR - 0.1)), Later)
+    assert state(before_asking(locked, replace(NOW, since=HELD_FOR))) is State.UNKNOWN
+
+
+answers = st.builds(Answer, st.sampled_from([None, True, False]), st.sampled_from([None, *Trouble]), st.text(max_size=9))
+standings = st.builds(
+    Standing, st.floats(0, 100), st.booleans(), st.none() | st.floats(0, 100), st.booleans(), st.integers(0, MOST_THAWS + 1)
+)
+
+
+@given(answers, standings)
+def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_so_frozen(answer: Answer, at: Standing) -> None:
+    found = state(after_asking(answer, at))
+    assert (found is State.THAWED) == (answer.frozen is False)
+    if found is State.FROZEN:
+        assert answer.frozen is True
+
+
+@given(answers, standings)
+def test_nobody_is_thawed_whom_the_policy_does_not_name_nor_without_end(answer: Answer, at: Standing) -> None:
+    if isinstance(after_asking(answer, at), ThawIt):
+        assert at.may_thaw and answer.frozen and at.thaws < MOST_THAWS and (at.frozen_for or 0) >= SURE_AFTER
+
+
+@given(answers, standings)
+def test_the_asking_comes_to_an_end(answer: Answer, at: Standing) -> None:
+    late = replace(at, since=max(SILENT_FOR, HELD_FOR), frozen_for=SURE_AFTER, thaws=MOST_THAWS)
+    assert isinstance(after_asking(answer, late), Settled)
+    assert isinstance(before_asking(replace(RUNS, lock="backup"), late), Settled)
+
+
+def test_a_freeze_of_a_moment_is_not_yet_a_guest_left_frozen() -> None:
+    for frozen_for in (None, 0.0, SURE_AFTER - 0.1):
+        assert isinstance(after_asking(Answer(True), replace(NOW, frozen_for=frozen_for)), Later)
+    assert state(after_asking(Answer(True), replace(NOW, frozen_for=SURE_AFTER))) is State.FROZEN
+
+
+def test_a_frozen_guest_is_thawed_twice_at_most_and_then_called_frozen() -> None:
+    at = replace(NOW, frozen_for=SURE_AFTER, may_thaw=True)
+    assert [after_asking(Answer(True), replace(at, thaws=sent)) for sent in range(MOST_THAWS)] == [ThawIt()] * MOST_THAWS
+    given_up = after_asking(Answer(True), replace(at, thaws=MOST_THAWS))
+    assert state(given_up) is State.FROZEN and "after 2 attempts" in str(given_up)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "tried", "waits"),
+    [
+        (Trouble.PASSING, True, True),
+        (Trouble.PASSING, False, True),
+        (Trouble.SILENT, True, True),
+        (Trouble.SILENT, False, False),  # the dump did not freeze it: a dead agent costs one question a night
+        (Trouble.DENIED, True, False),
+    ],
+)
+def test_who_cannot_be_asked_is_unknown_after_a_while_or_at_once(trouble: Trouble, tried: bool, waits: bool) -> None:
+    answer, at = Answer(None, trouble, "why"), replace(NOW, tried=tried)
+    assert isinstance(after_asking(answer, at), Later) is waits
+    assert after_asking(answer, replace(at, since=SILENT_FOR)) == Settled(State.UNKNOWN, "why")
+
+
+def test_an_agent_that_is_not_configured_at_all_is_nobody_to_ask() -> None:
+    assert state(after_asking(Answer(None, Trouble.NO_AGENT), NOW)) is State.OFF
+
+
+# --- what is remembered -----------------------------------------------------------------------------------------------------
+
+
+def seen(state: State, at: int = 100, **more: Any) -> dict[str, Any]:
+    return {"thaw": {"state": str(state), "why": "so it is", "at": at, "tried": True, "thaws": 0, "thaw_failed": None} | more}
+
+
+def test_a_guest_left_frozen_is_said_with_the_command_that_thaws_it() -> None:
+    (said,) = sentences(104, seen(State.FROZEN))
+    assert said.startswith("guest-left-frozen: ") and "qm guest cmd 104 fsfreeze-thaw" in said
+    found = left(seen(State.FROZEN))
+    assert found is not None and (found.at, found.certain) == (100, True)
+
+
+def test_a_failed_thaw_after_which_nobody_could_ask_is_told_like_a_frozen_guest() -> None:
+    data = seen(State.UNKNOWN, thaw_failed="got timeout")
+    assert sentences(104, data)[0].startswith("guest-left-frozen: PVE's thaw failed")
+    found = left(data)
+    assert found is not None and not found.certain and found.why == "got timeout"
+
+
+def test_what_is_not_known_is_said_where_the_dump_froze_and_is_no_finding() -> None:
+    assert "not known" in sentences(104, seen(State.UNKNOWN))[0]
+    assert left(seen(State.UNKNOWN)) is None
+    assert sentences(104, seen(State.UNKNOWN, tried=False)) == ()
+
+
+def test_a_guest_that_was_thawed_by_us_is_said_to_have_been_left_frozen_and_is_no_finding() -> None:
+    assert "left its file systems frozen" in sentences(104, seen(State.THAWED, thaws=1))[0]
+    assert left(seen(State.THAWED, thaws=1)) is None
+
+
+@pytest.mark.parametrize("data", [{}, {"thaw": None}, seen(State.THAWED), seen(State.OFF), seen(State.THAWED, thaw_failed="x")])
+def test_of_a_guest_that_is_well_nothing_is_said(data: dict[str, Any]) -> None:
+    assert (sentences(104, data), left(data), latest([data])) == ((), None, None)
+
+
+@pytest.mark.parametrize(
+    ("looks", "frozen"),
+    [
+        ([seen(State.FROZEN, 1)], True),
+        ([seen(State.FROZEN, 1), seen(State.THAWED, 2)], False),
+        ([seen(State.THAWED, 2), seen(State.FROZEN, 1)], False),
+        ([seen(State.FROZEN, 1), seen(State.OFF, 2)], False),
+        ([seen(State.FROZEN, 1), seen(State.UNKNOWN, 2)], True),  # who could not be asked is not thawed
+        ([seen(State.THAWED, 1), seen(State.FROZEN, 2)], True),
+        ([], False),
+    ],
+)
+def test_the_newest_look_that_says_anything_decides(looks: list[dict[str, Any]], frozen: bool) -> None:
+    assert (latest(looks) is not None) is frozen
+
+
+# --- the policy ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("job", "guest", "thaws"),
+    [
+        ("", "", False),
+        ("thaw: true", "", True),
+        ("thaw: true", "thaw: false", False),
+        ("", "thaw: true", True),
+        ("thaw: false", "thaw: true", True),
+    ],
+)
+def test_a_guest_is_thawed_only_if_the_policy_says_so_and_its_own_word_goes_first(job: str, guest: str, thaws: bool) -> None:
+    policy = load_policy(f"site: s\njobs: {{nightly: {{{job}}}}}\nguests: {{104: {{{guest}}}}}\n", "test")
+    assert freezing.may_thaw(policy, 104, policy.jobs[0]) is thaws
+    assert freezing.may_thaw(policy, 105, policy.jobs[0]) is (job == "thaw: true")
+    assert freezing.may_thaw(policy, 105, None) is False
+
+
+# --- why an archive is only crash-consistent -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("freeze", "agent", "why"),
+    [
+        ("failed", "1", "its agent could not freeze"),
+        ("agent-silent", "1", "did not answer"),
+        ("switched-off", "1", "switched off"),
+        ("already-frozen", "1", "somebody else"),
+        ("none", "", "no agent configured"),
+        ("none", "0", "no agent configured"),
+        ("none", "1,freeze-fs=0", "switched off"),
+        ("none", "enabled=1,freeze-fs-on-backup=No", "switched off"),
+        ("none", "guest-fsfreeze=off,enabled=1", "switched off"),
+        ("none", "1", "nothing froze"),
+    ],
+)
+def test_a_crash_consistent_archive_says_why_it_is_no_better(freeze: str, agent: str, why: str) -> None:
+    config = {"agent": agent} if agent else {}
+    assert why in why_not_frozen("crash-consistent", freeze, config)
+    assert why_not_frozen("frozen", freeze, config) == ""

@@ -1,0 +1,76 @@
+"""Each text of PVE that a decision hangs on is recognised in both generations, and taken for no other."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policies import pve_texts
+from policies.pve_texts import TABLE
+
+ROOT = Path(__file__).parents[3]
+GOLDEN: dict[str, dict[str, list[str]]] = json.loads((ROOT / "tests" / "golden" / "pve_texts.json").read_text("utf-8"))
+RECORDED = ROOT / "tests" / "golden" / "recorded_real"
+# where the texts are used, and no literal of its own may stand any more
+USERS = (
+    "policies/vzdumplog.py",
+    "policies/causes.py",
+    "backupsvc/pve/answers.py",
+    "backupsvc/pve/agent.py",
+    "backupsvc/pve/scratch.py",
+)
+
+
+@pytest.mark.parametrize("generation", ["9.0", "9.2"])
+@pytest.mark.parametrize("name", TABLE)
+def test_a_text_is_recognised_as_each_generation_prints_it(name: str, generation: str) -> None:
+    assert bool(GOLDEN[name][generation]) == (generation in TABLE[name].versions)
+    for said in GOLDEN[name][generation]:
+        assert TABLE[name].search(said), said
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_text_is_taken_for_no_other(name: str) -> None:
+    assert GOLDEN[name]["not"]
+    for said in GOLDEN[name]["not"]:
+        assert not TABLE[name].search(said), said
+
+
+def test_the_table_and_what_is_known_of_it_name_the_same_texts() -> None:
+    assert set(TABLE) == set(GOLDEN)
+    assert all(text.source and text.meaning and text.versions for text in TABLE.values())
+
+
+def test_a_text_that_is_called_recorded_stands_in_a_recording_of_a_real_server() -> None:
+    said: list[str] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, str):
+            said.extend(value.splitlines())
+            if value.startswith("TASK ERROR: "):
+                said.append(value.removeprefix("TASK ERROR: "))
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            walk(item)
+
+    for path in RECORDED.glob("*.json"):
+        walk(json.loads(path.read_text("utf-8")))
+    assert said
+    missing = [text.name for text in TABLE.values() if text.recorded and not any(text.search(line) for line in said)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("module", USERS)
+def test_who_decides_by_a_text_has_no_pattern_of_its_own(module: str) -> None:
+    tree = ast.parse((ROOT / module).read_text("utf-8"))
+    used = {node.module if isinstance(node, ast.ImportFrom) else name.name for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom) for name in node.names}  # fmt: skip
+    assert "re" not in used
+
+
+def test_no_text_stands_in_the_table_twice() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        pve_texts._text("guest-gone", "x", "x", "x")
