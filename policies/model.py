@@ -193,6 +193,7 @@ class GuestPolicy:
     ``network`` is where its restored copy's NICs go: ``isolated`` (the scratch bridge, link up) or ``link-down``.
     ``address`` is its production address, which the copy keeps on the isolated bridge.
     ``boot_timeout`` and ``check_timeout`` in seconds: how long a sign of life, and the first good check, may take.
+    ``settle`` in seconds: how long its copy must live on after its checks (None: as long as the site's copies).
     """
 
     vmid: int
@@ -205,6 +206,7 @@ class GuestPolicy:
     boot_timeout: int = 600
     check_timeout: int = 300
     memory: int | None = None
+    settle: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,8 @@ class Scratch:
     """Where restored copies live. ``first``..``last`` is the reserved VMID range, both included (law 1).
 
     ``bridge`` is the isolated bridge (law 2) or None; ``memory`` caps a copy's memory in MiB; ``bandwidth`` in KiB/s;
-    ``window`` is when scheduled restore tests may run (None: at any time).
+    ``window`` is when scheduled restore tests may run (None: at any time); ``settle`` in seconds how long a copy must live on
+    after its checks (0: not at all, which the verdict says).
     """
 
     first: int
@@ -255,6 +258,7 @@ class Scratch:
     bandwidth: int | None = None
     restore_timeout: int = 4 * 3600
     window: Window | None = None
+    settle: int = 30
 
     def __contains__(self, vmid: object) -> bool:
         return isinstance(vmid, int) and self.first <= vmid <= self.last

@@ -48,10 +48,10 @@ BACKUP = Plan(
 )
 RESTORE_TEST = Plan(
     "restore-test",
-    ("choose", "reserve", "restore", "isolate", "start", "boot", "check"),
+    ("choose", "reserve", "restore", "isolate", "start", "boot", "check", "settle"),
     ("tear-down", "judge"),
     failure_is_result=True,
-    long=frozenset({"boot", "check"}),
+    long=frozenset({"boot", "check", "settle"}),
 )
 RESTORE = Plan("restore", ("choose", "restore", "read-back", "start"), ("settle",))
 PRUNE = Plan("prune", ("decide", "remove"), ("settle",), long=frozenset({"decide"}))

@@ -157,7 +157,7 @@ def _guest(guest: GuestPolicy) -> dict[str, Any]:
         {"kind": check.kind, "name": check.name, "options": dict(check.options), "timeout": check.timeout}
         for check in guest.checks
     ]
-    words = ("vmid", "name", "tier", "role", "network", "address", "boot_timeout", "check_timeout", "memory")
+    words = ("vmid", "name", "tier", "role", "network", "address", "boot_timeout", "check_timeout", "memory", "settle")
     return {word: getattr(guest, word) for word in words} | {"checks": checks}
 
 
