@@ -20,7 +20,7 @@ from policies.causes import Cause
 from policies.model import Outcome
 
 MOST_GAP = 1.0  # seconds in which a check was not being asked
-_STILL = 3.0  # seconds after which an uptime in whole seconds must have grown
+_LAG = 3.0  # seconds by which an uptime, told in whole ones, may have grown less than the time that passed
 RUNNING = "running"
 # QEMU's run states of a guest whose processors stand still (qapi/run-state.json), and who is to blame for each: all others were
 # brought about from outside
@@ -201,14 +201,15 @@ def _gaps(watch: Watch, asked: Sequence[Asked]) -> Iterator[tuple[float, float]]
 
 
 def _stood_still(watch: Watch) -> Settled | None:
-    """An uptime that does not grow is no life, and no death either: PVE repeats an old answer."""
+    """An uptime that does not grow with the time is no life, and no death either: PVE repeats an old answer."""
     known = [look for look in watch.looks if look.uptime is not None]
     if len(known) < 2:
         return None
     first, last = known[0], known[-1]
-    if last.at - first.at < _STILL or (last.uptime or 0) > (first.uptime or 0):
+    passed, grown = last.at - first.at, (last.uptime or 0) - (first.uptime or 0)
+    if grown >= passed - _LAG:
         return None
-    return _unknown(f"PVE gave the copy's uptime as {last.uptime} s for {last.at - first.at:.0f} s", Cause.PLATFORM)
+    return _unknown(f"PVE let the copy's uptime grow by {grown} s while {passed:.0f} s passed", Cause.PLATFORM)
 
 
 def _seen(watch: Watch) -> tuple[str, ...]:

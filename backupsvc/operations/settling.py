@@ -115,7 +115,7 @@ def look(pve: Pve, clock: Clock, node: str, vmid: int) -> Look:
         return Look(clock.monotonic(), gone=True)
     except BackupsvcError as error:
         return Look(clock.monotonic(), unseen=error.message)
-    return Look(clock.monotonic(), found.status, found.qmpstatus, found.pid, found.uptime)
+    return Look(clock.monotonic(), found.status, found.qmpstatus, found.pid, found.uptime or None)
 
 
 def boot(pve: Pve, node: str, vmid: int, *, agent: bool) -> Boot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -183,9 +184,52 @@ def test_law_5_a_watch_with_a_gap_of_our_own_is_begun_anew_and_not_for_ever(
     begun = watching(site, 30, Outcome.INCONCLUSIVE, Outcome.PASSED, monkeypatch=monkeypatch)
     data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
     assert (data["settled"]["outcome"], data["settled"]["said"], len(begun)) == ("passed", ["watch 2"], 2)
+
+
+def test_law_5_a_watch_that_has_a_gap_each_time_is_given_up_and_proves_nothing(
+    site: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     begun = watching(site, 30, *[Outcome.INCONCLUSIVE] * 9, monkeypatch=monkeypatch)
-    site.catalog = site.catalog
-    assert settling.MOST_ANEW == 3
+    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
+    assert (data["settled"]["outcome"], data["settled"]["cause"], len(begun)) == ("inconclusive", "ours", settling.MOST_ANEW)
+
+
+def test_law_5_a_failed_watch_is_never_begun_anew(site: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    begun = watching(site, 30, Outcome.FAILED, Outcome.PASSED, monkeypatch=monkeypatch)
+    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
+    assert (data["settled"]["outcome"], len(begun)) == ("failed", 1)
+
+
+class Killed(BaseException):
+    """The worker's process is no more."""
+
+
+def test_law_5_whoever_resumes_a_watch_that_was_killed_begins_it_anew(
+    site: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene, told = Scene(clock=site.clock), list[str]()
+    site.policy = replace(site.policy, scratch=replace(site.policy.scratch, settle=10))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
+    monkeypatch.setattr(settling, "ThreadPoolExecutor", lambda *given, **named: contextlib.nullcontext(Inline()))
+    monkeypatch.setattr(settling, "_eyes", lambda run: (scene.look, lambda: Boot("b1")))
+    monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: scene.ask(spec))
+    steps = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)
+    monkeypatch.setattr(steps.engine, "watcher", lambda event: told.append(event.text))
+    scene.happens[scene.clock.monotonic() - scene.began + 5.0] = kill
+    with pytest.raises(Killed):
+        steps("settle")
+    left = site.catalog.operation(steps.id)
+    assert left and "settled" not in left.data
+    began = site.clock.monotonic()
+    data = steps("settle").data
+    assert site.clock.monotonic() - began >= 10.0, "the five seconds before the kill were counted"
+    assert data["settled"]["outcome"] == "passed" and any("begins anew" in text for text in told)
+
+
+def kill(scene: Scene) -> None:
+    raise Killed
 
 
 def test_law_5_a_watch_is_not_begun_anew_when_the_deadline_would_pass(

@@ -68,11 +68,11 @@ def with_answer(at: int, outcome: Outcome) -> Watch:
         (with_look(7, gone=True), Outcome.INCONCLUSIVE, "platform", "no longer on its node"),
         (with_look(30, unseen="595 no route to host"), Outcome.INCONCLUSIVE, "platform", "595 no route"),
         (replace(GOOD, looks=()), Outcome.INCONCLUSIVE, "ours", "PVE was not asked"),
-        (with_look(1, uptime=101), Outcome.INCONCLUSIVE, "platform", "uptime as 101 s"),
+        (with_look(1, uptime=101), Outcome.INCONCLUSIVE, "platform", "uptime grow by 1 s while 30 s passed"),
         (replace(GOOD, boots=(Boot("b1"), Boot("b2"))), Outcome.FAILED, "service", "booted anew"),
         (with_answer(9, Outcome.FAILED), Outcome.FAILED, "service", "check web passed and then failed 6.5 s after"),
         (with_answer(9, Outcome.INCONCLUSIVE), Outcome.INCONCLUSIVE, "network", "could not be asked"),
-        (without(GOOD, 5.0, 8.0), Outcome.INCONCLUSIVE, "ours", r"not watched between 5.1 and 8.5 s"),
+        (without(GOOD, 5.0, 8.0), Outcome.INCONCLUSIVE, "ours", "not watched between 4.4 and 8.5 s"),
         (replace(GOOD, answers=answers(began=1.2)), Outcome.INCONCLUSIVE, "ours", "between 0.0 and 1.2 s"),
         (replace(GOOD, ended=33.0), Outcome.INCONCLUSIVE, "ours", "and 33.0 s"),
         (replace(GOOD, answers=()), Outcome.INCONCLUSIVE, "ours", "between 0.0 and 31.0 s"),
@@ -97,7 +97,7 @@ def test_law_5_a_dead_node_takes_the_blame_for_everything_that_went_wrong_before
 
 
 def test_a_slow_answer_is_no_gap() -> None:
-    slow = (*answers(upto=5.0), Asked("web", 5.5, 14.0, Outcome.PASSED), *answers(began=14.5))
+    slow = (*answers(upto=5.0), Asked("web", 5.0, 14.0, Outcome.PASSED), *answers(began=14.5))
     assert decide(replace(GOOD, answers=slow)).outcome is Outcome.PASSED
 
 

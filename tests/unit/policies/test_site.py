@@ -206,7 +206,7 @@ WRONG = [
     ("site: x\nscratch:\n  window: 1-6", 3, "'1-6' is not a time range", "01:00-06:00"),
     ("site: x\nscratch:\n  window: 01:00-25:00", 3, "25:00 in '01:00-25:00' is no time of day", "HH:MM-HH:MM"),
     ("site: x\nscratch: {settle: 61m}", 2, "61m is too long", "up to 1h"),
-    ("site: x\nscratch: {settle: 30}", 2, "'30' is not a duration", "30s"),
+    ("site: x\nscratch: {settle: 30}", 2, "'30' is not a duration", "90s"),
     ("site: x\nscratch: {bandwidth: fast}", 2, "'fast' is not a whole number", "KiB/s"),
     ("site: x\nscratch: {restore_timeout: 4h}", 2, "did you mean 'restore-timeout'?", "restore-timeout"),
     ("site: x\njobs:\n  nightly:\n    schedule: 25:00", 4, "not a calendar event", "21:00"),
