@@ -29,7 +29,7 @@ _FREE = {
     " protection tags",
     "the disk assertion judges whose volume it is, and the medium assertion what is inserted": "cdrom unused#",
     "without start at boot it orders nothing, and deleting it needs Sys.Modify": "startup",
-    "changing any of them makes the guest take itself for a new instance": "cicustom cipassword citype ciupgrade ciuser ipconfig#"
+    "changing any of them makes the guest take itself for a new instance": "cipassword citype ciupgrade ciuser ipconfig#"
     " nameserver searchdomain sshkeys",
     "PVE's own book-keeping, which a restore drops": "digest parent snaptime",
 }
@@ -146,6 +146,10 @@ _JUDGED: dict[str, Callable[[str], str | None]] = {
     "args": _always("raw QEMU arguments can reach anything on the node"),
     "hookscript": _always("it runs as root on the node"),
     "lock": _always("another task holds the guest"),
+    "cicustom": _always(
+        "the cloud-init drive is made from snippet files on a storage of production, whose steps the copy would carry out; "
+        "without them it would take itself for a new instance"
+    ),
     "hostpci#": _always("it is a PCI device of the node"),
     "parallel#": _always("it is a parallel port of the node"),
     "virtiofs#": _always("it is a directory of the node, with production's files, which the copy could write"),

@@ -198,6 +198,7 @@ class GuestPolicy:
     ``address`` is its production address, which the copy keeps on the isolated bridge.
     ``boot_timeout`` and ``check_timeout`` in seconds: how long a sign of life, and the first good check, may take.
     ``thaw``: whether it is thawed if a dump left it frozen; None: as its job says.
+    ``settle`` in seconds: how long its copy must live on after its checks (None: as long as the site's copies).
     """
 
     vmid: int
@@ -211,6 +212,7 @@ class GuestPolicy:
     check_timeout: int = 300
     memory: int | None = None
     thaw: bool | None = None
+    settle: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,8 @@ class Scratch:
     """Where restored copies live. ``first``..``last`` is the reserved VMID range, both included (law 1).
 
     ``bridge`` is the isolated bridge (law 2) or None; ``memory`` caps a copy's memory in MiB; ``bandwidth`` in KiB/s;
-    ``window`` is when scheduled restore tests may run (None: at any time).
+    ``window`` is when scheduled restore tests may run (None: at any time); ``settle`` in seconds how long a copy must live on
+    after its checks (0: not at all, which the verdict says).
     """
 
     first: int
@@ -265,6 +268,7 @@ class Scratch:
     bandwidth: int | None = None
     restore_timeout: int = 4 * 3600
     window: Window | None = None
+    settle: int = 30
 
     def __contains__(self, vmid: object) -> bool:
         return isinstance(vmid, int) and self.first <= vmid <= self.last

@@ -17,7 +17,12 @@ from policies.privileges import LOCAL_ZONE, privileges
 USER, EVERYDAY, RESTORE = "backupsvc@pve", "service", "restore"
 SUPPORTED = (8, 9)
 # PVE 9 dropped VM.Monitor, PVE 8 knows no VM.GuestAgent.* (PVE_FACTS 0.13)
-_ON_8 = {"VM.GuestAgent.Audit": "VM.Monitor", "VM.GuestAgent.FileSystemMgmt": "VM.Monitor"}
+_ON_8 = {
+    "VM.GuestAgent.Audit": "VM.Monitor",
+    "VM.GuestAgent.FileRead": "VM.Monitor",
+    "VM.GuestAgent.FileSystemMgmt": "VM.Monitor",
+}
+_ALSO_IN = {"VM.GuestAgent.FileRead": "VM.GuestAgent.Unrestricted"}  # OBSERVED, privileges: the second covers the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,14 @@ def everyday(policy: Policy, *, pruning: Iterable[str] = (), bridge: str | None 
     return tuple(needs)
 
 
+def optional(policy: Policy) -> tuple[Need, ...]:
+    """Given a policy, return what a test is the better for and can be done without: its verdict then says what was not seen."""
+    if not max(policy.scratch.settle, *(guest.settle or 0 for guest in policy.guests.values()), 0):
+        return ()
+    path = f"/pool/{policy.scratch.pool}" if policy.scratch.pool else "/vms"
+    return (Need(path, "VM.GuestAgent.FileRead", "see by its boot id that a copy was not reset while it settled"),)
+
+
 def restoring(policy: Policy, *, bridges: Iterable[str], disks: Iterable[str] = ()) -> tuple[Need, ...]:
     """Given a policy and the production bridges, return what bringing a lost guest back needs.
 
@@ -98,7 +111,7 @@ def missing(needs: Iterable[Need], permissions: Mapping[str, frozenset[str]]) ->
     def held(path: str) -> frozenset[str]:
         return privileges(permissions, path) | (privileges(permissions, "/vms") if path.startswith("/pool/") else frozenset())
 
-    return tuple(need for need in needs if need.privilege not in held(need.path))
+    return tuple(need for need in needs if not held(need.path) & {need.privilege, _ALSO_IN.get(need.privilege)})
 
 
 def commands(found: Iterable[Holder]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from policies.site_checks import AGENT, needs_network, read_checks
 
 LEAST_VMID, MOST_VMID = 100, 999_999_999  # PVE's own limits
 DEFAULT_SCRATCH = (9000, 9099)
+DEFAULT_SETTLE, MOST_SETTLE = 30, 3600  # seconds
 DEFAULT_TIER = Tier("standard", rpo=8 * 86400, rto=4 * 3600, proof_age=7 * 86400)
 LANGUAGES = ("en", "fr")
 MODES = ("snapshot", "suspend", "stop")
@@ -99,7 +100,9 @@ def _timezone(value: Value) -> str:
 
 
 def _scratch(value: Value) -> Scratch:
-    section = value.section("vmids", "bridge", "storage", "node", "pool", "memory", "bandwidth", "restore-timeout", "window")
+    section = value.section(
+        "vmids", "bridge", "storage", "node", "pool", "memory", "bandwidth", "restore-timeout", "window", "settle"
+    )  # fmt: skip
     first, last = section.take("vmids", _vmid_range, DEFAULT_SCRATCH)
     return Scratch(
         first,
@@ -112,7 +115,18 @@ def _scratch(value: Value) -> Scratch:
         bandwidth=section.take("bandwidth", _bandwidth, None),
         restore_timeout=section.take("restore-timeout", Value.duration, 4 * 3600),
         window=section.take("window", lambda one: one.checked(windows.parse), None),
+        settle=section.take("settle", _settle, DEFAULT_SETTLE),
     )
+
+
+def _settle(value: Value) -> int:
+    """How long a copy lives on after its checks, in seconds. 0 is allowed, and the verdict says so."""
+    allowed = "0s, or a duration up to 1h, such as 30s"
+    if value.text(allowed) in ("0", "0s"):
+        return 0
+    if (seconds := value.duration()) > MOST_SETTLE:
+        raise value.wrong(f"{value.text()} is too long: the copy holds its node's turn all the while", allowed)
+    return seconds
 
 
 def _vmid_range(value: Value) -> tuple[int, int]:
@@ -263,7 +277,7 @@ def _guest_reader(tiers: dict[str, Tier], default_tier: str, scratch: Scratch) -
         if value.is_null:
             return GuestPolicy(vmid, "", default_tier, checks=(AGENT,))
         section = value.section(
-            "name", "tier", "role", "address", "network", "checks", "boot-timeout", "check-timeout", "memory", "thaw"
+            "name", "tier", "role", "address", "network", "checks", "boot-timeout", "check-timeout", "memory", "settle", "thaw"
         )  # fmt: skip
         checks = section.take("checks", read_checks, (AGENT,))
         network = section.take("network", lambda one: one.choice(NETWORKS), None)
@@ -280,6 +294,7 @@ def _guest_reader(tiers: dict[str, Tier], default_tier: str, scratch: Scratch) -
             boot_timeout=section.take("boot-timeout", Value.duration, 600),
             check_timeout=section.take("check-timeout", Value.duration, 300),
             memory=section.take("memory", _memory, None),
+            settle=section.take("settle", _settle, None),
             thaw=section.take("thaw", Value.boolean, None),
         )
 

@@ -52,10 +52,10 @@ BACKUP = Plan(
 )
 RESTORE_TEST = Plan(
     "restore-test",
-    ("choose", "read", "reserve", "restore", "isolate", "start", "boot", "check"),
+    ("choose", "read", "reserve", "restore", "isolate", "start", "boot", "check", "settle"),
     ("tear-down", "judge"),
     failure_is_result=True,
-    long=frozenset({"read", "boot", "check"}),
+    long=frozenset({"read", "boot", "check", "settle"}),
 )
 RESTORE = Plan("restore", ("choose", "restore", "read-back", "start"), ("settle",))
 PRUNE = Plan("prune", ("decide", "remove"), ("settle",), long=frozenset({"decide"}))

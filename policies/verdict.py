@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policies import settle
 from policies.causes import Cause
 from policies.model import CheckResult, Outcome, Rung, Verdict
 
@@ -26,6 +27,7 @@ class Evidence:
         isolation_ok: law 2 held and the copy was allowed to start.
         booted: a sign of life was seen (True), was looked for and not seen (False), or could not be looked for (None).
         checks: the last answer of every configured health check.
+        settled: whether the copy lived on after its checks.
         missing_disks: disks of the guest that the copy does not have, by key.
         wrong: what speaks against the archive itself: it was changed, or is another machine's.
         basis: what the word intact rests on, "" where nothing needs to be said.
@@ -42,6 +44,7 @@ class Evidence:
     isolation_ok: bool = False
     booted: bool | None = None
     checks: tuple[CheckResult, ...] = ()
+    settled: settle.Settled = settle.PASSED
     missing_disks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
@@ -66,7 +69,7 @@ def decide(evidence: Evidence) -> Judgement:
     rung = _rung(evidence)
     if rung is Rung.HEALTHY:
         passed = f"restored, booted, {len(evidence.checks)} of {len(evidence.checks)} checks passed"
-        return Judgement(Verdict.PROVEN, rung, (passed, *filter(None, (evidence.basis,))))
+        return Judgement(Verdict.PROVEN, rung, (passed, *filter(None, (evidence.basis,)), *evidence.settled.said))
     failures, doubts = _failures(evidence), _doubts(evidence)
     verdict = Verdict.FAILED if failures else Verdict.INCONCLUSIVE
     return Judgement(verdict, rung, failures + doubts, _cause(evidence, failed=bool(failures)))
@@ -77,7 +80,8 @@ def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
     if failed and (evidence.missing_disks or evidence.wrong or evidence.verified_intact is False):
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
-        return evidence.cause or (Cause.NETWORK if _said(evidence, Outcome.INCONCLUSIVE) else None)
+        unanswered = Cause.NETWORK if _said(evidence, Outcome.INCONCLUSIVE) else None
+        return evidence.cause or unanswered or (None if _settled(evidence, Outcome.PASSED) else evidence.settled.cause)
     return Cause.BOOT if evidence.booted is False else Cause.SERVICE
 
 
@@ -97,7 +101,7 @@ def _rung(evidence: Evidence) -> Rung:
         (Rung.INTACT, _intact(evidence)),
         (Rung.RESTORED, evidence.restored and not evidence.restore_error),
         (Rung.BOOTED, _alive(evidence) and evidence.isolation_ok and not evidence.missing_disks),
-        (Rung.HEALTHY, _healthy(evidence) and not evidence.warnings),
+        (Rung.HEALTHY, _healthy(evidence) and _settled(evidence, Outcome.PASSED) and not evidence.warnings),
     )
     reached = Rung.RECORDED
     for rung, holds in climb:
@@ -138,7 +142,7 @@ def _failures(evidence: Evidence) -> tuple[str, ...]:
         found.append(f"the restore failed: {evidence.restore_error}")
     if evidence.restored and evidence.isolation_ok and evidence.booted is False:
         found.append("the copy showed no sign of life in its time")
-    return (*found, *_said(evidence, Outcome.FAILED))
+    return (*found, *_said(evidence, Outcome.FAILED), *(evidence.settled.said if _settled(evidence, Outcome.FAILED) else ()))
 
 
 def _doubts(evidence: Evidence) -> tuple[str, ...]:
@@ -155,7 +159,17 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
             + (f": {evidence.unread}" if evidence.unread else ""),
         ),
     ]
-    return (*(sentence for holds, sentence in found if holds), *_said(evidence, Outcome.INCONCLUSIVE), *evidence.warnings)
+    unsettled = (
+        (evidence.settled.said or settle.NOT_WATCHED.said)
+        if _settled(evidence, Outcome.INCONCLUSIVE) and _healthy(evidence)
+        else ()
+    )
+    found_so = (sentence for holds, sentence in found if holds)
+    return (*found_so, *_said(evidence, Outcome.INCONCLUSIVE), *unsettled, *evidence.warnings)
+
+
+def _settled(evidence: Evidence, outcome: Outcome) -> bool:
+    return evidence.settled.outcome is outcome
 
 
 def _unread(evidence: Evidence) -> bool:

@@ -25,6 +25,22 @@ class Answer:
         return json.loads(self.out)
 
 
+def briefly(policy: str, settle: str = "1s") -> str:
+    """Given a policy's text, return it with a second of ``settle``, where sites take half a minute."""
+    assert "\nscratch:\n" in policy
+    return policy.replace("\nscratch:\n", f"\nscratch:\n  settle: {settle}\n", 1)
+
+
+def settle_briefly(state: Path, settle: str = "1s") -> None:
+    """Given a user's state directory with a lab that is up, let its policy be the same one, with a short ``settle``."""
+    settings = state / "lab" / "settings.json"
+    found = json.loads(settings.read_text(encoding="utf-8"))
+    policy = Path(found["policy"])
+    brief = state / "lab" / policy.name
+    brief.write_text(briefly(policy.read_text(encoding="utf-8"), settle), encoding="utf-8")
+    settings.write_text(json.dumps(found | {"policy": str(brief)}), encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Shell:
     """A user with a state directory and an environment."""

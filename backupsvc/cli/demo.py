@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backupsvc.cli.progress import Progress
 
 CRITICAL, WITH_AGENT, LOST = 108, 101, 105
+SETTLE = "3s"
 
 
 def demo(
@@ -33,6 +34,8 @@ def demo(
         control.down(lab_dir)
         control.up(lab_dir, hypervisor=hypervisor, progress=lambda text: progress.line(f"lab: {text}"))
         progress.line(f"lab: up after {time.monotonic() - began:.0f} s")
+        _settle_briefly(lab_dir)
+        progress.line(f"here copies live on for {SETTLE} after their checks; a site gives them half a minute (scratch.settle)")
         try:
             with open_service() as service:
                 rows, good, report = _night(service, lab_dir, output, progress)
@@ -54,6 +57,16 @@ def _private_lab() -> Path:
         del os.environ[name]
     os.environ["BACKUPSVC_STATE_DIR"] = str(home.absolute())
     return lab_settings_file().parent
+
+
+def _settle_briefly(lab_dir: Path) -> None:
+    """The demonstration's policy is the reference site's, but for ``settle``."""
+    from importlib.resources import files
+
+    text = files("policies").joinpath("sites", "langeo.yaml").read_text(encoding="utf-8")
+    policy = lab_dir / "demo.yaml"
+    policy.write_text(text.replace("\nscratch:\n", f"\nscratch:\n  settle: {SETTLE}\n", 1), encoding="utf-8")
+    os.environ["BACKUPSVC_POLICY"] = str(policy)
 
 
 def _night(service: Service, lab_dir: Path, output: Path, progress: Progress) -> tuple[list[list[Any]], bool, list[Path]]:

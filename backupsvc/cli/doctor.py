@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from policies.model import Policy
-    from policies.role import Holder
+    from policies.role import Holder, Need
 
 
 def doctor(
@@ -47,7 +47,7 @@ def doctor(
     if as_json:
         _emit_role(policy, held, pve)
     else:
-        _show_role(policy, held, named=bool(bridge))
+        _show_role(policy, held, rights.on_release(rights.optional(policy), pve), named=bool(bridge))
 
 
 def _examine(as_json: bool) -> None:
@@ -91,10 +91,13 @@ def _emit_role(policy: Policy, held: tuple[Holder, ...], release: int) -> None:
         }
         for holder in held
     ]
-    emit_json({"pve": release, "holders": holders, "commands": list(rights.commands(held)), "notes": list(rights.notes(policy))})
+    found: dict[str, Any] = {"pve": release, "holders": holders, "commands": list(rights.commands(held))}
+    could = rights.on_release(rights.optional(policy), release)
+    optional = [{"path": need.path, "privilege": need.privilege, "why": need.why} for need in could]
+    emit_json(found | {"notes": list(rights.notes(policy)), "optional": optional})
 
 
-def _show_role(policy: Policy, held: tuple[Holder, ...], *, named: bool) -> None:
+def _show_role(policy: Policy, held: tuple[Holder, ...], optional: tuple[Need, ...], *, named: bool) -> None:
     """Commands that can be pasted into a root shell of a node; what they are for stands above them as comments."""
     from backupsvc.cli.output import say
     from policies import role as rights
@@ -104,5 +107,7 @@ def _show_role(policy: Policy, held: tuple[Holder, ...], *, named: bool) -> None
             say(f"# note: {note}")
     for need in sorted(set(held[0].needs), key=lambda need: (need.path, need.privilege)):
         say(f"# {need.path} {need.privilege}: {need.why}")
+    for need in optional:
+        say(f"# optional, and in none of the roles below: {need.path} {need.privilege}: {need.why}")
     for line in rights.commands(held):
         say(line)

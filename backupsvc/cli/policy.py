@@ -157,7 +157,7 @@ def _guest(guest: GuestPolicy) -> dict[str, Any]:
         {"kind": check.kind, "name": check.name, "options": dict(check.options), "timeout": check.timeout}
         for check in guest.checks
     ]
-    words = ("vmid", "name", "tier", "role", "network", "address", "boot_timeout", "check_timeout", "memory", "thaw")
+    words = ("vmid", "name", "tier", "role", "network", "address", "boot_timeout", "check_timeout", "memory", "settle", "thaw")
     return {word: getattr(guest, word) for word in words} | {"checks": checks}
 
 
@@ -169,7 +169,7 @@ def _show(policy: Policy) -> None:
     memory = f"at most {scratch.memory} MiB" if scratch.memory else "as archived"
     say(
         f"restored copies: VMID {scratch.first}-{scratch.last}, bridge {scratch.bridge or 'none (links down)'}, "
-        f"storage {scratch.storage or 'any'}, node {scratch.node or 'any'}, memory {memory}"
+        f"storage {scratch.storage or 'any'}, node {scratch.node or 'any'}, memory {memory}, settle {span(scratch.settle)}"
     )
     jobs = [(j.id, j.schedule, _guests_of(j.guests, j.exclude), j.storage, j.mode, j.compress, j.keep) for j in policy.jobs]
     table(("job", "schedule", "guests", "storage", "mode", "compress", "keep"), jobs, "Jobs")

@@ -26,7 +26,8 @@ def restore_test(
     enqueue: EnqueueOption = False,
     follow: FollowOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say which archive would be tested, and how its copy would be isolated.")
+        bool,
+        typer.Option("--dry-run", help="Say which archive would be tested, and what its copy would be and where; make nothing."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -45,8 +46,7 @@ def restore_test(
     told: dict[str, Any] = {}
     with open_service(enqueue=enqueue) as service:
         if dry_run:
-            _preview(service, vmids, at, archive, as_json)
-            return
+            raise typer.Exit(_preview(service, vmids, at, archive, as_json))
         _say_if_outside(service)
         with Progress(quiet=as_json) as progress:
             if enqueue:
@@ -108,37 +108,48 @@ def _exit_code(service: Service, ended: list[Operation]) -> int:
     return max(exit_code(service.catalog, operation) for operation in ended)
 
 
-def _preview(service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool) -> None:
-    from backupsvc.cli.output import emit_json, say, tell
+def _preview(service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool) -> int:
+    """Show the run's own plan for each guest; return the exit code that the runs would be refused with, 0 if they would not."""
+    from backupsvc.cli.output import emit_json, tell
+    from backupsvc.operations import copying
     from backupsvc.operations.choosing import choose
-    from backupsvc.operations.listing import as_dict
     from backupsvc.operations.restore_test import refuse_container
-    from policies import isolation
-    from policies.site import policy_for
 
     planned: list[dict[str, Any]] = []
     for vmid in vmids:
         archive = choose(service, vmid, at=at, volid=volid, say=tell)
         refuse_container(archive)
-        config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
-        wanted = policy_for(service.policy, vmid, "")
-        sent = isolation.overrides(
-            config,
-            scratch=service.policy.scratch,
-            network=wanted.network,
-            operation="PREVIEW",
-            memory=service.policy.scratch.memory,
-        )
-        checks = [spec.name for spec in wanted.checks]
-        planned.append({"vmid": vmid, "archive": as_dict(archive), "changes": isolation.changes(config, sent), "checks": checks})
+        planned.append(copying.preview(service, vmid, archive))
     if as_json:
         emit_json({"dry_run": True, "tests": planned})
+    else:
+        for item in planned:
+            _show_plan(item)
+    return max((item["refused"]["exit_code"] for item in planned if item["refused"]), default=0)
+
+
+def _show_plan(item: dict[str, Any]) -> None:
+    from backupsvc.cli.output import say, tell
+
+    archive, refused = item["archive"], item["refused"]
+    if refused:
+        say(f"guest {item['vmid']}: would not restore {archive['volid']} on {archive['node']}")
+        tell(f"backupsvc: {refused['message']}")
+        tell(f"  -> {refused['hint']}")
         return
-    for item in planned:
-        say(f"guest {item['vmid']}: would restore {item['archive']['volid']} on {item['archive']['node']}")
-        for sentence in item["changes"]:
-            say(f"  {sentence}")
-        say(f"  checks: {', '.join(item['checks']) or 'none, so it could be shown to boot at most'}")
+    place, bridge = item["scratch"], item["bridge"] or "as archived"
+    say(
+        f"guest {item['vmid']}: would restore {archive['volid']} on {archive['node']} into VMID {place['vmid']} on "
+        f"{place['node']}, storage {place['storage']}, with {item['memory']} MiB, network {item['network']}, bridge {bridge}"
+    )
+    for sentence in (*item["reasons"], *item["changes"]):
+        say(f"  {sentence}")
+    for sentence in item["stripped"]:
+        say(f"  after the restore: {sentence}")
+    for disk in item["missing_disks"]:
+        say(f"  disk {disk} is not in the archive, so the test will fail")
+    say(f"  checks: {', '.join(item['checks']) or 'none, so it could be shown to boot at most'}")
+    say(f"  then it must live on for {item['settle_seconds']} s")
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -187,6 +187,26 @@ def data_disk_gone(vmid: Vmid, as_json: Json = False) -> None:
 
 
 @app.command()
+def guest_dies(
+    vmid: Vmid,
+    after: Annotated[float, typer.Argument(min=0, help="Seconds after its console said that it is up.")],
+    as_json: Json = False,
+) -> None:
+    """Let a guest go off so many seconds after it came up, from its next start on."""
+    _set("guest-dies", as_json, vmid=vmid, after=after)
+
+
+@app.command()
+def guest_resets(
+    vmid: Vmid,
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two resets.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Let a guest be reset again and again after it came up, from its next start on."""
+    _set("guest-resets", as_json, vmid=vmid, every=every)
+
+
+@app.command()
 def task_hang(
     type: Annotated[str, typer.Argument(help="A task's type: vzdump, qmrestore, qmstart, qmdestroy, imgdel ...")],
     as_json: Json = False,

@@ -36,6 +36,7 @@ VM_PRIVILEGES = (
     "VM.Config.Memory",
     "VM.Config.CDROM",
     "VM.GuestAgent.Audit",
+    "VM.GuestAgent.FileRead",  # optional there
 )
 
 

@@ -13,6 +13,7 @@ import codecs
 import itertools
 import posixpath
 import shlex
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,7 @@ class SimulatedSystem:
     clock: Callable[[], float]
     up: Callable[[], float]
     off: Callable[[], None]
+    boot: uuid.UUID = field(default_factory=uuid.uuid4)
     _files: dict[str, bytes] = field(default_factory=dict)
     _handles: dict[int, list[Any]] = field(default_factory=dict)
     _started: dict[int, tuple[float, Outcome]] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class SimulatedSystem:
         made: dict[str, Callable[[], str]] = {
             "/etc/hostname": lambda: f"{self.hostname}\n",
             "/proc/version": lambda: "Linux version 0-simulated (nobody@nowhere) #0 none runs\n",
+            "/proc/sys/kernel/random/boot_id": lambda: f"{self.boot}\n",
             "/proc/uptime": lambda: f"{self.up():.2f} {self.up():.2f}\n",
         }
         return self._files.get(path, made[path]().encode() if path in made else None)

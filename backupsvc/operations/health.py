@@ -106,6 +106,7 @@ def _major(release: str) -> int:
 def _token(service: Service) -> Iterator[Line]:
     pruning = [storage.name for storage in service.pve.storage.storages() if prunes(storage.prune)]
     yield from _rights(service, service.pve, "token", role.everyday(service.policy, pruning=pruning))
+    yield from _optional_rights(service, service.pve)
 
 
 def _restore_token(service: Service) -> Iterator[Line]:
@@ -128,6 +129,13 @@ def _rights(service: Service, pve: Pve, name: str, needs: tuple[role.Need, ...])
             f"--tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all that is needed)"
         )
         yield Line(name, FAILED, f"{pve.token_id} lacks {privs} on {path}, to {why}", action, 4)
+
+
+def _optional_rights(service: Service, pve: Pve) -> Iterator[Line]:
+    wanted = role.on_release(role.optional(service.policy), _major(pve.cluster.version().release))
+    for need in role.missing(wanted, pve.cluster.permissions()):
+        text = f"{pve.token_id} lacks {need.privilege} on {need.path}, so that no test can {need.why}"
+        yield Line("token", WARNING, text, "give it to user and token, or read in each verdict what was not seen")
 
 
 def _storages(service: Service) -> Iterator[Line]:

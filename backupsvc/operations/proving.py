@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, NoRoom, PveError, TaskFailed
 from backupsvc.operations import identity as lineages
-from backupsvc.operations import reading
+from backupsvc.operations import reading, settling
 from policies import causes, verdict
 from policies.causes import Blame, Cause
 from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
@@ -37,6 +37,7 @@ def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
         isolation_ok="isolate" in done and not (error and error["step"] in ("isolate", "start")),
         booted=data.get("booted"),
         checks=results_of(data),
+        settled=settling.kept(data),
         missing_disks=tuple(data.get("missing_disks", ())),
         warnings=(error["message"],) if error and not against else (),
         wrong=wrong,
@@ -100,6 +101,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
             {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds} for r in results_of(data)
         ],
         "isolation": data.get("isolation") or {"stripped": [], "asserted": []},
+        "settle": data.get("settled"),
         "rto_seconds": proof.get("rto"),
         "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
     }

@@ -1,19 +1,20 @@
-"""Prove an archive: restore it into a scratch VMID, isolate it, boot it, check it, take it down, and record what was found.
+"""Prove an archive: restore it into a scratch VMID, isolate it, boot it, check it, see it live on, take it down, and
+record what was found.
 
-The first seven steps may fail: that is a result. Tear-down and judgement follow whatever happened.
+The first eight steps may fail: that is a result. Tear-down and judgement follow whatever happened.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import AgentHeld, LawRefused, NoRoom, OperationFailed, PveError, PveNotFound, Refused
-from backupsvc.operations import choosing, identity, proving, reading
+from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveNotFound, Refused
+from backupsvc.operations import choosing, copying, identity, proving, reading, settling
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
-from policies import bridges, copy_config, isolation, placement, property_string, verdict, whole
+from policies import copy_plan, isolation, property_string, verdict, whole
 from policies.causes import Blame, Cause
 from policies.model import (
     Archive,
@@ -23,6 +24,7 @@ from policies.model import (
     Outcome,
     Proof,
     Stage,
+    Verdict,
 )
 from policies.site import policy_for
 
@@ -47,7 +49,9 @@ def open_test(
     ``within`` are the seconds until it must be over (None: what its timeouts add up to). Return None when ``occurrence`` was
     opened before (law 9).
     """
-    most = service.policy.scratch.restore_timeout + _guest_policy(service, vmid).boot_timeout + 3600
+    wanted = _guest_policy(service, vmid)
+    lasts = wanted.boot_timeout + settling.MOST_ANEW * settling.seconds(service.policy.scratch, wanted)
+    most = service.policy.scratch.restore_timeout + lasts + 3600
     return service.engine.open(
         "restore-test", vmid, {"at": at, "volid": volid}, occurrence=occurrence, within=min(most, within or most)
     )
@@ -90,43 +94,26 @@ def reserve(run: Run) -> Wait | None:
 
 
 def _reserve(run: Run) -> None:
-    service, archive = run.service, _archive(run)
-    config, wanted = _config(run), _guest_policy(service, run.vmid)
-    permissions = service.pve.cluster.permissions()
-    if refused := copy_config.blockers(config, permissions, service.policy.scratch.pool):
-        raise LawRefused(
-            2,
-            f"archive {archive.volid} of guest {run.vmid} is not restored: no copy of it could be made harmless: "
-            f"{'; '.join(refused)}",
-            "remove it in the guest and back up again",
-        )
-    run.data["bridge"] = bridges.usable(config, service.policy.scratch, permissions).bridge
+    service = run.service
     release_vmids(run, run.id)  # one that a driver leased and died before it could say so
-    taken = set(service.catalog.leased_vmids())
-    while True:
-        place = _place(run, archive, config, taken)
-        copies(run).require_bridge(place.node, wanted.network)
-        used = service.catalog.archives(vmid=place.vmid) or service.pve.storage.volumes(place.node, place.storage, place.vmid)
-        free = not used and service.pve.cluster.vmid_free(place.vmid)
-        if free and service.catalog.lease_vmid(place.vmid, run.id, run.now(), run.fence()):
-            break
-        taken.add(place.vmid)
-    run.data["network"] = wanted.network
-    run.data["scratch"] = {"vmid": place.vmid, "node": place.node, "storage": place.storage}  # last: it says that all is known
-    run.data["said"] = f"VMID {place.vmid} on {place.node}"
-    run.note("reserved", vmid=place.vmid, node=place.node, reasons=list(place.reasons))
+    plan = copying.find(
+        service,
+        run.vmid,
+        _archive(run),
+        _config(run),
+        operation=run.id,
+        take=lambda vmid: service.catalog.lease_vmid(vmid, run.id, run.now(), run.fence()),
+    )
+    run.data |= {"bridge": plan.bridge, "network": plan.network, "planned": dict(plan.overrides)}
+    run.data["scratch"] = {"vmid": plan.vmid, "node": plan.node, "storage": plan.storage}  # last: it says that all is known
+    run.data["said"] = f"VMID {plan.vmid} on {plan.node}"
+    run.note("reserved", vmid=plan.vmid, node=plan.node, reasons=list(plan.reasons))
 
 
 def restore(run: Run) -> Wait | None:
     """Restore the archive, not started, with every NIC overridden before the copy ever exists."""
     service, archive, scratch = run.service, _archive(run), run.data["scratch"]
-    overrides = isolation.overrides(
-        _config(run),
-        scratch=replace(service.policy.scratch, bridge=run.data["bridge"]),
-        network=str(run.data["network"]),
-        operation=run.id,
-        memory=_memory_cap(service, run.vmid),
-    )
+    overrides = _overrides(run)
 
     def start() -> str:
         return service.pve.restore.start(
@@ -247,6 +234,12 @@ def check(run: Run) -> Wait | None:
     return None
 
 
+def settle(run: Run) -> Wait | None:
+    """Watch the copy for a while: what answered once may die, or boot over and over."""
+    wanted = _guest_policy(run.service, run.vmid)
+    return settling.settle(run, wanted, _target(run, wanted))
+
+
 def judge(run: Run) -> Wait | None:
     """Turn what was seen into a verdict, and record the proof."""
     if "archive" not in run.data:
@@ -269,7 +262,7 @@ def judge(run: Run) -> Wait | None:
         rung=judgement.rung,
         started=int(run.data["entered"]["choose"]),
         ended=run.now(),
-        rto=run.data.get("rto"),
+        rto=run.data.get("rto") if judgement.verdict is Verdict.PROVEN else None,
         stages=tuple(Stage(name, value) for name, value in seconds.items()),
         checks=proving.results_of(run.data),
         stripped=tuple(run.data.get("isolation", {}).get("stripped", ())),
@@ -295,6 +288,7 @@ HANDLERS = {
     "start": start,
     "boot": boot,
     "check": check,
+    "settle": settle,
     "tear-down": tear_down,
     "judge": judge,
 }
@@ -321,31 +315,13 @@ def _archive(run: Run) -> Archive:
     return found
 
 
-def _place(run: Run, archive: Archive, config: dict[str, str], taken: set[int]) -> placement.Placement:
-    pve, scratch = run.service.pve, run.service.policy.scratch
-    found = placement.choose(
-        archive=archive,
-        config=config,
-        guests=pve.cluster.guests(),
-        nodes=pve.cluster.nodes(),
-        storages=pve.storage.storages(),
-        taken=taken,
-        scratch=scratch,
-        disks_total=isolation.disks_total(config),
-        memory=min(isolation.memory_of(config), _memory_cap(run.service, run.vmid) or isolation.memory_of(config)) << 20,
-        avoided=proving.node_to_avoid(run.service.catalog.proofs(vmid=run.vmid, limit=1)),
-    )
-    if isinstance(found, placement.NoPlace):
-        raise NoRoom(
-            f"there is no place for a copy of guest {run.vmid}: {'; '.join(found.reasons)}",
-            "free a scratch VMID, storage or memory",
-        )
-    return found
-
-
-def _memory_cap(service: Service, vmid: int) -> int | None:
-    """The smallest cap (MiB) that the guest's policy or the site's scratch policy puts on a copy's memory, or None."""
-    return min((cap for cap in (_guest_policy(service, vmid).memory, service.policy.scratch.memory) if cap), default=None)
+def _overrides(run: Run) -> dict[str, str]:
+    """What the plan sends with the restore call; a test that an older version reserved a place for kept only its bridge."""
+    if "planned" in run.data:
+        return dict(run.data["planned"])
+    service, bridge = run.service, run.data["bridge"]
+    guest = _guest_policy(service, run.vmid)
+    return copy_plan.overrides(_config(run), guest=guest, scratch=service.policy.scratch, bridge=bridge, operation=run.id)
 
 
 def _may_still_pass(result: dict[str, Any]) -> bool:

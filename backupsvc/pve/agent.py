@@ -96,6 +96,14 @@ class Agent:
         """Given a guest, have its agent thaw its file systems (needs VM.GuestAgent.FileSystemMgmt). Twice does no harm."""
         self._ask("POST", node, vmid, "fsfreeze-thaw")
 
+    def read_file(self, node: str, vmid: int, path: str) -> str:
+        """Given a guest and the absolute path of a small file in it, return its text.
+
+        Raise PvePermissionDenied without VM.GuestAgent.FileRead (or .Unrestricted), PveError if the agent is silent or refuses.
+        """
+        answer = self._client.get(f"nodes/{node}/qemu/{vmid}/agent/file-read", {"file": path})  # not wrapped (PVE_FACTS 0.14)
+        return _guest_text(text(answer, "content"))
+
     def exec(self, node: str, vmid: int, command: list[str], timeout: float) -> ExecResult:
         """Given a command as a list of words and a deadline in seconds, run it inside the guest and return what it did.
 

@@ -17,9 +17,10 @@ _SCRATCH_MARK = ownership.marker("")
 
 @dataclass(frozen=True, slots=True)
 class GuestStatus:
-    """A guest's state. ``agent`` says whether its config switches the agent on, not whether it answers; ``uptime`` in seconds.
+    """A guest's state. ``agent`` says whether its config switches the agent on, not whether it answers.
 
-    ``ha_managed`` is None when PVE did not say.
+    ``uptime`` is that of the QEMU process, in seconds: a reset does not end it. ``pid`` is that process.
+    It and ``ha_managed`` are None when PVE did not say.
     """
 
     status: str
@@ -28,6 +29,7 @@ class GuestStatus:
     lock: str | None
     uptime: int
     ha_managed: bool | None = None
+    pid: int | None = None
 
     @property
     def running(self) -> bool:
@@ -59,6 +61,7 @@ class Guests:
             lock=text(data, "lock") or None,
             uptime=integer(data, "uptime"),
             ha_managed=_ha_managed(data),
+            pid=integer(data, "pid") or None,
         )
 
     def start(self, node: str, vmid: int) -> str:

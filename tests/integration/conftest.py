@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.commands import Shell
+from tests.commands import Shell, briefly, settle_briefly
 from tests.integration.administrator import disable_pve_job
 from tests.postgres import fresh_database
 
@@ -25,6 +25,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     shell = Shell(tmp_path_factory.mktemp("site"), env)
     up = shell("lab", "up", "--hypervisor", "simulated", "--json")
     assert up.code == 0, up.err
+    settle_briefly(shell.state)
     yield shell
     down = shell("lab", "down")
     assert down.code == 0, down.err
@@ -44,7 +45,7 @@ def policy(site: Shell, tmp_path: Path) -> Path:
     """
     disable_pve_job(site.state)
     due = datetime.now(ZoneInfo("Europe/Paris")) - timedelta(minutes=1)
-    text = LANGEO.read_text(encoding="utf-8").replace('schedule: "21:00"', f'schedule: "{due:%H:%M}"')
+    text = briefly(LANGEO.read_text(encoding="utf-8")).replace('schedule: "21:00"', f'schedule: "{due:%H:%M}"')
     text = text.replace("  window: 01:00-06:00", "  # any time", 1)
     before, _, rest = text.partition("guests: [100")
     path = tmp_path / "policy.yaml"

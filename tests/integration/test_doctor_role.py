@@ -36,7 +36,7 @@ VMID, NODE, USER = 104, "clovis", role.USER
 POLICY = """
 site: least
 timezone: Europe/Paris
-scratch: {{vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, memory: 64{pool}}}
+scratch: {{vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, memory: 64, settle: 1s{pool}}}
 jobs:
   nightly: {{storage: local, guests: [104], keep: keep-last=1, bandwidth: 900000}}
 prune: {{max-share: 100%}}

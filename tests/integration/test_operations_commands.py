@@ -19,7 +19,7 @@ from backupsvc.clock import SystemClock
 from backupsvc.lab.accident import delete_guest
 from backupsvc.operations.working import tick, told, work
 from backupsvc.settings import load_settings
-from tests.commands import Shell
+from tests.commands import Shell, briefly
 
 pytestmark = pytest.mark.slow
 LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
@@ -30,7 +30,7 @@ DEADLINE = 60.0
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference policy, its job due in 2099: nothing opens by itself here."""
     path = tmp_path_factory.mktemp("policy") / "policy.yaml"
-    path.write_text(LANGEO.read_text(encoding="utf-8").replace('schedule: "21:00"', 'schedule: "2099-01-01 21:00"'))
+    path.write_text(briefly(LANGEO.read_text(encoding="utf-8")).replace('schedule: "21:00"', 'schedule: "2099-01-01 21:00"'))
     return path
 
 

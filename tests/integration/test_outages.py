@@ -45,7 +45,7 @@ def write_policy(path: Path, guests: tuple[int, ...] = GUESTS) -> Path:
         f"""
 site: outages
 timezone: Europe/Paris
-scratch: {{vmids: 9000-9009, bridge: vmbr9, storage: local-lvm}}
+scratch: {{vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, settle: 1s}}
 jobs:
   nightly: {{schedule: "{now:%H:%M}", storage: local, guests: {list(guests)}, compress: zstd, window: 2h}}
 guests:

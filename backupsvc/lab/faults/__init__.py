@@ -7,6 +7,7 @@ calls.py     faults of the API itself: errors, delays, dropped connections, garb
 waiting.py   tasks that hang, the vzdump lock that another holds
 storing.py   full and slow storages, short listings
 sickness.py  guests that panic, whose service is down, whose data disk is gone
+dying.py     guests that go off, or are reset, after they came up
 endpoint.py  GET, POST and DELETE /lab/faults
 client.py    how the command line reaches that endpoint
 

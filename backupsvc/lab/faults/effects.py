@@ -56,6 +56,8 @@ def _check(lab: Lab, kind: str, options: Mapping[str, Value]) -> None:
         lab.storage(str(options["storage"]))
     if float(options.get("rate", 1)) <= 0 or float(options.get("missing", 1)) < 1 or float(options.get("seconds", 0)) < -(10**9):
         raise UsageError(f"fault {kind}: a number is out of range")
+    if float(options.get("after", 0)) < 0 or float(options.get("every", 1)) <= 0:
+        raise UsageError(f"fault {kind}: a number is out of range")
     if kind in _MODELLED_HAVE_NONE and lab.hypervisor.name != "qemu":
         raise UsageError("modelled guests run no service", "`backupsvc lab up --hypervisor qemu` has real ones")
 

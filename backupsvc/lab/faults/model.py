@@ -61,6 +61,12 @@ KINDS: Mapping[str, Kind] = {
     "guest-panic": Kind(_GUEST, "a guest and its restored copies boot into a kernel panic"),
     "service-down": Kind(_GUEST, "a guest and its restored copies come up without their service"),
     "data-disk-gone": Kind(_GUEST, "a guest and its restored copies start without their second disk"),
+    "guest-dies": Kind({**_GUEST, "after": float}, "a guest and its restored copies go off AFTER seconds after they came up"),
+    "guest-resets": Kind(
+        {**_GUEST, "every": float},
+        "a guest and its restored copies are reset EVERY so many seconds once they came up",
+        {"every": 5.0},
+    ),
     "task-hang": Kind({"type": str}, "the next task of a type does not end until it is stopped or this is cleared", times=1),
     "vzdump-lock": Kind({"node": str}, "a node's vzdump lock is held by another"),
 }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from backupsvc.lab.api import figures
+from backupsvc.lab.faults.dying import haunt
 from backupsvc.lab.faults.sickness import afflicted
 from backupsvc.lab.guests import volumes
 from backupsvc.lab.guests.devices import NET, agent_enabled, disks, net, uuid_of
@@ -62,6 +63,7 @@ def start_machine(lab: Lab, vm: VmConfig) -> None:
     if not lab.nodes[vm.node].online:  # it died meanwhile
         switch_off(lab, vm.vmid)
         raise TaskDied(f"node '{vm.node}' is offline")
+    haunt(lab, machine)
 
 
 def machine_spec(lab: Lab, vm: VmConfig) -> MachineSpec:

@@ -32,7 +32,7 @@ VMIDS = (103, 104, 105, 108)
 SCRATCH = range(9000, 9010)
 POLICY = """
 site: false-proof
-scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm}
+scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, settle: 1s}
 jobs:
   nightly: {schedule: "21:00", storage: local, guests: [104, 105, 108], compress: zstd}
 guests:

@@ -12,7 +12,7 @@ from tests.commands import Shell
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 POLICY = """
 site: faults
-scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm}
+scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, settle: 1s}
 jobs:
   nightly: {schedule: "21:00", storage: local, guests: [104, 108], compress: zstd}
 guests:

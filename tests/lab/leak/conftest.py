@@ -15,7 +15,7 @@ from backupsvc.lab.images.site import guest
 from backupsvc.lab.kernel import Lab
 from backupsvc.lab.server import LabServer
 from backupsvc.lab.vmm.network import Port
-from tests.commands import Shell
+from tests.commands import Shell, settle_briefly
 
 
 @dataclass
@@ -53,6 +53,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             plugged = _watch(running, patch)
             running.start()
             shell = Shell(state)
+            settle_briefly(state)
             made = shell("backup", "run", "--vmid", 108, "--json")
             assert made.code == 0, made.out + made.err
             yield Stage(running.lab, shell, plugged)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.commands import Shell
+from tests.commands import Shell, settle_briefly
 
 
 @pytest.fixture(scope="package")
@@ -15,5 +15,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     shell = Shell(tmp_path_factory.mktemp("site"))
     up = shell("lab", "up", "--hypervisor", "qemu", timeout=280)
     assert up.code == 0, up.err
+    settle_briefly(shell.state)
     yield shell
     assert shell("lab", "down").code == 0

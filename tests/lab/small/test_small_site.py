@@ -20,7 +20,7 @@ from backupsvc.lab.hypervisors import QemuPlatform
 from backupsvc.lab.images.site import GUESTS
 from backupsvc.lab.kernel import Bridge, Lab, StorageDef
 from backupsvc.lab.serving import ApiServer
-from tests.commands import Shell
+from tests.commands import Shell, briefly
 
 pytestmark = pytest.mark.lab
 
@@ -91,8 +91,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Shell
         "BACKUPSVC_PVE__HOST": f"127.0.0.1:{api.port}",
         "BACKUPSVC_PVE__TOKEN": seed.token(lab, TOKEN),
         "BACKUPSVC_PVE__FINGERPRINT": certs.fingerprint,
-        "BACKUPSVC_POLICY": str(SMALL),
+        "BACKUPSVC_POLICY": str(home / "small.yaml"),
     }
+    (home / "small.yaml").write_text(briefly(SMALL.read_text(encoding="utf-8")), encoding="utf-8")
     yield lab, Shell(home / "state", env)
     api.stop()
     platform.close()

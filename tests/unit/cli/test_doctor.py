@@ -28,6 +28,10 @@ jobs: {nightly: {storage: nas}}
 """
 
 
+def _needed(policy: Any) -> role.Holder:
+    return role.Holder("t", (*role.everyday(policy), *role.optional(policy)))
+
+
 class World:
     """A service on a cluster by script, all well until a test breaks something."""
 
@@ -44,7 +48,7 @@ class World:
         self.offsets = {"a": 1.0, "b": -2.0}
         self.release = "9.2"
         self.silent: list[PveUnreachable] = []
-        self.rights = {path: frozenset(privs) for path, privs in role.Holder("t", role.everyday(self.policy)).grants.items()}
+        self.rights = {path: frozenset(privs) for path, privs in _needed(self.policy).grants.items()}
         self.storages = [
             Storage("nas", node, "dir", frozenset({"backup"})) for node in ("a", "b")
         ] + [Storage("thin", node, "lvmthin", frozenset({"images"})) for node in ("a", "b")]  # fmt: skip
@@ -105,6 +109,16 @@ def test_a_missing_privilege_is_named_with_its_path_its_purpose_and_the_command(
     assert "svc@pve!t lacks VM.Backup on /vms, to back guests up" in line.detail
     assert "pveum acl modify /vms --users 'svc@pve' --tokens 'svc@pve!t'" in line.action
     assert line.exit_code == 4
+
+
+def test_a_right_that_is_only_good_to_have_is_a_warning_with_what_is_not_seen_without_it() -> None:
+    world = World()
+    world.rights["/vms"] -= {"VM.GuestAgent.FileRead"}
+    (line,) = world.seen(health.WARNING)
+    assert "svc@pve!t lacks VM.GuestAgent.FileRead on /vms, so that no test can see by its boot id" in line.detail
+    assert world.seen(health.FAILED) == []
+    world.rights["/vms"] |= {"VM.GuestAgent.Unrestricted"}
+    assert world.seen(health.WARNING) == []
 
 
 def test_a_storage_that_prunes_asks_for_the_right_to_overrule_it() -> None:

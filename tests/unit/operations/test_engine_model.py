@@ -36,7 +36,7 @@ POLICY = load_policy(
     """
 site: model
 timezone: UTC
-scratch: {vmids: 9000-9001, storage: local, restore-timeout: 1h}
+scratch: {vmids: 9000-9001, storage: local, restore-timeout: 1h, settle: 0s}  # calls are counted
 jobs:
   nightly: {schedule: "sun 21:00", storage: local, guests: [101, 102, 103], keep: keep-last=1, timeout: 1h}
 tiers:

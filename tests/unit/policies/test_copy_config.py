@@ -40,6 +40,7 @@ def refused(config: dict[str, str], permissions: dict[str, frozenset[str]] = PLA
         ("parallel0", "/dev/parport0"),
         ("args", "-no-reboot"),
         ("hookscript", "local:snippets/x.pl"),
+        ("cicustom", "user=local:snippets/user.yml"),
         ("ivshmem", "size=32,name=shared"),
         ("virtiofs0", "share"),
         ("hugepages", "2"),

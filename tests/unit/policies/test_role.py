@@ -91,6 +91,15 @@ def test_pve_8_is_told_in_its_own_words() -> None:
     assert role.on_release(role.everyday(policy()), 9) == role.everyday(policy())
 
 
+def test_reading_the_boot_id_is_optional_and_not_asked_for_where_no_copy_settles() -> None:
+    (need,) = role.optional(policy("bridge: vmbr9, storage: thin, pool: copies"))
+    assert (need.path, need.privilege) == ("/pool/copies", "VM.GuestAgent.FileRead")
+    assert need not in role.everyday(policy())
+    assert [need.privilege for need in role.on_release(role.optional(policy()), 8)] == ["VM.Monitor"]
+    assert role.optional(policy("bridge: vmbr9, settle: 0s")) == ()
+    assert role.missing(role.optional(policy()), {"/vms": frozenset({"VM.GuestAgent.Unrestricted"})}) == ()
+
+
 def test_what_is_missing_is_found_path_by_path_and_inherited_rights_count() -> None:
     needs = role.everyday(policy())
     held = {path: frozenset(privs) for path, privs in grants(needs).items()}

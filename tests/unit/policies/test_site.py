@@ -113,6 +113,13 @@ def test_a_guest_asked_over_the_network_goes_onto_the_isolated_bridge_where_ther
     assert load(f"site: home\n{guest}").guests[105].network == "link-down"
 
 
+@pytest.mark.parametrize(("written", "seconds"), [("0", 0), ("0s", 0), ("30s", 30), ("1h", 3600)])
+def test_a_copy_settles_for_as_long_as_the_site_or_the_guest_says_and_half_a_minute_else(written: str, seconds: int) -> None:
+    policy = load(f"site: home\nscratch: {{settle: {written}}}\nguests: {{105: {{settle: {written}}}, 106: {{role: x}}}}")
+    assert (policy.scratch.settle, policy.guests[105].settle, policy.guests[106].settle) == (seconds, seconds, None)
+    assert load("site: home").scratch.settle == 30
+
+
 def test_an_unquoted_time_stays_a_time() -> None:
     assert load("site: home\njobs: {nightly: {schedule: 21:00}}").jobs[0].schedule == "21:00"
 
@@ -198,6 +205,8 @@ WRONG = [
     ("site: x\nscratch: {memory: 4}", 2, "4 is out of range", "MiB"),
     ("site: x\nscratch:\n  window: 1-6", 3, "'1-6' is not a time range", "01:00-06:00"),
     ("site: x\nscratch:\n  window: 01:00-25:00", 3, "25:00 in '01:00-25:00' is no time of day", "HH:MM-HH:MM"),
+    ("site: x\nscratch: {settle: 61m}", 2, "61m is too long", "up to 1h"),
+    ("site: x\nscratch: {settle: 30}", 2, "'30' is not a duration", "90s"),
     ("site: x\nscratch: {bandwidth: fast}", 2, "'fast' is not a whole number", "KiB/s"),
     ("site: x\nscratch: {restore_timeout: 4h}", 2, "did you mean 'restore-timeout'?", "restore-timeout"),
     ("site: x\njobs:\n  nightly:\n    schedule: 25:00", 4, "not a calendar event", "21:00"),

@@ -8,13 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.causes import Cause
 from policies.model import CheckResult, Outcome, Rung, Verdict
+from policies.settle import NOT_DUE, NOT_WATCHED, Settled
+from policies.settle import PASSED as LIVED_ON
 from policies.verdict import Evidence, Judgement, decide
 
 PASSED = CheckResult("web", Outcome.PASSED, "200 OK")
 FAILED = CheckResult("web", Outcome.FAILED, "500 Internal Server Error")
 UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent is configured")
 GREEN = Evidence(compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,))
+
+
+DIED = Settled(Outcome.FAILED, ("the copy went off",), Cause.SERVICE)
+SILENT = Settled(Outcome.INCONCLUSIVE, ("PVE could not tell",), Cause.PLATFORM)
 
 
 def judged(**changes: object) -> Judgement:
@@ -49,6 +56,11 @@ def test_law_5_all_green_is_proven_and_healthy() -> None:
         ({"checks": (PASSED, UNASKED)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "could not be asked"),
         ({"checks": (UNASKED, FAILED)}, Verdict.FAILED, Rung.BOOTED, "check web failed"),
         ({"compressed_checksum": False}, Verdict.INCONCLUSIVE, Rung.RECORDED, "flipped bits"),
+        ({"settled": DIED}, Verdict.FAILED, Rung.BOOTED, "the copy went off"),
+        ({"settled": SILENT}, Verdict.INCONCLUSIVE, Rung.BOOTED, "PVE could not tell"),
+        ({"settled": NOT_WATCHED}, Verdict.INCONCLUSIVE, Rung.BOOTED, "not watched after its checks"),
+        ({"settled": NOT_DUE}, Verdict.INCONCLUSIVE, Rung.BOOTED, "not watched after its checks"),
+        ({"settled": NOT_WATCHED, "checks": (FAILED,)}, Verdict.FAILED, Rung.BOOTED, "check web failed"),
         ({"warnings": ("cancelled",)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "cancelled"),
     ],
 )
@@ -58,6 +70,21 @@ def test_law_5_each_thing_short_of_green_has_its_verdict_its_rung_and_its_reason
     found = judged(**changes)
     assert (found.verdict, found.rung) == (verdict, rung)
     assert any(reason in sentence for sentence in found.reasons)
+
+
+def test_who_is_to_blame_for_a_copy_that_did_not_live_on() -> None:
+    assert judged(settled=DIED).cause is Cause.SERVICE
+    assert judged(settled=SILENT).cause is Cause.PLATFORM
+    assert judged(settled=NOT_WATCHED).cause is Cause.OURS
+    assert judged(settled=NOT_WATCHED, cause=Cause.PLATFORM, warnings=("cancelled",)).cause is Cause.PLATFORM
+    assert judged(settled=NOT_DUE, checks=(UNASKED,)).cause is Cause.NETWORK
+
+
+def test_what_a_copy_showed_while_it_lived_on_stands_in_the_verdict() -> None:
+    assert judged(settled=Settled(Outcome.PASSED, ("it lived on for 30 s", "not seen: its boot"))).reasons[1:] == (
+        "it lived on for 30 s",
+        "not seen: its boot",
+    )
 
 
 def test_law_5_a_plain_archive_that_we_verified_ourselves_can_be_proven() -> None:
@@ -79,6 +106,7 @@ EVIDENCE = st.builds(
     isolation_ok=st.booleans(),
     booted=st.sampled_from([True, False, None]),
     checks=st.lists(OUTCOMES, max_size=3).map(tuple),
+    settled=st.sampled_from([LIVED_ON, DIED, SILENT, NOT_DUE, NOT_WATCHED]),
     missing_disks=st.sampled_from([(), ("scsi1",)]),
     warnings=st.sampled_from([(), ("w",)]),
 )
@@ -96,6 +124,7 @@ def test_law_5_nothing_but_all_green_evidence_proves(evidence: Evidence) -> None
         and evidence.booted is not False
         and bool(evidence.checks)
         and all(check.outcome is Outcome.PASSED for check in evidence.checks)
+        and evidence.settled is LIVED_ON
         and not evidence.missing_disks
         and not evidence.warnings
     )
@@ -116,6 +145,7 @@ BETTER = {
     "booted": True,
     "verified_intact": True,
     "compressed_checksum": True,
+    "settled": LIVED_ON,
     "missing_disks": (),
     "warnings": (),
     "simulated": False,

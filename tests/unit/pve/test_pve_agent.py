@@ -92,6 +92,12 @@ def test_a_command_that_outlives_its_deadline_is_an_error_and_no_task_failure(fa
     assert not isinstance(caught.value, TaskFailed)
 
 
+def test_a_file_is_read_and_its_bytes_become_its_text_again(fake: FakePve, pve: Pve) -> None:
+    fake.on("GET", f"{AGENT}/file-read", {"content": "f\u00c3\u00bcr\n", "bytes-read": 5})
+    assert pve.agent.read_file("pve", 9001, "/etc/motd") == "f\u00fcr\n"
+    assert fake.sent("GET", f"{AGENT}/file-read") == [{"file": "/etc/motd"}]
+
+
 def test_the_answer_of_a_command_is_fetched_once_even_when_the_line_breaks(fake: FakePve, pve: Pve) -> None:
     fake.on("POST", f"{AGENT}/exec", {"pid": 7})
     fake.on("GET", f"{AGENT}/exec-status", Reply(drop=True), {"exited": 1, "exitcode": 0})

@@ -13,7 +13,7 @@ from tests.commands import Answer, Shell
 pytestmark = pytest.mark.slow
 POLICY = """
 site: faults
-scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm}
+scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, settle: 1s}
 jobs:
   nightly: {schedule: "21:00", storage: local, guests: [104, 105, 108], compress: zstd}
 guests:

@@ -35,6 +35,16 @@ def sh(api: Api, script: str) -> dict[str, Any]:
     return run(api, "/bin/sh", "-c", script)
 
 
+def test_each_boot_has_an_id_of_its_own(running: Api, lab: Lab) -> None:
+    def boot() -> str:
+        return str(running("GET", f"{AGENT}/file-read", file="/proc/sys/kernel/random/boot_id")["content"])
+
+    first = boot()
+    assert first == boot() and len(first.strip()) == 36
+    assert running.task("POST", f"{HOME}/qemu/104/status/reset")[0] == "OK"
+    assert boot() != first
+
+
 @pytest.mark.parametrize(
     ("script", "told"),
     [

@@ -1,0 +1,86 @@
+"""Where the copy of a restore test goes and what it becomes: the policies' plan, held against what PVE and the catalog say now.
+
+The test itself plans here, and so does ``restore-test --dry-run``, which only takes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.errors import BackupsvcError, LawRefused, NoRoom
+from backupsvc.operations.listing import as_dict
+from backupsvc.operations.proving import node_to_avoid
+from policies import copy_plan, isolation
+from policies.copy_plan import CopyPlan, Facts, Harmful
+from policies.model import Archive
+from policies.placement import NoPlace
+from policies.site import policy_for
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+PREVIEW = "PREVIEW"  # stands where the operation's id stands in a real copy's marker
+
+
+def find(
+    service: Service, vmid: int, archive: Archive, config: Mapping[str, str], *, operation: str, take: Callable[[int], bool]
+) -> CopyPlan:
+    """Given a guest's archive and the config in it, return the copy to make of it, under a VMID that nothing has and nothing had.
+
+    ``take`` is asked last and may still refuse a VMID, which another operation was quicker to lease. Raise LawRefused if no copy
+    could be made harmless, or if the bridge is not isolated on the node; NoRoom if there is no place.
+    """
+    pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
+    permissions = pve.cluster.permissions()
+    avoided = node_to_avoid(service.catalog.proofs(vmid=vmid, limit=1))
+    facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), pve.storage.storages(), permissions, avoided)
+    taken = set(service.catalog.leased_vmids())
+    while True:
+        found = copy_plan.plan(archive, config, guest=guest, scratch=scratch, facts=facts, taken=taken, operation=operation)
+        if not isinstance(found, CopyPlan):
+            raise _refusal(archive, found)
+        pve.scratch(scratch, service.catalog.lease_holder).require_bridge(found.node, found.network)
+        used = service.catalog.archives(vmid=found.vmid) or pve.storage.volumes(found.node, found.storage, found.vmid)
+        if not used and pve.cluster.vmid_free(found.vmid) and take(found.vmid):
+            return found
+        taken.add(found.vmid)
+
+
+def preview(service: Service, vmid: int, archive: Archive) -> dict[str, Any]:
+    """Given a guest's archive, return what ``restore-test --dry-run --json`` prints of it: the plan, or why it would be refused.
+
+    Memory in MiB.
+    """
+    from backupsvc.operations import settling
+
+    guest, scratch = policy_for(service.policy, vmid, ""), service.policy.scratch
+    config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
+    told: dict[str, Any] = {"vmid": vmid, "archive": as_dict(archive), "checks": [spec.name for spec in guest.checks]}
+    told |= {"settle_seconds": settling.seconds(scratch, guest), "refused": None}
+    try:
+        found = find(service, vmid, archive, config, operation=PREVIEW, take=lambda vmid: True)
+    except (LawRefused, NoRoom) as error:
+        return told | {"refused": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}}
+    return told | {
+        "scratch": {"vmid": found.vmid, "node": found.node, "storage": found.storage},
+        "network": found.network,
+        "bridge": found.bridge,
+        "memory": found.memory,
+        "overrides": dict(found.overrides),
+        "changes": list(found.changes),
+        "stripped": list(found.stripped),
+        "missing_disks": list(found.missing),
+        "reasons": list(found.reasons),
+    }
+
+
+def _refusal(archive: Archive, why: Harmful | NoPlace) -> BackupsvcError:
+    reasons = "; ".join(why.reasons)
+    if isinstance(why, Harmful):
+        return LawRefused(
+            2,
+            f"archive {archive.volid} of guest {archive.vmid} is not restored: no copy of it could be made harmless: {reasons}",
+            "remove it in the guest and back up again",
+        )
+    return NoRoom(f"there is no place for a copy of guest {archive.vmid}: {reasons}", "free a scratch VMID, storage or memory")

@@ -1,0 +1,129 @@
+"""What a restore test would make of an archive: the copy's place, its options, and what it must lose, or why there is no copy.
+
+One planner for the test itself and for ``restore-test --dry-run``, so that the two cannot differ. It asks nobody: the caller
+still leases the VMID, and asks PVE whether it is free and whether the bridge is isolated on that node at this moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from policies import bridges, copy_config, isolation, placement
+from policies.model import Archive, Guest, GuestPolicy, Node, PolicyError, Scratch, Storage
+from policies.placement import NoPlace
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the cluster says, read once: its guests, nodes and storages, and the token's privileges by path.
+
+    ``avoided`` is the node on which the guest's last test could not be decided.
+    """
+
+    guests: Sequence[Guest]
+    nodes: Sequence[Node]
+    storages: Sequence[Storage]
+    permissions: Mapping[str, frozenset[str]]
+    avoided: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlan:
+    """A copy as it is to be made. ``memory`` in MiB; ``overrides`` are sent with the restore call, ``changes`` say what they do.
+
+    ``bridge`` is the one that its NICs hang on (None: the archive's own, with links down). ``stripped`` is what it must lose
+    after its restore, as far as the archive tells; ``missing`` are disks of the guest that the archive does not hold; ``reasons``
+    say why it goes where it goes.
+    """
+
+    vmid: int
+    node: str
+    storage: str
+    network: str
+    bridge: str | None
+    memory: int
+    overrides: Mapping[str, str]
+    changes: tuple[str, ...]
+    stripped: tuple[str, ...]
+    missing: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Harmful:
+    """No copy of this archive could be made harmless (law 2), and why: one sentence a key."""
+
+    reasons: tuple[str, ...]
+
+
+def plan(
+    archive: Archive,
+    config: Mapping[str, str],
+    *,
+    guest: GuestPolicy,
+    scratch: Scratch,
+    facts: Facts,
+    taken: Collection[int],
+    operation: str,
+) -> CopyPlan | Harmful | NoPlace:
+    """Given an archive, the config in it, what is wanted of its guest and what the cluster says, return the copy to make.
+
+    ``taken`` are VMIDs that are leased, or were found to be in use; ``operation`` is whose copy it is, which its marker names.
+    """
+    if refused := copy_config.blockers(config, facts.permissions, scratch.pool):
+        return Harmful(refused)
+    cap = memory_cap(guest, scratch)
+    try:
+        usable = bridges.usable(config, scratch, facts.permissions)
+        sent = overrides(config, guest=guest, scratch=scratch, bridge=usable.bridge, operation=operation)
+    except PolicyError as error:
+        return Harmful((error.message,))
+    memory = min(isolation.memory_of(config), cap or isolation.memory_of(config))
+    place = placement.choose(
+        archive=archive,
+        config=config,
+        guests=facts.guests,
+        nodes=facts.nodes,
+        storages=facts.storages,
+        taken=taken,
+        scratch=scratch,
+        disks_total=isolation.disks_total(config),
+        memory=memory * MIB,
+        avoided=facts.avoided,
+    )
+    if isinstance(place, NoPlace):
+        return place
+    return CopyPlan(
+        place.vmid,
+        place.node,
+        place.storage,
+        guest.network,
+        usable.bridge,
+        memory,
+        sent,
+        isolation.changes(config, sent),
+        isolation.strip({**config, **sent}, sent).stripped,
+        isolation.missing_disks(config, config),
+        place.reasons,
+    )
+
+
+def overrides(
+    config: Mapping[str, str], *, guest: GuestPolicy, scratch: Scratch, bridge: str | None, operation: str
+) -> dict[str, str]:
+    """Given an archived config and the bridge to use, return the options of its restore call. Raise PolicyError if none fits."""
+    return isolation.overrides(
+        config,
+        scratch=replace(scratch, bridge=bridge),
+        network=guest.network,
+        operation=operation,
+        memory=memory_cap(guest, scratch),
+    )
+
+
+def memory_cap(guest: GuestPolicy, scratch: Scratch) -> int | None:
+    """The smallest cap (MiB) that the guest's policy or the site's scratch policy puts on a copy's memory, or None."""
+    return min((cap for cap in (guest.memory, scratch.memory) if cap), default=None)

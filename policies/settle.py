@@ -1,0 +1,241 @@
+"""Does a copy live on after its checks? Decided from what was seen of it meanwhile.
+
+A service that answers once and dies, or a guest that boots over and over, passes every check at the right moment. So after the
+last good check the copy is watched for a while (``settle`` in the policy). All of it must be one life: the same QEMU process with
+a growing uptime, the same boot where its agent lets us read the boot's id (a reset keeps process and uptime), and no moment of
+more than a second in which a check was not being asked. A check is being asked from its question to its answer, so that a slow
+answer is no gap.
+
+What speaks against the copy fails the test. What merely could not be seen never does, and never passes for seen: it makes the
+test inconclusive, or it is said where the rest is proof enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from policies.causes import Cause
+from policies.model import Outcome
+
+MOST_GAP = 1.0  # seconds in which a check was not being asked
+_LAG = 3.0  # seconds by which an uptime, told in whole ones, may have grown less than the time that passed
+RUNNING = "running"
+# QEMU's run states of a guest whose processors stand still (qapi/run-state.json), and who is to blame for each: all others were
+# brought about from outside
+_HALTED = {"io-error": Cause.STORAGE, "guest-panicked": Cause.SERVICE, "internal-error": Cause.SERVICE, "shutdown": Cause.SERVICE}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """PVE's word on the copy at one moment. ``at`` in monotonic seconds, ``uptime`` in seconds, ``state`` is QEMU's own.
+
+    ``unseen``: why there is no answer. ``gone``: PVE has no such guest on that node any more.
+    """
+
+    at: float
+    status: str = ""
+    state: str = ""
+    pid: int | None = None
+    uptime: int | None = None
+    unseen: str = ""
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One attempt of a check, from its question to its answer (monotonic seconds)."""
+
+    name: str
+    began: float
+    ended: float
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The id of the boot that the copy is in, as its kernel tells it, or why it could not be read."""
+
+    id: str = ""
+    unseen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """All that was seen: from ``began`` on, for ``wanted`` seconds; ``ended`` is when the watcher looked away."""
+
+    wanted: float
+    began: float
+    ended: float
+    checks: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
+    answers: tuple[Asked, ...] = ()
+    boots: tuple[Boot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of it: PASSED lived on, FAILED did not, INCONCLUSIVE cannot be said. ``said`` has the sentences for the verdict.
+
+    ``again``: the watcher was at fault, so that watching anew may fare better.
+    """
+
+    outcome: Outcome
+    said: tuple[str, ...] = ()
+    cause: Cause | None = None
+    again: bool = False
+
+
+PASSED = Settled(Outcome.PASSED)
+NOT_DUE = Settled(Outcome.INCONCLUSIVE)  # a check had not passed, so there was nothing to watch: the checks say why
+NOT_WATCHED = Settled(Outcome.INCONCLUSIVE, ("the copy was not watched after its checks",), Cause.OURS)
+NOT_ASKED_FOR = Settled(
+    Outcome.PASSED, ("the policy says settle: 0s, so nothing tells whether the copy lived on after its checks",)
+)
+
+
+def decide(watch: Watch) -> Settled:
+    """Given all that was seen of a copy after its checks, return whether it lived on, and why."""
+    if not watch.wanted:
+        return NOT_ASKED_FOR
+    for found in (_out_of_sight(watch), trouble(watch), *_not_watched(watch), _stood_still(watch)):
+        if found:
+            return found
+    return Settled(Outcome.PASSED, _seen(watch))
+
+
+def trouble(watch: Watch) -> Settled | None:
+    """Given what was seen so far, return the first thing for which watching on is useless, or None."""
+    return next((found for found in (_gone(watch), *_process(watch), _reboot(watch), *_answers(watch)) if found), None)
+
+
+# --- what speaks against it ---------------------------------------------------------------------------------------------
+
+
+def _out_of_sight(watch: Watch) -> Settled | None:
+    """Nothing is held against a copy whose node, or whose PVE, does not answer in the end."""
+    last = watch.looks[-1] if watch.looks else None
+    if last is None:
+        return _unknown("PVE was not asked about the copy while it settled", Cause.OURS, again=True)
+    if last.unseen:
+        return _unknown(f"PVE could not tell how the copy fared {_at(watch, last.at)}: {last.unseen}", Cause.PLATFORM)
+    return _gone(watch)
+
+
+def _gone(watch: Watch) -> Settled | None:
+    for look in watch.looks[-1:]:
+        if look.gone:
+            return _unknown(
+                f"the copy was no longer on its node {_at(watch, look.at)}: somebody moved or removed it", Cause.PLATFORM
+            )
+    return None
+
+
+def _process(watch: Watch) -> Iterator[Settled]:
+    seen = [look for look in watch.looks if not (look.unseen or look.gone)]
+    for look in seen:
+        if look.status != RUNNING:
+            yield _failed(f"the copy went off: it was {look.status or 'not running'} {_at(watch, look.at)}")
+        elif look.state not in ("", RUNNING):
+            cause = _HALTED.get(look.state, Cause.PLATFORM)
+            sentence = f"the copy stood still, QEMU calls it {look.state} {_at(watch, look.at)}"
+            yield _failed(sentence) if cause.against_the_archive else _unknown(sentence, cause)
+    for before, look in pairwise(seen):
+        if before.pid and look.pid and before.pid != look.pid:
+            yield _failed(
+                f"the copy's QEMU process was another one {_at(watch, look.at)} (pid {before.pid}, then {look.pid}): it was "
+                "switched off and on"
+            )
+        elif before.uptime is not None and look.uptime is not None and look.uptime < before.uptime:
+            yield _failed(f"the copy's uptime fell from {before.uptime} s to {look.uptime} s {_at(watch, look.at)}")
+
+
+def _reboot(watch: Watch) -> Settled | None:
+    ids = [boot.id for boot in watch.boots if boot.id]
+    return _failed("the copy booted anew while it settled: its boot id changed") if len(set(ids)) > 1 else None
+
+
+def _answers(watch: Watch) -> Iterator[Settled]:
+    for asked in watch.answers:
+        when = _at(watch, asked.ended)
+        if asked.outcome is Outcome.FAILED:
+            yield _failed(f"check {asked.name} passed and then failed {when}: {asked.detail}")
+        elif asked.outcome is Outcome.INCONCLUSIVE:
+            yield _unknown(f"check {asked.name} passed and then could not be asked {when}: {asked.detail}", Cause.NETWORK)
+
+
+# --- what was not seen --------------------------------------------------------------------------------------------------
+
+
+def _not_watched(watch: Watch) -> Iterator[Settled]:
+    if watch.ended - watch.began < watch.wanted:
+        yield _unknown(
+            f"the copy was watched for {watch.ended - watch.began:.1f} s after its checks, not for {watch.wanted:g} s",
+            Cause.OURS,
+            again=True,
+        )
+    for name in watch.checks:
+        asked = [attempt for attempt in watch.answers if attempt.name == name]
+        for start, end in _gaps(watch, asked):
+            yield _unknown(
+                f"check {name} was not watched between {start - watch.began:.1f} and {end - watch.began:.1f} s after the checks "
+                f"had passed (more than {MOST_GAP:g} s)",
+                Cause.OURS,
+                again=True,
+            )
+        if not any(attempt.began >= watch.began + watch.wanted for attempt in asked):
+            yield _unknown(f"check {name} was not asked once more in the end", Cause.OURS, again=True)
+
+
+def _gaps(watch: Watch, asked: Sequence[Asked]) -> Iterator[tuple[float, float]]:
+    """The times, too long ones, in which a check was not being asked."""
+    covered = watch.began
+    for attempt in sorted(asked, key=lambda attempt: attempt.began):
+        if attempt.began - covered > MOST_GAP:
+            yield covered, attempt.began
+        covered = max(covered, attempt.ended)
+    if watch.ended - covered > MOST_GAP:
+        yield covered, watch.ended
+
+
+def _stood_still(watch: Watch) -> Settled | None:
+    """An uptime that does not grow with the time is no life, and no death either: PVE repeats an old answer."""
+    known = [look for look in watch.looks if look.uptime is not None]
+    if len(known) < 2:
+        return None
+    first, last = known[0], known[-1]
+    passed, grown = last.at - first.at, (last.uptime or 0) - (first.uptime or 0)
+    if grown >= passed - _LAG:
+        return None
+    return _unknown(f"PVE let the copy's uptime grow by {grown} s while {passed:.0f} s passed", Cause.PLATFORM)
+
+
+def _seen(watch: Watch) -> tuple[str, ...]:
+    """What a copy that lived on is said to have shown, and what could not be seen of it."""
+    pids = {look.pid for look in watch.looks if look.pid}
+    ids = {boot.id for boot in watch.boots if boot.id}
+    shown = ["one QEMU process" if pids else "PVE called it running", *(["one boot"] if ids else [])]
+    if watch.checks:
+        shown.append(f"{len(watch.answers)} good answers of {len(watch.checks)} checks")
+    said = [f"it lived on for {watch.wanted:g} s after its checks: {', '.join(shown)}"]
+    unseen = ["its QEMU process (PVE told no pid)"] if not pids else []
+    if not ids:
+        why = next((boot.unseen for boot in watch.boots if boot.unseen), "nobody asked")
+        unseen.append(f"whether it was reset meanwhile ({why})")
+    if missed := sum(bool(look.unseen) for look in watch.looks):
+        unseen.append(f"{missed} of {len(watch.looks)} looks, which PVE did not answer")
+    return (*said, *(f"not seen: {what}" for what in unseen))
+
+
+def _at(watch: Watch, at: float) -> str:
+    return f"{max(0.0, at - watch.began):.1f} s after its checks"
+
+
+def _failed(sentence: str) -> Settled:
+    return Settled(Outcome.FAILED, (sentence,), Cause.SERVICE)
+
+
+def _unknown(sentence: str, cause: Cause, *, again: bool = False) -> Settled:
+    return Settled(Outcome.INCONCLUSIVE, (sentence,), cause, again)

@@ -1,0 +1,300 @@
+"""The step ``settle``: how a copy is watched, what is asked of whom, and what a watch that broke off is worth."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
+from backupsvc.operations import proving, settling
+from backupsvc.operations.run import Run
+from backupsvc.operations.settling import Watcher
+from backupsvc.pve.guests import GuestStatus
+from policies.causes import Cause
+from policies.model import CheckResult, CheckSpec, Outcome, Rung
+from policies.settle import Boot, Look, Watch, decide
+from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, Steps, World, site  # noqa: F401
+from tests.unit.operations.worlds import SteppingClock
+
+WEB, SSH = CheckSpec("http", "web"), CheckSpec("ssh", "ssh")
+
+
+class Inline:
+    """A pool whose questions are answered at once, so that a watch needs no time but the clock's own."""
+
+    def submit(self, fn: Callable[[], Any], /) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn())
+        return done
+
+
+@dataclass
+class Scene:
+    """A copy by script: ``happens`` changes it when its time has come (seconds since the watch began)."""
+
+    clock: SteppingClock = field(default_factory=SteppingClock)
+    happens: dict[float, Callable[[Scene], None]] = field(default_factory=dict)
+    pid: int | None = 7
+    status: str = "running"
+    silent: str = ""
+    answer: Outcome = Outcome.PASSED
+    lasts: dict[str, float] = field(default_factory=dict)
+    boot_id: str = "b1"
+    beats: int = 0
+
+    def __post_init__(self) -> None:
+        self.began = self.clock.monotonic()
+
+    def _now(self) -> float:
+        passed = self.clock.monotonic() - self.began
+        for at in [at for at in self.happens if at <= passed]:
+            self.happens.pop(at)(self)
+        return passed
+
+    def ask(self, spec: CheckSpec) -> CheckResult:
+        self._now()
+        self.clock.sleep(self.lasts.get(spec.name, 0.01))
+        return CheckResult(spec.name, self.answer, "it said so")
+
+    def look(self) -> Look:
+        passed = self._now()
+        if self.silent:
+            return Look(self.clock.monotonic(), unseen=self.silent)
+        return Look(self.clock.monotonic(), self.status, self.status, self.pid, int(passed) + 20)
+
+    def beat(self) -> None:
+        self.beats += 1
+
+    def watched(self, wanted: float = 10.0, checks: tuple[CheckSpec, ...] = (WEB, SSH)) -> Watch:
+        boot = lambda: Boot(self.boot_id)  # noqa: E731 - a line of the scene
+        return Watcher(self.clock, Inline(), wanted, checks, self.ask, self.look, boot).watch(self.beat)
+
+
+def test_every_check_and_pve_are_asked_until_the_time_is_up_and_once_more() -> None:
+    scene = Scene()
+    watch = scene.watched()
+    assert decide(watch).outcome is Outcome.PASSED
+    assert 10.0 <= watch.ended - watch.began < 12.0
+    for name in ("web", "ssh"):
+        asked = [one for one in watch.answers if one.name == name]
+        assert len(asked) >= 10 and asked[-1].began >= watch.began + 10.0
+    assert len(watch.looks) >= 10 and len(watch.boots) == 2
+    assert scene.beats > 50
+
+
+def test_a_copy_that_dies_ends_the_watch_at_once() -> None:
+    def die(scene: Scene) -> None:
+        scene.status, scene.pid, scene.answer = "stopped", None, Outcome.FAILED
+
+    watch = Scene(happens={4.0: die}).watched()
+    assert (decide(watch).outcome, decide(watch).cause) == (Outcome.FAILED, Cause.SERVICE)
+    assert watch.ended - watch.began < 6.0
+
+
+def test_law_5_when_the_node_dies_with_the_copy_nothing_is_held_against_the_archive() -> None:
+    def check_fails(scene: Scene) -> None:
+        scene.answer, scene.silent = Outcome.FAILED, "595 no route to host"
+
+    found = decide(Scene(happens={4.0: check_fails}).watched())
+    assert (found.outcome, found.cause) == (Outcome.INCONCLUSIVE, Cause.PLATFORM)
+
+
+def test_a_reset_between_two_good_answers_is_seen_by_the_boot_id() -> None:
+    found = decide(Scene(happens={4.0: lambda scene: setattr(scene, "boot_id", "b2")}).watched())
+    assert (found.outcome, found.cause) == (Outcome.FAILED, Cause.SERVICE)
+    assert "booted anew" in found.said[0]
+
+
+def test_a_watcher_that_was_held_up_says_so_and_proves_nothing() -> None:
+    found = decide(Scene(happens={4.0: lambda scene: scene.clock.sleep(5.0)}).watched())
+    assert (found.outcome, found.cause, found.again) == (Outcome.INCONCLUSIVE, Cause.OURS, True)
+
+
+# --- what is asked of PVE -----------------------------------------------------------------------------------------------
+
+
+def raising(error: Exception) -> Any:
+    def call(*args: Any) -> Any:
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("status", "seen"),
+    [
+        (lambda node, vmid: GuestStatus("running", "running", True, None, 31, pid=9), Look(0.0, "running", "running", 9, 31)),
+        (raising(PveNotFound("there is no 9000.conf")), Look(0.0, gone=True)),
+        (raising(PveUnreachable("no route to host")), Look(0.0, unseen="no route to host")),
+        (raising(PveError("got timeout", status=500)), Look(0.0, unseen="got timeout")),
+    ],
+)
+def test_gone_and_silent_are_two_things(status: Any, seen: Look) -> None:
+    pve: Any = SimpleNamespace(guests=SimpleNamespace(status=status))
+    assert replace(settling.look(pve, SteppingClock(), "clovis", 9000), at=0.0) == seen
+
+
+@pytest.mark.parametrize(
+    ("read", "seen"),
+    [
+        (lambda node, vmid, path: "0a1b-2c\n", Boot("0a1b-2c")),
+        (lambda node, vmid, path: "\n", Boot(unseen="its boot id is empty")),
+        (raising(PvePermissionDenied("no")), Boot(unseen="the token lacks VM.GuestAgent.FileRead there")),
+        (raising(PveError("QEMU guest agent is not running", status=500)), Boot(unseen="QEMU guest agent is not running")),
+    ],
+)
+def test_why_a_boot_id_is_not_known_is_kept(read: Any, seen: Boot) -> None:
+    pve: Any = SimpleNamespace(agent=SimpleNamespace(read_file=read))
+    assert settling.boot(pve, "clovis", 9000, agent=True) == seen
+    assert settling.boot(pve, "clovis", 9000, agent=False) == Boot(unseen="the copy has no guest agent")
+
+
+# --- the step -----------------------------------------------------------------------------------------------------------
+
+PASSED_CHECK = {"web": {"name": "web", "outcome": "passed", "detail": "", "seconds": 0.1, "kind": "http", "asked": 1}}
+
+
+def watching(site: World, settle: int, *watches: Outcome, monkeypatch: pytest.MonkeyPatch, again: bool = True) -> list[int]:  # noqa: F811
+    """Let the site's copies settle for so long, and its watches come out like this, one after the other."""
+    site.policy = replace(site.policy, scratch=replace(site.policy.scratch, settle=settle))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
+    left, begun = list(watches), []
+
+    def decided(watch: Any) -> Any:
+        begun.append(1)
+        outcome = left.pop(0)
+        cause = None if outcome is Outcome.PASSED else Cause.OURS
+        return settling.Settled(outcome, (f"watch {len(begun)}",), cause, again and outcome is Outcome.INCONCLUSIVE)
+
+    monkeypatch.setattr(settling.policy, "decide", decided)
+    monkeypatch.setattr(settling.Watcher, "watch", lambda self, beat: None)
+    return begun
+
+
+def test_law_5_a_watch_with_a_gap_of_our_own_is_begun_anew_and_not_for_ever(
+    site: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = watching(site, 30, Outcome.INCONCLUSIVE, Outcome.PASSED, monkeypatch=monkeypatch)
+    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
+    assert (data["settled"]["outcome"], data["settled"]["said"], len(begun)) == ("passed", ["watch 2"], 2)
+
+
+def test_law_5_a_watch_that_has_a_gap_each_time_is_given_up_and_proves_nothing(
+    site: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = watching(site, 30, *[Outcome.INCONCLUSIVE] * 9, monkeypatch=monkeypatch)
+    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
+    assert (data["settled"]["outcome"], data["settled"]["cause"], len(begun)) == ("inconclusive", "ours", settling.MOST_ANEW)
+
+
+def test_law_5_a_failed_watch_is_never_begun_anew(site: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    begun = watching(site, 30, Outcome.FAILED, Outcome.PASSED, monkeypatch=monkeypatch)
+    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
+    assert (data["settled"]["outcome"], len(begun)) == ("failed", 1)
+
+
+class Killed(BaseException):
+    """The worker's process is no more."""
+
+
+def test_law_5_whoever_resumes_a_watch_that_was_killed_begins_it_anew(
+    site: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene, told = Scene(clock=site.clock), list[str]()
+    site.policy = replace(site.policy, scratch=replace(site.policy.scratch, settle=10))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
+    monkeypatch.setattr(settling, "ThreadPoolExecutor", lambda *given, **named: contextlib.nullcontext(Inline()))
+    monkeypatch.setattr(settling, "_eyes", lambda run: (scene.look, lambda: Boot("b1")))
+    monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: scene.ask(spec))
+    steps = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)
+    monkeypatch.setattr(steps.engine, "watcher", lambda event: told.append(event.text))
+    scene.happens[scene.clock.monotonic() - scene.began + 5.0] = kill
+    with pytest.raises(Killed):
+        steps("settle")
+    left = site.catalog.operation(steps.id)
+    assert left and "settled" not in left.data
+    began = site.clock.monotonic()
+    data = steps("settle").data
+    assert site.clock.monotonic() - began >= 10.0, "the five seconds before the kill were counted"
+    assert data["settled"]["outcome"] == "passed" and any("begins anew" in text for text in told)
+
+
+def kill(scene: Scene) -> None:
+    raise Killed
+
+
+def test_law_5_a_watch_is_not_begun_anew_when_the_deadline_would_pass(
+    site: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = watching(site, 30, *[Outcome.INCONCLUSIVE] * 9, monkeypatch=monkeypatch)
+    soon = site.clock.now() + 20
+    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK, deadline=soon)("settle").data
+    assert (data["settled"]["outcome"], data["settled"]["cause"], len(begun)) == ("inconclusive", "ours", 1)
+
+
+def test_a_settle_of_nothing_asks_nobody_and_is_said(site: World) -> None:  # noqa: F811
+    site.policy = replace(site.policy, scratch=replace(site.policy.scratch, settle=0))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
+    data = Steps(site, scratch=PLACE, agent=True, checks=PASSED_CHECK)("settle").data
+    assert data["settled"]["outcome"] == "passed" and "settle: 0s" in data["settled"]["said"][0]
+
+
+def test_a_guests_own_settle_goes_before_the_sites(site: World) -> None:  # noqa: F811
+    guest = replace(site.policy.guests[108], settle=0)
+    site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
+    assert site.policy.scratch.settle == 30
+    assert settling.seconds(site.policy.scratch, guest) == 0
+
+
+def test_a_copy_that_failed_a_check_is_not_watched(site: World) -> None:  # noqa: F811
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
+    failed = {"web": PASSED_CHECK["web"] | {"outcome": "failed"}}
+    data = Steps(site, scratch=PLACE, agent=True, checks=failed)("settle").data
+    assert data["settled"]["said"] == [] and data["settled"]["outcome"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("settled", "verdict", "cause", "rto"),
+    [
+        ({"seconds": 30, "outcome": "passed", "said": ["it lived on"], "cause": None}, "proven", None, 4.0),
+        ({"seconds": 30, "outcome": "failed", "said": ["it went off"], "cause": "service"}, "failed", "service", None),
+        (
+            {"seconds": 30, "outcome": "inconclusive", "said": ["no answer"], "cause": "platform"},
+            "inconclusive",
+            "platform",
+            None,
+        ),
+        (None, "inconclusive", "ours", None),
+    ],
+    ids=["lived on", "died", "the node died", "nobody watched"],
+)
+def test_law_5_only_a_copy_that_was_seen_to_live_on_proves_and_only_then_its_time_counts(
+    site: World,  # noqa: F811
+    settled: Any,
+    verdict: str,
+    cause: str | None,
+    rto: float | None,
+) -> None:
+    site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    done = {"restore": 2.0, "isolate": 0.1}
+    steps = Steps(site, scratch=PLACE, booted=True, seconds=done, checks=PASSED_CHECK, rto=4.0, settled=settled)
+    operation = site.catalog.claim(steps.id, steps.engine.driver())
+    assert operation
+    run = Run(steps.engine, operation)
+    run.enter("choose")
+    run.save()
+    proof = steps("judge").data["proof"]
+    assert (proof["verdict"], proof["cause"], proof["rto"]) == (verdict, cause, rto)
+    said = settled["said"][0] if settled else "not watched after its checks"
+    assert any(said in reason for reason in proof["reasons"])
+    assert proving.outcome(site.catalog.operation(steps.id))["settle"] == settled  # type: ignore[arg-type]

@@ -1,0 +1,157 @@
+"""Number 6, decided: what a copy showed after its checks -> whether it lived on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.causes import Cause
+from policies.model import Outcome
+from policies.settle import MOST_GAP, NOT_ASKED_FOR, Asked, Boot, Look, Settled, Watch, decide, trouble
+
+PID = 4711
+
+
+def looks(*, pid: int | None = PID, upto: int = 31) -> tuple[Look, ...]:
+    return tuple(Look(float(at), "running", "running", pid, 100 + at) for at in range(upto))
+
+
+def answers(name: str = "web", *, each: float = 0.7, upto: float = 31.0, began: float = 0.1) -> tuple[Asked, ...]:
+    found, at = [], began
+    while at < upto:
+        found.append(Asked(name, at, at + 0.1, Outcome.PASSED, "200"))
+        at += each
+    return tuple(found)
+
+
+GOOD = Watch(30.0, 0.0, 31.0, ("web",), looks(), answers(), (Boot("b1"), Boot("b1")))
+
+
+def without(watch: Watch, start: float, end: float) -> Watch:
+    """Nothing was asked of the check in that time."""
+    return replace(watch, answers=tuple(one for one in watch.answers if not start <= one.began < end))
+
+
+def test_a_copy_that_lived_on_is_said_to_have_done_so_and_how() -> None:
+    found = decide(GOOD)
+    assert (found.outcome, found.cause) == (Outcome.PASSED, None)
+    assert found.said == (
+        f"it lived on for 30 s after its checks: one QEMU process, one boot, {len(answers())} good answers of 1 checks",
+    )
+
+
+def with_look(at: int, **changes: object) -> Watch:
+    changed = list(GOOD.looks)
+    changed[at:] = [replace(look, **changes) for look in changed[at:]]  # type: ignore[arg-type]
+    return replace(GOOD, looks=tuple(changed))
+
+
+def with_answer(at: int, outcome: Outcome) -> Watch:
+    changed = list(GOOD.answers)
+    changed[at] = replace(changed[at], outcome=outcome, detail="no answer")
+    return replace(GOOD, answers=tuple(changed))
+
+
+@pytest.mark.parametrize(
+    ("watch", "outcome", "cause", "says"),
+    [
+        (with_look(7, status="stopped", state="stopped", pid=None, uptime=0), Outcome.FAILED, "service", "went off"),
+        (with_look(7, pid=PID + 1), Outcome.FAILED, "service", "another one 7.0 s after"),
+        (with_look(7, uptime=3), Outcome.FAILED, "service", "uptime fell from 106 s to 3 s"),
+        (with_look(7, state="guest-panicked"), Outcome.FAILED, "service", "guest-panicked"),
+        (with_look(7, state="internal-error"), Outcome.FAILED, "service", "internal-error"),
+        (with_look(7, state="io-error"), Outcome.INCONCLUSIVE, "storage", "io-error"),
+        (with_look(7, state="paused"), Outcome.INCONCLUSIVE, "platform", "paused"),
+        (with_look(7, gone=True), Outcome.INCONCLUSIVE, "platform", "no longer on its node"),
+        (with_look(30, unseen="595 no route to host"), Outcome.INCONCLUSIVE, "platform", "595 no route"),
+        (replace(GOOD, looks=()), Outcome.INCONCLUSIVE, "ours", "PVE was not asked"),
+        (with_look(1, uptime=101), Outcome.INCONCLUSIVE, "platform", "uptime grow by 1 s while 30 s passed"),
+        (replace(GOOD, boots=(Boot("b1"), Boot("b2"))), Outcome.FAILED, "service", "booted anew"),
+        (with_answer(9, Outcome.FAILED), Outcome.FAILED, "service", "check web passed and then failed 6.5 s after"),
+        (with_answer(9, Outcome.INCONCLUSIVE), Outcome.INCONCLUSIVE, "network", "could not be asked"),
+        (without(GOOD, 5.0, 8.0), Outcome.INCONCLUSIVE, "ours", "not watched between 4.4 and 8.5 s"),
+        (replace(GOOD, answers=answers(began=1.2)), Outcome.INCONCLUSIVE, "ours", "between 0.0 and 1.2 s"),
+        (replace(GOOD, ended=33.0), Outcome.INCONCLUSIVE, "ours", "and 33.0 s"),
+        (replace(GOOD, answers=()), Outcome.INCONCLUSIVE, "ours", "between 0.0 and 31.0 s"),
+        (replace(GOOD, answers=answers(upto=30.0), ended=30.5), Outcome.INCONCLUSIVE, "ours", "once more in the end"),
+        (replace(GOOD, ended=29.0), Outcome.INCONCLUSIVE, "ours", "watched for 29.0 s after its checks, not for 30 s"),
+        (replace(GOOD, checks=("web", "ssh")), Outcome.INCONCLUSIVE, "ours", "check ssh was not watched"),
+    ],
+)
+def test_law_5_what_speaks_against_a_copy_fails_it_and_what_was_not_seen_proves_nothing(
+    watch: Watch, outcome: Outcome, cause: str, says: str
+) -> None:
+    found = decide(watch)
+    assert (found.outcome, found.cause) == (outcome, Cause(cause))
+    assert says in found.said[0]
+    assert found.again == (cause == "ours")
+
+
+def test_law_5_a_dead_node_takes_the_blame_for_everything_that_went_wrong_before_it_fell_silent() -> None:
+    dead = replace(with_answer(-1, Outcome.FAILED), looks=(*GOOD.looks, Look(31.5, unseen="no route to host")))
+    assert (decide(dead).outcome, decide(dead).cause) == (Outcome.INCONCLUSIVE, Cause.PLATFORM)
+    assert decide(replace(dead, looks=GOOD.looks)).outcome is Outcome.FAILED
+
+
+def test_a_slow_answer_is_no_gap() -> None:
+    slow = (*answers(upto=5.0), Asked("web", 5.0, 14.0, Outcome.PASSED), *answers(began=14.5))
+    assert decide(replace(GOOD, answers=slow)).outcome is Outcome.PASSED
+
+
+def test_what_could_not_be_seen_is_said() -> None:
+    found = decide(replace(GOOD, looks=looks(pid=None), boots=(Boot(unseen="the copy has no guest agent"),) * 2))
+    assert found.outcome is Outcome.PASSED
+    assert "PVE called it running" in found.said[0]
+    assert found.said[1:] == (
+        "not seen: its QEMU process (PVE told no pid)",
+        "not seen: whether it was reset meanwhile (the copy has no guest agent)",
+    )
+    silent = replace(GOOD, looks=(*GOOD.looks[:5], Look(5.5, unseen="got timeout"), *GOOD.looks[6:]))
+    assert decide(silent).said[1:] == ("not seen: 1 of 31 looks, which PVE did not answer",)
+
+
+def test_a_settle_of_nothing_passes_and_says_so() -> None:
+    assert decide(Watch(0.0, 0.0, 0.0)) == NOT_ASKED_FOR
+    assert "settle: 0s" in NOT_ASKED_FOR.said[0]
+
+
+def test_a_copy_without_checks_must_live_on_too() -> None:
+    bare = replace(GOOD, checks=(), answers=())
+    assert decide(bare).said == ("it lived on for 30 s after its checks: one QEMU process, one boot",)
+    assert decide(replace(bare, boots=(Boot("b1"), Boot("b2")))).outcome is Outcome.FAILED
+
+
+def test_watching_on_is_useless_only_when_something_has_happened() -> None:
+    assert trouble(GOOD) is None
+    assert trouble(with_look(7, unseen="got timeout")) is None  # it may answer again
+    assert trouble(with_look(7, gone=True)) == decide(with_look(7, gone=True))
+
+
+PAUSES = st.lists(st.floats(0.0, 1.6), min_size=1, max_size=80)
+
+
+@given(PAUSES, st.floats(0.0, 3.0))
+def test_law_5_only_a_watch_without_a_gap_passes(pauses: list[float], lasts: float) -> None:
+    at, asked, worst = 0.0, [], 0.0
+    for pause in pauses:
+        worst = max(worst, pause)
+        asked.append(Asked("web", at + pause, at + pause + lasts, Outcome.PASSED))
+        at += pause + lasts
+    watch = replace(GOOD, wanted=max(0.1, asked[-1].began), ended=at, answers=tuple(asked))
+    if at < watch.wanted:
+        return
+    upto = int(at) + 1
+    found = decide(replace(watch, looks=looks(upto=max(2, upto))))
+    if worst > MOST_GAP + 1e-6:
+        assert (found.outcome, found.again) == (Outcome.INCONCLUSIVE, True)
+    elif worst < MOST_GAP - 1e-6 and asked[-1].began >= watch.wanted:
+        assert found.outcome is Outcome.PASSED
+
+
+@given(st.integers(0, 30), st.sampled_from([Outcome.FAILED, Outcome.INCONCLUSIVE]))
+def test_law_5_no_bad_answer_at_any_moment_is_lived_over(at: int, outcome: Outcome) -> None:
+    found: Settled = decide(with_answer(at, outcome))
+    assert found.outcome is outcome and found.said
