@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policies.causes import Cause
+from policies.check_levels import asks_service
 from policies.model import CheckResult, Outcome, Rung, Verdict
+
+NO_SERVICE_CHECK = "no-service-check"  # begins the reason of a test that is one rung short for lack of a check
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Evidence:
         isolation_ok: law 2 held and the copy was allowed to start.
         booted: a sign of life was seen (True), was looked for and not seen (False), or could not be looked for (None).
         checks: the last answer of every configured health check.
+        wanted_rung: what the guest's tier asks for: healthy, or booted where a sign of life suffices.
         missing_disks: disks of the guest that the copy does not have, by key.
         warnings: what cut the test short or leaves a doubt. Not the warnings of a PVE task, which are no errors (FIELD D9).
     """
@@ -39,6 +43,7 @@ class Evidence:
     isolation_ok: bool = False
     booted: bool | None = None
     checks: tuple[CheckResult, ...] = ()
+    wanted_rung: Rung = Rung.HEALTHY
     missing_disks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -54,17 +59,29 @@ class Judgement:
 
 
 def decide(evidence: Evidence) -> Judgement:
-    """Given what a restore test saw, return the verdict on the archive: proven exactly when the rung healthy is reached."""
+    """Given what a restore test saw, return the verdict on the archive: proven when the wanted rung is reached cleanly."""
     if evidence.simulated:
         return Judgement(Verdict.SIMULATED, Rung.RECORDED, ("the guest is only simulated: this proves nothing",))
     rung = _rung(evidence)
-    if rung is Rung.HEALTHY:
-        return Judgement(
-            Verdict.PROVEN, rung, (f"restored, booted, {len(evidence.checks)} of {len(evidence.checks)} checks passed",)
-        )
+    if _clean(evidence) and rung.height >= Rung.BOOTED.height:
+        return _without_flaw(evidence, rung)
     failures, doubts = _failures(evidence), _doubts(evidence)
     verdict = Verdict.FAILED if failures else Verdict.INCONCLUSIVE
     return Judgement(verdict, rung, failures + doubts, _cause(evidence, failed=bool(failures)))
+
+
+def _without_flaw(evidence: Evidence, rung: Rung) -> Judgement:
+    """It booted, and every check that there is passed: whether that suffices depends on what was asked."""
+    passed = f"{len(evidence.checks)} of {len(evidence.checks)} checks passed"
+    if rung is Rung.HEALTHY:
+        return Judgement(Verdict.PROVEN, rung, (f"restored, booted, {passed}",))
+    if evidence.wanted_rung is not Rung.HEALTHY:
+        why = f"restored, booted, {passed}; its service was not asked, and its tier wants no more than booted"
+        return Judgement(Verdict.PROVEN, rung, (why,))
+    names = ", ".join(check.name for check in evidence.checks)
+    what = f"only signs of life were asked for ({names})" if names else "no health check was asked"
+    why = f"{NO_SERVICE_CHECK}: {what}, so it is booted at most: healthy needs a check of the service, such as http, ssh or ldap"
+    return Judgement(Verdict.INCONCLUSIVE, rung, (why,))
 
 
 def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
@@ -92,7 +109,7 @@ def _rung(evidence: Evidence) -> Rung:
         (Rung.INTACT, _intact(evidence)),
         (Rung.RESTORED, evidence.restored and not evidence.restore_error),
         (Rung.BOOTED, _alive(evidence) and evidence.isolation_ok and not evidence.missing_disks),
-        (Rung.HEALTHY, _healthy(evidence) and not evidence.warnings),
+        (Rung.HEALTHY, _clean(evidence) and asks_service(check.kind for check in evidence.checks)),
     )
     reached = Rung.RECORDED
     for rung, holds in climb:
@@ -118,8 +135,9 @@ def _alive(evidence: Evidence) -> bool:
     return evidence.booted if evidence.booted is not None else passed
 
 
-def _healthy(evidence: Evidence) -> bool:
-    return bool(evidence.checks) and all(check.outcome is Outcome.PASSED for check in evidence.checks)
+def _clean(evidence: Evidence) -> bool:
+    """Every check that there is passed, and nothing leaves a doubt."""
+    return all(check.outcome is Outcome.PASSED for check in evidence.checks) and not evidence.warnings
 
 
 def _failures(evidence: Evidence) -> tuple[str, ...]:

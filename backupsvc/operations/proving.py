@@ -35,6 +35,7 @@ def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
         isolation_ok="isolate" in done and not (error and error["step"] in ("isolate", "start")),
         booted=data.get("booted"),
         checks=results_of(data),
+        wanted_rung=Rung(data.get("wanted_rung", Rung.HEALTHY)),
         missing_disks=tuple(data.get("missing_disks", ())),
         warnings=(error["message"],) if error and not against else (),
     )
