@@ -89,8 +89,13 @@ def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
     if failed and (evidence.missing_disks or evidence.verified_intact is False):
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
-        return evidence.cause or (Cause.NETWORK if _said(evidence, Outcome.INCONCLUSIVE) else None)
+        return evidence.cause or (Cause.NETWORK if _unreached(evidence) else None)
     return Cause.BOOT if evidence.booted is False else Cause.SERVICE
+
+
+def _unreached(evidence: Evidence) -> bool:
+    """Whether a question did not get through to the copy; a guest without an agent is no fault of the network."""
+    return any(check.outcome is Outcome.INCONCLUSIVE and check.kind != "agent" for check in evidence.checks)
 
 
 def within_one_time(judgement: Judgement, jump: float, most: int) -> Judgement:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +14,8 @@ import pytest
 from backupsvc import checks
 from backupsvc.lab.vmm.machine import Machine
 from backupsvc.lab.vmm.probe import Probe, ProbeAccess
-from backupsvc.remote.jump import _pump
+from backupsvc.remote.jump import Jump
+from backupsvc.settings import ProbeSettings
 from policies.model import CheckResult, CheckSpec, Outcome
 from tests.lab.vmm.conftest import Bench, run, up
 
@@ -77,28 +76,19 @@ def through(login: paramiko.SSHClient, address: str, port: int, say: bytes = b""
         return answer
 
 
-def checked(login: paramiko.SSHClient, address: str, kind: str, **options: object) -> CheckResult:
+def checked(site: Site, address: str, kind: str, **options: object) -> CheckResult:
     """What a health check says through the probe; a server that is only just starting is given a minute."""
-
-    def connect(address: str, port: int, timeout: float) -> socket.socket:
-        transport = login.get_transport()
-        assert transport is not None
-        try:
-            channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
-        except paramiko.ChannelException as error:
-            raise ConnectionRefusedError(str(error)) from None
-        ours, theirs = socket.socketpair()
-        ours.settimeout(timeout)
-        channel.settimeout(timeout)
-        threading.Thread(target=_pump, args=(channel, theirs), daemon=True).start()
-        return ours
-
+    access = site.access
+    probe = ProbeSettings(
+        host=f"{access.host}:{access.port}", user=access.user, key_file=access.key_file, host_key=access.host_key.strip()
+    )
     end = time.monotonic() + 60
-    while True:
-        result = checks.run(CheckSpec(kind, kind, options), checks.Target(9000, address, connect))
-        if result.outcome is Outcome.PASSED or time.monotonic() > end:
-            return result
-        time.sleep(0.5)
+    with Jump(probe) as jump:
+        while True:
+            result = checks.run(CheckSpec(kind, kind, options), checks.Target(9000, address, jump.connect))
+            if result.outcome is Outcome.PASSED or time.monotonic() > end:
+                return result
+            time.sleep(0.5)
 
 
 def test_guests_of_one_vlan_reach_each_other(site: Site) -> None:
@@ -122,13 +112,13 @@ def test_a_copy_on_the_isolated_bridge_answers_through_the_probe_under_its_produ
 
 
 @pytest.mark.parametrize("address", ["192.168.10.1", "192.168.20.1", "192.168.30.1"])
-def test_a_copy_of_the_firewall_answers_under_each_of_its_addresses(site: Site, login: paramiko.SSHClient, address: str) -> None:
-    page = checked(login, address, "http", tls=True, contains="pfSense")
+def test_a_copy_of_the_firewall_answers_under_each_of_its_addresses(site: Site, address: str) -> None:
+    page = checked(site, address, "http", tls=True, contains="pfSense")
     assert page.outcome is Outcome.PASSED and "certificate of CN=PfSense" in page.detail, page.detail
 
 
 def test_a_copy_of_the_directory_answers_ldap_kerberos_and_dns(site: Site, login: paramiko.SSHClient) -> None:
-    found = checked(login, "192.168.10.2", "ldap", base="dc=langeo,dc=lan")
+    found = checked(site, "192.168.10.2", "ldap", base="dc=langeo,dc=lan")
     assert found.outcome is Outcome.PASSED, found.detail
     assert through(login, "192.168.10.2", 88, b"?")
     assert through(login, "192.168.10.2", 53, b"?")
