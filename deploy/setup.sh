@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 packages="qemu-system-x86 qemu-utils seabios zstd e2fsprogs util-linux openssh-server redis-server"
-test_packages="postgresql"
+test_packages="postgresql slapd"
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -34,6 +34,7 @@ install_quietly() {
                 openssh-server) as_root systemctl disable --quiet ssh.service || true ;;
                 redis-server) as_root systemctl disable --quiet redis-server.service || true ;;
                 postgresql) as_root systemctl disable --quiet postgresql.service || true ;;
+                slapd) as_root systemctl disable --quiet slapd.service || true ;;
             esac
         done
     fi

@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 from policies import retention, whole, wording
 from policies.calendar import occurrences
 from policies.jobs import job_for
-from policies.model import Archive, Exemption, Finding, Job, Policy, Severity
+from policies.model import Archive, Exemption, Finding, GuestType, Job, Policy, Severity
 from policies.privileges import privileges
 from policies.scratch_network import scratch_network
+from policies.service_checks import unasked, wanted_rung
 from policies.site_facts import ClusterJob, GuestFacts, SiteFacts, newest_proof, once_proven, place, usable
 
 SHRUNK = 0.5  # an archive below this part of the usual size is missing something (FIELD D15: success says nothing of the content)
@@ -47,6 +48,8 @@ WARNINGS = frozenset(
         "foreign-job",
         "storage-prunes",
         "storage-filling",
+        "no-service-check",
+        "no-service-check.none",
     }
 )
 # what has been made good, and is worth knowing all the same
@@ -125,7 +128,7 @@ def _writes_beside(facts: SiteFacts, job: Job, node: str) -> bool:
 def _never_proven(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
     for item in _backed_up(facts, policy):
         latest = newest_proof(item)
-        if once_proven(facts, item):
+        if once_proven(facts, item, wanted_rung(policy, item.vmid)):
             continue
         if latest is None:
             yield speaker.about("never-proven", item)
@@ -138,6 +141,14 @@ def _never_proven(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) 
                 verdict=wording.word(latest.verdict, speaker.language),
                 reason=latest.reasons[0] if latest.reasons else wording.word("no-reason", speaker.language),
             )
+
+
+def _no_service_check(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    """A guest that no restore test can prove, whatever comes of it, because nothing asks its service."""
+    for item in _backed_up(facts, policy):
+        if item.guest and item.guest.type is GuestType.QEMU and (lack := unasked(policy, item.vmid, item.name, item.guest.tags)):
+            values = {"checks": wording.names(lack.checks), "suggested": wording.names(lack.suggested), "tier": lack.tier}
+            yield speaker.about("no-service-check" if lack.checks else "no-service-check.none", item, **values)
 
 
 def _guest_not_covered(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
@@ -396,6 +407,7 @@ RULES: dict[str, Rule] = {
     "guest-left-frozen": _guest_left_frozen,
     "backup-missed": _backup_missed,
     "never-proven": _never_proven,
+    "no-service-check": _no_service_check,
     "archives-on-guest-node": _archives_on_guest_node,
     "quorum-two-votes": _quorum_two_votes,
     "scratch-not-isolated": _scratch_not_isolated,

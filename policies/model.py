@@ -180,7 +180,10 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Objectives that a group of guests shares. ``rpo``, ``rto``, ``proof_age`` in seconds; ``depth`` in days of history."""
+    """Objectives that a group of guests shares. ``rpo``, ``rto``, ``proof_age`` in seconds; ``depth`` in days of history.
+
+    ``proof_rung`` is the rung at which a restore test proves: HEALTHY, or BOOTED where a sign of life is all that is wanted.
+    """
 
     name: str
     rpo: int
@@ -188,6 +191,7 @@ class Tier:
     proof_age: int
     copies: int = 1
     depth: int = 0
+    proof_rung: Rung = Rung.HEALTHY
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies import wording
-from policies.model import Archive, Policy, Proof, Tier, Verdict
+from policies.model import Archive, Policy, Proof, Rung, Tier, Verdict
 from policies.site_facts import GuestFacts, SiteFacts, newest_proof, once_proven, place, proven, usable
 
 DAY = 86400
@@ -112,16 +112,17 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 
 def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> GuestAssessment:
+    tier = tier_of(policy, item.vmid)
     blind = any(gap.kind in ("listing", "node", "storages") for gap in facts.gaps)
     case = _Case(
         item,
-        tier_of(policy, item.vmid),
+        tier,
         now,
         policy.max_clock_drift,
         blind,
         wording.language_of(policy.language),
-        proven(facts, item),
-        once_proven(facts, item),
+        proven(facts, item, tier.proof_rung),
+        once_proven(facts, item, tier.proof_rung),
         usable(item.archives),
     )
     objectives = (_rpo(case), _rto(case), _proof(case), _copies(case), *_depth(case), *_presence(case))
@@ -188,6 +189,9 @@ def _proof(case: _Case) -> Objective:
     if failed := _failed_since(case):
         why = failed.reasons[0] if failed.reasons else why
         return case.said("proof", objective, age, Status.BREACHED, "failed", reason=why)
+    if (age or 0) <= objective and max(case.proofs, key=lambda proof: proof.ended).rung.height < Rung.HEALTHY.height:
+        values = {"age": case.span(age or 0), "objective": case.span(objective)}
+        return case.said("proof", objective, age, Status.MET, "booted", **values)
     return _compared(case, "proof", objective, age or 0, age=case.span(age or 0))
 
 

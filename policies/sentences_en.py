@@ -71,6 +71,17 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "{count} restore test(s) were run, none of them proved anything; the latest, on {when}, ended {verdict}: {reason}",
         "Remove the cause named above, then run backupsvc restore-test {vmid}.",
     ),
+    "no-service-check": (
+        "The checks of this guest ({checks}) are signs of life only: a restore test can show that a copy boots, not that its "
+        "service works, and ends inconclusive.",
+        "Add a check of its service to its policy ({suggested}); or, if it is enough that it boots, give it a tier with "
+        "proof-rung: booted.",
+    ),
+    "no-service-check.none": (
+        "No check of this guest is configured: a restore test can show at most that a copy boots, and ends inconclusive.",
+        "Add a check of its service to its policy ({suggested}); or, if it is enough that it boots, give it a tier with "
+        "proof-rung: booted.",
+    ),
     "scratch-not-isolated.none": (
         "The policy names no isolated bridge: restored copies start with their links down, on their production "
         "bridges, and nothing that answers over the network can be checked.",
@@ -209,6 +220,7 @@ REASONS: dict[str, str] = {
     "rto.gone": "the archive whose restore was measured is no longer there, was changed or has failed since",
     "rto.unknown": "never measured: no restore of this guest is proven",
     "proof.met": "proven {age} ago (at least every {objective})",
+    "proof.booted": "proven {age} ago as far as booting, which is what its tier wants (at least every {objective})",
     "proof.breached": "last proven {age} ago; a proof is due every {objective}",
     "proof.failed": "a restore test of a backup at least as new failed after the last proof: {reason}",
     "proof.gone": "the archive that was proven is no longer there, was changed or has failed since: prove one that is",

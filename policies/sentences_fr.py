@@ -78,6 +78,18 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "verdict « {verdict} » : {reason}",
         "Supprimer la cause indiquée, puis lancer backupsvc restore-test {vmid}.",
     ),
+    "no-service-check": (
+        "Les contrôles de cet invité ({checks}) ne sont que des signes de vie : un test de restauration peut montrer qu'une "
+        "copie démarre, pas que son service fonctionne, et reste non concluant.",
+        "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il démarre, lui donner un niveau "
+        "avec proof-rung: booted.",
+    ),
+    "no-service-check.none": (
+        "Aucun contrôle n'est configuré pour cet invité : un test de restauration peut au plus montrer qu'une copie démarre, "
+        "et reste non concluant.",
+        "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il démarre, lui donner un niveau "
+        "avec proof-rung: booted.",
+    ),
     "scratch-not-isolated.none": (
         "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, sur leurs ponts de "
         "production, et rien de ce qui répond par le réseau ne peut être contrôlé.",
@@ -226,6 +238,7 @@ REASONS: dict[str, str] = {
     "rto.gone": "l'archive dont la restauration a été mesurée a disparu, a changé ou a échoué depuis",
     "rto.unknown": "jamais mesuré : aucune restauration de cet invité n'est prouvée",
     "proof.met": "prouvé il y a {age} (au moins tous les {objective})",
+    "proof.booted": "prouvé il y a {age} jusqu'au démarrage, ce que veut son niveau (au moins tous les {objective})",
     "proof.breached": "dernière preuve il y a {age} ; une preuve est due tous les {objective}",
     "proof.failed": (
         "un test de restauration d'une sauvegarde au moins aussi récente a échoué depuis la dernière preuve : {reason}"

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from policies import calendar, retention, windows
 from policies.lines import Section, Value, read
-from policies.model import CheckSpec, Exemption, GuestPolicy, Job, Policy, PruneRules, Scratch, Tier
+from policies.model import CheckSpec, Exemption, GuestPolicy, Job, Policy, PruneRules, Rung, Scratch, Tier
 from policies.site_checks import AGENT, needs_network, read_checks
 
 LEAST_VMID, MOST_VMID = 100, 999_999_999  # PVE's own limits
@@ -24,6 +24,7 @@ DEFAULT_SETTLE, MOST_SETTLE = 30, 3600  # seconds
 DEFAULT_TIER = Tier("standard", rpo=8 * 86400, rto=4 * 3600, proof_age=7 * 86400)
 LANGUAGES = ("en", "fr")
 MODES = ("snapshot", "suspend", "stop")
+PROOF_RUNGS = (Rung.HEALTHY, Rung.BOOTED)
 COMPRESSIONS = ("zstd", "gzip", "lzo")
 NETWORKS = ("isolated", "link-down")
 FINDINGS = (
@@ -45,6 +46,7 @@ FINDINGS = (
     "exception-expired",
     "storage-filling",
     "guest-left-frozen",
+    "no-service-check",
 )
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
@@ -232,7 +234,7 @@ def _tiers(value: Value) -> dict[str, Tier]:
 
 
 def _tier(name: str, value: Value) -> Tier:
-    section = value.section("rpo", "rto", "proof-age", "copies", "depth")
+    section = value.section("rpo", "rto", "proof-age", "copies", "depth", "proof-rung")
     return Tier(
         name,
         rpo=section.take("rpo", Value.duration, DEFAULT_TIER.rpo),
@@ -240,6 +242,7 @@ def _tier(name: str, value: Value) -> Tier:
         proof_age=section.take("proof-age", Value.duration, DEFAULT_TIER.proof_age),
         copies=section.take("copies", lambda one: one.integer(1, 10), DEFAULT_TIER.copies),
         depth=section.take("depth", _days, DEFAULT_TIER.depth),
+        proof_rung=section.take("proof-rung", lambda one: Rung(one.choice(PROOF_RUNGS)), DEFAULT_TIER.proof_rung),
     )
 
 

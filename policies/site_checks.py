@@ -1,16 +1,17 @@
-"""The health checks of a policy: ``agent``, ``ssh``, ``tcp: 22``, ``http: {port: 8080, path: /login, contains: Welcome}``."""
+"""The health checks of a policy: ``agent``, ``ssh``, ``ldap``, ``tcp: 22``, ``http: {port: 8080, path: /login}``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from types import MappingProxyType
 
+from policies.check_levels import NETWORK_KINDS
 from policies.lines import Section, Value
 from policies.model import CheckSpec
 
 TIMEOUT = 10  # seconds for one attempt
 AGENT = CheckSpec("agent", "agent", timeout=TIMEOUT)
-NETWORK_KINDS = frozenset({"tcp", "http", "ssh"})
+HOST_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _FORMS = "a list of checks, such as [agent, ssh, {tcp: 443}, {http: {port: 80, path: /login, contains: Welcome}}]"
 
 
@@ -62,7 +63,7 @@ def _ssh(item: Value, value: Value | None) -> CheckSpec:
 
 
 def _http(item: Value, value: Value | None) -> CheckSpec:
-    section = _options(value, "port", "path", "status", "contains", "tls") if value else None
+    section = _options(value, "port", "path", "status", "contains", "tls", "host") if value else None
     if section is None:
         port = _port(value) if value else 80
         return _spec("http", f"http :{port}/", None, port=port, path="/", status=200, tls=False)
@@ -77,10 +78,31 @@ def _http(item: Value, value: Value | None) -> CheckSpec:
     }
     if contains := section.take("contains", Value.text, ""):
         options["contains"] = contains
+    if host := section.take("host", lambda one: one.matching(HOST_NAME, "a host's name, such as www.example.com"), ""):
+        options["host"] = host
     return _spec("http", f"{'https' if tls else 'http'} :{port}{path}", section, **options)
 
 
-_KINDS: dict[str, Callable[[Value, Value | None], CheckSpec]] = {"agent": _agent, "tcp": _tcp, "http": _http, "ssh": _ssh}
+def _ldap(item: Value, value: Value | None) -> CheckSpec:
+    section = _options(value, "port", "tls", "base") if value else None
+    if section is None:
+        port = _port(value) if value else 389
+        return _spec("ldap", f"ldap {port}", None, port=port, tls=False)
+    tls = section.take("tls", Value.boolean, False)
+    port = section.take("port", _port, 636 if tls else 389)
+    options: dict[str, object] = {"port": port, "tls": tls}
+    if base := section.take("base", Value.text, ""):
+        options["base"] = base
+    return _spec("ldap", f"{'ldaps' if tls else 'ldap'} {port}", section, **options)
+
+
+_KINDS: dict[str, Callable[[Value, Value | None], CheckSpec]] = {
+    "agent": _agent,
+    "tcp": _tcp,
+    "http": _http,
+    "ssh": _ssh,
+    "ldap": _ldap,
+}
 
 
 def _options(value: Value, *keys: str) -> Section | None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from policies import lineage, whole
 from policies.freezing import LeftFrozen
-from policies.model import Archive, Guest, GuestType, Node, Proof, Storage, Verdict
+from policies.model import Archive, Guest, GuestType, Node, Proof, Rung, Storage, Verdict
 from policies.standing import good, standing
 
 
@@ -162,14 +162,17 @@ class SiteFacts:
     release: str = ""
 
 
-def proven(facts: SiteFacts, guest: GuestFacts) -> tuple[Proof, ...]:
-    """Given a guest, return its proofs that still stand, oldest backup first (law 5); none on a simulated cluster."""
-    return () if facts.simulated else standing(guest.proofs, guest.archives)
+def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:
+    """Given a guest and the rung that its tier wants, return its proofs that still stand, oldest backup first (law 5).
+
+    None on a simulated cluster.
+    """
+    return () if facts.simulated else standing(guest.proofs, guest.archives, lambda vmid: wanted)
 
 
-def once_proven(facts: SiteFacts, guest: GuestFacts) -> bool:
+def once_proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> bool:
     """Given a guest, return whether a restore test ever proved anything of it, also what is gone or withdrawn by now."""
-    return not facts.simulated and any(good(proof) for proof in guest.proofs)
+    return not facts.simulated and any(good(proof, wanted) for proof in guest.proofs)
 
 
 def newest_proof(guest: GuestFacts) -> Proof | None:

@@ -6,7 +6,7 @@ would be lost, nor how long a restore takes, nor when that was last known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from policies import lineage
 from policies.model import Archive, Proof, Rung, Verdict
@@ -14,16 +14,19 @@ from policies.model import Archive, Proof, Rung, Verdict
 Key = tuple[str, str, int]  # (node, volid, ctime); the node is "" on a shared storage
 
 
-def good(proof: Proof) -> bool:
-    """Given a restore test, return whether it proved its archive when it was run: proven, at rung healthy or above."""
-    return proof.verdict is Verdict.PROVEN and proof.rung.height >= Rung.HEALTHY.height
+def good(proof: Proof, wanted: Rung = Rung.HEALTHY) -> bool:
+    """Given a restore test and the rung that its guest's tier wants, return whether it proved its archive when it was run."""
+    return proof.verdict is Verdict.PROVEN and proof.rung.height >= wanted.height
 
 
-def standing(proofs: Iterable[Proof], archives: Sequence[Archive]) -> tuple[Proof, ...]:
+def standing(
+    proofs: Iterable[Proof], archives: Sequence[Archive], wanted: Callable[[int], Rung] = lambda vmid: Rung.HEALTHY
+) -> tuple[Proof, ...]:
     """Given restore tests and the archives that are listed, as the catalog knows them, return the good ones that still hold.
 
-    Oldest backup first. Where the catalog says that an archive is unproven (it withdraws a proof when the size or the time listed
-    for it changes, or when a later test fails), no test of it counts. Nor does one of a changed archive, or of another machine.
+    Oldest backup first. ``wanted`` says of a VMID which rung proves it. Where the catalog says that an archive is unproven (it
+    withdraws a proof when the size or the time listed for it changes, or when a later test fails), no test of it counts. Nor does
+    one of a changed archive, or of another machine.
     """
     others = lineage.others(archives)
     whole = (one for one in archives if one.size > 0 and not one.changed and (one.node, one.volid) not in others)
@@ -34,7 +37,9 @@ def standing(proofs: Iterable[Proof], archives: Sequence[Archive]) -> tuple[Proo
     for key, proof in tests:
         if proof.verdict is Verdict.FAILED:
             failed[key] = max(failed.get(key, 0), proof.ended)
-    found = [proof for key, proof in tests if good(proof) and key in proven and proof.ended > failed.get(key, -1)]
+    found = [
+        proof for key, proof in tests if good(proof, wanted(proof.vmid)) and key in proven and proof.ended > failed.get(key, -1)
+    ]
     return tuple(sorted(found, key=lambda proof: (proof.archive_ctime, proof.ended)))
 
 

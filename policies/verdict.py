@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from policies import settle
 from policies.causes import Cause
+from policies.check_levels import asks_service
 from policies.model import CheckResult, Outcome, Rung, Verdict
+
+NO_SERVICE_CHECK = "no-service-check"  # begins the reason of a test that is one rung short for lack of a check
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Evidence:
         booted: a sign of life was seen (True), was looked for and not seen (False), or could not be looked for (None).
         checks: the last answer of every configured health check.
         settled: whether the copy lived on after its checks.
+        wanted_rung: what the guest's tier asks for: healthy, or booted where a sign of life suffices.
         missing_disks: disks of the guest that the copy does not have, by key.
         wrong: what speaks against the archive itself: it was changed, or is another machine's.
         basis: what the word intact rests on, "" where nothing needs to be said.
@@ -45,6 +49,7 @@ class Evidence:
     booted: bool | None = None
     checks: tuple[CheckResult, ...] = ()
     settled: settle.Settled = settle.PASSED
+    wanted_rung: Rung = Rung.HEALTHY
     missing_disks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
@@ -63,16 +68,30 @@ class Judgement:
 
 
 def decide(evidence: Evidence) -> Judgement:
-    """Given what a restore test saw, return the verdict on the archive: proven exactly when the rung healthy is reached."""
+    """Given what a restore test saw, return the verdict on the archive: proven when the wanted rung is reached cleanly."""
     if evidence.simulated:
         return Judgement(Verdict.SIMULATED, Rung.RECORDED, ("the guest is only simulated: this proves nothing",))
     rung = _rung(evidence)
-    if rung is Rung.HEALTHY:
-        passed = f"restored, booted, {len(evidence.checks)} of {len(evidence.checks)} checks passed"
-        return Judgement(Verdict.PROVEN, rung, (passed, *filter(None, (evidence.basis,)), *evidence.settled.said))
+    if _clean(evidence) and rung.height >= Rung.BOOTED.height:
+        return _without_flaw(evidence, rung)
     failures, doubts = _failures(evidence), _doubts(evidence)
     verdict = Verdict.FAILED if failures else Verdict.INCONCLUSIVE
     return Judgement(verdict, rung, failures + doubts, _cause(evidence, failed=bool(failures)))
+
+
+def _without_flaw(evidence: Evidence, rung: Rung) -> Judgement:
+    """It booted, and every check that there is passed: whether that suffices depends on what was asked."""
+    passed = f"{len(evidence.checks)} of {len(evidence.checks)} checks passed"
+    beside = (*filter(None, (evidence.basis,)), *evidence.settled.said)
+    if rung is Rung.HEALTHY:
+        return Judgement(Verdict.PROVEN, rung, (f"restored, booted, {passed}", *beside))
+    if evidence.wanted_rung is not Rung.HEALTHY:
+        why = f"restored, booted, {passed}; its service was not asked, and its tier wants no more than booted"
+        return Judgement(Verdict.PROVEN, rung, (why, *beside))
+    names = ", ".join(check.name for check in evidence.checks)
+    what = f"only signs of life were asked for ({names})" if names else "no health check was asked"
+    why = f"{NO_SERVICE_CHECK}: {what}, so it is booted at most: healthy needs a check of the service, such as http, ssh or ldap"
+    return Judgement(Verdict.INCONCLUSIVE, rung, (why,))
 
 
 def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
@@ -80,9 +99,14 @@ def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
     if failed and (evidence.missing_disks or evidence.wrong or evidence.verified_intact is False):
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
-        unanswered = Cause.NETWORK if _said(evidence, Outcome.INCONCLUSIVE) else None
+        unanswered = Cause.NETWORK if _unreached(evidence) else None
         return evidence.cause or unanswered or (None if _settled(evidence, Outcome.PASSED) else evidence.settled.cause)
     return Cause.BOOT if evidence.booted is False else Cause.SERVICE
+
+
+def _unreached(evidence: Evidence) -> bool:
+    """Whether a question did not get through to the copy; a guest without an agent is no fault of the network."""
+    return any(check.outcome is Outcome.INCONCLUSIVE and check.kind != "agent" for check in evidence.checks)
 
 
 def within_one_time(judgement: Judgement, jump: float, most: int) -> Judgement:
@@ -101,7 +125,7 @@ def _rung(evidence: Evidence) -> Rung:
         (Rung.INTACT, _intact(evidence)),
         (Rung.RESTORED, evidence.restored and not evidence.restore_error),
         (Rung.BOOTED, _alive(evidence) and evidence.isolation_ok and not evidence.missing_disks),
-        (Rung.HEALTHY, _healthy(evidence) and _settled(evidence, Outcome.PASSED) and not evidence.warnings),
+        (Rung.HEALTHY, _clean(evidence) and asks_service(check.kind for check in evidence.checks)),
     )
     reached = Rung.RECORDED
     for rung, holds in climb:
@@ -129,8 +153,13 @@ def _alive(evidence: Evidence) -> bool:
     return evidence.booted if evidence.booted is not None else passed
 
 
-def _healthy(evidence: Evidence) -> bool:
-    return bool(evidence.checks) and all(check.outcome is Outcome.PASSED for check in evidence.checks)
+def _clean(evidence: Evidence) -> bool:
+    """Every check that there is passed, the copy lived on after that, and nothing leaves a doubt."""
+    return _answered(evidence) and _settled(evidence, Outcome.PASSED) and not evidence.warnings
+
+
+def _answered(evidence: Evidence) -> bool:
+    return all(check.outcome is Outcome.PASSED for check in evidence.checks)
 
 
 def _failures(evidence: Evidence) -> tuple[str, ...]:
@@ -161,7 +190,7 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
     ]
     unsettled = (
         (evidence.settled.said or settle.NOT_WATCHED.said)
-        if _settled(evidence, Outcome.INCONCLUSIVE) and _healthy(evidence)
+        if _settled(evidence, Outcome.INCONCLUSIVE) and started and _answered(evidence)
         else ()
     )
     found_so = (sentence for holds, sentence in found if holds)

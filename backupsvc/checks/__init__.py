@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from backupsvc.checks import agent, http, ssh, tcp
+from backupsvc.checks import agent, http, ldap, ssh, tcp
 from backupsvc.checks.kinds import AgentPort, Answer, CannotAsk, Kind, Target, problems_with
 from backupsvc.clock import Clock, SystemClock
 from backupsvc.errors import BackupsvcError
@@ -17,7 +17,7 @@ from policies.model import CheckResult, CheckSpec, Outcome
 
 __all__ = ["KINDS", "AgentPort", "Target", "problems", "run"]
 
-KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (agent.KIND, tcp.KIND, http.KIND, ssh.KIND)})
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (agent.KIND, tcp.KIND, http.KIND, ssh.KIND, ldap.KIND)})
 
 
 def problems(spec: CheckSpec) -> list[str]:

@@ -1,7 +1,7 @@
 """A web page answers with the status, and the words, that it should have.
 
-With ``tls`` the certificate is NOT verified: the copy sits alone on the isolated bridge, where names do not resolve, time may
-be off and no CA answers; nothing secret is sent. The page is fetched by address, with the address as Host.
+The page is fetched by address, with the address as Host unless the check names a ``host``. With ``tls`` the certificate is not
+verified (see wire); whose it is, and until when it is valid, is told.
 """
 
 from __future__ import annotations
@@ -9,29 +9,32 @@ from __future__ import annotations
 import http.client
 import re
 import socket
-import ssl
 
 from backupsvc.checks.kinds import PORT, Answer, Kind, Option, Target
-from backupsvc.checks.wire import connection, printable, why
+from backupsvc.checks.wire import certificate, connection, printable, why
 from policies.model import CheckSpec, Outcome
+from policies.site_checks import HOST_NAME
 
 MOST = 1024 * 1024  # bytes of the body that are read
 
 
 def ask(spec: CheckSpec, target: Target) -> Answer:
-    """Given port (80, or 443 with tls), path (/), status (200) and contains (anything), fetch the page once."""
+    """Given port (80, or 443 with tls), path (/), status (200), contains (anything) and host, fetch the page once."""
     tls = bool(spec.options.get("tls", False))
     port = int(str(spec.options.get("port", 443 if tls else 80)))
     path = str(spec.options.get("path", "/"))
+    host = str(spec.options["host"]) if "host" in spec.options else None
     url = f"{'https' if tls else 'http'}://{target.address}:{port}{path}"
     try:
-        with connection(target, port, spec.timeout) as sock, _secured(sock, tls) as wire:
-            status, body = _fetch(wire, str(target.address), port, path)
+        with connection(target, port, spec.timeout, tls=tls, host=host) as wire:
+            shown = certificate(wire)
+            status, body = _fetch(wire, host or str(target.address), port, path)
     except OSError as error:
         return Outcome.FAILED, f"{url}: {why(error, spec.timeout)}"
     except http.client.HTTPException as error:
         return Outcome.FAILED, f"{url} does not answer in HTTP: {printable(str(error).encode()) or type(error).__name__}"
-    return _judge(spec, url, status, body)
+    outcome, detail = _judge(spec, url, status, body)
+    return outcome, f"{detail} ({shown})" if shown else detail
 
 
 def _judge(spec: CheckSpec, url: str, status: int, body: bytes) -> Answer:
@@ -43,16 +46,8 @@ def _judge(spec: CheckSpec, url: str, status: int, body: bytes) -> Answer:
     return Outcome.PASSED, f"{url} answers {status}" + (f" with the words {words!r}" if words else "")
 
 
-def _secured(sock: socket.socket, tls: bool) -> socket.socket:
-    if not tls:
-        return sock
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context.wrap_socket(sock)
-
-
-def _fetch(sock: socket.socket, address: str, port: int, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(address, port)
+def _fetch(sock: socket.socket, host: str, port: int, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(host, port)
     connection.sock = sock
     connection.request("GET", path, headers={"Connection": "close", "User-Agent": "backupsvc"})
     response = connection.getresponse()
@@ -71,5 +66,6 @@ _OPTIONS = {
     "status": _STATUS,
     "contains": Option(str, "a text"),
     "tls": Option(bool, "true or false"),
+    "host": Option(str, "a host's name", fits=lambda value: re.fullmatch(HOST_NAME, value) is not None),
 }
 KIND = Kind("http", ask, _OPTIONS)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from policies.check_levels import Level, level_of
 from policies.model import CheckSpec, Outcome
 
 Answer = tuple[Outcome, str]
@@ -79,6 +80,11 @@ class Kind:
     ask: Callable[[CheckSpec, Target], Answer]
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     network: bool = True
+
+    @property
+    def level(self) -> Level:
+        """What its good answer shows: a sign of life, or that the service works."""
+        return level_of(self.name)
 
 
 def problems_with(kind: Kind, options: Mapping[str, object]) -> list[str]:

@@ -26,8 +26,10 @@ def check(file: File = None, as_json: AsJson = False) -> None:
     from backupsvc.cli.output import emit_json, say
 
     policy = _load(file)
+    warnings = _warnings(policy)
     if as_json:
-        emit_json({"valid": True, **_head(policy), "jobs": len(policy.jobs), "guests": len(policy.guests)})
+        counts = {"jobs": len(policy.jobs), "guests": len(policy.guests)}
+        emit_json({"valid": True, **_head(policy), **counts, "warnings": warnings})
         return
     say(f"{policy.source}: the policy of {policy.site} is right")
     for job in policy.jobs:
@@ -38,6 +40,9 @@ def check(file: File = None, as_json: AsJson = False) -> None:
     say(f"  guests: {len(policy.guests)} listed, the others at tier {policy.default_tier} with the check agent")
     bridge = f"isolated bridge {policy.scratch.bridge}" if policy.scratch.bridge else "no isolated bridge: links down"
     say(f"  restored copies: VMID {policy.scratch.first}-{policy.scratch.last}, {bridge}")
+    for warning in warnings:
+        say(f"warning: {warning['finding']}: {warning['subject']}: {warning['detail']}")
+        say(f"  -> {warning['action']}")
 
 
 @app.command("show")
@@ -93,6 +98,24 @@ def _load(file: Path | None) -> Policy:
     except UnicodeDecodeError:
         raise UsageError(f"the policy {file} is not UTF-8 text", "write it in UTF-8") from None
     return load_policy(text, str(file))
+
+
+def _warnings(policy: Policy) -> list[dict[str, Any]]:
+    """Given a policy, return what is right in it and yet keeps guests from ever being proven: nothing asks their service."""
+    from policies import wording
+    from policies.service_checks import ANY, Unasked, default_demoted, demoted
+
+    found = [(f"{item.vmid} {item.name}".strip(), item) for item in demoted(policy)]
+    if default_demoted(policy):
+        found.append(("every guest that is not listed", Unasked(0, "", policy.default_tier, ("agent",), ANY)))
+    warnings: list[dict[str, Any]] = []
+    for subject, item in found:
+        values = {"checks": wording.names(item.checks), "suggested": wording.names(item.suggested), "tier": item.tier}
+        key = "no-service-check" if item.checks else "no-service-check.none"
+        detail, action = wording.finding(key, wording.ENGLISH, **values)
+        one = {"finding": "no-service-check", "vmid": item.vmid or None, "subject": subject, "detail": detail, "action": action}
+        warnings.append(one)
+    return warnings
 
 
 def _head(policy: Policy) -> dict[str, Any]:
@@ -173,8 +196,14 @@ def _show(policy: Policy) -> None:
     )
     jobs = [(j.id, j.schedule, _guests_of(j.guests, j.exclude), j.storage, j.mode, j.compress, j.keep) for j in policy.jobs]
     table(("job", "schedule", "guests", "storage", "mode", "compress", "keep"), jobs, "Jobs")
-    tiers = [(t.name, span(t.rpo), span(t.rto), span(t.proof_age), t.copies, t.depth) for t in policy.tiers.values()]
-    table(("tier", "RPO", "RTO", "proof age", "copies", "days of history"), tiers, f"Tiers (default: {policy.default_tier})")
+    tiers = [
+        (t.name, span(t.rpo), span(t.rto), span(t.proof_age), t.proof_rung, t.copies, t.depth) for t in policy.tiers.values()
+    ]
+    table(
+        ("tier", "RPO", "RTO", "proof age", "proven at", "copies", "days of history"),
+        tiers,
+        f"Tiers (default: {policy.default_tier})",
+    )
     guests = [
         (g.vmid, g.name or "-", g.tier, g.network, g.address, ", ".join(c.name for c in g.checks) or "none")
         for g in policy.guests.values()

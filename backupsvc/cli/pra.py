@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from backupsvc.report.document import Document
+    from policies.model import Proof
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -80,6 +81,11 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
     return build(collect(service.pve, service.catalog, policy, service.clock), policy, month, now)
 
 
+def _short_of(proof: Proof | None) -> str:
+    """Given a guest's latest good proof, return its rung where that is below healthy: a copy that boots is not yet a service."""
+    return " (booted)" if proof and proof.rung == "booted" else ""
+
+
 def _show(document: Document) -> None:
     """Guests first, then the findings once each with their subjects, then what is not known."""
     from backupsvc.cli.output import say, table
@@ -100,7 +106,7 @@ def _show(document: Document) -> None:
             line.assessment.archives,
             f"{span(line.assessment.rpo)} / {span(line.rpo.objective)}",
             f"{span(line.assessment.rto)} / {span(line.rto.objective)}",
-            span(line.assessment.proof_age),
+            span(line.assessment.proof_age) + _short_of(line.assessment.last_good),
             line.assessment.status,
         )
         for line in document.guests

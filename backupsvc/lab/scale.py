@@ -57,6 +57,7 @@ tiers:
     rpo: 8d
     rto: 4h
     proof-age: 7d
+    proof-rung: booted
 default-tier: standard
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from backupsvc.operations.pieces import ended, open_piece
 from backupsvc.operations.run import Run, Wait
 from policies import calendar, sampling, windows
 from policies.causes import Cause
-from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof
+from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof, Rung, Verdict
+from policies.service_checks import wanted_rung
 from policies.site import policy_for
 from policies.standing import standing
 from policies.windows import Slot
@@ -176,7 +178,7 @@ def _due(run: Run, job: Job) -> list[Test]:
     vmids = [vmid for vmid in run.data["vmids"] if vmid not in untestable]
     run.data["untestable"] = len(run.data["vmids"]) - len(vmids)
     proofs = service.catalog.proofs()
-    good = standing(proofs, service.catalog.archives())
+    good = standing(proofs, service.catalog.archives(), partial(wanted_rung, policy))
     wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
     proven = {proof.vmid: proof.ended for proof in sorted(good, key=lambda proof: proof.ended)}
     began = {proof.vmid: proof.archive_ctime for proof in good}
@@ -245,9 +247,15 @@ def _sum_up(run: Run) -> None:
 
 
 def verdict_of(test: Operation) -> str:
-    """Given an ended restore test, return its verdict, or the state in which it ended without one."""
+    """Given an ended restore test, return its verdict, or the state in which it ended without one.
+
+    What was proven below healthy, because its tier wants no more, is told apart.
+    """
     proof: Any = test.data.get("proof")
-    return str(proof["verdict"]) if proof and test.state is OperationState.DONE else str(test.state)
+    if not proof or test.state is not OperationState.DONE:
+        return str(test.state)
+    less = proof["verdict"] == Verdict.PROVEN and proof["rung"] == Rung.BOOTED
+    return f"{proof['verdict']} at rung {proof['rung']}" if less else str(proof["verdict"])
 
 
 def cause_of(test: Operation) -> str | None:

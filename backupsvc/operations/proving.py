@@ -38,6 +38,7 @@ def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
         booted=data.get("booted"),
         checks=results_of(data),
         settled=settling.kept(data),
+        wanted_rung=Rung(data.get("wanted_rung", Rung.HEALTHY)),
         missing_disks=tuple(data.get("missing_disks", ())),
         warnings=(error["message"],) if error and not against else (),
         wrong=wrong,

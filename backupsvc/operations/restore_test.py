@@ -16,6 +16,7 @@ from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
 from policies import copy_plan, isolation, property_string, verdict, whole
 from policies.causes import Blame, Cause
+from policies.check_levels import NETWORK_KINDS
 from policies.model import (
     Archive,
     GuestPolicy,
@@ -26,12 +27,12 @@ from policies.model import (
     Stage,
     Verdict,
 )
+from policies.service_checks import wanted_rung
 from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
-NETWORK_KINDS = frozenset({"tcp", "http", "ssh"})
 MOST_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
 
 
@@ -247,6 +248,7 @@ def judge(run: Run) -> Wait | None:
             return None  # nothing had begun, so there is nothing to judge
         error = run.data["error"]
         raise OperationFailed(error["message"], error["hint"], operation=run.id)
+    run.data["wanted_rung"] = str(wanted_rung(run.service.policy, run.vmid))
     judgement = verdict.within_one_time(
         verdict.decide(proving.evidence(run.data, _archive(run))), run.jumped("choose"), run.service.policy.max_clock_drift
     )

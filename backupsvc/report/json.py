@@ -73,6 +73,7 @@ def _guest(line: GuestLine) -> dict[str, Any]:
         "rto_objective_seconds": objectives["rto"].objective,
         "proof_age_seconds": item.proof_age,
         "proof_age_objective_seconds": objectives["proof"].objective,
+        "proof_rung": str(item.last_good.rung) if item.last_good else None,
         "archives": item.archives,
         "copies": item.copies,
         "depth_days": item.depth,

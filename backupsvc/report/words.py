@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import date
 
 from policies import wording
-from policies.model import Policy
+from policies.check_levels import asks_service
+from policies.model import Policy, Rung
+from policies.service_checks import wanted_rung
 from policies.site import policy_for
 from policies.site_facts import SiteFacts
 
@@ -134,6 +136,7 @@ CHROME: dict[str, tuple[str, str]] = {
     "policy": ("Policy applied", "Politique appliquée"),
     "tier-name": ("Tier", "Niveau"),
     "proof-age": ("Proof at least every", "Preuve au moins tous les"),
+    "proof-rung": ("Proven when", "Prouvé si"),
     "depth": ("Depth", "Profondeur"),
     "signoff": ("Sign-off", "Visa"),
     "signoff.name": ("Name and function", "Nom et fonction"),
@@ -160,6 +163,7 @@ CHROME: dict[str, tuple[str, str]] = {
     "name.foreign-job": ("PVE job beside ours", "Tâche PVE en double"),
     "name.storage-prunes": ("Storage prunes by itself", "Stockage qui purge de lui-même"),
     "name.exception-expired": ("Exemption expired", "Dérogation expirée"),
+    "name.no-service-check": ("Service never asked", "Service jamais interrogé"),
     "name.storage-filling": ("Storage filling up", "Stockage presque plein"),
 }
 
@@ -185,8 +189,12 @@ LIMITS: dict[str, tuple[str, str]] = {
         "Aucun contrôle par le réseau n'a été possible pour : {guests} (copies démarrées liens coupés).",
     ),
     "unchecked": (
-        "No check is configured for: {guests}. Their copies can boot at most, and are never proven.",
-        "Aucun contrôle n'est configuré pour : {guests}. Leurs copies peuvent au plus démarrer, et ne sont jamais prouvées.",
+        "Nothing asks the service of: {guests}. Their copies can boot at most, and are never proven.",
+        "Rien n'interroge le service de : {guests}. Leurs copies peuvent au plus démarrer, et ne sont jamais prouvées.",
+    ),
+    "booted": (
+        "Nothing asks the service of: {guests}. Where they are proven, that means that their copies boot, no more.",
+        "Rien n'interroge le service de : {guests}. Prouvés, cela veut dire que leurs copies démarrent, pas davantage.",
     ),
     "elsewhere": (
         "Only the storages of this cluster were seen: tapes, other sites and clouds are not counted as copies.",
@@ -224,11 +232,13 @@ def limits(facts: SiteFacts, policy: Policy, past: bool) -> tuple[str, ...]:
     language = policy.language
     wishes = [policy_for(policy, item.vmid, item.name) for item in facts.guests if item.vmid not in policy.scratch]
     link_down = [guest for guest in wishes if guest.network == "link-down"]
-    unchecked = [guest for guest in wishes if not guest.checks]
+    silent = [guest for guest in wishes if not asks_service(check.kind for check in guest.checks)]
+    booted = [guest for guest in silent if wanted_rung(policy, guest.vmid) is Rung.BOOTED]
+    unchecked = [guest for guest in silent if guest not in booted]
     wanted: list[tuple[str, dict[str, object]]] = [("alone", {}), ("dependencies", {}), ("currency", {})]
     if policy.scratch.memory:
         wanted.append(("memory", {"memory": policy.scratch.memory}))
-    for key, guests in (("link-down", link_down), ("unchecked", unchecked)):
+    for key, guests in (("link-down", link_down), ("unchecked", unchecked), ("booted", booted)):
         if guests:
             wanted.append((key, {"guests": wording.names(f"{guest.vmid} {guest.name}" for guest in guests)}))
     wanted += [("elsewhere", {}), *([("moment", {})] if past else []), ("unsigned", {})]

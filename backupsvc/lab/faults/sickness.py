@@ -21,7 +21,7 @@ from backupsvc.lab.vmm.spec import Disk, MachineSpec
 # an init that does not exist, then no root file system either: the kernel panics, and stays so instead of booting again
 _BOOT_LINE = re.compile(rb"rdinit=/init(?P<rest>[^\n]*)panic=-1")
 # the list of services is a file of its own, so it begins a block; file systems of this size have blocks of 1 KiB
-_SERVICES = re.compile(rb"(?:(?:http|tcp|dns|ssh) \d+\n)+\0")
+_SERVICES = re.compile(rb"(?:(?:https?|tcp|dns|ldap|ssh) \d+\n)+\0")
 _BLOCK = 1024
 
 
@@ -77,5 +77,5 @@ def silence_services(disk: Path) -> int:
     with disk.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
         found = [match for at in range(SYSTEM_START, len(content), _BLOCK) if (match := _SERVICES.match(content, at))]
         for match in found:
-            content[match.start() : match.end()] = re.sub(rb"http|tcp|dns", lambda kind: b"x" * len(kind[0]), match[0])
+            content[match.start() : match.end()] = re.sub(rb"https?|tcp|dns|ldap", lambda kind: b"x" * len(kind[0]), match[0])
         return len(found)

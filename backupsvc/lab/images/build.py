@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backports import zstd
 
-from backupsvc.lab.images import content, disks, initramfs, packages
+from backupsvc.lab.images import content, disks, initramfs, packages, software
 from backupsvc.lab.images.site import GuestSeed
 
 
@@ -29,6 +29,11 @@ class Images:
     def boot(self) -> Path:
         """The FAT partition with loader, kernel and initial RAM disk."""
         return self.folder / "boot.fat"
+
+    @property
+    def software(self) -> Path:
+        """What single guests carry on their own disk, a folder a kind of service."""
+        return self.folder / "software"
 
     @property
     def loader(self) -> bytes:
@@ -71,7 +76,7 @@ def build_guest_disks(
     with tempfile.TemporaryDirectory(dir=folder) as work:
         system, data = Path(work) / "system", Path(work) / "data"
         system.mkdir()
-        content.write_system(seed, system, extra)
+        content.write_system(seed, system, extra, images.software)
         disks.write_system_disk(images.boot, images.loader, system, targets["scsi0"], seed.boot_disk)
         if seed.data_disk:
             data.mkdir()
@@ -90,6 +95,7 @@ def _build(tree: Path, folder: Path) -> None:
         initrd.write_bytes(zstd.compress(initramfs.build(tree), level=12))
         kernel = next((tree / "boot").glob("vmlinuz-*"))
         disks.build_boot(tree, kernel, initrd, fresh / "boot.fat")
+        software.collect(tree, fresh / "software")
         shutil.copy(tree / "usr/lib/syslinux/mbr/mbr.bin", fresh / "mbr.bin")
         fresh.rename(folder)
 
@@ -98,7 +104,9 @@ def _digest(names: tuple[str, ...]) -> str:
     """A short name for the inputs: the packages' versions, the guest's scripts and the code that puts them together."""
     seen = hashlib.sha256("\n".join(names).encode())
     here = Path(__file__).parent
-    for path in sorted([*initramfs.SCRIPTS.iterdir(), *(here / name for name in ("build.py", "disks.py", "initramfs.py"))]):
+    for path in sorted(
+        [*initramfs.SCRIPTS.iterdir(), *(here / name for name in ("build.py", "disks.py", "initramfs.py", "software.py"))]
+    ):
         seen.update(path.name.encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()[:16]
 

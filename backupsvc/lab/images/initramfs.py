@@ -66,7 +66,7 @@ def build(tree: Path) -> bytes:
     for target, source in PROGRAMS.items():
         entries[target] = (stat.S_IFREG | 0o755, (tree / source).read_bytes())
     for soname in LIBRARIES:
-        entries[f"{LIBRARY_FOLDER}/{soname}"] = (stat.S_IFREG | 0o755, _find(tree, soname).read_bytes())
+        entries[f"{LIBRARY_FOLDER}/{soname}"] = (stat.S_IFREG | 0o755, find_library(tree, soname).read_bytes())
     entries["lib64/ld-linux-x86-64.so.2"] = (stat.S_IFLNK | 0o777, f"/{LIBRARY_FOLDER}/{LIBRARIES[0]}".encode())
     for number, module in enumerate(module_order(tree, MODULES)):
         entries[f"lib/modules/{number:02d}-{module.name}"] = (stat.S_IFREG | 0o644, module.read_bytes())
@@ -94,8 +94,8 @@ def applets(tree: Path) -> list[str]:
     return [name.decode() for name in data[start:end].split(b"\0") if name != b"busybox"]
 
 
-def _find(tree: Path, soname: str) -> Path:
-    """The library of that name, wherever its package keeps it."""
+def find_library(tree: Path, soname: str) -> Path:
+    """Return the library of that name, wherever its package keeps it. Raise FileNotFoundError if none of them has it."""
     for folder in (LIBRARY_FOLDER, f"usr/{LIBRARY_FOLDER}", "lib64"):
         if (path := tree / folder / soname).exists():
             return path

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backupsvc.errors import Unreachable
+from backupsvc.lab.images import software
 
 KERNEL = "linux-image-cloud-amd64"
 
 # In the guest: kernel, busybox, agent, SSH, tcpsvd, a name server, and the libraries these are linked with.
-# On the host, run from where they are unpacked: the boot loader's installer and the FAT tools.
+# On the host, run from where they are unpacked: the boot loader's installer and the FAT tools. Then what single guests carry.
 PACKAGES = (
     KERNEL,
     "busybox-static",
@@ -37,6 +38,7 @@ PACKAGES = (
     "syslinux-common",
     "mtools",
     "dosfstools",
+    *software.PACKAGES,
 )
 
 

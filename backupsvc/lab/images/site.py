@@ -27,8 +27,8 @@ class Service:
     """One thing that a guest answers.
 
     ``kind`` is ``http`` (a page at ``path`` that holds ``text``; with ``database`` it is made from the database file and is
-    a 500 without it), ``tcp`` (a listener that answers ``text``, with escapes, to whatever it is sent), ``dns`` (UDP, for the
-    zone ``text``) or ``ssh``.
+    a 500 without it), ``https`` (a page at ``path`` that holds ``text``, over TLS), ``ldap`` (the directory ``text``), ``tcp`` (a
+    listener that answers ``text``, with escapes, to whatever it is sent), ``dns`` (UDP, for the zone ``text``) or ``ssh``.
     """
 
     kind: str
@@ -79,8 +79,7 @@ def _page(port: int, path: str, text: str, database: bool = False) -> Service:
     return Service("http", port, path, text, database)
 
 
-# An LDAP anonymous bind's good answer (message 1, success) and a Kerberos error: a client sees a protocol, not just a port.
-_LDAP = r"\060\014\002\001\001\141\007\012\001\000\004\000\004\000"
+# A Kerberos error: a client sees a protocol, not just a port.
 _KERBEROS = r"\000\000\000\004\176\002\060\000"
 _ZABBIX = r'ZBXD\001\026\000\000\000\000\000\000\000{"response":"success"}'
 _OPENID = '{"issuer":"http://192.168.10.6:8080/realms/langeo","jwks_uri":"http://192.168.10.6:8080/realms/langeo/protocol/openid-connect/certs"}'
@@ -91,7 +90,7 @@ GUESTS: tuple[GuestSeed, ...] = (
         "PfSense",
         _nics(100, (10, "192.168.10.1"), (20, "192.168.20.1"), (30, "192.168.30.1")),
         1024,
-        services=(Service("tcp", 443, text=r"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nspeak TLS\n"),),
+        services=(Service("https", 443, text="pfSense"),),
         system="freebsd",
     ),
     GuestSeed(101, "Windows-Client", _nics(101, (20, "192.168.20.101")), 4096, system="mswindows"),
@@ -101,7 +100,7 @@ GUESTS: tuple[GuestSeed, ...] = (
         _nics(102, (10, "192.168.10.2")),
         4096,
         services=(
-            Service("tcp", 389, text=_LDAP),
+            Service("ldap", 389, text="dc=langeo,dc=lan"),
             Service("tcp", 88, text=_KERBEROS),
             Service("tcp", 53, text=r"\000\014\000\000\200\005\000\000\000\000\000\000\000\000"),
             Service("dns", 53, text="langeo.lan"),

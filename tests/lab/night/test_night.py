@@ -60,8 +60,22 @@ def test_108_is_proven_over_the_isolated_bridge_without_an_agent(site: Shell, ni
 
 def test_a_guest_with_an_agent_is_proven_with_its_links_down(site: Shell, night: Any) -> None:
     answer = site("restore-test", 101, "--json")
-    assert (answer.code, answer.json["verdict"]) == (0, "proven"), answer.out
+    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (0, "proven", "booted"), answer.out
     assert any("net0: link taken down" in sentence for sentence in answer.json["isolation"]["stripped"])
+
+
+@pytest.mark.timeout(900)
+def test_each_of_the_eleven_guests_is_proven_by_what_its_policy_asks(site: Shell, night: Any) -> None:
+    tests = {vmid: site("restore-test", vmid, "--json") for vmid in range(100, 111) if vmid not in (101, 108)}
+    found = {vmid: (answer.code, answer.json["verdict"], answer.json["rung"]) for vmid, answer in tests.items()}
+    assert found == {vmid: (0, "proven", "booted" if vmid == 109 else "healthy") for vmid in tests}, [
+        answer.json["reasons"] for answer in tests.values()
+    ]
+    directory = {check["name"]: check["detail"] for check in tests[102].json["checks"]}
+    assert "answers a search: it serves dc=langeo,dc=lan" in directory["LDAP"]
+    (firewall,) = tests[100].json["checks"]
+    assert "answers 200 with the words 'pfSense' (certificate of CN=PfSense, valid until" in firewall["detail"]
+    assert max(answer.json["rto_seconds"] for answer in tests.values()) < 60
 
 
 def test_law_1_nothing_of_the_copies_is_left(site: Shell, night: Any) -> None:

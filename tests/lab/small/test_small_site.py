@@ -112,7 +112,7 @@ def test_a_first_backup_needs_nothing_but_the_settings_and_the_short_policy(smal
 def test_the_archive_is_proven_though_the_token_may_use_one_bridge_only(small: tuple[Lab, Shell]) -> None:
     lab, shell = small
     answer = shell("restore-test", VMID, "--json")
-    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (0, "proven", "healthy"), answer.out + answer.err
+    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (0, "proven", "booted"), answer.out + answer.err
     stripped = answer.json["isolation"]["stripped"]
     assert "net0: bridge vmbr0 became vmbr1" in stripped
     assert "net0: link taken down" in stripped
@@ -123,11 +123,11 @@ def test_the_archive_is_proven_though_the_token_may_use_one_bridge_only(small: t
 def test_the_catalog_the_retention_and_the_report_answer_with_the_minimal_role(small: tuple[Lab, Shell], tmp_path: Path) -> None:
     _, shell = small
     listed = shell("catalog", "list", "--json")
-    assert (listed.code, listed.json["archives"][0]["rung"]) == (0, "healthy")
+    assert (listed.code, listed.json["archives"][0]["rung"]) == (0, "booted")
     pruned = shell("prune", "--dry-run", "--json")
     assert (pruned.code, {item["mark"] for item in pruned.json["archives"]}) == (0, {"keep"})
     status = shell("pra", "status", "--json")
-    assert [guest["vmid"] for guest in status.json["guests"]] == [VMID]
+    assert [(guest["vmid"], guest["proof_rung"]) for guest in status.json["guests"]] == [(VMID, "booted")]
     assert shell("pra", "report", "--output", tmp_path).code == 0
 
 

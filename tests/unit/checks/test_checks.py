@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import re
 import socket
 import ssl
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +23,8 @@ from backupsvc.checks.http import MOST
 from backupsvc.checks.kinds import ExecResult
 from backupsvc.checks.wire import printable
 from backupsvc.errors import PveError, PvePermissionDenied, RemoteUnreachable
+from policies import site_checks
+from policies.check_levels import LEVELS, NETWORK_KINDS, Level
 from policies.model import CheckResult, CheckSpec, Outcome
 
 from ..pve.server import make_certificate
@@ -160,6 +164,44 @@ def test_a_page_over_tls_is_read_whoever_signed_its_certificate(tmp_path: Path) 
         assert run("http", port=page.server_port, tls=True, contains="GLPI").outcome is Outcome.PASSED
 
 
+def test_whose_certificate_a_page_showed_and_until_when_it_is_valid_is_told(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain
+    with serving(certificate) as page:
+        result = run("http", port=page.server_port, tls=True)
+    until = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    assert re.search(rf"\(certificate of CN=[^,]+, valid until {until:%Y-%m-%d}\)$", result.detail)
+
+
+def test_a_page_is_asked_for_by_the_name_that_the_check_gives(tmp_path: Path) -> None:
+    with serving(make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain) as page:
+        asked: list[str | None] = []
+        context: ssl.SSLContext = page.socket.context
+        context.sni_callback = lambda sock, name, _: asked.append(name)
+        assert run("http", port=page.server_port, tls=True, host="glpi.example").outcome is Outcome.PASSED
+        assert page.seen == [("/", f"glpi.example:{page.server_port}")] and asked == ["glpi.example"]
+
+
+def test_a_page_that_drips_over_tls_is_given_up_at_the_deadline_too(tmp_path: Path) -> None:
+    with serving(make_certificate(tmp_path, names=("other.test",), address="192.0.2.1").chain) as page:
+        started = time.monotonic()
+        result = run("http", timeout=1, port=page.server_port, path="/slow", tls=True)
+    assert result.outcome is Outcome.FAILED and "no answer within 1 s" in result.detail
+    assert time.monotonic() - started < 4, "the page would drip for five seconds"
+
+
+def test_a_handshake_that_never_ends_is_given_up_at_the_deadline() -> None:
+    def drip(peer: socket.socket) -> None:
+        for byte in b"\x16\x03\x03\x40\x00" + bytes(60):  # a long TLS record, byte by byte
+            peer.sendall(bytes([byte]))
+            time.sleep(0.1)
+
+    with talking(drip) as port:
+        started = time.monotonic()
+        result = run("http", timeout=1, port=port, tls=True)
+    assert result.outcome is Outcome.FAILED and "no answer within 1 s" in result.detail
+    assert time.monotonic() - started < 4
+
+
 def test_a_page_without_tls_fails_where_tls_is_wanted(page: Any) -> None:
     result = run("http", port=page.server_port, tls=True)
     assert result.outcome is Outcome.FAILED and result.detail.startswith(f"https://{ADDRESS}:{page.server_port}/: ")
@@ -272,7 +314,7 @@ def test_a_token_that_may_not_ask_the_agent_decides_nothing() -> None:
 
 # --- what cannot be asked -----------------------------------------------------------------------------------------------
 
-NETWORK: list[tuple[str, dict[str, Any]]] = [("tcp", {"port": 22}), ("http", {}), ("ssh", {})]
+NETWORK: list[tuple[str, dict[str, Any]]] = [("tcp", {"port": 22}), ("http", {}), ("ssh", {}), ("ldap", {})]
 
 
 @pytest.mark.parametrize(("kind", "options"), NETWORK)
@@ -312,6 +354,9 @@ def test_a_probe_that_does_not_answer_is_not_held_against_the_guest(kind: str, o
         ("http", {"path": "/\r\nX: y"}, "begins with /"),
         ("http", {"status": 99}, "a status from 100"),
         ("http", {"tls": "yes"}, "true or false"),
+        ("http", {"host": "a b"}, "a host's name"),
+        ("ldap", {"tls": 1}, "true or false"),
+        ("ldap", {"base": 1}, "a directory that it serves"),
     ],
 )
 def test_a_check_that_is_worded_wrongly_asks_nothing_and_says_what_is_allowed(
@@ -329,7 +374,13 @@ def test_a_check_that_is_worded_well_has_no_problems(kind: str, options: dict[st
 
 
 def test_every_kind_says_whether_it_needs_the_network() -> None:
-    assert {name: kind.network for name, kind in checks.KINDS.items()} == {"agent": False, "tcp": True, "http": True, "ssh": True}
+    assert {name for name, kind in checks.KINDS.items() if kind.network} == NETWORK_KINDS
+
+
+def test_every_kind_is_known_to_the_policy_and_has_a_level() -> None:
+    assert {name: kind.level for name, kind in checks.KINDS.items()} == LEVELS
+    assert set(site_checks._KINDS) == set(checks.KINDS)
+    assert {name for name, kind in checks.KINDS.items() if kind.level is Level.LIFE} == {"agent", "tcp"}
 
 
 def test_no_check_leaves_a_thread_behind(page: Any) -> None:

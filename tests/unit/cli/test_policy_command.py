@@ -51,6 +51,24 @@ def test_a_right_policy_is_summed_up(site: Path) -> None:
     assert "VMID 9000-9099, no isolated bridge: links down" in result.stdout
 
 
+def test_a_policy_whose_guests_no_test_can_prove_is_right_with_warnings(site: Path) -> None:
+    result = run("check", site)
+    assert result.exit_code == 0
+    assert "warning: no-service-check: 105 Kanboard: The checks of this guest (agent) are signs of life only" in result.stdout
+    assert "warning: no-service-check: every guest that is not listed:" in result.stdout
+    warnings = json.loads(run("check", site, "--json").stdout)["warnings"]
+    assert [(one["finding"], one["vmid"]) for one in warnings] == [("no-service-check", 105), ("no-service-check", None)]
+    assert all("proof-rung: booted" in one["action"] for one in warnings)
+
+
+@pytest.mark.parametrize(
+    "tier", ["{standard: {proof-rung: booted}}", "{standard: {}, desk: {proof-rung: booted}}\ndefault-tier: desk"]
+)
+def test_a_policy_that_wants_no_more_than_booted_is_right_without_a_warning(site: Path, tier: str) -> None:
+    site.write_text(f"{TEXT}tiers: {tier}\n", encoding="utf-8")
+    assert json.loads(run("check", site, "--json").stdout)["warnings"] == []
+
+
 def test_check_answers_programs_too(site: Path) -> None:
     answer = json.loads(run("check", site, "--json").stdout)
     assert (answer["valid"], answer["site"], answer["jobs"], answer["guests"]) == (True, "home", 2, 1)

@@ -17,8 +17,9 @@ def test_every_debian_package_of_the_lab_is_installed_by_the_set_up() -> None:
 def test_the_tests_own_debian_packages_are_installed_without_their_daemons() -> None:
     text = (ROOT / "deploy" / "setup.sh").read_text()
     packages = next(line for line in text.splitlines() if line.startswith("test_packages=")).split('"')[1].split()
-    assert packages == ["postgresql"]
-    assert "systemctl disable --quiet postgresql.service" in text
+    assert packages == ["postgresql", "slapd"]
+    for package in packages:
+        assert f"systemctl disable --quiet {package}.service" in text
 
 
 def test_ci_calls_the_command_of_the_readme() -> None:

@@ -15,6 +15,7 @@ from backupsvc.operations import build_engine, restore_test
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run
+from backupsvc.operations.showing import exit_code
 from backupsvc.operations.turns import describe
 from backupsvc.settings import Settings
 from policies import ownership
@@ -24,6 +25,7 @@ from policies.model import (
     GuestPolicy,
     Job,
     Node,
+    Operation,
     OperationState,
     Outcome,
     Policy,
@@ -33,6 +35,7 @@ from policies.model import (
     Storage,
     Verdict,
 )
+from policies.site import DEFAULT_TIER
 from tests.unit.operations.cluster import CONFIG, archive, ended
 from tests.unit.operations.worlds import World, world
 
@@ -46,7 +49,8 @@ def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
     made = world(catalog_url)
     guests = MappingProxyType({108: GuestPolicy(108, "Debian-Server", "standard", checks=(CheckSpec("agent", "agent"),))})
     jobs = (Job("nightly", "21:00", "local"),)
-    made.policy = Policy("s", "Europe/Paris", "en", jobs, MappingProxyType({}), guests, SCRATCH, "standard")
+    tiers = MappingProxyType({"standard": replace(DEFAULT_TIER, proof_rung=Rung.BOOTED)})
+    made.policy = Policy("s", "Europe/Paris", "en", jobs, tiers, guests, SCRATCH, "standard")
     made.settings = Settings(state_dir=tmp_path)
     made.catalog.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
     yield made
@@ -180,6 +184,30 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
     steps("judge")
     [proof] = site.catalog.proofs(vmid=108)
     assert (str(proof.verdict), proof.rto) == (verdict, 20.0 if verdict == "proven" else None)
+
+
+@pytest.mark.parametrize("wanted", [Rung.HEALTHY, Rung.BOOTED])
+def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(site: World, wanted: Rung) -> None:
+    site.policy = replace(site.policy, tiers={"standard": replace(DEFAULT_TIER, proof_rung=wanted)})
+    agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent))
+    site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, seconds={"restore": 20.0, "isolate": 0.1})
+    for name in ("choose", "restore"):
+        operation = site.catalog.claim(steps.id, steps.engine.driver())
+        assert operation
+        run = Run(steps.engine, operation)
+        run.enter(name)
+        run.save()
+    steps("check")
+    told = steps("judge").data["proof"]
+    proven = wanted is Rung.BOOTED
+    assert (told["verdict"], told["rung"], told["cause"]) == ("proven" if proven else "inconclusive", "booted", None)
+    assert told["reasons"][0].startswith("no-service-check: ") is not proven
+    now = site.catalog.archive(ARCHIVE.node, ARCHIVE.volid)
+    assert now and (now.rung, now.proven_at is not None) == (Rung.BOOTED, proven)
+    done = Operation(steps.id, "restore-test", 108, OperationState.DONE, "judge", {"proof": told}, 1, 2, 3)
+    assert exit_code(site.catalog, done) == (0 if proven else 1)
 
 
 FULL = ("progress 40%", "vma: restore failed - blk_pwrite to  failed (-28)")

@@ -12,7 +12,7 @@ import pytest
 from policies import sentences_en, sentences_fr
 from policies.compliance import RULES, WARNINGS, exemption_for, findings, last_due, pressing
 from policies.freezing import LeftFrozen
-from policies.model import Exemption, Finding, Job, Node, Severity, Verdict
+from policies.model import CheckSpec, Exemption, Finding, GuestType, Job, Node, Rung, Severity, Verdict
 from policies.site_facts import (
     BackupOutcome,
     BridgeFacts,
@@ -128,6 +128,41 @@ def test_law_5_nothing_but_a_proven_verdict_ends_never_proven() -> None:
 
 def test_law_5_a_simulated_cluster_proves_nothing_even_with_proven_records() -> None:
     assert {item.vmid for item in found(replace(put_right(), simulated=True), "never-proven")} == set(range(100, 111))
+
+
+def test_a_guest_of_which_only_signs_of_life_are_asked_is_a_warning_with_a_check_that_fits_it() -> None:
+    for checks, role, said, suggested in (
+        ((CheckSpec("agent", "agent"),), "web site", "(agent)", "(http)"),
+        ((CheckSpec("tcp", "LDAP", {"port": 389}), CheckSpec("agent", "agent")), "", "(LDAP, agent)", "(ldap)"),
+        ((), "domain controller", "No check", "(ldap)"),
+        ((), "", "No check", "(ssh, http, ldap)"),
+    ):
+        guests = {**policy().guests, 105: replace(policy().guests[105], checks=checks, role=role)}
+        (item,) = found(put_right(), "no-service-check", guests=guests)
+        assert (item.vmid, item.severity) == (105, Severity.WARNING)
+        assert said in item.detail and suggested in item.action and "proof-rung: booted" in item.action
+
+
+def test_a_guest_whose_tier_wants_no_more_than_booted_lacks_no_check() -> None:
+    guests = {**policy().guests, 105: replace(policy().guests[105], checks=())}
+    tiers = {name: replace(tier, proof_rung=Rung.BOOTED) for name, tier in policy().tiers.items()}
+    assert found(put_right(), "no-service-check", guests=guests) != []
+    assert found(put_right(), "no-service-check", guests=guests, tiers=tiers) == []
+
+
+def test_a_container_and_a_guest_that_no_job_covers_lack_no_check() -> None:
+    guests = {**policy().guests, 105: replace(policy().guests[105], checks=())}
+    container = changed(put_right(), 105, guest=replace(guest(105), type=GuestType.LXC))
+    assert found(container, "no-service-check", guests=guests) == []
+    job = replace(policy().jobs[0], guests=(104,))
+    assert found(put_right(), "no-service-check", guests=guests, jobs=(job,)) == []
+
+
+def test_a_proof_at_rung_booted_ends_never_proven_only_where_the_tier_wants_no_more() -> None:
+    booted = changed(put_right(), 105, proofs=(replace(proof(105, NIGHTS[-1]), rung=Rung.BOOTED),))
+    assert [item.vmid for item in found(booted, "never-proven")] == [105]
+    tiers = {name: replace(tier, proof_rung=Rung.BOOTED) for name, tier in policy().tiers.items()}
+    assert found(booted, "never-proven", tiers=tiers) == []
 
 
 def test_an_excluded_disk_is_named() -> None:

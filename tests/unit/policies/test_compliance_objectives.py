@@ -165,6 +165,18 @@ def test_a_proof_below_healthy_is_none_even_if_a_record_calls_it_proven() -> Non
     assert of(changed(put_right(), 108, proofs=(record,))).rpo is None
 
 
+def test_a_proof_at_booted_counts_where_the_tier_wants_no_more_and_says_so() -> None:
+    from policies.model import Rung
+
+    tiers = {name: replace(tier, proof_rung=Rung.BOOTED) for name, tier in policy().tiers.items()}
+    facts = changed(put_right(), 105, proofs=(replace(proof(105, NIGHTS[-1]), rung=Rung.BOOTED),))
+    item = next(item for item in assess(facts, policy(tiers=tiers), NOW) if item.vmid == 105)
+    assert item.status is Status.MET and item.last_good and item.last_good.rung is Rung.BOOTED
+    assert "as far as booting" in objective(item, "proof").reason
+    late = next(item for item in assess(facts, policy(tiers=tiers), NOW + 30 * 86400) if item.vmid == 105)
+    assert objective(late, "proof").status is Status.BREACHED
+
+
 def statuses(facts: SiteFacts) -> dict[str, Status]:
     item = of(facts)
     return {name: objective(item, name).status for name in ("rpo", "rto", "proof")}

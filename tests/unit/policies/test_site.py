@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.model import Policy, PolicyError
+from policies.model import Policy, PolicyError, Rung
+from policies.service_checks import default_demoted, demoted, wanted_rung
 from policies.site import SECTIONS, load_policy, policy_for
 
 SITES = ["langeo", "small", "large"]
@@ -61,6 +62,20 @@ def test_the_reference_site_gives_a_domain_controller_half_an_hour() -> None:
     guest = load(site_text("langeo")).guests[102]
     assert (guest.boot_timeout, guest.check_timeout) == (1800, 1800)
     assert [check.options["port"] for check in guest.checks] == [389, 88, 53]
+
+
+def test_the_reference_site_asks_every_service_and_wants_no_more_of_workstations_than_that_they_boot() -> None:
+    policy = load(site_text("langeo"))
+    booted = [vmid for vmid in policy.guests if wanted_rung(policy, vmid) is Rung.BOOTED]
+    assert booted == [101, 109] and {policy.guests[vmid].tier for vmid in booted} == {"workstation"}
+    assert policy.guests[102].checks[0].kind == "ldap"
+    assert [(check.kind, check.options["tls"]) for check in policy.guests[100].checks] == [("http", True)]
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_no_shipped_policy_has_a_guest_that_cannot_be_proven(name: str) -> None:
+    policy = load(site_text(name))
+    assert demoted(policy) == () and not default_demoted(policy)
 
 
 def test_the_small_policy_names_no_guest_and_needs_no_bridge() -> None:
@@ -136,6 +151,18 @@ def test_durations_are_written_with_their_unit(text: str, seconds: int) -> None:
     [
         ("agent", "agent", {}),
         ("ssh", "ssh 22", {"port": 22}),
+        ("ldap", "ldap 389", {"port": 389, "tls": False}),
+        ("{ldap: 3268}", "ldap 3268", {"port": 3268, "tls": False}),
+        (
+            "{ldap: {tls: true, base: 'dc=example,dc=com'}}",
+            "ldaps 636",
+            {"port": 636, "tls": True, "base": "dc=example,dc=com"},
+        ),
+        (
+            "{http: {tls: true, host: www.example.com}}",
+            "https :443/",
+            {"port": 443, "path": "/", "status": 200, "tls": True, "host": "www.example.com"},
+        ),
         ("{ssh: 2222}", "ssh 2222", {"port": 2222}),
         ("{tcp: 443}", "tcp 443", {"port": 443}),
         ("{tcp: {port: 389, name: LDAP}}", "LDAP", {"port": 389}),
@@ -152,6 +179,11 @@ def test_durations_are_written_with_their_unit(text: str, seconds: int) -> None:
 def test_checks_are_written_short_or_long(written: str, name: str, options: dict[str, object]) -> None:
     check = load(f"site: home\nguests: {{105: {{address: 10.0.0.5, checks: [{written}]}}}}").guests[105].checks[0]
     assert (check.name, dict(check.options), check.timeout) == (name, options, 10)
+
+
+def test_a_tier_proves_at_healthy_unless_it_wants_no_more_than_booted() -> None:
+    tiers = load("site: home\ntiers: {gold: {}, desk: {proof-rung: booted}}\ndefault-tier: gold").tiers
+    assert {name: tier.proof_rung for name, tier in tiers.items()} == {"gold": Rung.HEALTHY, "desk": Rung.BOOTED}
 
 
 def test_a_check_may_have_its_own_timeout() -> None:
@@ -249,6 +281,9 @@ WRONG = [
     ("site: x\nguests:\n  105:\n    checks:\n      - http: {path: login}", 5, "'login'", "begins with /"),
     ("site: x\nguests:\n  105:\n    checks:\n      - http: {tls: maybe}", 5, "neither true nor false", "true or false"),
     ("site: x\nguests:\n  105:\n    checks:\n      - agent\n      - agent", 6, "written twice", "name:"),
+    ("site: x\nguests:\n  105:\n    checks:\n      - http: {host: 'a b'}", 5, "'a b'", "a host's name"),
+    ("site: x\nguests:\n  105:\n    checks:\n      - ldap: {bas: x}", 5, "did you mean 'base'?", "base"),
+    ("site: x\ntiers:\n  gold:\n    proof-rung: restored", 4, "'restored' is unknown", "healthy, booted"),
     ("site: x\nprune: {max-share: 0%}", 2, "0% is out of range", "50%"),
     ("site: x\nprune: {max-share: 101%}", 2, "101% is out of range", "50%"),
     ("site: x\nprune: {max-share: half}", 2, "'half'", "50%"),

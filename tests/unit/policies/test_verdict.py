@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.causes import Cause
+from policies.check_levels import LEVELS, Level, level_of
 from policies.model import CheckResult, Outcome, Rung, Verdict
 from policies.settle import NOT_DUE, NOT_WATCHED, Settled
 from policies.settle import PASSED as LIVED_ON
-from policies.verdict import Evidence, Judgement, decide
+from policies.verdict import NO_SERVICE_CHECK, Evidence, Judgement, decide
 
-PASSED = CheckResult("web", Outcome.PASSED, "200 OK")
+PASSED = CheckResult("web", Outcome.PASSED, "200 OK", kind="http")
+ALIVE = CheckResult("agent", Outcome.PASSED, "it answers", kind="agent")
+OPEN = CheckResult("tcp 22", Outcome.PASSED, "it accepts", kind="tcp")
 FAILED = CheckResult("web", Outcome.FAILED, "500 Internal Server Error")
 UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent is configured")
 GREEN = Evidence(compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,))
@@ -51,6 +54,10 @@ def test_law_5_all_green_is_proven_and_healthy() -> None:
         ({"booted": None, "checks": ()}, Verdict.INCONCLUSIVE, Rung.RESTORED, "nothing could tell"),
         ({"booted": None, "checks": (UNASKED,)}, Verdict.INCONCLUSIVE, Rung.RESTORED, "check agent could not be asked: no agent"),
         ({"checks": ()}, Verdict.INCONCLUSIVE, Rung.BOOTED, "no health check was asked, so it is booted at most"),
+        ({"checks": (ALIVE,)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "no-service-check: only signs of life were asked for (agent)"),
+        ({"checks": (ALIVE, OPEN)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "(agent, tcp 22)"),
+        ({"checks": (ALIVE, PASSED)}, Verdict.PROVEN, Rung.HEALTHY, "2 of 2"),
+        ({"checks": (ALIVE, FAILED)}, Verdict.FAILED, Rung.BOOTED, "check web failed: 500"),
         ({"checks": (FAILED,)}, Verdict.FAILED, Rung.BOOTED, "check web failed: 500"),
         ({"checks": (UNASKED,)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "could not be asked"),
         ({"checks": (PASSED, UNASKED)}, Verdict.INCONCLUSIVE, Rung.BOOTED, "could not be asked"),
@@ -95,7 +102,37 @@ def test_law_5_a_passed_check_is_a_sign_of_life_where_nothing_else_could_look() 
     assert judged(booted=None).verdict is Verdict.PROVEN
 
 
-OUTCOMES = st.builds(CheckResult, name=st.just("c"), outcome=st.sampled_from(Outcome), detail=st.just("d"))
+def test_for_lack_of_a_check_of_the_service_nobody_is_to_blame() -> None:
+    for checks in ((), (ALIVE,), (OPEN, ALIVE)):
+        found = judged(checks=checks)
+        assert found.cause is None and found.reasons[0].startswith(NO_SERVICE_CHECK) and len(found.reasons) == 1
+
+
+def test_a_tier_that_wants_no_more_is_proven_by_a_sign_of_life_and_the_rung_says_so() -> None:
+    for checks in ((), (ALIVE,), (OPEN, ALIVE)):
+        found = judged(checks=checks, wanted_rung=Rung.BOOTED)
+        assert (found.verdict, found.rung, found.cause) == (Verdict.PROVEN, Rung.BOOTED, None)
+        assert "its service was not asked" in found.reasons[0]
+    assert judged(wanted_rung=Rung.BOOTED) == decide(GREEN), "a check of the service that passed shows more, wanted or not"
+
+
+def test_a_tier_that_wants_no_more_than_booted_is_not_proven_by_less_nor_despite_a_bad_answer() -> None:
+    low = {"wanted_rung": Rung.BOOTED}
+    assert judged(checks=(ALIVE, FAILED), **low).verdict is Verdict.FAILED
+    assert judged(checks=(ALIVE, UNASKED), **low).verdict is Verdict.INCONCLUSIVE
+    assert judged(checks=(ALIVE,), warnings=("cancelled",), **low).verdict is Verdict.INCONCLUSIVE
+    assert judged(checks=(), booted=None, **low).verdict is Verdict.INCONCLUSIVE
+    assert judged(checks=(), booted=False, **low).verdict is Verdict.FAILED
+    assert judged(checks=(ALIVE,), missing_disks=("scsi1",), **low).verdict is Verdict.FAILED
+
+
+OUTCOMES = st.builds(
+    CheckResult,
+    name=st.just("c"),
+    outcome=st.sampled_from(Outcome),
+    detail=st.just("d"),
+    kind=st.sampled_from([*LEVELS, "of another version", ""]),
+)
 EVIDENCE = st.builds(
     Evidence,
     simulated=st.booleans(),
@@ -107,6 +144,7 @@ EVIDENCE = st.builds(
     booted=st.sampled_from([True, False, None]),
     checks=st.lists(OUTCOMES, max_size=3).map(tuple),
     settled=st.sampled_from([LIVED_ON, DIED, SILENT, NOT_DUE, NOT_WATCHED]),
+    wanted_rung=st.sampled_from([Rung.BOOTED, Rung.HEALTHY]),
     missing_disks=st.sampled_from([(), ("scsi1",)]),
     warnings=st.sampled_from([(), ("w",)]),
 )
@@ -121,8 +159,8 @@ def test_law_5_nothing_but_all_green_evidence_proves(evidence: Evidence) -> None
         and evidence.restored
         and evidence.restore_error is None
         and evidence.isolation_ok
-        and evidence.booted is not False
-        and bool(evidence.checks)
+        and (evidence.booted or (evidence.booted is None and bool(evidence.checks)))
+        and (evidence.wanted_rung is Rung.BOOTED or any(level_of(check.kind) is Level.SERVICE for check in evidence.checks))
         and all(check.outcome is Outcome.PASSED for check in evidence.checks)
         and evidence.settled is LIVED_ON
         and not evidence.missing_disks
@@ -134,7 +172,9 @@ def test_law_5_nothing_but_all_green_evidence_proves(evidence: Evidence) -> None
 @given(EVIDENCE)
 def test_law_5_proven_and_the_rung_healthy_come_only_together_and_every_verdict_has_a_reason(evidence: Evidence) -> None:
     found = decide(evidence)
-    assert (found.verdict is Verdict.PROVEN) == (found.rung is Rung.HEALTHY)
+    if found.rung is Rung.HEALTHY or evidence.wanted_rung is Rung.HEALTHY:
+        assert (found.verdict is Verdict.PROVEN) == (found.rung is Rung.HEALTHY)
+    assert found.verdict is not Verdict.PROVEN or found.rung.height >= Rung.BOOTED.height
     assert found.reasons and all(found.reasons)
 
 

@@ -69,7 +69,7 @@ def policy(**changes: object) -> Policy:
     """The site's policy; ``changes`` replace fields."""
     guests = {
         vmid: GuestPolicy(
-            vmid, name, "critical" if vmid == 108 else "standard", role="service", checks=(CheckSpec("tcp", "tcp 80"),)
+            vmid, name, "critical" if vmid == 108 else "standard", role="service", checks=(CheckSpec("http", "http :80/"),)
         )
         for vmid, name in NAMES.items()
     }
@@ -125,7 +125,7 @@ def proof(
         ended=finish,
         rto=rto if good else None,
         stages=(Stage("restore", 12.0),),
-        checks=(CheckResult("tcp 80", Outcome.PASSED if good else Outcome.FAILED, "answered in 0.2 s"),),
+        checks=(CheckResult("http :80/", Outcome.PASSED if good else Outcome.FAILED, "answered in 0.2 s", kind="http"),),
         stripped=("net0: tag 10 dropped",),
         asserted=("every NIC is on vmbr9",),
         reasons=(reason,),

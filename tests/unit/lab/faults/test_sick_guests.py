@@ -106,6 +106,6 @@ def test_the_boot_line_of_a_panicking_disk_names_an_init_that_is_not_there_and_s
 
 
 def test_all_services_but_ssh_are_taken_out_of_a_disks_list(tmp_path: Path) -> None:
-    disk = disk_of(tmp_path, b"ssh 22\nhttp 80\ntcp 389\ndns 53\n")
+    disk = disk_of(tmp_path, b"ssh 22\nhttp 80\ntcp 88\ndns 53\nldap 389\nhttps 443\n")
     assert sickness.silence_services(disk) == 1
-    assert b"ssh 22\nxxxx 80\nxxx 389\nxxx 53\n\0" in disk.read_bytes()
+    assert b"ssh 22\nxxxx 80\nxxx 88\nxxx 53\nxxxx 389\nxxxxx 443\n\0" in disk.read_bytes()

@@ -10,10 +10,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupsvc.lab.images import content, disks, initramfs, keys, site
+from backupsvc.lab.images import build, content, disks, initramfs, keys, site, software
 from backupsvc.lab.images.site import GUESTS, MIB
 
 CONTENTS = st.dictionaries(st.text("abc/", min_size=1, max_size=12), st.binary(max_size=40), max_size=6)
@@ -69,6 +71,36 @@ def test_a_guests_partition_holds_its_name_addresses_and_every_service(seed: sit
             assert (tmp_path / "pages" / str(service.port)).read_text().startswith(f"{service.path}\n")
         if service.kind == "tcp":
             assert (tmp_path / "answers" / str(service.port)).stat().st_size > 0
+
+
+def test_a_guest_carries_what_its_own_services_need_and_no_others(tmp_path: Path) -> None:
+    for kind in software.SOFTWARE:
+        (tmp_path / "software" / kind / "lib").mkdir(parents=True)
+        (tmp_path / "software" / kind / "program").write_text(kind)
+    for vmid, kinds in ((100, ["https"]), (102, ["ldap"]), (108, [])):
+        folder = tmp_path / str(vmid)
+        folder.mkdir()
+        content.write_system(site.guest(vmid), folder, None, tmp_path / "software")
+        assert sorted(path.parent.name for path in folder.glob("*/program")) == kinds
+
+
+def test_a_web_server_shows_a_certificate_of_its_guests_name_and_address(tmp_path: Path) -> None:
+    content.write_system(site.guest(100), tmp_path)
+    pem = (tmp_path / "https" / "server.pem").read_bytes()
+    shown = x509.load_pem_x509_certificate(pem)
+    assert shown.subject.rfc4514_string() == "CN=PfSense"
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(name) for name in names.get_values_for_type(x509.IPAddress)] == ["192.168.10.1"]
+    assert load_pem_private_key(pem, None).public_key() == shown.public_key()
+    assert "pfSense" in (tmp_path / "https" / "pages" / "index.html").read_text()
+
+
+def test_another_list_of_software_or_another_script_makes_another_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = build._digest(("slapd_1.deb",))
+    assert build._digest(("slapd_2.deb",)) != before
+    monkeypatch.setattr(initramfs, "SCRIPTS", tmp_path)
+    (tmp_path / "answer-ldap").write_text("exec slapd\n")
+    assert build._digest(("slapd_1.deb",)) != before
 
 
 def test_a_system_disk_holds_the_folder_in_its_second_partition(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+"""A directory server answers a search: it names the directories that it serves, in its root entry (rootDSE).
+
+The root entry can be read without a login on every server (RFC 4512, 5.1), Active Directory included. A server that answers with
+an error, or that serves no directory, has failed: its port is open, its database is not.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from pyasn1.codec.ber import decoder, encoder
+from pyasn1.error import PyAsn1Error
+from pyasn1_modules import rfc2251
+
+from backupsvc.checks.kinds import PORT, Answer, Kind, Option, Target
+from backupsvc.checks.wire import certificate, connection, printable, why
+from policies.model import CheckSpec, Outcome
+
+ATTRIBUTES = ("namingContexts", "ldapServiceName")
+MOST = 64 * 1024  # bytes of a whole answer; a root entry has a few hundred
+MESSAGE = 1  # the number of our request, which the answers to it bear
+_SEQUENCE = 0x30
+_SHOWN = 4  # of the directories that it serves
+Entry = dict[str, list[bytes]]  # values by attribute, in lower case
+
+
+class NotLdap(Exception):
+    """What came is no answer in LDAP; the sentence says what it is."""
+
+
+def ask(spec: CheckSpec, target: Target) -> Answer:
+    """Given port (389, or 636 with tls) and base (any), read the root entry once; ``base`` must be a directory that it serves."""
+    tls = bool(spec.options.get("tls", False))
+    port = int(str(spec.options.get("port", 636 if tls else 389)))
+    url = f"{'ldaps' if tls else 'ldap'}://{target.address}:{port}"
+    try:
+        with connection(target, port, spec.timeout, tls=tls) as wire:
+            wire.sendall(request())
+            shown = certificate(wire)
+            entries, refusal = _search(wire)
+    except OSError as error:
+        return Outcome.FAILED, f"{url}: {why(error, spec.timeout)}"
+    except NotLdap as error:
+        return Outcome.FAILED, f"{url} does not answer in LDAP: {error}"
+    outcome, detail = _judge(entries, refusal, str(spec.options.get("base", "")))
+    return outcome, f"{url} {detail}" + (f" ({shown})" if shown else "")
+
+
+def request() -> bytes:
+    """Return the search for the root entry: base "", scope base, every object, two attributes (RFC 4511, 4.5.1)."""
+    message = rfc2251.LDAPMessage()
+    message["messageID"] = MESSAGE
+    search = message["protocolOp"]["searchRequest"]
+    search["baseObject"], search["scope"], search["derefAliases"] = "", "baseObject", "neverDerefAliases"
+    search["sizeLimit"], search["timeLimit"], search["typesOnly"] = 0, 0, False
+    search["filter"]["present"] = "objectClass"
+    for number, name in enumerate(ATTRIBUTES):
+        search["attributes"][number] = name
+    encoded: bytes = encoder.encode(message)
+    return encoded
+
+
+def _search(wire: socket.socket) -> tuple[list[Entry], str]:
+    """Read to the end of the search. Return its entries, and why it was refused ("" if it was not)."""
+    entries: list[Entry] = []
+    for message in _messages(wire):
+        operation = message["protocolOp"]
+        kind = operation.getName()
+        if kind == "extendedResp" and int(message["messageID"]) == 0:  # a notice of disconnection (RFC 4511, 4.4.1)
+            return entries, f"ends the connection: {_result(operation[kind])}"
+        if int(message["messageID"]) != MESSAGE:
+            raise NotLdap("it answers another request than ours")
+        if kind == "searchResDone":
+            done = operation[kind]
+            return entries, "" if int(done["resultCode"]) == 0 else f"refuses the search: {_result(done)}"
+        if kind == "searchResEntry":
+            entries.append(_entry(operation[kind]))
+        elif kind != "searchResRef":
+            raise NotLdap(f"it answers a search with {kind}")
+    raise AssertionError("_messages goes on for ever, or raises")
+
+
+def _messages(wire: socket.socket) -> Iterator[Any]:
+    left = MOST
+    while True:
+        data = _message(wire, left)
+        left -= len(data)
+        try:
+            yield decoder.decode(data, asn1Spec=rfc2251.LDAPMessage())[0]
+        except (PyAsn1Error, ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            raise NotLdap(f"{printable(data)!r}") from None
+
+
+def _message(wire: socket.socket, most: int) -> bytes:
+    """One message: a sequence of definite length (RFC 4511, 5.1), which is looked at before its bytes are read."""
+    head = _exactly(wire, 2, b"")
+    if head[0] != _SEQUENCE or head[1] == 0x80:
+        raise NotLdap(f"{printable(head)!r}")
+    size = head[1]
+    if size > 0x80:
+        octets = size - 0x80
+        if octets > 4:
+            raise NotLdap(f"it announces a length of {octets} bytes")
+        head = _exactly(wire, octets, head)
+        size = int.from_bytes(head[2:], "big")
+    if len(head) + size > most:
+        raise NotLdap(f"its answer is longer than {MOST} bytes")
+    return _exactly(wire, size, head)
+
+
+def _exactly(wire: socket.socket, count: int, before: bytes) -> bytes:
+    """Read ``count`` bytes more and return all."""
+    wanted, said = len(before) + count, bytearray(before)
+    while len(said) < wanted:
+        piece = wire.recv(wanted - len(said))
+        if not piece:
+            raise NotLdap(f"it ends in the middle, after {printable(bytes(said))!r}" if said else "it said nothing")
+        said += piece
+    return bytes(said)
+
+
+def _entry(answer: Any) -> Entry:
+    found: Entry = defaultdict(list)
+    for attribute in answer["attributes"]:
+        found[str(attribute["type"]).lower()] += [bytes(value) for value in attribute["vals"]]
+    return found
+
+
+def _result(answer: Any) -> str:
+    """An LDAPResult in words: the code's name, its number and what the server adds."""
+    code, said = answer["resultCode"], printable(bytes(answer["errorMessage"]))
+    return f"{code.prettyPrint()} ({int(code)})" + (f": {said}" if said else "")
+
+
+def _judge(entries: list[Entry], refusal: str, base: str) -> Answer:
+    if refusal:
+        return Outcome.FAILED, refusal
+    served = [value.decode("utf-8", "replace") for entry in entries for value in entry.get("namingcontexts", ()) if value]
+    if not served:
+        return Outcome.FAILED, "answers, but serves no directory: its root entry names none"
+    told = ", ".join(printable(name.encode()) for name in served[:_SHOWN])
+    if base and _same(base) not in map(_same, served):
+        return Outcome.FAILED, f"serves {told}, not {base}"
+    named = next((value for entry in entries for value in entry.get("ldapservicename", ())), b"")
+    return Outcome.PASSED, f"answers a search: it serves {told}" + (f" as {printable(named)}" if named else "")
+
+
+def _same(name: str) -> str:
+    """A distinguished name in the form in which two are compared: case and blanks around separators do not matter."""
+    return re.sub(r"\s*([,=+])\s*", r"\1", name.strip()).casefold()
+
+
+_OPTIONS = {
+    "port": PORT,
+    "tls": Option(bool, "true or false"),
+    "base": Option(str, "the name of a directory that it serves, such as dc=example,dc=com"),
+}
+KIND = Kind("ldap", ask, _OPTIONS)
