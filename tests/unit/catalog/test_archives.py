@@ -221,8 +221,8 @@ def test_a_catalog_of_an_earlier_version_learns_whose_its_archives_are_from_the_
         for number, config in enumerate((None, f"smbios1: uuid={NEW.upper()}\nmeta: ctime=77\n"), 1):
             connection.execute(
                 text(
-                    f"INSERT INTO archive ({columns}, config, uuid) VALUES ('clovis', :volid, 'clovis', 'local', 108, 'qemu', 1, 500,"
-                    " '', :no, :no, '', 1, 'recorded', '', :config, :uuid)"
+                    f"INSERT INTO archive ({columns}, config, uuid) VALUES ('clovis', :volid, 'clovis', 'local', 108, 'qemu',"
+                    " 1, 500, '', :no, :no, '', 1, 'recorded', '', :config, :uuid)"
                 ),
                 {"volid": f"local:backup/{number}", "no": False, "config": config, "uuid": config and NEW.upper()},
             )
