@@ -1,4 +1,4 @@
-"""A guest that its dump left frozen, over real HTTP against modelled guests: told at once, found, thawed if the policy says so."""
+"""A guest that its dump left frozen, over real HTTP against modelled guests: told at once, and found until it is thawed."""
 
 from __future__ import annotations
 
