@@ -28,7 +28,7 @@ def thawed(run: Run) -> Wait | None:
     """Ask the guest's agent whether the dump left its file systems frozen, and thaw them if the policy says so."""
     run.enter(STEP)  # also when it is asked in another step: after a dump that was stopped
     if run.data.get("type") == GuestType.LXC:
-        return _settle(run, Settled(State.OFF, "a container has no agent"))
+        return _follow(run, Settled(State.OFF, "a container has no agent"))
     try:
         return _look(run)
     except _FAILS as error:  # even where the guest is cannot be asked
@@ -38,11 +38,11 @@ def thawed(run: Run) -> Wait | None:
 def _look(run: Run) -> Wait | None:
     agent = run.service.pve.agent
     if (found := _find(run)) is None:
-        return _settle(run, Settled(State.OFF, "it is no longer in the cluster"))
+        return _follow(run, Settled(State.OFF, "it is no longer in the cluster"))
     node, status = found
-    decision = freezing.before_asking(freezing.Guest(status.running, status.agent, status.lock), _standing(run))
-    if not isinstance(decision, Ask):
-        return _follow(run, decision)
+    first = freezing.before_asking(freezing.Guest(status.running, status.agent, status.lock), _standing(run))
+    if not isinstance(first, Ask):
+        return _follow(run, first)
     try:
         answer = Answer(agent.frozen(node, run.vmid))
     except _FAILS as error:
@@ -114,7 +114,8 @@ def _trouble(error: BackupsvcError) -> Answer:
 
 def _follow(run: Run, decision: Later | Settled | ThawIt) -> Wait | None:
     if isinstance(decision, Settled):
-        return _settle(run, decision)
+        _settle(run, decision)
+        return None
     why = decision.why if isinstance(decision, Later) else "the guest's agent is asked again"
     return Wait(why, most=LOOK_AGAIN, least=LOOK_AGAIN)
 

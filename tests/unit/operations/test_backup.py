@@ -405,7 +405,7 @@ def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
     (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
     while (now := site.catalog.operation(opened.id)) and "dump_upid" not in now.data:
         site.engine.advance(opened.id)
-    site.catalog.ask_cancel(opened.id, "enough", 0)
+    site.catalog.request_cancel(opened.id, "enough", int(site.clock.now()))
     (operation,) = site.engine.drive([opened.id])
     found = backup.outcome(operation)
     assert operation.state is OperationState.CANCELLED

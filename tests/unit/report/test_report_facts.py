@@ -252,7 +252,7 @@ def backed_up(catalog: Catalog, state: str, at: int) -> None:
     operation = catalog.open_operation(NewOperation("backup", 104, "dump", {}), at, driver)
     assert operation is not None
     seen = {"state": state, "why": "its agent says so", "at": at, "tried": True, "thaws": 0, "thaw_failed": None}
-    catalog.finish(operation.id, driver, OperationState.DONE, data={"thaw": seen}, note=None)
+    catalog.finish(operation.id, driver, OperationState.DONE, data={"thaw": seen}, error=None, note=None)
 
 
 def agent_of(world: World, status: GuestStatus, answer: object) -> Any:
