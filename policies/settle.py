@@ -4,7 +4,8 @@ A service that answers once and dies, or a guest that boots over and over, passe
 last good check the copy is watched for a while (``settle`` in the policy). All of it must be one life: the same QEMU process with
 a growing uptime, the same boot where its agent lets us read the boot's id (a reset keeps process and uptime), and no moment of
 more than a second in which a check was not being asked. A check is being asked from its question to its answer, so that a slow
-answer is no gap.
+answer is no gap. But TCP tries again for as long as a guest boots: without boot ids an answer that took seconds longer than that
+check's others may hide a reset, and proves nothing.
 
 What speaks against the copy fails the test. What merely could not be seen never does, and never passes for seen: it makes the
 test inconclusive, or it is said where the rest is proof enough.
@@ -15,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 
 from policies.causes import Cause
 from policies.model import Outcome
 
 MOST_GAP = 1.0  # seconds in which a check was not being asked
+MOST_SILENCE = 2.5  # seconds that an answer may take longer than usual: TCP's third try comes 3 s after its first (RFC 6298)
 _LAG = 3.0  # seconds by which an uptime, told in whole ones, may have grown less than the time that passed
 RUNNING = "running"
 # QEMU's run states of a guest whose processors stand still (qapi/run-state.json), and who is to blame for each: all others were
@@ -100,7 +103,7 @@ def decide(watch: Watch) -> Settled:
     """Given all that was seen of a copy after its checks, return whether it lived on, and why."""
     if not watch.wanted:
         return NOT_ASKED_FOR
-    for found in (_out_of_sight(watch), trouble(watch), *_not_watched(watch), _stood_still(watch)):
+    for found in (_out_of_sight(watch), trouble(watch), *_not_watched(watch), _stood_still(watch), *_silences(watch)):
         if found:
             return found
     return Settled(Outcome.PASSED, _seen(watch))
@@ -198,6 +201,22 @@ def _gaps(watch: Watch, asked: Sequence[Asked]) -> Iterator[tuple[float, float]]
         covered = max(covered, attempt.ended)
     if watch.ended - covered > MOST_GAP:
         yield covered, watch.ended
+
+
+def _silences(watch: Watch) -> Iterator[Settled]:
+    """Answers behind which a reset may hide: a guest that is back in time answers a question that was put before."""
+    if len(watch.boots) > 1 and all(boot.id for boot in watch.boots):
+        return
+    for name in watch.checks:
+        asked = [attempt for attempt in watch.answers if attempt.name == name]
+        usual = median(attempt.ended - attempt.began for attempt in asked)
+        for attempt in asked:
+            if (lasted := attempt.ended - attempt.began) > usual + MOST_SILENCE:
+                yield _unknown(
+                    f"check {name} took {lasted:.1f} s to answer {_at(watch, attempt.ended)}, usually {usual:.1f} s: the copy may "
+                    "have been reset meanwhile, and no boot id tells",
+                    Cause.NETWORK,
+                )
 
 
 def _stood_still(watch: Watch) -> Settled | None:

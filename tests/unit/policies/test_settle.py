@@ -101,6 +101,25 @@ def test_a_slow_answer_is_no_gap() -> None:
     assert decide(replace(GOOD, answers=slow)).outcome is Outcome.PASSED
 
 
+@pytest.mark.parametrize(("lasts", "outcome"), [(2.0, Outcome.PASSED), (4.0, Outcome.INCONCLUSIVE)])
+@pytest.mark.parametrize("boots", [(), (Boot("b1"), Boot(unseen="got timeout"))], ids=["never read", "read once"])
+def test_law_5_a_reset_may_hide_behind_a_slow_answer_where_no_boot_id_tells(
+    boots: tuple[Boot, ...], lasts: float, outcome: Outcome
+) -> None:
+    """Seen on the lab: a guest without agent was reset, booted in 3.4 s, and answered the connection that was waiting for it."""
+    slow = (*answers(upto=5.0), Asked("web", 5.0, 5.0 + lasts, Outcome.PASSED), *answers(began=5.5 + lasts))
+    found = decide(replace(GOOD, answers=slow, boots=boots))
+    assert found.outcome is outcome
+    if outcome is Outcome.INCONCLUSIVE:
+        assert (found.cause, found.again) == (Cause.NETWORK, False) and "may have been reset" in found.said[0]
+
+
+def test_a_service_that_is_always_slow_hides_nothing() -> None:
+    slow = tuple(Asked("web", at, at + 5.0, Outcome.PASSED) for at in (0.1, 5.5, 11.0, 16.5, 22.0, 27.4, 32.6))
+    found = decide(replace(GOOD, answers=slow, ended=38.0, looks=looks(upto=39), boots=()))
+    assert found.outcome is Outcome.PASSED
+
+
 def test_what_could_not_be_seen_is_said() -> None:
     found = decide(replace(GOOD, looks=looks(pid=None), boots=(Boot(unseen="the copy has no guest agent"),) * 2))
     assert found.outcome is Outcome.PASSED

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from backupsvc.lab import nodes_life
 from backupsvc.lab.guests import power
 from backupsvc.lab.nodes_life import kill_node, revive_node
+from backupsvc.lab.vmm.qmp import QemuError
 from tests.lab.false_proof import cells
 from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Words, at, both, fault, policy
 from tests.lab.false_proof.stage import SCRATCH, Moment, Stage
@@ -56,6 +59,19 @@ def reset(stage: Stage) -> None:
     stage.lab.machines[copy_of(stage)].reset()
 
 
+def reset_for_ever(stage: Stage) -> None:
+    """The reset button is pressed again before the copy can have booted, until it is gone."""
+    machine = stage.lab.machines[copy_of(stage)]
+
+    def press() -> None:
+        with suppress(QemuError):
+            while machine.pid is not None:
+                machine.reset()
+                time.sleep(1)
+
+    threading.Thread(target=press, daemon=True).start()
+
+
 def paused(stage: Stage) -> None:
     """An administrator halts the copy's processors."""
     stage.lab.machines[copy_of(stage)].suspend()
@@ -71,9 +87,13 @@ def node_loses_its_power(stage: Stage) -> Iterator[Words]:
         kill_node(stage.lab, HOME)
         back.start()
 
-    with while_it_settles(dies)(stage):
-        yield ()
-    back.join(60)
+    starts, nodes_life._start_guests = nodes_life._start_guests, lambda lab, name, log: None  # production stays at rest
+    try:
+        with while_it_settles(dies)(stage):
+            yield ()
+        back.join(60)
+    finally:
+        nodes_life._start_guests = starts
 
 
 CELLS = (
@@ -121,8 +141,17 @@ CELLS = (
     ),
     Cell(
         "one reset while it settles",
-        108,
+        105,
         both(settling_for(60), while_it_settles(reset)),
+        "failed",
+        "service",
+        1,
+        "after its checks|booted anew",
+    ),
+    Cell(
+        "a reset loop, without agent",
+        108,
+        both(settling_for(60), while_it_settles(reset_for_ever)),
         "failed",
         "service",
         1,
