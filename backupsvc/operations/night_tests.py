@@ -254,7 +254,7 @@ def verdict_of(test: Operation) -> str:
     proof: Any = test.data.get("proof")
     if not proof or test.state is not OperationState.DONE:
         return str(test.state)
-    less = proof["verdict"] == Verdict.PROVEN and proof["rung"] == Rung.BOOTED
+    less = proof["verdict"] == Verdict.PROVEN and proof.get("rung") == Rung.BOOTED
     return f"{proof['verdict']} at rung {proof['rung']}" if less else str(proof["verdict"])
 
 

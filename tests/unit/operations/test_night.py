@@ -9,10 +9,11 @@ import pytest
 
 from backupsvc.errors import Refused
 from backupsvc.operations import backup, night, restore_test, working
+from backupsvc.operations.night_tests import verdict_of
 from backupsvc.pve.cluster import PveJob
 from policies.foreign import Dumping
 from policies.jobs import Expected
-from policies.model import Job, OperationState, Verdict
+from policies.model import Job, Operation, OperationState, Verdict
 from tests.unit.operations.farm import Site, at, local, policy, site
 
 pytestmark = pytest.mark.slow  # a hundred thousand small transactions
@@ -351,3 +352,13 @@ def test_a_backup_by_hand_never_stands_back(tmp_path: Path) -> None:
         found.waiting.append(opened.id)
         found._work(found.world.engine)
         assert backed_up(found) == [101]
+
+
+def test_what_is_proven_no_further_than_booted_is_told_apart() -> None:
+    def test(verdict: str, rung: str) -> Operation:
+        data = {"proof": {"verdict": verdict, "rung": rung}}
+        return Operation("01X", "restore-test", 101, OperationState.DONE, "judge", data, 1, 2, 3)
+
+    assert verdict_of(test("proven", "healthy")) == "proven"
+    assert verdict_of(test("proven", "booted")) == "proven at rung booted"
+    assert verdict_of(test("inconclusive", "booted")) == "inconclusive"

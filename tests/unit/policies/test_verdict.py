@@ -19,7 +19,7 @@ PASSED = CheckResult("web", Outcome.PASSED, "200 OK", kind="http")
 ALIVE = CheckResult("agent", Outcome.PASSED, "it answers", kind="agent")
 OPEN = CheckResult("tcp 22", Outcome.PASSED, "it accepts", kind="tcp")
 FAILED = CheckResult("web", Outcome.FAILED, "500 Internal Server Error")
-UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent is configured")
+UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent is configured", kind="agent")
 GREEN = Evidence(compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,))
 
 
@@ -106,6 +106,12 @@ def test_for_lack_of_a_check_of_the_service_nobody_is_to_blame() -> None:
     for checks in ((), (ALIVE,), (OPEN, ALIVE)):
         found = judged(checks=checks)
         assert found.cause is None and found.reasons[0].startswith(NO_SERVICE_CHECK) and len(found.reasons) == 1
+
+
+def test_a_question_that_did_not_get_through_is_the_networks_fault_and_a_missing_agent_is_nobodys() -> None:
+    unreached = replace(UNASKED, name="ssh 22", kind="ssh")
+    assert judged(checks=(PASSED, unreached)).cause is Cause.NETWORK
+    assert judged(checks=(PASSED, UNASKED)).cause is None
 
 
 def test_a_tier_that_wants_no_more_is_proven_by_a_sign_of_life_and_the_rung_says_so() -> None:
