@@ -335,6 +335,11 @@ def _disks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     return ((key, value) for key, value in _keys(config, _DISK) if not _is_cdrom(value) and drive(value).get("file") != "none")
 
 
+def holds_volume(key: str) -> bool:
+    """Given a key of a VM's config, return whether its value names a volume: a disk, or one that is unused."""
+    return _VOLUME_HOLDER.fullmatch(key) is not None
+
+
 def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> tuple[str, ...]:
     """Given the archived and the restored config, return the disks of the guest that the copy cannot have, by key.
 

@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, NoRoom, OperationFailed, PveError, PveNotFound, Refused
-from backupsvc.operations import choosing, proving
+from backupsvc.operations import choosing, free_vmids, proving
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
-from policies import bridges, copy_config, isolation, placement, property_string, verdict, whole
+from policies import bridges, copy_config, isolation, moved, placement, property_string, verdict, whole
 from policies.causes import Blame, Cause
 from policies.model import (
     Archive,
@@ -100,10 +100,10 @@ def _reserve(run: Run) -> None:
         )
     run.data["bridge"] = bridges.usable(config, service.policy.scratch, permissions).bridge
     release_vmids(run, run.id)  # one that a driver leased and died before it could say so
-    taken = set(service.catalog.leased_vmids())
+    taken = set(service.catalog.leased_vmids()) | free_vmids.in_ha(run)
     while True:
         place = _place(run, archive, config, taken)
-        copies(run).require_bridge(place.node, wanted.network)
+        _require_bridge(run, place.node, wanted.network)
         used = service.catalog.archives(vmid=place.vmid) or service.pve.storage.volumes(place.node, place.storage, place.vmid)
         free = not used and service.pve.cluster.vmid_free(place.vmid)
         if free and service.catalog.lease_vmid(place.vmid, run.id, run.now(), run.fence()):
@@ -127,6 +127,7 @@ def restore(run: Run) -> Wait | None:
     )
 
     def start() -> str:
+        free_vmids.refuse_ha(run, scratch["vmid"])
         return service.pve.restore.start(
             scratch["node"],
             scratch["vmid"],
@@ -152,7 +153,7 @@ def isolate(run: Run) -> Wait | None:
     pve, scratch = run.service.pve, run.data["scratch"]
     node, vmid = scratch["node"], scratch["vmid"]
     sent = run.data["overrides"]
-    copies(run).require_bridge(node, str(run.data["network"]))
+    _require_bridge(run, node, str(run.data["network"]))
     found = isolation.strip(pve.guests.config(node, vmid), sent)
     evidence = run.data.setdefault("isolation", {"stripped": [], "asserted": []})
     evidence["stripped"] += [item for item in isolation.changes(_config(run), sent) if item not in evidence["stripped"]]
@@ -253,6 +254,8 @@ def judge(run: Run) -> Wait | None:
     judgement = verdict.within_one_time(
         verdict.decide(proving.evidence(run.data, _archive(run))), run.jumped("choose"), run.service.policy.max_clock_drift
     )
+    if away := run.data.get("moved"):
+        judgement = moved.judged(judgement, away["from"], away["to"])
     seconds = run.data.get("seconds", {})
     scratch = run.data.get("scratch") or {}
     proof = Proof(
@@ -314,6 +317,11 @@ def _archive(run: Run) -> Archive:
             f"archive {item['volid']} on {item['node']} is no longer in the catalog", "run `backupsvc catalog sync`"
         )
     return found
+
+
+def _require_bridge(run: Run, node: str, network: str) -> None:
+    for note in copies(run).require_bridge(node, network) or ():
+        run.say(note)
 
 
 def _place(run: Run, archive: Archive, config: dict[str, str], taken: set[int]) -> placement.Placement:
