@@ -28,7 +28,7 @@ NETWORKS = ("isolated", "link-down")
 FINDINGS = (
     "archives-on-guest-node", "job-pinned-to-node", "quorum-two-votes", "clock-drift", "guest-agent-missing", "never-proven",
     "scratch-not-isolated", "guest-not-covered", "disk-excluded", "backup-missed", "archive-shrunk", "listing-blind",
-    "foreign-job", "storage-prunes", "exception-expired", "storage-filling",
+    "foreign-job", "storage-prunes", "exception-expired", "storage-filling", "orphan-copy", "copy-moved",
 )  # fmt: skip
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",

@@ -20,8 +20,8 @@ def in_ha(run: Run) -> set[int]:
     if len(found) > scratch.last - scratch.first:
         raise LawRefused(
             2,
-            f"every VMID of the scratch range {scratch.first}-{scratch.last} is configured in HA, which would start a copy as soon "
-            "as its restore ends",
+            f"every VMID of the scratch range {scratch.first}-{scratch.last} is configured in HA, which would start a copy "
+            "as soon as its restore ends",
             _HINT.format(vmid=scratch.first),
         )
     for vmid in sorted(found):

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
+SMALL = (
+    "it is less than half as large as those before it, so it counts for no keep rule until a restore test proves it whole: "
+    "`backupsvc restore-test VMID --archive VOLID`"
+)
 ASIDE = "it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE yourself"
 
 
@@ -41,15 +45,16 @@ def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Pol
     """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
 
     Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
-    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk are
-    put aside, so that none counts in place of a whole one.
+    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk,
+    and those whose size has collapsed, are put aside, so that none counts in place of a whole one.
     """
-    hollow = whole.hollow(archives)
+    hollow, collapsed = whole.hollow(archives), whole.collapsed(archives)
     present = {guest.vmid for guest in guests}
     marks: dict[tuple[str, str], Marked] = {}
     groups: dict[tuple[str, str, str], list[Archive]] = {}
     for archive in archives:
         why = _kept_because(archive, present, policy) or (ASIDE if whole.key(archive) in hollow else None)
+        why = why or (SMALL if whole.key(archive) in collapsed else None)
         if why:
             mark = Mark.PROTECTED if archive.protected else Mark.KEEP
             marks[_key(archive)] = Marked(archive, mark, (why,))

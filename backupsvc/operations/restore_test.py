@@ -124,6 +124,7 @@ def restore(run: Run) -> Wait | None:
         network=str(run.data["network"]),
         operation=run.id,
         memory=_memory_cap(service, run.vmid),
+        service=service.catalog.identity(),
     )
 
     def start() -> str:

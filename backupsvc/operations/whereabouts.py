@@ -1,4 +1,4 @@
-"""Where a scratch copy is, whether it is gone, and what it left: asked of the cluster, never concluded from one node's silence."""
+"""Where a scratch copy is, whether it is gone, and what it left: asked of the cluster, not concluded from a node's silence."""
 
 from __future__ import annotations
 
@@ -77,9 +77,8 @@ def until_gone(run: Run, scratch: dict[str, Any]) -> Wait | None:
 
     Raise PveError if volumes are left that are not surely ours, or that the token may not remove.
     """
-    if "free" in run.data.get("leftover", {}):
-        if wait := _free_next(run, scratch):
-            return wait
+    if "free" in run.data.get("leftover", {}) and (wait := _free_next(run, scratch)):
+        return wait
     found = moved.fate(_look(run, scratch))
     if found.fate is Fate.GONE:
         return None

@@ -91,7 +91,8 @@ def ask_links(links: str, bridge: str) -> int:
 def main(root: Path, asked: str, links: str = "", *past: str) -> int:
     """Carry out what a client asked for; return the exit code.
 
-    ``links`` is the node's name and the socket that tells of its links (NODE=SOCKET, "" for none). ``past`` is the socket that tells of computed archives and the node's name there, for a node that has some.
+    ``links`` is the node's name and the socket that tells of its links (NODE=SOCKET, "" for none).
+    ``past`` is the socket that tells of computed archives and the node's name there, for a node that has some.
     """
     if asked == SFTP_SERVER and past:
         proxy = str(Path(__file__).with_name("sftp_past.py"))
