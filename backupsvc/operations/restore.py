@@ -86,7 +86,7 @@ def restore(run: Run) -> Wait | None:
     if not result.ok and causes.blame(result.exitstatus, result.log).damaged:
         run.service.catalog.distrust(item["node"], item["volid"], run.now())  # its proof must not offer it once more
     result.raise_if_failed(
-        f"restoring guest {run.vmid} on {node} from {item['volid']} (an empty VM {run.vmid} that it left is removed by the next try)"
+        f"restoring guest {run.vmid} on {node} from {item['volid']} (an empty VM that it left goes at the next try)"
     )
     return None
 
