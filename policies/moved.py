@@ -6,9 +6,10 @@ after the deletion, and no volume of it is left. What could not be asked is unkn
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from policies.causes import Cause
 from policies.model import Scratch, Verdict
@@ -78,14 +79,19 @@ def ours_to_remove(
     return ours, tuple(volid for volid in given if volid not in ours)
 
 
-def judged(judgement: Judgement, source: str, target: str) -> Judgement:
-    """Given a verdict on a test whose copy was moved from one node to another meanwhile, return what may be said.
+def judged(judgement: Judgement, data: Mapping[str, Any]) -> Judgement:
+    """Given a verdict and what its operation remembers, return what may be said if the copy was moved, or lost its node.
 
-    Its answers came from two places, or from nowhere for a while. What was found in the archive before it ever ran stands.
+    Its answers came from two places then, or from nowhere. What was found in the archive before the copy ever ran stands.
     """
-    if judgement.verdict is Verdict.SIMULATED or judgement.cause in (Cause.ARCHIVE, Cause.CONFIG):
+    away, lost = data.get("moved"), data.get("lost")
+    if not (away or lost) or judgement.verdict is Verdict.SIMULATED or judgement.cause in (Cause.ARCHIVE, Cause.CONFIG):
         return judgement
-    why = f"the copy was moved from {source} to {target} in the middle of the test"
+    why = (
+        f"the copy was moved from {away['from']} to {away['to']} in the middle of the test"
+        if away
+        else f"node {lost}, which had the copy, went off in the middle of the test"
+    )
     return Judgement(Verdict.INCONCLUSIVE, judgement.rung, (why, *judgement.reasons), Cause.PLATFORM)
 
 

@@ -255,8 +255,7 @@ def judge(run: Run) -> Wait | None:
     judgement = verdict.within_one_time(
         verdict.decide(proving.evidence(run.data, _archive(run))), run.jumped("choose"), run.service.policy.max_clock_drift
     )
-    if away := run.data.get("moved"):
-        judgement = moved.judged(judgement, away["from"], away["to"])
+    judgement = moved.judged(judgement, run.data)
     seconds = run.data.get("seconds", {})
     scratch = run.data.get("scratch") or {}
     proof = Proof(

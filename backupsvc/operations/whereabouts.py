@@ -13,7 +13,7 @@ from policies.property_string import drive
 if TYPE_CHECKING:
     from backupsvc.pve.scratch import ScratchGuests
 
-OFFLINE_PATIENCE = 60.0  # seconds that a tear-down waits for a node that the cluster calls offline: it may only be rebooting
+OFFLINE_PATIENCE = 30.0  # seconds that a tear-down waits for a node that the cluster calls offline: it may only be rebooting
 
 
 def owner(run: Run) -> str:
@@ -97,6 +97,7 @@ def _wait_for(run: Run, vmid: int, node: str) -> Wait | None:
     """A copy on a node that is off cannot be removed, and is not gone: it stays reserved, and a reap tries again."""
     if all(item.online for item in run.service.pve.cluster.nodes() if item.name == node):
         return None
+    run.data["lost"] = node
     if run.passed("tear-down") < OFFLINE_PATIENCE:
         return Wait(f"{node}, which has the copy, is offline", most=5.0, least=2.0)
     raise OperationFailed(

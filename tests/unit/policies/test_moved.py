@@ -70,9 +70,15 @@ def test_law_1_only_volumes_that_the_copy_named_or_that_were_not_there_before_ar
 def test_law_5_a_copy_that_moved_proves_nothing_and_costs_the_archive_nothing(
     verdict: Verdict, cause: Cause | None, becomes: tuple[Verdict, Cause | None]
 ) -> None:
-    found = judged(Judgement(verdict, Rung.HEALTHY, ("because",), cause), "clovis", "lge-pve02")
-    assert (found.verdict, found.cause) == becomes
-    assert ("from clovis to lge-pve02" in found.reasons[0]) == (becomes[0] is Verdict.INCONCLUSIVE)
+    for data, why in (
+        ({"moved": {"from": "clovis", "to": "lge-pve02"}}, "from clovis to lge-pve02"),
+        ({"lost": "clovis"}, "node clovis"),
+    ):
+        found = judged(Judgement(verdict, Rung.HEALTHY, ("because",), cause), data)
+        assert (found.verdict, found.cause) == becomes
+        assert (why in found.reasons[0]) == (becomes[0] is Verdict.INCONCLUSIVE)
+    untouched = Judgement(verdict, Rung.HEALTHY, ("because",), cause)
+    assert judged(untouched, {}) == untouched
 
 
 def test_law_2_vmids_that_ha_would_start_are_known_by_its_configuration() -> None:
