@@ -167,7 +167,8 @@ def _bridge(service: Service) -> Iterator[Line]:
         detail, action = wording.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
         harmless = fault.kind in _HARMLESS
         yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
-    neighbours = [] if faults else list(_neighbours(service, nodes))
+    asks = scratch.bridge is not None and {fault.kind for fault in faults} <= {"token"}
+    neighbours = list(_neighbours(service, nodes)) if asks else []
     yield from neighbours
     if not faults and not neighbours:
         where = ", ".join(node.name for node in nodes)

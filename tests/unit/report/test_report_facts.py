@@ -14,6 +14,7 @@ from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
 from backupsvc.report.facts import collect
+from policies import ownership
 from policies.compliance import findings
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.site_facts import Gap, GuestFacts, SiteFacts
@@ -218,3 +219,16 @@ def test_an_error_of_one_storage_leaves_the_others_listed(catalog: Catalog) -> N
     facts = seen(world, catalog)
     assert [item.node for item in one(facts, 108).archives] == ["lge-pve02"]
     assert [gap.kind for gap in facts.gaps] == ["listing"]
+
+
+def test_a_copy_that_the_catalog_forgot_and_one_that_was_moved_are_seen(catalog: Catalog) -> None:
+    world = World()
+    world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
+    world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
+    moved = {"from": "clovis", "to": "lge-pve02", "at": NOW}
+    catalog.open_operation(NewOperation("restore-test", 108, "choose", {"moved": moved}), NOW)
+    facts = seen(world, catalog)
+    (orphan,) = facts.orphans
+    assert (orphan.copy.vmid, orphan.copy.node, orphan.copy.running, orphan.ours) == (9000, "clovis", True, True)
+    assert [(move.vmid, move.source, move.target) for move in facts.moves] == [(108, "clovis", "lge-pve02")]
+    assert 9000 not in [item.vmid for item in facts.guests]
