@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from backupsvc.operations.engine import Engine
     from backupsvc.pve import Pve
     from backupsvc.remote.jump import Jump
+    from backupsvc.remote.kernel import Kernels
+    from policies.attached import Kernel
 
 NO_CLUSTER = (
     "no cluster is configured: BACKUPSVC_PVE__HOST is not set and no lab is up",
@@ -96,7 +98,20 @@ class Service:
         if not self.settings.pve.host:
             raise UsageError(*NO_CLUSTER)
         scratch = self.policy.scratch if self.settings.policy else None  # listing archives needs no policy
-        return connect(self.settings.pve, self.clock, restore=restore, scratch=scratch)
+        pve = connect(self.settings.pve, self.clock, restore=restore, scratch=scratch)
+        pve.probes, pve.kernel = self.settings.probe_vmids, self._kernel
+        return pve
+
+    def _kernel(self, node: str, bridge: str) -> Kernel | None:
+        return self._kernels.ports(node, bridge) if node in self.settings.ssh.nodes else None
+
+    @cached_property
+    def _kernels(self) -> Kernels:
+        from backupsvc.remote.kernel import Kernels
+
+        kernels = Kernels(self.settings.ssh)
+        self._stack.callback(kernels.close)
+        return kernels
 
 
 @contextmanager

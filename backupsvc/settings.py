@@ -67,12 +67,16 @@ class CatalogSettings(BaseModel):
 
 
 class ProbeSettings(BaseModel):
-    """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key."""
+    """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key.
+
+    ``vmid`` is the probe's own, if it is a guest of the cluster: it may have a NIC on the isolated bridge.
+    """
 
     host: str = ""
     user: str = "root"
     key_file: Path | None = None
     host_key: str | None = None
+    vmid: int | None = None
 
 
 class BrokerSettings(BaseModel):
@@ -131,6 +135,12 @@ class Settings(BaseSettings):
         if "BACKUPSVC_PVE__HOST" in os.environ and not set(named.split(",")) <= set(lab_hosts()):
             return (init_settings, env_settings)
         return (init_settings, env_settings, _LabSettings(settings_cls, json_file=lab_settings_file()))
+
+    @property
+    def probe_vmids(self) -> frozenset[int]:
+        """The VMIDs of the probes that are guests of the cluster."""
+        every = [self.probe, *getattr(self, "probes", {}).values()]
+        return frozenset(probe.vmid for probe in every if probe.vmid is not None)
 
     @property
     def catalog_url(self) -> str:

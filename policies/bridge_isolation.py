@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 from policies.privileges import privileges
 
-_BRIDGES = frozenset({"bridge", "OVSBridge"})
+_BRIDGE = "bridge"
+_LEAVES = {  # what may leave the node without any port that PVE shows
+    "OVSBridge": "Open vSwitch joins nodes by tunnels that PVE does not list",
+    "vnet": "a network of the SDN may span nodes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,9 @@ def _openings(network: NodeNetwork, name: str, permissions: Mapping[str, frozens
     if found is None:
         yield f"{node} has no bridge {name}"
         return
-    if found.type not in _BRIDGES:
-        yield f"{name} on {node} is no bridge of the node itself but of type {found.type or 'unknown'}"
+    if found.type != _BRIDGE:
+        why = f": {_LEAVES[found.type]}" if found.type in _LEAVES else ""
+        yield f"{name} on {node} is no Linux bridge of the node itself but of type {found.type or 'unknown'}{why}"
     if not found.active:
         yield f"bridge {name} on {node} is not active"
     if found.ports:

@@ -6,22 +6,19 @@ finding can disappear. What could not be read is never taken for right: it stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
-from statistics import median
 from zoneinfo import ZoneInfo
 
 from policies import retention, whole, wording
 from policies.calendar import occurrences
 from policies.jobs import job_for
-from policies.model import Archive, Exemption, Finding, GuestType, Job, Policy, Severity
+from policies.model import Exemption, Finding, GuestType, Job, Policy, Severity
 from policies.privileges import privileges
 from policies.scratch_network import scratch_network
 from policies.service_checks import unasked, wanted_rung
 from policies.site_facts import ClusterJob, GuestFacts, SiteFacts, newest_proof, once_proven, place, usable
 
-SHRUNK = 0.5  # an archive below this part of the usual size is missing something (FIELD D15: success says nothing of the content)
-HISTORY = 7  # how many archives before the newest say what is usual; fewer than two say nothing
 FULL = 85  # percent at which a storage is about to be a problem
 TOLD_FOR = 7 * 86400  # seconds for which a missed run is told of
 ROUND = 1.3  # room that one round of backups needs, as a multiple of the last one (FIELD D16)
@@ -50,6 +47,9 @@ WARNINGS = frozenset(
         "storage-filling",
         "no-service-check",
         "no-service-check.none",
+        "orphan-copy.stopped",
+        "orphan-copy.ours",
+        "copy-moved",
     }
 )
 # what has been made good, and is worth knowing all the same
@@ -190,7 +190,7 @@ def _archives_missed(facts: SiteFacts, policy: Policy, now: int, speaker: Speake
         held, last = usable(item.archives), item.last_backup
         job = job_for(policy, item.vmid)
         wanted = due[job.id] if job else None
-        if last and not last.succeeded and (not held or held[-1].ctime < last.at):
+        if last and not last.succeeded and (not held or held[-1].ctime < max(last.at, last.until)):
             yield speaker.about("backup-missed.failed", item, when=speaker.when(last.at), detail=last.detail)
         elif job and held and wanted is not None and held[-1].ctime < wanted - slack:
             yield speaker.about("backup-missed", item, due=speaker.when(wanted), job=job.id, last=speaker.when(held[-1].ctime))
@@ -227,7 +227,7 @@ def _archive_shrunk(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker
             yield speaker.about("archive-shrunk.empty", item, volid=newest.volid)
         elif whole.key(newest) in whole.hollow(item.archives):
             yield speaker.about("archive-shrunk.no-disk", item, volid=newest.volid)
-        elif (before := usual(item.archives, newest)) and newest.size < SHRUNK * before[1]:
+        elif (before := whole.usual(item.archives, newest)) and whole.below(newest, before):
             size, median_size = wording.size(newest.size, speaker.language), wording.size(before[1], speaker.language)
             yield speaker.about("archive-shrunk", item, volid=newest.volid, size=size, count=before[0], usual=median_size)
 
@@ -238,15 +238,6 @@ def _archive_changed(facts: SiteFacts, policy: Policy, now: int, speaker: Speake
         for archive in item.archives:
             if archive.changed:
                 yield speaker.about("archive-changed", item, volid=archive.volid, node=place(archive), what=archive.changed)
-
-
-def usual(archives: Sequence[Archive], newest: Archive) -> tuple[int, int] | None:
-    """Given archives, return how many before the newest of its format say what is usual, and their median size in bytes."""
-    older = {
-        item.ctime: item.size for item in archives if item.ctime < newest.ctime and item.size > 0 and item.format == newest.format
-    }
-    sizes = [older[ctime] for ctime in sorted(older)[-HISTORY:]]
-    return (len(sizes), int(median(sizes))) if len(sizes) >= 2 else None
 
 
 def _guest_agent_missing(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
@@ -317,6 +308,25 @@ def _foreign_job(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -
 
 def _of_job(facts: SiteFacts, job: ClusterJob) -> list[GuestFacts]:
     return [item for item in facts.guests if item.guest is not None and not item.guest.template and job.covers(item.vmid)]
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------------
+
+
+def _orphan_copy(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    """One that runs answers at a production address, so a test could take its word for that of its own copy."""
+    for orphan in facts.orphans:
+        copy = orphan.copy
+        variant = ".ours" if orphan.ours else "" if copy.running else ".stopped"
+        values = {"node": copy.node, "operation": copy.operation}
+        yield speaker.says(f"orphan-copy{variant}", f"{copy.vmid} {copy.name}".strip(), values, copy.vmid)
+
+
+def _copy_moved(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    for move in facts.moves:
+        if move.at > now - TOLD_FOR:
+            values = {"operation": move.operation, "source": move.source, "target": move.target, "when": speaker.when(move.at)}
+            yield speaker.says("copy-moved", str(move.vmid), values, move.vmid)
 
 
 # --- the storages -----------------------------------------------------------------------------------------------------------
@@ -422,4 +432,6 @@ RULES: dict[str, Rule] = {
     "guest-agent-missing": _guest_agent_missing,
     "clock-drift": _clock_drift,
     "exception-expired": _exception_expired,
+    "orphan-copy": _orphan_copy,
+    "copy-moved": _copy_moved,
 }

@@ -68,17 +68,19 @@ def plan(
     facts: Facts,
     taken: Collection[int],
     operation: str,
+    service: str,
 ) -> CopyPlan | Harmful | NoPlace:
     """Given an archive, the config in it, what is wanted of its guest and what the cluster says, return the copy to make.
 
-    ``taken`` are VMIDs that are leased, or were found to be in use; ``operation`` is whose copy it is, which its marker names.
+    ``taken`` are VMIDs that are leased, or were found to be in use. The copy's marker names ``operation``, whose copy it is, and
+    ``service``, the identity of who makes it.
     """
     if refused := copy_config.blockers(config, facts.permissions, scratch.pool):
         return Harmful(refused)
     cap = memory_cap(guest, scratch)
     try:
         usable = bridges.usable(config, scratch, facts.permissions)
-        sent = overrides(config, guest=guest, scratch=scratch, bridge=usable.bridge, operation=operation)
+        sent = overrides(config, guest=guest, scratch=scratch, bridge=usable.bridge, operation=operation, service=service)
     except PolicyError as error:
         return Harmful((error.message,))
     memory = min(isolation.memory_of(config), cap or isolation.memory_of(config))
@@ -112,7 +114,7 @@ def plan(
 
 
 def overrides(
-    config: Mapping[str, str], *, guest: GuestPolicy, scratch: Scratch, bridge: str | None, operation: str
+    config: Mapping[str, str], *, guest: GuestPolicy, scratch: Scratch, bridge: str | None, operation: str, service: str
 ) -> dict[str, str]:
     """Given an archived config and the bridge to use, return the options of its restore call. Raise PolicyError if none fits."""
     return isolation.overrides(
@@ -121,6 +123,7 @@ def overrides(
         network=guest.network,
         operation=operation,
         memory=memory_cap(guest, scratch),
+        service=service,
     )
 
 

@@ -115,15 +115,18 @@ def _keys(config: Mapping[str, str], pattern: re.Pattern[str]) -> Iterator[tuple
 # --- 1. what goes with the restore call ---------------------------------------------------------------------------------
 
 
-def overrides(config: Mapping[str, str], *, scratch: Scratch, network: str, operation: str, memory: int | None) -> dict[str, str]:
+def overrides(
+    config: Mapping[str, str], *, scratch: Scratch, network: str, operation: str, memory: int | None, service: str = ""
+) -> dict[str, str]:
     """Given an archived config, return the options to send with its restore, so that the copy is isolated from its first moment.
 
     Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is ``isolated`` or ``link-down``;
-    ``memory`` caps the copy's memory in MiB. Raise PolicyError if the policy names no isolated bridge where one is needed.
+    ``memory`` caps the copy's memory in MiB; ``service`` is the identity that marks the copy beside ``operation``.
+    Raise PolicyError if the policy names no isolated bridge where one is needed.
     No drive and no NIC that the archive lacks is ever named: PVE refuses the first and would add the second (FIELD D28).
     """
     sent = {key: _isolated_nic(key, value, scratch, network) for key, value in _keys(config, _NIC)}
-    sent |= {"onboot": "0", "description": _description(operation)} | _name(config, operation)
+    sent |= {"onboot": "0", "description": _description(operation, service)} | _name(config, operation)
     return sent | copy_config.replacements(config) | _memory(config, memory)
 
 
@@ -152,8 +155,8 @@ def _name(config: Mapping[str, str], operation: str) -> dict[str, str]:
     return {"name": f"restore-test-{original}"[:63].rstrip("-")}
 
 
-def _description(operation: str) -> str:
-    return f"{ownership.marker(operation)}\nCopy made by a restore test. It will be destroyed when the test ends."
+def _description(operation: str, service: str) -> str:
+    return f"{ownership.mark(operation, service)}\nCopy made by a restore test. It will be destroyed when the test ends."
 
 
 def _memory(config: Mapping[str, str], cap: int | None) -> dict[str, str]:
@@ -333,6 +336,11 @@ def disks_to_dump(config: Mapping[str, str]) -> tuple[str, ...]:
 def _disks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The guest's own disks: no CD-ROM, no cloud-init drive, no empty drive, no unused volume."""
     return ((key, value) for key, value in _keys(config, _DISK) if not _is_cdrom(value) and drive(value).get("file") != "none")
+
+
+def holds_volume(key: str) -> bool:
+    """Given a key of a VM's config, return whether its value names a volume: a disk, or one that is unused."""
+    return _VOLUME_HOLDER.fullmatch(key) is not None
 
 
 def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> tuple[str, ...]:

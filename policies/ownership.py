@@ -6,12 +6,17 @@ that PVE holds, and the catalog's lease. Pure: the caller reads config and lease
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from policies.model import Scratch
 
 # Plain letters, digits and hyphens: PVE %-encodes ':' and '%' of a description in the config file (PVE_FACTS 6.4).
 _MARKER = "backupsvc-scratch-copy-of-operation"
+_SERVICE = "backupsvc-scratch-copy-of-service"
+_MARKED = re.compile(rf"{_MARKER}-(\w+)")
+_SERVED = re.compile(rf"{_SERVICE}-(\w+)")
 
 # All that a failed restore leaves behind: an empty config, or "memory: 128", with or without a lock (OBSERVED 18, 19).
 _STUB_KEYS = frozenset({"memory", "lock", "digest"})
@@ -22,18 +27,59 @@ def marker(operation: str) -> str:
     return f"{_MARKER}-{operation}"
 
 
+def mark(operation: str, service: str) -> str:
+    """Given an operation and the identity of the service that runs it, return the lines that mark its scratch guest."""
+    return f"{marker(operation)}\n{_SERVICE}-{service}" if service else marker(operation)
+
+
+def operation_of(config: Mapping[str, str]) -> str | None:
+    """Given a guest's config, return the operation whose marker it bears, or None."""
+    return _line(config, _MARKED)
+
+
+def service_of(config: Mapping[str, str]) -> str | None:
+    """Given a guest's config, return the identity of the service that made it, None if it says none (older versions)."""
+    return _line(config, _SERVED)
+
+
+def _line(config: Mapping[str, str], wanted: re.Pattern[str]) -> str | None:
+    lines = (wanted.fullmatch(line.strip()) for line in config.get("description", "").splitlines())
+    return next((found[1] for found in lines if found), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Heir:
+    """An operation that removes a copy which the catalog has forgotten: it holds the lease itself, and needs more evidence.
+
+    ``service`` is this service's identity, which the copy's config must bear.
+    """
+
+    operation: str
+    service: str
+
+
 def marked(config: Mapping[str, str], operation: str) -> bool:
     """Given a guest's config, say whether its description carries this operation's marker, as a whole line of its own."""
     lines = config.get("description", "").splitlines()
     return bool(operation) and marker(operation) in (line.strip() for line in lines)
 
 
-def refusal(vmid: int, config: Mapping[str, str], *, scratch: Scratch, operation: str, lease_holder: str | None) -> str | None:
+def refusal(
+    vmid: int,
+    config: Mapping[str, str],
+    *,
+    scratch: Scratch,
+    operation: str,
+    lease_holder: str | None,
+    heir: Heir | None = None,
+) -> str | None:
     """Given a guest's config as just read back from PVE, return None if it is this operation's own scratch guest.
 
     Otherwise return the sentence that says why it must not be touched. ``lease_holder`` is the operation that holds the
-    catalog's lease on that VMID, or None.
+    catalog's lease on that VMID, or None. With an ``heir`` it is the heir that must hold it.
     """
+    if heir is not None:
+        return _not_the_heirs(vmid, config, scratch, operation, lease_holder, heir)
     if vmid not in scratch:
         return f"VMID {vmid} is outside the scratch range {scratch.first}-{scratch.last}"
     if not marked(config, operation):
@@ -43,6 +89,16 @@ def refusal(vmid: int, config: Mapping[str, str], *, scratch: Scratch, operation
     if lease_holder != operation:
         return f"the catalog's lease on VMID {vmid} belongs to operation {lease_holder}, not to {operation}"
     return None
+
+
+def _not_the_heirs(
+    vmid: int, config: Mapping[str, str], scratch: Scratch, operation: str, lease_holder: str | None, heir: Heir
+) -> str | None:
+    if not heir.service or service_of(config) != heir.service:
+        return f"the config of VM {vmid} does not bear this service's identity"
+    if lease_holder != heir.operation:
+        return f"the catalog's lease on VMID {vmid} belongs to {lease_holder or 'nobody'}, not to operation {heir.operation}"
+    return refusal(vmid, config, scratch=scratch, operation=operation, lease_holder=operation)
 
 
 def is_stub(config: Mapping[str, str]) -> bool:

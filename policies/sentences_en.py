@@ -202,6 +202,25 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "The storage is {share} % full: {available} are left.",
         "Prune (backupsvc prune --dry-run shows what would go), or enlarge the storage.",
     ),
+    "orphan-copy": (
+        "A left-over copy runs as VM {vmid} on {node}: its restore test {operation} is not open in this catalog. It may answer "
+        "at a production address on the isolated bridge.",
+        "See that no other service uses it, then remove it on {node} (qm stop {vmid}; qm destroy {vmid} --purge).",
+    ),
+    "orphan-copy.stopped": (
+        "A left-over copy is there as VM {vmid} on {node}, stopped: its restore test {operation} is not open in this catalog.",
+        "See that no other service uses it, then remove it on {node} (qm destroy {vmid} --purge).",
+    ),
+    "orphan-copy.ours": (
+        "A copy of this service's is left over as VM {vmid} on {node}: its restore test {operation} is not open any more.",
+        "Keep workers running (backupsvc serve): they remove it, and backupsvc operations list shows how that went.",
+    ),
+    "copy-moved": (
+        "The copy of restore test {operation} was moved from {source} to {target} in the middle of the test, seen on {when}; "
+        "it was taken down there, and the test decided nothing.",
+        "See who moves guests (HA, a rebalancing tool, a person) and keep it from the scratch range and its tag; then run "
+        "backupsvc restore-test {vmid}.",
+    ),
     "storage-filling.night": (
         "{available} are left, but one round of backups takes about {needed}: the next one may fill the storage and fail.",
         "Prune (backupsvc prune --dry-run shows what would go), or enlarge the storage, before the next backup.",
@@ -247,6 +266,7 @@ GAPS: dict[str, str] = {
     "storages": "the storages and their retention",
     "listing": "archives of the storage {subject}",
     "node": "everything that lies on the node {subject}",
+    "copies": "copies that were left over in the scratch range",
     "config": "configuration of guest {subject} (agent, excluded disks)",
 }
 

@@ -217,6 +217,26 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Le stockage est rempli à {share} % : il reste {available}.",
         "Purger (backupsvc prune --dry-run montre ce qui partirait), ou agrandir le stockage.",
     ),
+    "orphan-copy": (
+        "Une copie oubliée tourne sous le nom de VM {vmid} sur {node} : son test de restauration {operation} n'est pas ouvert "
+        "dans ce catalogue. Elle peut répondre à une adresse de production sur le pont isolé.",
+        "Vérifier qu'aucun autre service ne s'en sert, puis la supprimer sur {node} (qm stop {vmid}; qm destroy {vmid} --purge).",
+    ),
+    "orphan-copy.stopped": (
+        "Une copie oubliée, arrêtée, est restée : VM {vmid} sur {node}. Son test de restauration {operation} n'est pas ouvert "
+        "dans ce catalogue.",
+        "Vérifier qu'aucun autre service ne s'en sert, puis la supprimer sur {node} (qm destroy {vmid} --purge).",
+    ),
+    "orphan-copy.ours": (
+        "Une copie de ce service est restée : VM {vmid} sur {node}. Son test de restauration {operation} n'est plus ouvert.",
+        "Laisser tourner les workers (backupsvc serve) : ils la suppriment, et backupsvc operations list montre le résultat.",
+    ),
+    "copy-moved": (
+        "La copie du test de restauration {operation} a été déplacée de {source} vers {target} pendant le test, vu le {when} ; "
+        "elle y a été supprimée, et le test n'a rien décidé.",
+        "Chercher qui déplace les invités (HA, rééquilibrage, une personne) et l'écarter de la plage de test et de son "
+        "étiquette ; puis lancer backupsvc restore-test {vmid}.",
+    ),
     "storage-filling.night": (
         "Il reste {available}, mais une série de sauvegardes occupe environ {needed} : la prochaine peut remplir le "
         "stockage et échouer.",
@@ -267,6 +287,7 @@ GAPS: dict[str, str] = {
     "storages": "les stockages et leur rétention",
     "listing": "archives du stockage {subject}",
     "node": "tout ce qui se trouve sur le nœud {subject}",
+    "copies": "copies oubliées dans la plage de test",
     "config": "configuration de l'invité {subject} (agent, disques exclus)",
 }
 

@@ -47,6 +47,8 @@ FINDINGS = (
     "storage-filling",
     "guest-left-frozen",
     "no-service-check",
+    "orphan-copy",
+    "copy-moved",
 )
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",

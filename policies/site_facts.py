@@ -13,16 +13,21 @@ from types import MappingProxyType
 from policies import lineage, whole
 from policies.freezing import LeftFrozen
 from policies.model import Archive, Guest, GuestType, Node, Proof, Rung, Storage, Verdict
+from policies.orphans import Orphan
 from policies.standing import good, standing
 
 
 @dataclass(frozen=True, slots=True)
 class BackupOutcome:
-    """How a backup operation of a guest ended; ``detail`` is the sentence it failed with, as it was recorded."""
+    """How a backup operation of a guest ended; ``detail`` is the sentence it failed with, as it was recorded.
+
+    ``at`` is when it was opened, ``until`` when it ended: an archive that is no younger is not of a later backup.
+    """
 
     at: int
     succeeded: bool
     detail: str = ""
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,17 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class MovedCopy:
+    """That the copy of guest ``vmid`` was moved to another node in the middle of its restore test, seen at ``at``."""
+
+    vmid: int
+    operation: str
+    source: str
+    target: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class SiteFacts:
     """A site as it was seen at ``at`` (epoch seconds). ``permissions`` are the token's privileges by ACL path.
 
@@ -160,6 +176,8 @@ class SiteFacts:
     gaps: tuple[Gap, ...] = ()
     simulated: bool = False
     release: str = ""
+    orphans: tuple[Orphan, ...] = ()
+    moves: tuple[MovedCopy, ...] = ()
 
 
 def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:

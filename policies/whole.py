@@ -6,12 +6,15 @@ A failed restore leaves a config of one line under the guest's VMID. vzdump dump
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from statistics import median
 
 from policies.isolation import disks_to_dump, parse_config
 from policies.model import Archive, GuestType
 
 DUMPED = "#qmdump#map:"  # vzdump's line for each disk that it dumped (qemu-server, PVE/VZDump/QemuServer.pm)
+SHRUNK = 0.5  # an archive below this part of the usual size is missing something (FIELD D15: success says nothing of the content)
+HISTORY = 7  # how many archives before it say what is usual; fewer than two say nothing
 MOST_WITHOUT = 4 << 20  # bytes: an archive above that holds a disk, for a config is 1 MiB at most (pmxcfs)
 
 
@@ -76,3 +79,35 @@ def hollow(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
         if len(without) < len(group):
             found |= without
     return frozenset(found)
+
+
+def usual(archives: Sequence[Archive], newest: Archive) -> tuple[int, int] | None:
+    """Given archives, return how many before the newest of its format say what is usual, and their median size in bytes."""
+    older = {
+        item.ctime: item.size for item in archives if item.ctime < newest.ctime and item.size > 0 and item.format == newest.format
+    }
+    sizes = [older[ctime] for ctime in sorted(older)[-HISTORY:]]
+    return (len(sizes), int(median(sizes))) if len(sizes) >= 2 else None
+
+
+def below(archive: Archive, before: tuple[int, int]) -> bool:
+    """Given an archive and what was usual before it, return whether its size has collapsed."""
+    return archive.size < SHRUNK * before[1]
+
+
+def collapsed(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
+    """Given archives, return the keys of those whose size had collapsed when they were made, by their guest's own history.
+
+    Such a one must not rotate a whole one out. One that was proven is whole, however small; and a guest that really became
+    smaller is believed once most of its last archives are.
+    """
+    guests: dict[tuple[GuestType | None, int | None], list[Archive]] = defaultdict(list)
+    for archive in archives:
+        if archive.size > 0 and archive.holds_disk is not False:
+            guests[archive.type, archive.vmid].append(archive)
+    return frozenset(
+        key(archive)
+        for group in guests.values()
+        for archive in group
+        if archive.proven_at is None and (before := usual(group, archive)) and below(archive, before)
+    )

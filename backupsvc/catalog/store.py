@@ -6,6 +6,7 @@ from types import TracebackType
 
 from backupsvc.catalog.archives import ArchiveStore
 from backupsvc.catalog.database import PATIENCE, Database
+from backupsvc.catalog.identity import IdentityStore
 from backupsvc.catalog.leases import LaneStore, LeaseStore
 from backupsvc.catalog.looks import LookStore
 from backupsvc.catalog.operations import OperationStore
@@ -14,8 +15,8 @@ from backupsvc.catalog.proofs import ProofStore
 from backupsvc.catalog.pulse import PulseStore
 
 
-class Catalog(ArchiveStore, LookStore, OperationStore, LeaseStore, LaneStore, PinStore, ProofStore, PulseStore):
-    """Archives, looks, operations, leases, lanes, pins, proofs and pulses over one database, for threads and processes."""
+class Catalog(ArchiveStore, IdentityStore, LookStore, OperationStore, LeaseStore, LaneStore, PinStore, ProofStore, PulseStore):
+    """Archives, identity, looks, operations, leases, lanes, pins, proofs and pulses over one database, for many processes."""
 
     @classmethod
     def open(cls, url: str, patience: float = PATIENCE) -> Catalog:

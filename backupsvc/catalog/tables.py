@@ -207,6 +207,15 @@ class PulseRow(SQLModel, table=True):
     at: int = Field(sa_type=BigInteger)
 
 
+class IdentityRow(SQLModel, table=True):
+    """Who this service is: one row, written when the catalog was made."""
+
+    __tablename__ = "identity"
+
+    number: int | None = Field(default=None, primary_key=True)
+    id: str
+
+
 METADATA = SQLModel.metadata
 ARCHIVE = METADATA.tables["archive"]
 STORAGE_LOOK = METADATA.tables["storage_look"]
@@ -218,3 +227,4 @@ LANE = METADATA.tables["lane"]
 ARCHIVE_PIN = METADATA.tables["archive_pin"]
 PROOF = METADATA.tables["proof"]
 PULSE = METADATA.tables["pulse"]
+IDENTITY = METADATA.tables["identity"]

@@ -219,3 +219,15 @@ def task_hang(
 def vzdump_lock(node: Node, as_json: Json = False) -> None:
     """Let a node's vzdump lock be held by another."""
     _set("vzdump-lock", as_json, node=node)
+
+
+@app.command()
+def bridge(
+    node: Node,
+    do: Annotated[str, typer.Argument(metavar="port|address|guest", help="What the bridge gets.")],
+    value: Annotated[str, typer.Argument(help="The interface (eno2), the address (10.9.0.1/24), or the VMID of a new guest.")],
+    name: Annotated[str, typer.Option("--bridge", help="The bridge.")] = "vmbr9",
+    as_json: Json = False,
+) -> None:
+    """Give a node's bridge a port, an address or a foreign guest, until this is cleared."""
+    _set("bridge", as_json, node=node, bridge=name, do=do, value=value)

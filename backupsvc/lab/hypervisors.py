@@ -15,6 +15,7 @@ from backupsvc.errors import UsageError
 from backupsvc.lab.images.build import build_guest_disks, ensure_images
 from backupsvc.lab.images.site import GuestSeed
 from backupsvc.lab.kernel import Lab, Machine
+from backupsvc.lab.links import LinkServer
 from backupsvc.lab.past import PastServer
 from backupsvc.lab.seed import ISOLATED_BRIDGE
 from backupsvc.lab.simulated import SimulatedHypervisor, make_disk
@@ -133,6 +134,7 @@ class _Nodes:
     def __init__(self, run_dir: Path) -> None:
         self._folder, self._endpoints = run_dir / "ssh", dict[str, NodeSsh]()
         self._past: PastServer | None = None
+        self._links: LinkServer | None = None
 
     def start(self, lab: Lab) -> dict[str, Any]:
         """Start one endpoint a node and return the settings, empty where OpenSSH's server is not installed."""
@@ -141,8 +143,10 @@ class _Nodes:
         found, past = {}, self._folder.with_name("past")
         if lab.history:
             self._past = PastServer(lab, lab.history, past)
+        links = self._folder.with_name("links")
+        self._links = LinkServer(lab, links)
         for name in lab.nodes:
-            endpoint = NodeSsh(name, self._folder / name, lab.nodes[name].dir, past if lab.history else None)
+            endpoint = NodeSsh(name, self._folder / name, lab.nodes[name].dir, past if lab.history else None, links)
             self._endpoints[name] = endpoint
             found[name] = endpoint.start()
         first, *others = [self._folder / name for name in lab.nodes]
@@ -161,6 +165,8 @@ class _Nodes:
         """Stop them all."""
         if self._past:
             self._past.close()
+        if self._links:
+            self._links.close()
         for endpoint in self._endpoints.values():
             endpoint.stop()
 

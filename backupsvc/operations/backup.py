@@ -140,7 +140,8 @@ def read_back(run: Run) -> Wait | None:
             f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
         )
     dumped["consistency_reason"] = freezing.why_not_frozen(dumped["consistency"], dumped.get("freeze", Freeze.NONE), config)
-    dumped["warnings"] = [*dumped["warnings"], *wholeness.judge(run.service, archive, text, smbios_uuid(config))]
+    run.data["lacking"] = wholeness.judge(run.service, archive, text, smbios_uuid(config))
+    dumped["warnings"] = [*dumped["warnings"], *run.data["lacking"]]
     origin = f", made by {run.data['adopted']['origin']}" if "adopted" in run.data else ""
     why = f" ({dumped['consistency_reason']})" if dumped["consistency_reason"] else ""
     run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}{why}{origin}"
@@ -148,12 +149,23 @@ def read_back(run: Run) -> Wait | None:
 
 
 def verify(run: Run) -> Wait | None:
+    """Read the archive where that can be done, then say whether it holds what its guest had: if not, the backup is not good."""
+    _verify(run)
+    if lacking := run.data.get("lacking"):
+        raise PveError(
+            f"archive {run.data['archive']['volid']} of guest {run.vmid} may not be whole: {'; '.join(lacking)}",
+            f"see what became of the guest's disks; if that is right, `backupsvc restore-test {run.vmid}` proves the archive",
+        )
+    return None
+
+
+def _verify(run: Run) -> None:
     """Read the archive once over SSH where the node can be reached: every checksum and every cluster; the rung becomes intact."""
     node, volid = str(run.data["node"]), str(run.data["archive"]["volid"])
     if node not in run.service.settings.ssh.nodes:
         run.data["verified"] = None
         run.data["said"] = "not read: no SSH to the node is configured; a restore test will prove it"
-        return None
+        return
     found = verify_on_node(run.service, node, volid, run.beat)
     run.data["verified"] = found["intact"]
     if not found["intact"]:
@@ -171,11 +183,10 @@ def verify(run: Run) -> Wait | None:
     run.data["archive"]["sha256"] = found["sha256"]
     if not found["checksummed"]:
         run.data["said"] = "complete, but it carries no checksum of its data, so nobody can say that it is intact"
-        return None
+        return
     run.service.catalog.raise_rung(node, volid, Rung.INTACT, run.now())
     run.data["archive"]["rung"] = str(Rung.INTACT)
     run.data["said"] = f"intact, sha256 {found['sha256'][:12]}"
-    return None
 
 
 def settle(run: Run) -> Wait | None:

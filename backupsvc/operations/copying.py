@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, LawRefused, NoRoom
+from backupsvc.operations import free_vmids
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.proving import node_to_avoid
 from policies import copy_plan, isolation
@@ -24,23 +25,35 @@ PREVIEW = "PREVIEW"  # stands where the operation's id stands in a real copy's m
 
 
 def find(
-    service: Service, vmid: int, archive: Archive, config: Mapping[str, str], *, operation: str, take: Callable[[int], bool]
+    service: Service,
+    vmid: int,
+    archive: Archive,
+    config: Mapping[str, str],
+    *,
+    operation: str,
+    take: Callable[[int], bool],
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> CopyPlan:
     """Given a guest's archive and the config in it, return the copy to make of it, under a VMID that nothing has and nothing had.
 
-    ``take`` is asked last and may still refuse a VMID, which another operation was quicker to lease. Raise LawRefused if no copy
+    ``take`` is asked last and may still refuse a VMID, which another operation was quicker to lease; ``say`` is told what the
+    reader should know. Raise LawRefused if no copy
     could be made harmless, or if the bridge is not isolated on the node; NoRoom if there is no place.
     """
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
     permissions = pve.cluster.permissions()
     avoided = node_to_avoid(service.catalog.proofs(vmid=vmid, limit=1))
     facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), pve.storage.storages(), permissions, avoided)
-    taken = set(service.catalog.leased_vmids())
+    taken = set(service.catalog.leased_vmids()) | free_vmids.in_ha(service, say)
+    identity = service.catalog.identity()
     while True:
-        found = copy_plan.plan(archive, config, guest=guest, scratch=scratch, facts=facts, taken=taken, operation=operation)
+        found = copy_plan.plan(
+            archive, config, guest=guest, scratch=scratch, facts=facts, taken=taken, operation=operation, service=identity
+        )
         if not isinstance(found, CopyPlan):
             raise _refusal(archive, found)
-        pve.scratch(scratch, service.catalog.lease_holder).require_bridge(found.node, found.network)
+        for note in pve.scratch(scratch, service.catalog.lease_holder).require_bridge(found.node, found.network):
+            say(note)
         used = service.catalog.archives(vmid=found.vmid) or pve.storage.volumes(found.node, found.storage, found.vmid)
         if not used and pve.cluster.vmid_free(found.vmid) and take(found.vmid):
             return found

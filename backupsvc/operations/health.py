@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupsvc.errors import BackupsvcError, UsageError
+from backupsvc.errors import BackupsvcError, LawRefused, UsageError
+from backupsvc.operations import forgotten
 from backupsvc.operations.listing import look
-from policies import prune_guard, role, wording
-from policies.model import PolicyError, Storage
+from policies import isolation, prune_guard, role, wording
+from policies.model import Node, PolicyError, Storage
 from policies.retention import prunes
 from policies.scratch_network import scratch_network
 from policies.site_checks import needs_network
@@ -48,7 +49,7 @@ def examine(service: Service) -> list[Line]:
     lines += reached
     if not any(line.status == FAILED for line in lines if line.name in ("policy", "cluster")):
         questions = (("token", _token), ("storages", _storages), ("isolated bridge", _bridge), ("clocks", _clocks))
-        for name, question in (*questions, ("retention", _retention)):
+        for name, question in (*questions, ("retention", _retention), ("copies", _copies)):
             lines += _ask(name, service, question)
         if service.settings.pve.restore_token:
             lines += _ask("restore token", service, _restore_token)
@@ -174,9 +175,34 @@ def _bridge(service: Service) -> Iterator[Line]:
         detail, action = wording.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
         harmless = fault.kind in _HARMLESS
         yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
-    if not faults:
+    asks = scratch.bridge is not None and {fault.kind for fault in faults} <= {"token"}
+    neighbours = list(_neighbours(service, nodes)) if asks else []
+    yield from neighbours
+    if not faults and not neighbours:
         where = ", ".join(node.name for node in nodes)
         yield Line("isolated bridge", OK, f"{scratch.bridge} leads nowhere on {where}, and the token may use no other")
+
+
+def _neighbours(service: Service, nodes: Iterable[Node]) -> Iterator[Line]:
+    """Who else is on the isolated bridge, asked as a restore test asks before it takes a node."""
+    scratch = service.policy.scratch
+    guard = service.pve.scratch(scratch, service.catalog.lease_holder)
+    for node in nodes:
+        try:
+            notes = guard.require_bridge(node.name, isolation.ISOLATED, max_age=0.0)
+        except LawRefused as refused:
+            yield Line("isolated bridge", FAILED, refused.message, refused.hint, refused.exit_code)
+        else:
+            for note in notes:
+                yield Line("isolated bridge", WARNING, note, "see the line `ssh to the nodes`")
+
+
+def _copies(service: Service) -> Iterator[Line]:
+    scratch, found = service.policy.scratch, forgotten.look(service)
+    for orphan in found:
+        yield Line("copies", WARNING, *forgotten.says(orphan))
+    if not found:
+        yield Line("copies", OK, f"none is left over in the scratch range {scratch.first}-{scratch.last}")
 
 
 def _clocks(service: Service) -> Iterator[Line]:

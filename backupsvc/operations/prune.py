@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
+SMALL = (
+    "it is less than half as large as those before it, so it counts for no keep rule until a restore test proves it whole: "
+    "`backupsvc restore-test VMID --archive VOLID`"
+)
 ASIDE = "it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE yourself"
 CHANGED = "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: look at it"
 ANOTHER = "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, and counts not"
@@ -44,14 +48,15 @@ def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Pol
 
     Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
     covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk,
-    those that were changed and those of another machine are put aside, so that none counts in place of a whole one.
+    those that were changed, those of another machine and those whose size has collapsed are put aside, so that none counts in
+    place of a whole one.
     """
-    hollow, others = whole.hollow(archives), lineage.others(archives)
+    hollow, collapsed, others = whole.hollow(archives), whole.collapsed(archives), lineage.others(archives)
     present = {guest.vmid for guest in guests}
     marks: dict[tuple[str, str], Marked] = {}
     groups: dict[tuple[str, str, str], list[Archive]] = {}
     for archive in archives:
-        why = _kept_because(archive, present, policy) or _aside(archive, hollow, others)
+        why = _kept_because(archive, present, policy) or _aside(archive, hollow, others, collapsed)
         if why:
             mark = Mark.PROTECTED if archive.protected else Mark.KEEP
             marks[_key(archive)] = Marked(archive, mark, (why,))
@@ -278,12 +283,19 @@ def _kept_because(archive: Archive, present: Collection[int], policy: Policy) ->
     return None
 
 
-def _aside(archive: Archive, hollow: Collection[tuple[str, str]], others: Collection[tuple[str, str]]) -> str | None:
+def _aside(
+    archive: Archive,
+    hollow: Collection[tuple[str, str]],
+    others: Collection[tuple[str, str]],
+    collapsed: Collection[tuple[str, str]],
+) -> str | None:
     if archive.changed:
         return CHANGED.format(archive.changed)
     if whole.key(archive) in others:
         return ANOTHER.format(archive.vmid)
-    return ASIDE if whole.key(archive) in hollow else None
+    if whole.key(archive) in hollow:
+        return ASIDE
+    return SMALL if whole.key(archive) in collapsed else None
 
 
 def _refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> None:

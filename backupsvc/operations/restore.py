@@ -1,11 +1,13 @@
 """Bring a lost guest back under its own VMID. Never over a guest that exists: ``force`` is not a word that this service knows.
 
 Unlike a restore test, nothing is overridden: the guest returns as it was archived, on its own bridges, and nothing that fails is
-destroyed, because what stands under a production VMID is not ours to destroy (law 1).
+destroyed, because what stands under a production VMID is not ours to destroy (law 1). The one exception is what a restore of our
+own left that failed: an empty config, which is removed before the next try.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused, UsageError
@@ -19,6 +21,7 @@ from policies.model import Archive, Guest, GuestType, Operation, OperationState
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
+_OVER = frozenset({OperationState.FAILED, OperationState.CANCELLED})
 DEADLINE = 24 * 3600  # seconds
 
 
@@ -31,7 +34,7 @@ def plan(
     that was not named was changed or is of another machine (law 10), PveNotFound when there is no archive, UsageError when the
     archive cannot be read from the node asked for.
     """
-    _must_be_absent(service, vmid)
+    rest = _must_be_absent(service, vmid)
     passed_over: list[str] = []
     archive = choosing.choose(service, vmid, at=at, volid=volid, say=passed_over.append, trusted=True)
     if archive.type is not GuestType.QEMU:
@@ -47,7 +50,7 @@ def plan(
     config = parse_config(text)
     return {
         "archive": as_dict(archive),
-        "passed_over": passed_over,
+        "passed_over": [*([rest.said(vmid)] if rest else []), *passed_over],
         "warnings": warnings,
         "node": where,
         "storage": storage,
@@ -63,8 +66,9 @@ def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start:
 
 
 def choose(run: Run) -> Wait | None:
-    """Look once more, just before the restore, that nobody has taken the VMID meanwhile."""
-    _must_be_absent(run.service, run.vmid)
+    """Look once more, just before the restore, that nobody has taken the VMID; remove what our own failed one left there."""
+    if (rest := _must_be_absent(run.service, run.vmid)) and (wait := _clear(run, rest)):
+        return wait
     choosing.pin(run, _archive(run))
     run.data["said"] = str(run.data["archive"]["volid"])
     return None
@@ -85,7 +89,7 @@ def restore(run: Run) -> Wait | None:
     if not result.ok and causes.blame(result.exitstatus, result.log).damaged:
         run.service.catalog.distrust(item["node"], item["volid"], run.now())  # its proof must not offer it once more
     result.raise_if_failed(
-        f"restoring guest {run.vmid} on {node} from {item['volid']} (PVE may leave an empty VM {run.vmid}: remove it yourself)"
+        f"restoring guest {run.vmid} on {node} from {item['volid']} (an empty VM that it left goes at the next try)"
     )
     return None
 
@@ -180,14 +184,51 @@ def _archive(run: Run) -> Archive:
     return found
 
 
-def _must_be_absent(service: Service, vmid: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What our own failed restore left: the node, and the restore's task."""
+
+    node: str
+    upid: str
+
+    def said(self, vmid: int) -> str:
+        """Return the sentence for the reader."""
+        return f"VM {vmid} on {self.node} is the empty rest of our own failed restore, and is removed first (law 1, exception a)"
+
+
+def _clear(run: Run, rest: Rest) -> Wait | None:
+    """Remove the rest; law 1's exception is decided anew at that moment."""
+    pve = run.service.restore_pve
+    where: dict[str, Any] = {"pve": pve, "node": rest.node, "type": "qmdestroy", "vmid": run.vmid}
+    what = f"remove the rest of our failed restore of guest {run.vmid}"
+    result = run.task("clear", lambda: pve.stubs().destroy(rest.node, run.vmid, rest.upid), what=what, **where)
+    if result is None:
+        return Wait("the rest of our failed restore is being removed", most=1.0)
+    result.raise_if_failed(f"removing the rest of our failed restore of guest {run.vmid} on {rest.node}")
+    return None
+
+
+def _our_rest(service: Service, vmid: int, node: str) -> tuple[Rest | None, str]:
+    """Return the rest if law 1's exception (a) holds for what is under that VMID, else why not."""
+    before = service.catalog.operations(kind="restore", subject=vmid)
+    upids = [str(one.data["restore_upid"]) for one in before if "restore_upid" in one.data and one.state in _OVER]
+    upid = upids[0] if upids else None  # newest first
+    why = service.restore_pve.stubs().why_not(node, vmid, upid)
+    return (Rest(node, upid), "") if upid and why is None else (None, why or "no restore of this service left it")
+
+
+def _must_be_absent(service: Service, vmid: int) -> Rest | None:
+    """Return None if nobody has the VMID, or what our own failed restore left there. Raise LawRefused for anything else."""
     if vmid in service.policy.scratch:
         raise LawRefused(
             1, f"VMID {vmid} lies in the scratch range, where restored copies come and go", "choose a VMID outside it"
         )
     found: Guest | None = next((guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None)
     if found and wholeness.rest_of_a_restore(service.restore_pve, found):
-        past = wholeness.past_of(service, vmid) or "nothing is known of it"
+        rest, why = _our_rest(service, vmid, found.node)
+        if rest:
+            return rest
+        past = "; ".join(filter(None, (why, wholeness.past_of(service, vmid))))
         raise LawRefused(
             1,
             f"VM {vmid} on {found.node} is only the rest of a restore, without any disk, and is left alone: {past}",
@@ -203,6 +244,7 @@ def _must_be_absent(service: Service, vmid: int) -> None:
         raise LawRefused(
             1, f"VMID {vmid} is in use, by a guest that this token may not see", "look at it in PVE as an administrator"
         )
+    return None
 
 
 def _readable_from(archive: Archive, node: str | None) -> str:

@@ -10,11 +10,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveNotFound, Refused
-from backupsvc.operations import choosing, copying, identity, proving, reading, settling
+from backupsvc.operations import choosing, copying, free_vmids, identity, proving, reading, settling
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
-from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
-from policies import copy_plan, isolation, property_string, verdict, whole
+from backupsvc.operations.taking_down import release_vmids, scratch_task, tear_down
+from backupsvc.operations.whereabouts import copies
+from policies import copy_plan, isolation, moved, property_string, verdict, whole
 from policies.causes import Blame, Cause
 from policies.check_levels import NETWORK_KINDS
 from policies.model import (
@@ -104,6 +105,7 @@ def _reserve(run: Run) -> None:
         _config(run),
         operation=run.id,
         take=lambda vmid: service.catalog.lease_vmid(vmid, run.id, run.now(), run.fence()),
+        say=run.say,
     )
     run.data |= {"bridge": plan.bridge, "network": plan.network, "planned": dict(plan.overrides)}
     run.data["scratch"] = {"vmid": plan.vmid, "node": plan.node, "storage": plan.storage}  # last: it says that all is known
@@ -117,6 +119,7 @@ def restore(run: Run) -> Wait | None:
     overrides = _overrides(run)
 
     def start() -> str:
+        free_vmids.refuse_ha(service, scratch["vmid"])
         return service.pve.restore.start(
             scratch["node"],
             scratch["vmid"],
@@ -142,7 +145,7 @@ def isolate(run: Run) -> Wait | None:
     pve, scratch = run.service.pve, run.data["scratch"]
     node, vmid = scratch["node"], scratch["vmid"]
     sent = run.data["overrides"]
-    copies(run).require_bridge(node, str(run.data["network"]))
+    _require_bridge(run, node, str(run.data["network"]))
     found = isolation.strip(pve.guests.config(node, vmid), sent)
     evidence = run.data.setdefault("isolation", {"stripped": [], "asserted": []})
     evidence["stripped"] += [item for item in isolation.changes(_config(run), sent) if item not in evidence["stripped"]]
@@ -252,6 +255,7 @@ def judge(run: Run) -> Wait | None:
     judgement = verdict.within_one_time(
         verdict.decide(proving.evidence(run.data, _archive(run))), run.jumped("choose"), run.service.policy.max_clock_drift
     )
+    judgement = moved.judged(judgement, run.data)
     seconds = run.data.get("seconds", {})
     scratch = run.data.get("scratch") or {}
     proof = Proof(
@@ -323,7 +327,19 @@ def _overrides(run: Run) -> dict[str, str]:
         return dict(run.data["planned"])
     service, bridge = run.service, run.data["bridge"]
     guest = _guest_policy(service, run.vmid)
-    return copy_plan.overrides(_config(run), guest=guest, scratch=service.policy.scratch, bridge=bridge, operation=run.id)
+    return copy_plan.overrides(
+        _config(run),
+        guest=guest,
+        scratch=service.policy.scratch,
+        bridge=bridge,
+        operation=run.id,
+        service=service.catalog.identity(),
+    )
+
+
+def _require_bridge(run: Run, node: str, network: str) -> None:
+    for note in copies(run).require_bridge(node, network):
+        run.say(note)
 
 
 def _may_still_pass(result: dict[str, Any]) -> bool:

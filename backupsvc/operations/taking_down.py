@@ -8,43 +8,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import OperationFailed, PveError, PveNotFound
+from backupsvc.errors import OperationFailed, PveNotFound
 from backupsvc.operations.run import NoTask, Run, Wait
+from backupsvc.operations.whereabouts import copies, holder, inherit, owner, place_of, until_gone, where_now
 from policies import ownership
 from policies.model import Operation, OperationState
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.pve.scratch import ScratchGuests
 
 LONGEST = 1800  # seconds after which PVE is no longer expected to get it done
+# What a reap must know of the operation after which it cleans up.
+REMEMBERED = ("scratch", "restore_upid", "restore_intent", "where", "volumes", "places", "orphan")
 REAP_EVERY = 3600  # seconds between two attempts to get rid of a copy that would not go
 
 
 def tear_down(run: Run) -> Wait | None:
-    """Remove the copy, if it is ours, and give its VMID back. A restore that still runs is stopped first."""
+    """Remove the copy, if it is ours, and give its VMID back once it is gone. A restore that still runs is stopped first."""
     scratch = run.data.get("scratch")
-    if scratch and not run.data.get("destroyed"):
-        if wait := _end_restore(run) or _stop(run, scratch) or _destroy(run, scratch):
-            return _in_time(run, scratch, wait)
-        run.data["destroyed"] = True
-    if scratch and (left := run.service.pve.storage.volumes(scratch["node"], scratch["storage"], scratch["vmid"])):
-        where = f"scratch VMID {scratch['vmid']} is gone but left {', '.join(left)} on {scratch['node']}"
-        raise PveError(where, "remove these volumes in PVE")
-    release_vmids(run, owner(run))
+    if scratch and (wait := _end_restore(run) or _remove(run, scratch)):
+        return _in_time(run, scratch, wait)
+    release_vmids(run, holder(run))
     run.leave()
     return None
+
+
+def _remove(run: Run, scratch: dict[str, Any]) -> Wait | None:
+    if not _began(run):
+        return None  # PVE refused the restore, so whatever is under that VMID now is somebody else's
+    if wait := inherit(run, scratch):
+        return wait
+    if not run.data.get("destroyed"):
+        if wait := where_now(run, scratch) or _stop(run, scratch) or _destroy(run, scratch):
+            return wait
+        run.data["destroyed"] = True
+    return until_gone(run, scratch)
+
+
+def _began(run: Run) -> bool:
+    return bool(run.data.get("restore_upid") or run.data.get("restore_intent") or run.data.get("orphan"))
 
 
 def open_reaps(service: Service) -> list[Operation]:
     """Open a reap for every scratch VMID whose operation has ended and still holds it; return those that this call opened."""
     opened = []
-    for vmid, holder in service.catalog.leased_vmids().items():
-        ended = service.catalog.operation(holder)
+    for vmid, held_by in service.catalog.leased_vmids().items():
+        ended = service.catalog.operation(held_by)
+        if ended and ended.state is not OperationState.OPEN and ended.data.get("orphan"):
+            service.catalog.release_vmid(vmid, held_by)  # if its copy is still there, it is found again as one that is forgotten
+            continue
         if ended and ended.state is not OperationState.OPEN and not _tried(service, vmid):
             kept: Any = ended.data
-            known = {key: kept[key] for key in ("scratch", "restore_upid", "restore_intent") if key in kept}
-            operation = service.engine.open("reap", vmid, known | {"copy_of": holder})
+            known = {key: kept[key] for key in REMEMBERED if key in kept}
+            operation = service.engine.open("reap", vmid, known | {"copy_of": held_by})
             opened += [operation] if operation else []
     return opened
 
@@ -52,16 +68,6 @@ def open_reaps(service: Service) -> list[Operation]:
 def _tried(service: Service, vmid: int) -> bool:
     before = service.catalog.operations(kind="reap", subject=vmid, limit=1)
     return bool(before) and (before[0].state is OperationState.OPEN or before[0].created > service.clock.now() - REAP_EVERY)
-
-
-def owner(run: Run) -> str:
-    """The operation whose copy it is: this one, or the one after which it cleans up."""
-    return str(run.data.get("copy_of", run.id))
-
-
-def copies(run: Run) -> ScratchGuests:
-    """What alone may touch scratch copies, with the catalog's leases before its eyes."""
-    return run.service.pve.scratch(run.service.policy.scratch, run.service.catalog.lease_holder)
 
 
 def release_vmids(run: Run, holder: str) -> None:
@@ -91,7 +97,7 @@ def _end_restore(run: Run) -> Wait | None:
 
 
 def _stop(run: Run, scratch: dict[str, Any]) -> Wait | None:
-    node, vmid = scratch["node"], scratch["vmid"]
+    node, vmid = place_of(run, scratch), scratch["vmid"]
     if run.data.get("stopped"):
         return None
     _adopt_stub(run, node, vmid)
@@ -100,7 +106,7 @@ def _stop(run: Run, scratch: dict[str, Any]) -> Wait | None:
             "stop",
             lambda: copies(run).stop(node, vmid, owner(run)),
             what=f"stop scratch VMID {vmid}",
-            **scratch_task(run, "qmstop"),
+            **_task(run, node, "qmstop"),
         )
     except NoTask:
         result = None
@@ -115,13 +121,13 @@ def _stop(run: Run, scratch: dict[str, Any]) -> Wait | None:
 def _destroy(run: Run, scratch: dict[str, Any]) -> Wait | None:
     from backupsvc.pve.scratch import gone
 
-    node, vmid = scratch["node"], scratch["vmid"]
+    node, vmid = place_of(run, scratch), scratch["vmid"]
     try:
         result = run.task(
             "destroy",
             lambda: copies(run).destroy(node, vmid, owner(run)),
             what=f"destroy scratch VMID {vmid}",
-            **scratch_task(run, "qmdestroy"),
+            **_task(run, node, "qmdestroy"),
         )
     except NoTask:
         return None  # there is no such guest
@@ -136,8 +142,8 @@ def _in_time(run: Run, scratch: dict[str, Any], wait: Wait) -> Wait:
     """Pass a wait on, unless the tear-down has lasted too long: then it has failed, and a reap will try again."""
     if run.passed("tear-down") > LONGEST:
         raise OperationFailed(
-            f"scratch VMID {scratch['vmid']} on {scratch['node']} could not be removed within {LONGEST} s: {wait.why}",
-            "look at its tasks in PVE; it is tried again every hour while workers run",
+            f"scratch VMID {scratch['vmid']} on {place_of(run, scratch)} could not be removed within {LONGEST} s: {wait.why}",
+            "look at its tasks in PVE; the VMID stays reserved, and it is tried again every hour while workers run",
             operation=run.id,
         )
     return wait
@@ -147,6 +153,11 @@ def scratch_task(run: Run, type: str) -> dict[str, Any]:
     """Where a task on the copy runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
     scratch = run.data["scratch"]
     return {"pve": run.service.pve, "node": scratch["node"], "vmid": scratch["vmid"], "type": type}
+
+
+def _task(run: Run, node: str, type: str) -> dict[str, Any]:
+    """As ``scratch_task``, where the copy is now."""
+    return scratch_task(run, type) | {"node": node}
 
 
 def _adopt_stub(run: Run, node: str, vmid: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import PveError
-from policies import compliance, isolation, ownership, whole, wording
+from policies import isolation, ownership, whole, wording
 from policies.model import Archive, Guest, GuestType, OperationState
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def judge(service: Service, archive: Archive, text: str, uuid: str | None) -> li
     if known:
         lost = sorted(_dumped(isolation.parse_config(facts["config"])) - _dumped(config))
         said += [f"{disk}, which {known.volid} held, is not in the archive" for disk in lost]
-    usual = compliance.usual(before, archive)
-    if usual and archive.size < compliance.SHRUNK * usual[1]:
+    usual = whole.usual(before, archive)
+    if usual and whole.below(archive, usual):
         now, then = wording.size(archive.size, wording.ENGLISH), wording.size(usual[1], wording.ENGLISH)
         said.append(f"the archive is {now}, where the {usual[0]} before it were around {then}: data may be missing from it")
     return said

@@ -41,7 +41,7 @@ def tick(service: Service) -> list[str]:
 
     When they have been told, ``told`` must be called with them.
     """
-    from backupsvc.operations import night, taking_down
+    from backupsvc.operations import forgotten, night, taking_down
 
     engine, now = service.engine, int(service.clock.now())
     engine.free_orphans()
@@ -49,6 +49,7 @@ def tick(service: Service) -> list[str]:
     night.open_due(service, since=None if last is None else int(last))
     _was_here(service, now)
     taking_down.open_reaps(service)
+    forgotten.attend(service)
     due = service.catalog.due(now, MOST_HINTS)
     return list(dict.fromkeys([*_taken(engine), *due]))
 

@@ -5,16 +5,18 @@ Heavy modules are imported by ``connect``, so that importing this package's name
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupsvc.clock import Clock
     from backupsvc.errors import BackupsvcError
     from backupsvc.pve.client import Client
-    from backupsvc.pve.scratch import ScratchGuests
+    from backupsvc.pve.scratch import RestoreStubs, ScratchGuests
     from backupsvc.settings import PveSettings
+    from policies.attached import Kernel
     from policies.model import Scratch
+    from policies.ownership import Heir
 
 __all__ = ["Pve", "connect"]
 
@@ -25,6 +27,7 @@ class Pve:
     def __init__(self, client: Client, clock: Clock, scratch: Scratch | None = None) -> None:
         """Given a client. ``scratch`` is the range that ``guests.start`` never reaches into; ``scratch()`` sets it too."""
         from backupsvc.pve.agent import Agent
+        from backupsvc.pve.attached import Attachments
         from backupsvc.pve.cluster import Cluster
         from backupsvc.pve.guests import Guests
         from backupsvc.pve.restore import Restore
@@ -40,6 +43,10 @@ class Pve:
         self.storage = Storages(client, clock)
         self.vzdump = Vzdump(client)
         self.restore = Restore(client)
+        self.attached = Attachments(client, self.cluster, clock)
+        # what is known of the isolated bridge from elsewhere: the probes' VMIDs, and a node's kernel where SSH leads to it
+        self.probes: Collection[int] = ()
+        self.kernel: Callable[[str, str], Kernel | None] = lambda node, bridge: None
 
     def __repr__(self) -> str:
         return f"Pve({self.host}, {self.token_id})"
@@ -58,12 +65,21 @@ class Pve:
         """user@realm!name of the token in use; never its secret."""
         return self._client.token_id
 
-    def scratch(self, scratch: Scratch, lease_holder: Callable[[int], str | None]) -> ScratchGuests:
-        """Given the policy's scratch range and the catalog's leases, return what alone may stop, destroy or start copies."""
+    def scratch(self, scratch: Scratch, lease_holder: Callable[[int], str | None], heir: Heir | None = None) -> ScratchGuests:
+        """Given the policy's scratch range and the catalog's leases, return what alone may stop, destroy or start copies.
+
+        ``heir`` is given by an operation that removes a copy which the catalog has forgotten.
+        """
         from backupsvc.pve.scratch import ScratchGuests
 
         self._scratch = scratch
-        return ScratchGuests(self._client, self.guests, self.cluster, self.tasks, scratch, lease_holder)
+        return ScratchGuests(self._client, self, scratch, lease_holder, heir)
+
+    def stubs(self) -> RestoreStubs:
+        """Return what alone may destroy the rest of a restore that failed (law 1, exception a)."""
+        from backupsvc.pve.scratch import RestoreStubs
+
+        return RestoreStubs(self._client, self)
 
 
 def connect(settings: PveSettings, clock: Clock, *, restore: bool = False, scratch: Scratch | None = None) -> Pve:

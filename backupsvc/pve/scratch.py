@@ -8,32 +8,37 @@ assertion of policies.isolation. Nothing that a caller knew before counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from backupsvc.errors import LawRefused, PveError, PveNotFound
 from backupsvc.pve.client import Client
-from backupsvc.pve.cluster import Cluster
-from backupsvc.pve.guests import Guests
-from backupsvc.pve.tasks import Tasks, parse_upid
-from policies import bridge_isolation, isolation, ownership, pve_texts
+from backupsvc.pve.tasks import TaskRow, parse_upid, task_row
+from policies import attached, bridge_isolation, isolation, ownership, pve_texts, stubs
 from policies.model import Scratch
 
+if TYPE_CHECKING:
+    from backupsvc.pve import Pve
+
+FRESH = 300.0  # seconds for which a guest's NICs are believed before a restore; before the start they are read anew
 _HINT_LAW_1 = "nothing was touched; look at the guest in PVE, and remove it by hand if it is a left-over"
 
 
 class ScratchGuests:
-    """The copies that restore tests make. ``lease_holder`` tells which operation the catalog has lent a VMID to."""
+    """The copies that restore tests make. ``lease_holder`` tells which operation the catalog has lent a VMID to.
+
+    ``heir`` is the operation that removes a copy which the catalog has forgotten.
+    """
 
     def __init__(
         self,
         client: Client,
-        guests: Guests,
-        cluster: Cluster,
-        tasks: Tasks,
+        pve: Pve,
         scratch: Scratch,
         lease_holder: Callable[[int], str | None],
+        heir: ownership.Heir | None = None,
     ) -> None:
-        self._client, self._guests, self._cluster, self._tasks = client, guests, cluster, tasks
-        self._scratch, self._lease_holder = scratch, lease_holder
+        self._client, self._pve, self._scratch, self._lease_holder, self._heir = client, pve, scratch, lease_holder, heir
+        self._guests, self._cluster, self._tasks = pve.guests, pve.cluster, pve.tasks
 
     def apply_strip(self, node: str, vmid: int, operation: str, delete: Sequence[str]) -> None:
         """Given a restored copy, delete these keys from its config. Raise LawRefused if it is not this operation's."""
@@ -42,20 +47,35 @@ class ScratchGuests:
             asked = {"delete": ",".join(delete), "digest": config.get("digest")}
             self._client.put(f"nodes/{node}/qemu/{vmid}/config", asked)
 
-    def require_bridge(self, node: str, network: str) -> None:
+    def require_bridge(self, node: str, network: str, max_age: float = FRESH) -> tuple[str, ...]:
         """Given the node of a copy and its kind of network, return if its links may be up there as far as the bridge goes.
 
-        The node is asked at this moment. Raise LawRefused if the bridge is not isolated there, or if that cannot be seen.
+        The node is asked at this moment; the NICs of a guest that was there before may be known for ``max_age`` seconds. Raise
+        LawRefused if the bridge is not isolated there, or if that cannot be seen. Return what the reader should know: that the
+        node's kernel could not be asked.
         """
         bridge = self._scratch.bridge
         if network != isolation.ISOLATED or bridge is None:  # no link is up; without a bridge the assertions allow no NIC at all
-            return
-        if found := bridge_isolation.openings(self._cluster.network(node), bridge, self._cluster.permissions()):
+            return ()
+        permissions = self._cluster.permissions()
+        found = bridge_isolation.openings(self._cluster.network(node), bridge, permissions)
+        kernel = self._pve.kernel(node, bridge)
+        if not found:
+            known = {*self._pve.probes, *range(self._scratch.first, self._scratch.last + 1)}
+            found = attached.foreign_ports(kernel, node, bridge, known) if kernel else ()
+        if not found:
+            cards = self._pve.attached.of(node, max_age)
+            found = attached.strangers(
+                cards, node, bridge, scratch=self._scratch, probes=self._pve.probes, permissions=permissions
+            )
+        if found:
             raise LawRefused(
                 2,
                 f"no copy starts on {node}: {'; '.join(found)}",
-                f"name a bridge in scratch.bridge that has neither port nor address on {node}; see `backupsvc doctor`",
+                f"name a bridge in scratch.bridge that has on {node} neither port nor address nor any guest but the probe "
+                "(BACKUPSVC_PROBE__VMID names it); see `backupsvc doctor`",
             )
+        return (kernel.said,) if kernel and kernel.said else ()
 
     def start(self, node: str, vmid: int, operation: str, *, network: str) -> str:
         """Given a restored copy, start it and return the task.
@@ -78,7 +98,7 @@ class ScratchGuests:
                 f"the copy in scratch VMID {vmid} on {node} is not started: {'; '.join(broken)}",
                 "see what the archive's configuration carries; the copy is removed unstarted",
             )
-        self.require_bridge(node, network)
+        self.require_bridge(node, network, max_age=0.0)
         return str(self._client.post(f"nodes/{node}/qemu/{vmid}/status/start"))
 
     def stop(self, node: str, vmid: int, operation: str) -> str | None:
@@ -103,6 +123,23 @@ class ScratchGuests:
         except PveNotFound as error:
             _unless_gone(error)
             return None
+
+    def remove_volume(self, node: str, volid: str, vmid: int, operation: str) -> str | None:
+        """Given a disk that a destroyed copy left behind, begin to remove it and return the task; None if it is not there.
+
+        Raise LawRefused unless the VMID is in range and leased to this operation, the cluster calls it free at this moment, and
+        the storage lists the volume as this VMID's.
+        """
+        holder, wanted = self._lease_holder(vmid), self._heir.operation if self._heir else operation
+        storage = volid.partition(":")[0]
+        if vmid not in self._scratch or holder != wanted:
+            raise LawRefused(1, f"volume {volid} on {node} is not removed: VMID {vmid} is not lent to {wanted}", _HINT_LAW_1)
+        if not self._cluster.vmid_free(vmid):
+            raise LawRefused(1, f"volume {volid} on {node} is not removed: a guest has VMID {vmid}", _HINT_LAW_1)
+        if volid not in self._pve.storage.volumes(node, storage, vmid):
+            return None
+        upid = self._client.delete(f"nodes/{node}/storage/{storage}/content/{volid}")
+        return str(upid) if upid else None
 
     def mark_stub(self, node: str, vmid: int, operation: str, restore_upid: str) -> None:
         """Given the failed restore that this operation began, mark the config it left, so that ``destroy`` may remove it.
@@ -141,11 +178,67 @@ class ScratchGuests:
 
     def _refusal(self, vmid: int, config: dict[str, str], operation: str) -> str | None:
         holder = self._lease_holder(vmid)
-        return ownership.refusal(vmid, config, scratch=self._scratch, operation=operation, lease_holder=holder)
+        return ownership.refusal(vmid, config, scratch=self._scratch, operation=operation, lease_holder=holder, heir=self._heir)
 
     def _ha_managed(self, node: str, vmid: int) -> bool:
         managed = self._guests.status(node, vmid).ha_managed
         return f"vm:{vmid}" in self._cluster.ha_resources() if managed is None else managed
+
+
+class RestoreStubs:
+    """What a failed restore leaves under the VMID that it was to restore: law 1's exception (a), and nothing else."""
+
+    def __init__(self, client: Client, pve: Pve) -> None:
+        self._client, self._pve = client, pve
+
+    def why_not(self, node: str, vmid: int, restore_upid: str | None) -> str | None:
+        """Given a guest and the restore of ours that failed under its VMID, return why it may not be destroyed; None if it may.
+
+        Everything is asked at this moment: config, state, the task, and every storage of the node. Raise PveUnreachable if one
+        of them does not answer.
+        """
+        pve = self._pve
+        config = pve.guests.config(node, vmid)
+        ours, ended = False, None
+        if restore_upid:
+            task = parse_upid(restore_upid)
+            ours = (task.type, task.id, task.node, task.user) == ("qmrestore", str(vmid), node, self._client.token_id)
+            later = [row.upid for kind in ("qmrestore", "qmcreate") for row in self._begun(node, kind, vmid, task.start)]
+            ours = ours and not [upid for upid in later if upid != restore_upid]
+            ended = pve.tasks.poll(restore_upid) if ours else None
+        return stubs.refusal(
+            vmid,
+            config,
+            ours=ours,
+            failed=ended is not None and not ended.ok,
+            running=pve.guests.status(node, vmid).running,
+            volumes=self._volumes(node, vmid),
+        )
+
+    def destroy(self, node: str, vmid: int, restore_upid: str) -> str:
+        """Given such a rest, destroy it and return the task. Raise LawRefused if anything says that it is more than that.
+
+        Without ``purge``: PVE would take the guest, which is about to come back, out of its jobs, HA and replication.
+        """
+        if why := self.why_not(node, vmid, restore_upid):
+            raise LawRefused(1, f"VM {vmid} on {node} is left alone: {why}", _HINT_LAW_1)
+        return str(self._client.delete(f"nodes/{node}/qemu/{vmid}"))
+
+    def _begun(self, node: str, kind: str, vmid: int, start: int) -> list[TaskRow]:
+        """The tasks of anybody that may have made a guest since ``start``, by the node's own clock."""
+        rows = self._client.get(f"nodes/{node}/tasks", {"source": "all", "typefilter": kind, "vmid": vmid, "since": start})
+        return [task_row(row) for row in rows or []]
+
+    def _volumes(self, node: str, vmid: int) -> list[str]:
+        """Every volume of that VMID that the node sees. A storage that is enabled there and cannot be listed raises."""
+        places = [
+            item for item in self._pve.storage.storages() if item.node == node and item.enabled and "images" in item.content
+        ]
+        if not places:
+            raise PveError(
+                f"no storage of {node} that holds disks could be seen", "see that the node is there, and the token's rights"
+            )
+        return [volid for item in places for volid in self._pve.storage.volumes(node, item.name, vmid)]
 
 
 def gone(exitstatus: str) -> bool:

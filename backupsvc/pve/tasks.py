@@ -175,7 +175,7 @@ class Tasks:
         begun = since + self._offset(node) - CLOCK_SLACK
         asked: dict[str, Value] = {"source": "all", "typefilter": type, "vmid": vmid, "since": max(0, begun), "limit": LIST_LIMIT}
         rows = self._client.get(f"nodes/{node}/tasks", asked)
-        found = {row.upid: row for row in map(_task_row, rows or []) if not mine or row.user == self._client.token_id}
+        found = {row.upid: row for row in map(task_row, rows or []) if not mine or row.user == self._client.token_id}
         return sorted(found.values(), key=lambda row: row.starttime, reverse=True)
 
     def _offset(self, node: str) -> int:
@@ -206,7 +206,8 @@ def _path(upid: str) -> str:
     return f"nodes/{parse_upid(upid).node}/tasks/{upid}"
 
 
-def _task_row(row: dict[str, Any]) -> TaskRow:
+def task_row(row: dict[str, Any]) -> TaskRow:
+    """Given a row of a node's list of tasks, return it as a value."""
     status = text(row, "status")
     upid = text(row, "upid")
     # Only the UPID always has the whole user: the list splits the token off finished ones, not off running ones (07, 03 #5).

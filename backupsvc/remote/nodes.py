@@ -25,7 +25,7 @@ def open_archive(ssh: SshSettings, node: str, path: str) -> Iterator[BinaryIO]:
     Raise UsageError if no SSH is configured for that node, RemoteUnreachable if the node does not answer or breaks off,
     ArchiveError if the file is not there or may not be read.
     """
-    peer = _peer(ssh, node)
+    peer = peer_of(ssh, node)
     client = open_client(peer)
     try:
         sftp = _sftp(client, peer)
@@ -61,7 +61,8 @@ class _Stream(io.RawIOBase):
         return len(data)
 
 
-def _peer(ssh: SshSettings, node: str) -> Peer:
+def peer_of(ssh: SshSettings, node: str) -> Peer:
+    """Given the settings and a node, return whom to connect to. Raise UsageError if no SSH is configured for that node."""
     if node not in ssh.nodes:
         raise UsageError(f"no SSH is configured for node {node}", 'add it to BACKUPSVC_SSH__NODES ({"node": "host:port"})')
     setting = "BACKUPSVC_SSH__NODES, __USER, __KEY_FILE, __KNOWN_HOSTS"

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
+from backupsvc.pve import leftovers
 from policies import freezing, isolation, lineage, property_string
 from policies.freezing import LeftFrozen
 from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, Storage
+from policies.orphans import Orphan, orphans
 from policies.site_facts import (
     BackupOutcome,
     BridgeFacts,
@@ -24,6 +26,7 @@ from policies.site_facts import (
     Gap,
     GuestFacts,
     Listing,
+    MovedCopy,
     NightRun,
     Quorum,
     SiteFacts,
@@ -90,6 +93,8 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         gaps=tuple(gaps.found),
         simulated=version.simulated,
         release=version.version,
+        orphans=_orphans(pve, catalog, policy, guests, gaps),
+        moves=_moves(catalog),
     )
 
 
@@ -239,6 +244,29 @@ def _nights(catalog: Catalog) -> tuple[NightRun, ...]:
     return tuple(NightRun(job, at, missed) for job, at, missed in known)
 
 
+def _orphans(pve: Pve, catalog: Catalog, policy: Policy, guests: Sequence[Guest], gaps: Gaps) -> tuple[Orphan, ...]:
+    """Copies that the catalog has forgotten: the cluster is asked before the catalog, so what ends in between is none."""
+    found = gaps.ask("copies", "", _bound(leftovers.copies, pve, policy.scratch, guests)) or []
+    known = {copy.operation: catalog.operation(copy.operation) for copy in found}
+    return orphans(
+        found,
+        open_operations={id for id, operation in known.items() if operation and operation.state is OperationState.OPEN},
+        cleaned={copy.vmid for copy in found if catalog.lease_holder(copy.vmid) is not None},
+        service=catalog.identity() if found else "",
+    )
+
+
+def _moves(catalog: Catalog) -> tuple[MovedCopy, ...]:
+    """The copies that were moved in mid-test, of the latest restore tests."""
+    tests = catalog.operations(kind="restore-test", limit=MOST_NIGHTS)
+    seen: list[tuple[Operation, Any]] = [(test, test.data["moved"]) for test in tests if "moved" in test.data]
+    return tuple(
+        MovedCopy(test.subject, test.id, str(move["from"]), str(move["to"]), int(move["at"]))
+        for test, move in seen
+        if test.subject is not None
+    )
+
+
 def _expected(policy: Policy) -> set[int]:
     named = {vmid for job in policy.jobs for vmid in job.guests or () if vmid not in job.exclude}
     return {vmid for vmid in named | set(policy.guests) if vmid not in policy.scratch}
@@ -264,7 +292,9 @@ def _backups(operations: Iterable[Operation]) -> Mapping[int, list[BackupOutcome
     for operation in operations:
         if operation.subject is not None and operation.state in (OperationState.DONE, OperationState.FAILED):
             succeeded = operation.state is OperationState.DONE
-            found[operation.subject].append(BackupOutcome(operation.created, succeeded, operation.error or ""))
+            found[operation.subject].append(
+                BackupOutcome(operation.created, succeeded, operation.error or "", operation.finished or 0)
+            )
     return found
 
 

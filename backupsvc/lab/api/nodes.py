@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from backupsvc.lab import links
 from backupsvc.lab.api import figures
 from backupsvc.lab.api.cluster import VERSION, version_of
 from backupsvc.lab.kernel import Bridge, Call, route
@@ -116,4 +117,15 @@ def _bridge(call: Call, position: int, bridge: Bridge) -> dict[str, Any]:
     if bridge.ports:
         address = call.lab.nodes[call.node].ip
         row |= {"method": "static", "address": address, "netmask": "24", "cidr": f"{address}/24"}
-    return row
+    return row | _broken(call, bridge)
+
+
+def _broken(call: Call, bridge: Bridge) -> dict[str, Any]:
+    """What a fault has given to this bridge of this node."""
+    found: dict[str, Any] = {}
+    if ports := links.fault_values(call.lab, call.node, bridge.name, "port"):
+        found["bridge_ports"] = " ".join([*bridge.ports, *ports])
+    for cidr in links.fault_values(call.lab, call.node, bridge.name, "address"):
+        address, _, length = cidr.partition("/")
+        found |= {"method": "static", "address": address, "netmask": length or "32", "cidr": cidr}
+    return found

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from backupsvc.errors import UsageError
-from backupsvc.lab import nodes_life
+from backupsvc.lab import links, nodes_life
 from backupsvc.lab.faults.model import Fault, Value, read_options
 from backupsvc.lab.guests import volumes
 from backupsvc.lab.guests.devices import uuid_of
 from backupsvc.lab.kernel import Lab, LabError
 
-_AT_ONCE = ("archive-flip", "archive-truncate", "archive-vanish", "node-death")
+_AT_ONCE = ("archive-flip", "archive-truncate", "archive-vanish", "node-death", "bridge")
 _MODELLED_HAVE_NONE = ("service-down",)
 
 
@@ -29,6 +29,8 @@ def set_fault(lab: Lab, kind: str, given: Mapping[str, Any]) -> Fault:
         uuid = uuid_of(guest.config)
     if kind == "node-death":
         nodes_life.kill_node(lab, str(options["node"]))
+    if kind == "bridge":
+        links.join(lab, options)
     fault = lab.faults.add(kind, options, uuid)
     return (lab.faults.count(fault) if kind in _AT_ONCE else None) or fault
 
@@ -45,6 +47,8 @@ def clear(lab: Lab, number: int | None = None) -> list[Fault]:
         lab.faults.remove(fault.id)
         if fault.kind == "node-death" and not lab.node(fault["node"]).online:
             nodes_life.revive_node(lab, fault["node"])
+        if fault.kind == "bridge":
+            links.part(lab, fault.options)
     return wanted
 
 

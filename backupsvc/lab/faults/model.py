@@ -15,6 +15,7 @@ _UNUSED = {
     "delay": ("status", "text"),
     **dict.fromkeys(("drop", "drop-after", "garbage"), ("status", "text", "seconds")),
 }
+BRIDGE_ACTIONS = ("port", "address", "guest")
 API_ACTIONS = ("error", "delay", "drop", "drop-after", "garbage")
 REFUSALS = ("freeze", "thaw", "stays-frozen")
 
@@ -51,6 +52,11 @@ KINDS: Mapping[str, Kind] = {
         {**_STORAGE, "missing": int}, "the last archives are missing from a storage's listings", {"missing": 1}
     ),
     "drift": Kind({"node": str, "seconds": int}, "a node's clock is SECONDS ahead, or behind when negative"),
+    "bridge": Kind(
+        {"node": str, "bridge": str, "do": str, "value": str},
+        "a node's bridge gets a port, an address, or a foreign guest; clearing this takes it away",
+        {"bridge": "vmbr9"},
+    ),
     "node-death": Kind({"node": str}, "a node's power is cut; clearing this switches it on again"),
     "agent-silent": Kind(_GUEST, "a guest's agent never answers"),
     "agent-refuses": Kind(
@@ -119,6 +125,8 @@ def read_options(kind: str, given: Mapping[str, Any]) -> dict[str, Value]:
         raise UsageError(f"fault api cannot do {options['do']}", f"one of {', '.join(API_ACTIONS)}")
     if kind == "agent-refuses" and options["how"] not in REFUSALS:
         raise UsageError(f"fault agent-refuses knows no {options['how']}", f"one of {', '.join(REFUSALS)}")
+    if kind == "bridge" and options["do"] not in BRIDGE_ACTIONS:
+        raise UsageError(f"fault bridge cannot do {options['do']}", f"one of {', '.join(BRIDGE_ACTIONS)}")
     return options
 
 

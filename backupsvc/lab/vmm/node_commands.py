@@ -1,4 +1,4 @@
-"""What a node's SSH endpoint carries out: SFTP, and a few commands that read archives.
+"""What a node's SSH endpoint carries out: SFTP, a few commands that read archives, and the one that lists a bridge's ports.
 
 sshd runs this file for every session (``ForceCommand``), whatever the client asked for, and without any package of the service.
 ``/var/lib/vz/dump`` means the node's own directory; its real path, which the API returns, is taken as well. Options are taken
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ _COMMANDS: dict[str, tuple[re.Pattern[str], str]] = {
     "ls": (re.compile(r"-[1aAlnst]+"), ""),
     "zstd": (re.compile(r"-t|-q|-tq|-qt|--test"), "-t"),
 }
+_LINKS = re.compile(r"ip -j link show master (?P<bridge>[\w.-]+)")
 
 
 class Refused(Exception):
@@ -71,9 +73,25 @@ def _real(name: str, root: Path) -> str:
     raise Refused(f"{name}: only files below {DUMP} are offered")
 
 
-def main(root: Path, asked: str, *past: str) -> int:
+def ask_links(links: str, bridge: str) -> int:
+    """Say what the lab's kernel says of a bridge, as iproute2 does; return the exit code. ``links`` is NODE=SOCKET."""
+    node, _, path = links.partition("=")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.connect(path)
+        asking.sendall(f"{node} {bridge}\n".encode())
+        with asking.makefile("r", encoding="utf-8") as answer:
+            said = answer.read()
+    if said:
+        print(said)
+        return 0
+    print(f'Device "{bridge}" does not exist.', file=sys.stderr)
+    return 1
+
+
+def main(root: Path, asked: str, links: str = "", *past: str) -> int:
     """Carry out what a client asked for; return the exit code.
 
+    ``links`` is the node's name and the socket that tells of its links (NODE=SOCKET, "" for none).
     ``past`` is the socket that tells of computed archives and the node's name there, for a node that has some.
     """
     if asked == SFTP_SERVER and past:
@@ -81,6 +99,8 @@ def main(root: Path, asked: str, *past: str) -> int:
         os.execv(sys.executable, [sys.executable, "-I", "-S", proxy, SFTP_SERVER, f"{root}{DUMP}", *past])
     if asked == SFTP_SERVER:
         os.execv(SFTP_SERVER, [SFTP_SERVER])
+    if links and (found := _LINKS.fullmatch(" ".join(asked.split()))):
+        return ask_links(links, found["bridge"])
     try:
         command = translate(asked, root)
     except Refused as error:

@@ -1,6 +1,6 @@
 """An SSH/SFTP endpoint for each node: OpenSSH's own server on a loopback port, as the user who runs the lab.
 
-Besides SFTP it carries out a few commands that read archives, and nothing else: see ``node_commands``.
+Besides SFTP it carries out a few commands that read archives or list a bridge's ports, and nothing else: see ``node_commands``.
 """
 
 from __future__ import annotations
@@ -60,11 +60,13 @@ class NodeAccess:
 class NodeSsh:
     """One node's endpoint. Its keys are made once and kept in its folder; ``root`` stands for the node's root directory.
 
-    ``past`` is the socket that tells of archives which are only computed.
+    ``past`` is the socket that tells of archives which are only computed, ``links`` the one that tells of the node's links.
     """
 
-    def __init__(self, name: str, folder: Path, root: Path | None = None, past: Path | None = None) -> None:
-        self.name, self._folder, self._past = name, folder.absolute(), past
+    def __init__(
+        self, name: str, folder: Path, root: Path | None = None, past: Path | None = None, links: Path | None = None
+    ) -> None:
+        self.name, self._folder, self._past, self._links = name, folder.absolute(), past, links
         self._root = (root or folder).absolute()
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +84,8 @@ class NodeSsh:
         port = self._port = self._port or _free_port()
         config = self._folder / "sshd_config"
         past = [str(self._past), self.name] if self._past else []
-        command = shlex.join([sys.executable, "-I", "-S", str(Path(node_commands.__file__)), str(self._root), *past])
+        links = f"{self.name}={self._links}" if self._links else ""
+        command = shlex.join([sys.executable, "-I", "-S", str(Path(node_commands.__file__)), str(self._root), links, *past])
         sftp = node_commands.SFTP_SERVER
         config.write_text(CONFIG.format(port=port, folder=self._folder, user=user, command=command, sftp=sftp))
         self._process = processes.spawn([SSHD, "-D", "-e", "-f", str(config)], self._folder / "sshd.log")

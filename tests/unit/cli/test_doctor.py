@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from backupsvc.cli.app import build
-from backupsvc.errors import PveTokenRefused, PveUnreachable, UsageError
+from backupsvc.errors import LawRefused, PveTokenRefused, PveUnreachable, UsageError
 from backupsvc.operations import health
 from backupsvc.pve.cluster import Bridge, Version
 from backupsvc.settings import Settings
-from policies import role
-from policies.model import Archive, GuestType, Node, Storage
+from policies import ownership, role
+from policies.model import Archive, Guest, GuestType, Node, Storage
 from policies.prune_guard import Knowledge
 from policies.site import load_policy
 
@@ -40,7 +40,13 @@ class World:
         self.settings = Settings(policy=Path("site.yaml"), state_dir=Path())
         self.clock = SimpleNamespace(now=lambda: 1_000_000.0)
         self.knowledge = Knowledge()
-        self.catalog = SimpleNamespace(archives=list, knowledge=lambda: self.knowledge)
+        self.catalog = SimpleNamespace(
+            archives=list, knowledge=lambda: self.knowledge, lease_holder=lambda vmid: None, operation=lambda id: None,
+            identity=lambda: "a" * 32,
+        )  # fmt: skip
+        self.guests: list[Guest] = []
+        self.configs: dict[int, dict[str, str]] = {}
+        self.bridge: Any = lambda node, network, max_age: ()
         self.listed: list[Archive] = []
         self.jump: Any = None
         self.nodes = [Node("a", True), Node("b", True)]
@@ -58,11 +64,14 @@ class World:
             silent=lambda: self.silent,
             cluster=SimpleNamespace(
                 version=self.version,
+                guests=lambda max_age=0.0: self.guests,
                 nodes=lambda: self.nodes,
                 permissions=lambda: self.rights,
                 bridges=lambda node: [bridge for bridge in self.bridges if bridge.node == node] or [Bridge("vmbr9", node)],
                 clock_offsets=lambda: self.offsets,
             ),
+            scratch=lambda scratch, holder: SimpleNamespace(require_bridge=self.ask_bridge),
+            guests=SimpleNamespace(config=lambda node, vmid: self.configs[vmid]),
             storage=SimpleNamespace(
                 storages=lambda: self.storages,
                 archives=lambda node, storage, vmid=None: [one for one in self.listed if one.node == node],
@@ -71,6 +80,9 @@ class World:
 
     def version(self) -> Version:
         return Version(self.release, f"{self.release}.1")
+
+    def ask_bridge(self, node: str, network: str, max_age: float) -> Any:
+        return self.bridge(node, network, max_age)
 
     def seen(self, status: str) -> list[health.Line]:
         """The lines of one status."""
@@ -171,6 +183,35 @@ def test_law_2_a_bridge_with_a_port_fails_and_a_token_on_a_production_bridge_war
     world.rights["/sdn/zones/localnetwork/vmbr0"] = frozenset({"SDN.Use"})
     assert ["vmbr0" in line.detail for line in world.seen(health.WARNING)] == [True]
     assert world.seen(health.FAILED) == []
+
+
+def test_law_2_a_guest_of_somebody_else_on_the_isolated_bridge_fails_and_an_unasked_kernel_warns() -> None:
+    world = World()
+    world.bridge = refusing_of("b", LawRefused(2, "no copy starts on b: guest 105 (pfsense) on b is on bridge vmbr9 too"))
+    (line,) = world.seen(health.FAILED)
+    assert (line.name, line.exit_code) == ("isolated bridge", 4) and "pfsense" in line.detail
+    world.bridge = lambda node, network, max_age: ("the kernel could not be asked",) if node == "a" else ()
+    assert [line.detail for line in world.seen(health.WARNING)] == ["the kernel could not be asked"]
+
+
+def refusing_of(node: str, error: Exception) -> Any:
+    """A bridge that is refused on that node alone."""
+
+    def ask(asked: str, network: str, max_age: float) -> tuple[str, ...]:
+        if asked == node:
+            raise error
+        return ()
+
+    return ask
+
+
+@pytest.mark.parametrize(("service", "action"), [("a" * 32, "backupsvc serve"), ("b" * 32, "qm destroy 9000 --purge")])
+def test_law_1_a_copy_that_the_catalog_forgot_is_named_with_what_to_do(service: str, action: str) -> None:
+    world = World()
+    world.guests = [Guest(9000, "restore-test-108", "a", status="running")]
+    world.configs = {9000: {"description": ownership.mark("01GONE", service)}}
+    (line,) = world.seen(health.WARNING)
+    assert line.name == "copies" and "VM 9000" in line.detail and action in line.action
 
 
 def test_a_clock_that_is_off_and_a_node_that_is_away_are_warnings() -> None:

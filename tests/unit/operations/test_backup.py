@@ -188,19 +188,21 @@ def test_a_uuid_that_is_written_in_other_letters_is_the_same_machine(site: World
     assert run(site, Cluster(listings=[[first], [first, second]]))[0]["status"] == "ok"
 
 
-def test_an_archive_far_smaller_than_those_before_it_is_told_at_once(site: World) -> None:
+def test_law_4_an_archive_far_smaller_than_those_before_it_is_no_good_backup(site: World) -> None:
     before, after = [archive(108, second, size=1 << 30) for second in (1, 2, 3)], archive(108, 4, size=1 << 20)
     remembered(site, *before)
     found = run(site, Cluster(listings=[before, [*before, after]]))[0]
-    assert found["status"] == "warnings"
+    assert (found["status"], found["exit_code"]) == ("failed", 1)
     assert found["warnings"] == ["the archive is 1.0 MB, where the 3 before it were around 1.1 GB: data may be missing from it"]
+    assert found["warnings"][0] in found["error"] and found["archive"]["volid"] == after.volid
+    assert site.catalog.archive("clovis", after.volid)  # known, so that a restore test can prove it whole
 
 
-def test_a_disk_that_the_archive_before_held_is_missed_at_once(site: World) -> None:
+def test_law_4_an_archive_that_lacks_a_disk_of_the_one_before_is_no_good_backup(site: World) -> None:
     before, after = archive(108, 1), archive(108, 2)
     remembered(site, before, config=CONFIG + "\n#qmdump#map:scsi1:drive-scsi1:local-lvm:raw:\n")
     found = run(site, Cluster(listings=[[before], [before, after]]))[0]
-    assert found["status"] == "warnings"
+    assert (found["status"], found["exit_code"]) == ("failed", 1)
     assert found["warnings"] == [f"scsi1, which {before.volid} held, is not in the archive"]
 
 

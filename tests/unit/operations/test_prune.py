@@ -434,3 +434,16 @@ def test_law_3_a_misdated_archive_that_comes_between_decision_and_removal_stops_
     done = pruned(site)
     assert cluster.deleted == [] and done["error"]["exit_code"] == 4
     assert "misdated" in done["error"]["message"]
+
+
+def test_law_3_an_archive_whose_size_collapsed_does_not_rotate_a_whole_one_out() -> None:
+    whole = [archive(108, second, size=1 << 30, proven_at=None) for second in (1, 2, 3)]
+    small = archive(108, 4, size=1 << 20)
+    policy = with_policy(World(None)).policy  # type: ignore[arg-type]
+    guests = [Guest(108, "Debian-Server", "clovis")]
+    marked = {one.archive.volid: one for one in prune.decide_all([*whole, small], guests, policy)}
+    assert marked[small.volid].mark is Mark.KEEP and "counts for no keep rule" in marked[small.volid].reasons[0]
+    assert marked[whole[-1].volid].mark is Mark.KEEP and marked[whole[0].volid].mark is Mark.REMOVE
+    proven = replace(small, proven_at=1, rung=Rung.HEALTHY)
+    marked = {one.archive.volid: one for one in prune.decide_all([*whole, proven], guests, policy)}
+    assert marked[whole[-1].volid].mark is Mark.REMOVE and marked[small.volid].mark is Mark.KEEP

@@ -141,6 +141,7 @@ def with_room(site: World, permissions: Any = dict) -> None:
             nodes=lambda: [Node("clovis", True, max_memory=1 << 40)],
             vmid_free=lambda vmid: True,
             permissions=permissions,
+            ha_resources=set,
         ),
         scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: None),
         storage=SimpleNamespace(storages=lambda: [free, local], volumes=lambda node, storage, vmid: []),
@@ -233,6 +234,7 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
     site.pve = SimpleNamespace(
         tasks=SimpleNamespace(poll=lambda upid: result, find=lambda node, **wanted: [], surely_runs=lambda upid: False),
         restore=SimpleNamespace(start=lambda *args, **named: "UPID:x"),
+        cluster=SimpleNamespace(ha_resources=set),
     )
     steps = Steps(site, scratch=PLACE, bridge=None)
     with pytest.raises(TaskFailed) as failed:

@@ -19,7 +19,11 @@ def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lamb
     disks = Storage("local-lvm", "clovis", "lvmthin", frozenset({"images"}), available=1 << 40, total=1 << 40)
     site.pve = SimpleNamespace(
         cluster=SimpleNamespace(
-            guests=list, nodes=lambda: [Node("clovis", True, max_memory=1 << 40)], vmid_free=free, permissions=dict
+            guests=list,
+            nodes=lambda: [Node("clovis", True, max_memory=1 << 40)],
+            vmid_free=free,
+            permissions=dict,
+            ha_resources=set,
         ),
         scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: None),
         storage=SimpleNamespace(

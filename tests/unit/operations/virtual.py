@@ -139,6 +139,13 @@ class VirtualCluster:
             raise _refusal("nextid", 400, "Parameter verification failed.", {"vmid": f"VM {asked['vmid']} already exists"})
         return str(asked["vmid"])
 
+    def _cluster_status(self, *, asked: Mapping[str, Any]) -> Any:
+        members = [{"type": "node", "name": node, "online": 1} for node in self.nodes]
+        return [{"type": "cluster", "name": "virtual", "quorate": 1}, *members]
+
+    def _pending(self, node: str, vmid: str, *, asked: Mapping[str, Any]) -> Any:
+        return [{"key": key, "value": value} for key, value in self._guest(node, vmid).config.items()]
+
     def _nothing(self, *, asked: Mapping[str, Any]) -> Any:
         return []
 
@@ -421,6 +428,8 @@ _ROUTES: tuple[tuple[re.Pattern[str], str, Callable[..., Any]], ...] = tuple(
         ("GET", r"version", VirtualCluster._version),
         ("GET", r"nodes", VirtualCluster._node_list),
         ("GET", r"cluster/nextid", VirtualCluster._nextid),
+        ("GET", r"cluster/status", VirtualCluster._cluster_status),
+        ("GET", rf"{_NODE}/qemu/(\d+)/pending", VirtualCluster._pending),
         ("GET", r"cluster/ha/resources", VirtualCluster._nothing),
         ("GET", r"cluster/backup", VirtualCluster._nothing),
         ("GET", r"access/permissions", VirtualCluster._permissions),

@@ -13,6 +13,7 @@ from policies import sentences_en, sentences_fr
 from policies.compliance import RULES, WARNINGS, exemption_for, findings, last_due, pressing
 from policies.freezing import LeftFrozen
 from policies.model import CheckSpec, Exemption, Finding, GuestType, Job, Node, Rung, Severity, Verdict
+from policies.orphans import Copy, Orphan
 from policies.site_facts import (
     BackupOutcome,
     BridgeFacts,
@@ -21,6 +22,7 @@ from policies.site_facts import (
     Gap,
     GuestFacts,
     Listing,
+    MovedCopy,
     NightRun,
     Quorum,
     SiteFacts,
@@ -214,6 +216,31 @@ def test_a_failed_backup_is_missed_until_a_newer_archive_is_there() -> None:
     assert not found(changed(put_right(), 103, backups=(BackupOutcome(NIGHTS[0], False, "job errors"),)), "backup-missed")
     healed = (BackupOutcome(NOW - HOUR, False, "job errors"), BackupOutcome(NOW - 60, True))
     assert not found(changed(put_right(), 103, backups=healed), "backup-missed")
+
+
+def test_law_4_a_backup_that_left_an_archive_and_was_no_good_is_a_finding_at_once() -> None:
+    ctime = max(one.ctime for item in put_right().guests for one in item.archives if item.vmid == 103)
+    bad = BackupOutcome(ctime - 60, False, "it may not be whole", ctime + 60)
+    assert "not be whole" in found(changed(put_right(), 103, backups=(bad,)), "backup-missed")[0].detail
+    later = replace(bad, at=ctime - 600, until=ctime - 300)
+    assert not found(changed(put_right(), 103, backups=(later,)), "backup-missed")
+
+
+def test_copies_that_were_forgotten_or_moved_are_findings() -> None:
+    def left(*, running: bool, ours: bool) -> Orphan:
+        return Orphan(Copy(9000, "clovis", "restore-test-108", running, "01J"), ours)
+
+    facts = replace(put_right(), orphans=(left(running=True, ours=False), left(running=False, ours=False)))
+    loud, quiet = found(facts, "orphan-copy")
+    assert (loud.severity, quiet.severity, loud.vmid) == (Severity.CRITICAL, Severity.WARNING, 9000)
+    assert "qm destroy 9000" in loud.action
+    (own,) = found(replace(put_right(), orphans=(left(running=True, ours=True),)), "orphan-copy")
+    assert own.severity is Severity.WARNING and "backupsvc serve" in own.action
+    moved = replace(put_right(), moves=(MovedCopy(108, "01J", "clovis", "lge-pve02", NOW - HOUR),))
+    (item,) = found(moved, "copy-moved")
+    assert item.severity is Severity.WARNING and "from clovis to lge-pve02" in item.detail
+    old = replace(put_right(), moves=(MovedCopy(108, "01J", "clovis", "lge-pve02", NOW - 8 * 86400),))
+    assert not found(old, "copy-moved")
 
 
 def test_the_last_due_time_is_found_for_rare_schedules_too() -> None:

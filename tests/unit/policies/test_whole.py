@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,3 +63,32 @@ def test_law_5_a_config_and_a_header_agree_only_if_both_name_the_same_disks(
 ) -> None:
     text = "".join([f"{disk}: a:b\n" for disk in named] + [f"#qmdump#map:{disk}:drive-{disk}:a:raw:\n" for disk in dumped])
     assert (whole.contradictions(text, {f"drive-{disk}" for disk in header}) == ()) is (named <= dumped == header)
+
+
+def sized(*sizes: int, proven: int | None = None) -> list[Archive]:
+    made = [archive(second, size=size) for second, size in enumerate(sizes, 1)]
+    return [replace(item, proven_at=1) if item.ctime == proven else item for item in made]
+
+
+def test_law_3_an_archive_that_collapsed_does_not_stand_for_a_whole_one_unless_it_was_proven() -> None:
+    made = sized(1000, 1000, 1000, 400)
+    assert whole.collapsed(made) == {whole.key(made[-1])}
+    assert whole.collapsed(sized(1000, 1000, 1000, 400, proven=4)) == frozenset()
+    assert whole.collapsed(sized(1000, 1000, 1000, 501)) == frozenset()
+
+
+def test_a_guest_that_really_became_smaller_is_believed_in_the_end_and_a_young_one_has_no_usual_size() -> None:
+    made = sized(1000, 1000, 1000, 400, 400, 400, 400, 400)
+    assert whole.key(made[3]) in whole.collapsed(made) and whole.key(made[-1]) not in whole.collapsed(made)
+    assert whole.collapsed(sized(1000, 10)) == frozenset()
+
+
+def test_another_guests_archives_and_hollow_ones_say_nothing_of_what_is_usual() -> None:
+    assert whole.collapsed([*sized(1000, 1000), archive(3, vmid=106, size=10)]) == frozenset()
+    assert whole.collapsed([archive(1, holds=False, size=9999), archive(2, holds=False, size=9999), archive(3, size=10)]) == set()
+
+
+@given(st.lists(st.integers(0, 1000), max_size=12))
+def test_law_3_a_guest_that_has_an_archive_always_has_one_that_did_not_collapse(sizes: list[int]) -> None:
+    made = sized(*sizes)
+    assert not any(sizes) or len(whole.collapsed(made)) < sum(size > 0 for size in sizes)

@@ -43,6 +43,7 @@ class World:
     tasks: dict[str, str] = field(default_factory=dict)
     reads: int = 0
     swap: dict[int, dict[str, str]] = field(default_factory=dict)
+    later: dict[int, dict[str, str]] = field(default_factory=dict)
     bridge: dict[str, Any] = field(default_factory=lambda: {"iface": "vmbr9", "type": "bridge", "active": 1, "bridge_ports": ""})
     network: list[dict[str, Any]] = field(default_factory=list)
     pending: str = ""
@@ -60,6 +61,8 @@ class World:
         self.fake.on("POST", f"{path}/status/start", lambda request: self._start(vmid))
         self.fake.on("POST", f"{path}/status/stop", lambda request: self._stop(vmid))
         self.fake.on("DELETE", path, lambda request: self._destroy(vmid))
+        self.fake.on("GET", f"{path}/pending", lambda request: self._pending(vmid))
+        self.fake.on("GET", "/cluster/resources", lambda request: self._resources())
         self.fake.on("GET", "/nodes/pve/network", lambda request: self._network())
         self.fake.on("GET", "/access/permissions", lambda request: self.permissions)
         self.fake.on("GET", "/cluster/ha/resources", lambda request: [{"sid": f"vm:{number}"} for number in self.ha])
@@ -92,6 +95,17 @@ class World:
         if self.reads in self.swap:
             self.configs[vmid] = self.swap[self.reads]
         return self.configs[vmid] | {"digest": self.digest(vmid)}
+
+    def _pending(self, vmid: int) -> Any:
+        if vmid not in self.configs:
+            return self._missing(vmid)
+        later = self.later.get(vmid, {})
+        rows = [{"key": key, "value": value} for key, value in self.configs[vmid].items()]
+        return [*rows, *({"key": key, "pending": value} for key, value in later.items())]
+
+    def _resources(self) -> Any:
+        known = self.configs.items()
+        return [{"type": "qemu", "vmid": vmid, "node": "pve", "name": config.get("name", "")} for vmid, config in known]
 
     def _change(self, vmid: int, request: Request) -> Any:
         if request.params.get("digest") != self.digest(vmid):

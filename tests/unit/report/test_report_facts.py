@@ -16,6 +16,7 @@ from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.report.facts import collect
+from policies import ownership
 from policies.compliance import findings
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.site_facts import Gap, GuestFacts, SiteFacts
@@ -296,3 +297,16 @@ def test_a_later_backup_that_found_the_guest_thawed_ends_it_and_nobody_is_asked(
     backed_up(catalog, "frozen", NOW - 600)
     backed_up(catalog, "thawed", NOW - 300)
     assert one(seen(World(), catalog), 104).left_frozen is None
+
+
+def test_a_copy_that_the_catalog_forgot_and_one_that_was_moved_are_seen(catalog: Catalog) -> None:
+    world = World()
+    world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
+    world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
+    moved = {"from": "clovis", "to": "lge-pve02", "at": NOW}
+    catalog.open_operation(NewOperation("restore-test", 108, "choose", {"moved": moved}), NOW)
+    facts = seen(world, catalog)
+    (orphan,) = facts.orphans
+    assert (orphan.copy.vmid, orphan.copy.node, orphan.copy.running, orphan.ours) == (9000, "clovis", True, True)
+    assert [(move.vmid, move.source, move.target) for move in facts.moves] == [(108, "clovis", "lge-pve02")]
+    assert 9000 not in [item.vmid for item in facts.guests]

@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from backupsvc.lab import links
+from backupsvc.lab.faults import effects
 from tests.lab.false_proof import cells
-from tests.lab.false_proof.cells import RESTORE_CALL, Cell, network, policy
+from tests.lab.false_proof.cells import HOME, RESTORE_CALL, Arrangement, Cell, Words, network, policy
+from tests.lab.false_proof.stage import Moment, Stage
+
+
+def foreign_guest_at(place: tuple[str, str]) -> Arrangement:
+    """Somebody plugs a guest of his own into the isolated bridge in mid-test."""
+
+    @contextmanager
+    def arranged(stage: Stage) -> Iterator[Words]:
+        options = {"node": HOME, "do": "guest", "value": "7000"}
+        stage.moments.append(Moment(*place, lambda: effects.set_fault(stage.lab, "bridge", options), after=True))
+        try:
+            yield ()
+        finally:
+            effects.clear(stage.lab)
+
+    return arranged
+
+
+def known_to_the_kernel_alone(port: str) -> Arrangement:
+    """Somebody joined an interface to the bridge by hand (``ip link set eno2 master vmbr9``): no file of PVE's knows."""
+
+    @contextmanager
+    def arranged(stage: Stage) -> Iterator[Words]:
+        real = links.ports
+
+        def told(lab: Any, node: str, bridge: str) -> list[str]:
+            return [*real(lab, node, bridge), *([port] if bridge == "vmbr9" else [])]
+
+        links.ports = told
+        try:
+            yield ()
+        finally:
+            links.ports = real
+
+    return arranged
+
 
 CELLS = (
     Cell("a port", 108, network(bridge_ports="eno2"), "inconclusive", "platform", 4, "has the ports eno2"),
@@ -45,6 +87,42 @@ CELLS = (
         "platform",
         4,
         "eno2",
+    ),
+    Cell(
+        "a foreign guest on it",
+        108,
+        cells.fault("bridge", HOME, "guest", 7000),
+        "inconclusive",
+        "platform",
+        4,
+        "guest 7000",
+    ),
+    Cell(
+        "a foreign guest that came just before the start",
+        108,
+        foreign_guest_at(("POST", RESTORE_CALL)),
+        "inconclusive",
+        "platform",
+        4,
+        "guest 7000",
+    ),
+    Cell(
+        "a port that the kernel alone knows",
+        108,
+        known_to_the_kernel_alone("eno2"),
+        "inconclusive",
+        "platform",
+        4,
+        "by the kernel of clovis",
+    ),
+    Cell(
+        "a port where the copy lands",
+        108,
+        cells.fault("bridge", HOME, "port", "eno2"),
+        "inconclusive",
+        "platform",
+        4,
+        "bridge vmbr9 on clovis has the ports eno2",
     ),
     Cell(
         "the production bridge", 108, policy(lambda text: text.replace("vmbr9", "vmbr0")), "inconclusive", "platform", 4, "eno1"

@@ -2,8 +2,70 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from backupsvc.bootstrap import open_service
+from backupsvc.lab.faults import effects
+from backupsvc.lab.nodes_life import kill_node, revive_node
+from backupsvc.operations import working
+from policies.model import OperationState
 from tests.lab.false_proof import cells
-from tests.lab.false_proof.cells import HOME, RESTORE_CALL, RESTORING, Cell, at, both, fault
+from tests.lab.false_proof.cells import HOME, RESTORE_CALL, RESTORING, START_CALL, Cell, Words, at, both, fault
+from tests.lab.false_proof.stage import VMIDS, Moment, Stage
+
+SLOW = fault("storage-slow", f"{HOME}/local", 2_000_000)
+
+
+def storage_fills(stage: Stage) -> None:
+    """The scratch storage has no room from now on."""
+    effects.set_fault(stage.lab, "storage-full", {"node": HOME, "storage": "local-lvm"})
+
+
+@contextmanager
+def node_dies(stage: Stage) -> Iterator[Words]:
+    """The copy's node loses its power once the copy has started, and comes back after the test, when the reaper cleans up."""
+    kept = {vm.vmid: dict(vm.config) for vm in stage.lab.guests.all() if vm.vmid in VMIDS}
+    _configure(stage, {vmid: config | {"onboot": "0"} for vmid, config in kept.items()})
+    killed = Moment("POST", START_CALL, lambda: kill_node(stage.lab, HOME), after=True)
+    stage.moments.append(killed)
+    try:
+        yield ()
+        assert killed.passed
+        assert stage.left_behind()[:1] == ["guest 9000"], "the dead node still has the copy"
+    finally:
+        stage.lab.tasks.wait(revive_node(stage.lab, HOME), 60)
+        _configure(stage, kept)
+        work_off(stage)
+
+
+def _configure(stage: Stage, configs: dict[int, dict[str, str]]) -> None:
+    for vmid, config in configs.items():
+        vm = stage.lab.guests.get(vmid)
+        assert vm is not None
+        vm.config = config
+        stage.lab.guests.save(vm)
+
+
+def work_off(stage: Stage) -> None:
+    """Do what workers do: a tick, and turns at all that it wakes."""
+    given = {"BACKUPSVC_STATE_DIR": str(stage.shell.state), **stage.shell.env}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in given.items():
+            patch.setenv(name, value)
+        with open_service(foreground=False) as service:
+            for _ in range(200):
+                opened = [one.id for one in service.catalog.operations(state=OperationState.OPEN)]
+                for id in {*working.tick(service), *opened}:
+                    working.work(service.engine, id, long=True)
+                if not service.catalog.operations(state=OperationState.OPEN):
+                    return
+                time.sleep(0.2)
+    raise AssertionError("the reaper did not come to its end")
+
 
 CELLS = (
     Cell("HA has the VMID", 108, cells.ha_has_the_vmids, "inconclusive", "platform", 4, "HA"),
@@ -32,6 +94,34 @@ CELLS = (
         both(fault("storage-slow", f"{HOME}/local", 2_000_000), at("GET", RESTORING, cells.task_stopped, cells.nothing)),
         "inconclusive",
         "platform",
+        1,
+        "",
+    ),
+    Cell(
+        "the copy is moved",
+        105,
+        at("*", "/nodes/*/qemu/90??/agent/*", cells.copy_moved, cells.nothing),
+        "inconclusive",
+        "platform",
+        1,
+        "moved from clovis to lge-pve02",
+    ),
+    Cell("its node dies", 108, node_dies, "inconclusive", "platform", 1, "node clovis"),
+    Cell(
+        "quorum is lost while it is restored",
+        108,
+        both(SLOW, at("GET", RESTORING, cells.other_node_dies, cells.other_node_returns)),
+        "inconclusive",
+        "platform",
+        1,
+        "",
+    ),
+    Cell(
+        "the scratch storage fills up while it is restored",
+        108,
+        both(SLOW, at("GET", RESTORING, storage_fills, cells.nothing)),
+        "inconclusive",
+        "capacity",
         1,
         "",
     ),

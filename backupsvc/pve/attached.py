@@ -1,0 +1,74 @@
+"""Which guests of a node may hang on a bridge: their configs, read as seldom as the truth allows.
+
+PVE lists guests in one call, but neither their NICs nor a digest of their configs (PVE_FACTS 8): whether a config has changed is
+known only by reading it. So whoever asks says how old an answer may be; a guest that was not there before is read in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from backupsvc.clock import Clock
+from backupsvc.errors import PveNotFound
+from backupsvc.pve.client import Client
+from backupsvc.pve.cluster import Cluster
+from backupsvc.pve.fields import text
+from policies.attached import Card, card
+from policies.model import Guest, GuestType
+
+
+class Attachments:
+    """The guests of each node with what joins them to bridges."""
+
+    def __init__(self, client: Client, cluster: Cluster, clock: Clock) -> None:
+        self._client, self._cluster, self._clock = client, cluster, clock
+        self._known: dict[tuple[str, int], tuple[float, Card]] = {}
+
+    def of(self, node: str, max_age: float = 0.0) -> list[Card]:
+        """Given a node, return its guests, containers and templates among them, as far as the token may see them.
+
+        The list is read anew; a config that was read less than ``max_age`` seconds ago is not. A guest that leaves the node in
+        between is left out.
+        """
+        now, here = self._clock.monotonic(), [guest for guest in self._cluster.guests() if guest.node == node]
+        for guest in here:
+            known = self._known.get((node, guest.vmid))
+            if known is None or now - known[0] >= max_age:
+                self._known.pop((node, guest.vmid), None)
+                if found := self._read(guest):
+                    self._known[node, guest.vmid] = (now, found)
+        there = {guest.vmid for guest in here}
+        for key in [key for key in self._known if key[0] == node and key[1] not in there]:
+            del self._known[key]
+        return [self._known[node, guest.vmid][1] for guest in here if (node, guest.vmid) in self._known]
+
+    def _read(self, guest: Guest) -> Card | None:
+        try:
+            return card(guest.vmid, guest.name, self._options(guest))
+        except PveNotFound:
+            return None
+
+    def _options(self, guest: Guest) -> list[tuple[str, str]]:
+        """Every option as it is and as it will be. One call tells both of a VM; of a container each needs its own."""
+        kind = "lxc" if guest.type is GuestType.LXC else "qemu"
+        path = f"nodes/{guest.node}/{kind}/{guest.vmid}"
+        if guest.type is not GuestType.LXC:
+            return list(_both(self._client.get(f"{path}/pending")))
+        answers: list[dict[str, Any]] = [
+            self._client.get(f"{path}/config"),
+            self._client.get(f"{path}/config", {"current": True}),
+        ]
+        return [(name, _plain(value)) for answer in answers for name, value in answer.items()]
+
+
+def _both(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for row in rows:
+        for which in ("value", "pending"):
+            if which in row:
+                yield text(row, "key"), _plain(row[which])
+
+
+def _plain(value: Any) -> str:
+    """A raw option of LXC comes as a list of pairs."""
+    return value if isinstance(value, str) else str(value)

@@ -1,0 +1,100 @@
+"""The rest of our own failed restore goes before the next try, and nothing else under a production VMID does (law 1, a)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import LawRefused
+from backupsvc.operations import restore
+from backupsvc.operations.engine import Engine
+from backupsvc.operations.run import Run, Wait
+from policies.model import Guest, OperationState
+from tests.unit.operations.cluster import CONFIG, ended
+from tests.unit.operations.test_restore_test import ARCHIVE, World, site  # noqa: F401
+
+UPID = "UPID:clovis:1:1:1:qmrestore:108:svc@pve!b1:"
+CLEAR = "UPID:clovis:2:2:2:qmdestroy:108:svc@pve!b1:"
+
+
+def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F811
+    """Let a stub stand under VMID 108; ``why`` is what law 1 has against its removal. Return what is destroyed."""
+    there, destroyed = [Guest(108, "VM 108", "clovis", status="stopped")], list[tuple[str, int, str]]()
+
+    def destroy(node: str, vmid: int, upid: str) -> str:
+        destroyed.append((node, vmid, upid))
+        there.clear()
+        return CLEAR
+
+    asked: list[str | None] = []
+
+    def why_not(node: str, vmid: int, upid: str | None) -> str | None:
+        asked.append(upid)
+        return why if upid else "no restore of this service is known to have left it"
+
+    site.restore_pve = SimpleNamespace(  # type: ignore[attr-defined]
+        cluster=SimpleNamespace(guests=lambda: list(there), vmid_free=lambda vmid: not there),
+        guests=SimpleNamespace(config=lambda node, vmid: {"memory": "128"}),
+        storage=SimpleNamespace(extract_config=lambda node, volid: CONFIG),
+        tasks=SimpleNamespace(poll=lambda upid: ended("OK"), find=lambda node, **wanted: [], surely_runs=lambda upid: False),
+        stubs=lambda: SimpleNamespace(why_not=why_not, destroy=destroy),
+    )
+    return destroyed
+
+
+def failed_before(site: World, state: OperationState = OperationState.FAILED) -> None:  # noqa: F811
+    """Remember a restore of ours that ended so."""
+    engine = Engine(site, {})  # type: ignore[arg-type]
+    operation = engine.open("restore", 108, {"restore_upid": UPID})
+    assert operation
+    site.catalog.finish(operation.id, engine.driver(), state, data={"restore_upid": UPID}, error="x")
+
+
+def chosen(site: World) -> Any:  # noqa: F811
+    """Call the first step of a restore until it is done."""
+    engine = Engine(site, {})  # type: ignore[arg-type]
+    from backupsvc.operations.listing import as_dict
+
+    operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE), "node": "clovis", "storage": None})
+    assert operation
+    for _ in range(5):
+        claimed = site.catalog.claim(operation.id, engine.driver())
+        assert claimed
+        run = Run(engine, claimed)
+        run.data.setdefault("entered", {}).setdefault("choose", run.clock.now())
+        answer = restore.choose(run)
+        run.save()
+        if not isinstance(answer, Wait):
+            return answer
+    raise AssertionError("it waits for ever")
+
+
+def test_law_1_the_rest_of_our_failed_restore_is_removed_before_the_next_try(site: World) -> None:  # noqa: F811
+    destroyed = stub(site, None)
+    failed_before(site)
+    chosen(site)
+    assert destroyed == [("clovis", 108, UPID)]
+
+
+@pytest.mark.parametrize("why", ["there are volumes of VMID 108: local-lvm:vm-108-disk-0", "it runs"])
+def test_law_1_a_rest_that_may_be_more_is_named_with_its_command_and_left_alone(site: World, why: str) -> None:  # noqa: F811
+    destroyed = stub(site, why)
+    failed_before(site)
+    with pytest.raises(LawRefused, match=why) as refused:
+        chosen(site)
+    assert destroyed == [] and "qm destroy 108" in refused.value.hint
+
+
+@pytest.mark.parametrize("state", [None, OperationState.DONE])
+def test_law_1_a_stub_that_no_failed_restore_of_ours_left_is_nobodys_to_remove(
+    site: World,  # noqa: F811
+    state: OperationState | None,
+) -> None:
+    destroyed = stub(site, None)
+    if state:
+        failed_before(site, state)
+    with pytest.raises(LawRefused, match="left alone"):
+        chosen(site)
+    assert destroyed == []

@@ -1,0 +1,240 @@
+"""Taking a copy down where it is, and calling it gone only when the cluster does (law 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import LawRefused, OperationFailed, PveError
+from backupsvc.operations import forgotten, taking_down
+from backupsvc.operations.engine import Engine
+from backupsvc.operations.run import Run
+from backupsvc.settings import Settings
+from policies import ownership
+from policies.model import OperationState, Policy, Scratch
+from tests.unit.operations.virtual import Clock, Guest, VirtualCluster, connect
+from tests.unit.operations.worlds import World, world
+
+SCRATCH = Scratch(9000, 9009, storage="local")
+HERE, THERE = "a", "b"
+
+
+class Site:
+    """A catalog, a virtual cluster of two nodes, and one restore test whose copy is to be taken down."""
+
+    def __init__(self, catalog_url: str, directory: Path) -> None:
+        self.world: World = world(catalog_url)
+        clock: Any = Clock(1_773_086_400.0)
+        self.world.clock = clock
+        self.cluster = VirtualCluster(clock, (HERE, THERE), {})
+        self.offline: set[str] = set()
+        self.quorate = 1
+        self.left: dict[str, list[str]] = {}
+        self.world.pve = connect(self.cluster, SCRATCH, self._around)
+        self.world.policy = Policy("s", "UTC", "en", (), MappingProxyType({}), MappingProxyType({}), SCRATCH, "standard")
+        self.world.settings = Settings(state_dir=directory)
+        self.engine = Engine(self.world, {"reap": taking_down.HANDLERS}, foreground=False)  # type: ignore[arg-type]
+        self.world.engine = self.engine
+
+    def _around(self, method: str, path: str, act: Any) -> Any:
+        if path == "nodes":
+            return [{**row, "status": "offline" if row["node"] in self.offline else "online"} for row in act()]
+        if path == "cluster/status":
+            return [{**row, "quorate": self.quorate} for row in act()]
+        answer = act()
+        if path.endswith("/content") and method == "GET":
+            node = path.split("/")[1]
+            return [*answer, *({"volid": volid} for volid in self.left.get(node, ()))]
+        if method == "DELETE" and "/content/" in path:
+            for volids in self.left.values():
+                volids[:] = [volid for volid in volids if not path.endswith(volid)]
+        return answer
+
+    def copy(self, operation: str, node: str = HERE, service: str = "", *, running: bool = True) -> None:
+        config = {"description": ownership.mark(operation, service), "scsi0": "local:9000/vm-9000-disk-0.raw"}
+        self.cluster.guests[9000] = Guest(node, config, running=running)
+
+    def test(self) -> str:
+        """Open a restore test that has restored its copy; return its id."""
+        place = {"vmid": 9000, "node": HERE, "storage": "local"}
+        memory = {"scratch": place, "restore_upid": "UPID:a:1:1:1:qmrestore:9000:x:", "restore_ended": True}
+        operation = self.engine.open("restore-test", 108, memory)
+        assert operation and self.world.catalog.lease_vmid(9000, operation.id, 1)
+        return operation.id
+
+    def down(self, id: str, calls: int = 40) -> Run:
+        """Call tear-down as the engine does, until it is done. Raise whatever it raises."""
+        for _ in range(calls):
+            operation = self.world.catalog.claim(id, self.engine.driver())
+            assert operation
+            run = Run(self.engine, operation)
+            run.data.setdefault("entered", {}).setdefault("tear-down", run.clock.now())
+            run.data.setdefault("ticks", {})
+            run.enter("tear-down")
+            try:
+                wait = taking_down.tear_down(run)
+            finally:
+                run.save()
+            if wait is None:
+                return run
+            self.world.clock.sleep(wait.most)
+        raise AssertionError(f"still waiting: {wait.why}")
+
+    @property
+    def leased(self) -> dict[int, str]:
+        return self.world.catalog.leased_vmids()
+
+
+@pytest.fixture
+def site(catalog_url: str, tmp_path: Path) -> Iterator[Site]:
+    made = Site(catalog_url, tmp_path)
+    yield made
+    made.world.catalog.close()
+
+
+def test_law_1_a_copy_is_destroyed_and_its_vmid_given_back(site: Site) -> None:
+    id = site.test()
+    site.copy(id)
+    run = site.down(id)
+    assert site.cluster.guests == {} and site.leased == {} and "moved" not in run.data
+
+
+def test_law_1_a_copy_that_was_moved_is_destroyed_where_it_is(site: Site) -> None:
+    id = site.test()
+    site.copy(id, THERE)
+    run = site.down(id)
+    assert site.cluster.guests == {} and site.leased == {}
+    assert (run.data["moved"]["from"], run.data["moved"]["to"]) == (HERE, THERE)
+
+
+def test_law_1_somebody_elses_guest_under_the_vmid_elsewhere_is_not_touched(site: Site) -> None:
+    id = site.test()
+    site.cluster.guests[9000] = Guest(THERE, {"name": "somebody-elses", "scsi0": "local:x"})
+    with pytest.raises(LawRefused):
+        site.down(id)
+    assert site.cluster.guests[9000].running and site.leased == {9000: id}
+
+
+def test_law_1_a_copy_that_moves_while_it_is_destroyed_is_followed(site: Site) -> None:
+    id = site.test()
+    site.copy(id)
+    moved: list[int] = []
+
+    def away(task: Any) -> None:
+        if task.type == "qmstop" and not moved:
+            moved.append(1)
+            site.cluster.guests[9000].node = THERE
+            site.cluster.guests[9000].running = False
+
+    site.cluster.on_start = away
+    run = site.down(id)
+    assert site.cluster.guests == {} and site.leased == {} and run.data["moved"]["to"] == THERE
+
+
+def test_law_1_without_quorum_nothing_is_called_gone(site: Site) -> None:
+    id = site.test()
+    site.copy(id)
+    site.quorate = 0
+    with pytest.raises(AssertionError, match="quorum"):
+        site.down(id, calls=12)
+    assert site.leased == {9000: id}
+    site.quorate = 1
+    site.down(id)
+    assert site.leased == {}
+
+
+def test_law_1_a_copy_on_a_node_that_is_off_is_unknown_and_keeps_its_vmid(site: Site) -> None:
+    id = site.test()
+    site.copy(id)
+    site.offline = {HERE}
+    with pytest.raises(OperationFailed, match="offline: what became of the copy is not known"):
+        site.down(id)
+    assert site.leased == {9000: id} and 9000 in site.cluster.guests
+    site.offline = set()
+    site.down(id)
+    assert site.leased == {}
+
+
+def test_law_1_a_disk_that_a_destroy_left_is_removed_if_it_is_ours(site: Site) -> None:
+    id = site.test()
+    site.copy(id)
+    site.left = {HERE: ["local:9000/vm-9000-disk-1.raw"]}
+    site.down(id)
+    assert site.left == {HERE: []} and site.leased == {}
+
+
+def test_law_1_a_disk_that_does_not_go_is_named_and_the_vmid_is_kept(site: Site) -> None:
+    id = site.test()
+    site.copy(id, THERE)
+    site.left = {THERE: ["other:vm-9000-disk-7"]}  # on a storage that nobody looked at before
+    with pytest.raises(PveError, match="other:vm-9000-disk-7") as left:
+        site.down(id)
+    assert "pvesm free" in left.value.hint
+    assert site.left == {THERE: ["other:vm-9000-disk-7"]} and site.leased == {9000: id}
+
+
+def test_law_1_where_pve_refused_the_restore_nothing_is_ours_and_the_vmid_is_given_back(site: Site) -> None:
+    place = {"vmid": 9000, "node": HERE, "storage": "local"}
+    operation = site.engine.open("restore-test", 108, {"scratch": place})
+    assert operation and site.world.catalog.lease_vmid(9000, operation.id, 1)
+    site.cluster.guests[9000] = Guest(HERE, {"name": "somebody-elses"})
+    site.down(operation.id)
+    assert site.cluster.guests[9000].running and site.leased == {}
+
+
+# --- copies that the catalog has forgotten --------------------------------------------------------------------------------
+
+
+def reap(site: Site) -> OperationState:
+    """Let workers take turns at what the tick opened."""
+    (operation,) = forgotten.attend(site.world)  # type: ignore[arg-type]
+    while (found := site.world.catalog.operation(operation.id)) and found.state is OperationState.OPEN:
+        pause = site.engine.advance(operation.id).pause
+        site.world.clock.sleep(pause or 0.1)
+    assert found
+    return found.state
+
+
+def test_law_1_a_forgotten_copy_that_bears_this_services_identity_is_removed(site: Site) -> None:
+    site.copy("01GONE", THERE, site.world.catalog.identity())
+    assert reap(site) is OperationState.DONE
+    assert site.cluster.guests == {} and site.leased == {}
+
+
+@pytest.mark.parametrize("service", ["", "f" * 32], ids=["unsigned", "of another service"])
+def test_law_1_any_other_forgotten_copy_is_only_told(site: Site, service: str, caplog: pytest.LogCaptureFixture) -> None:
+    site.copy("01GONE", HERE, service)
+    with caplog.at_level("WARNING"):
+        forgotten._told.clear()
+        assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
+    (orphan,) = forgotten.look(site.world)  # type: ignore[arg-type]
+    assert not orphan.ours and 9000 in site.cluster.guests
+    assert "orphan-copy" in caplog.text and "qm destroy 9000" in caplog.text
+
+
+def test_a_copy_whose_test_is_open_or_that_waits_for_its_reap_is_not_forgotten(site: Site) -> None:
+    id = site.test()
+    site.copy(id, HERE, site.world.catalog.identity())
+    assert forgotten.look(site.world) == ()  # type: ignore[arg-type]
+
+
+def test_law_1_a_forgotten_copy_whose_vmid_was_lent_meanwhile_is_not_touched(site: Site) -> None:
+    site.copy("01GONE", HERE, site.world.catalog.identity())
+    (operation,) = forgotten.attend(site.world)  # type: ignore[arg-type]
+    other = site.engine.open("restore-test", 108, {})
+    assert other and site.world.catalog.lease_vmid(9000, other.id, 1)
+    with pytest.raises(OperationFailed, match="lent to another"):
+        site.down(operation.id)
+    assert site.cluster.guests[9000].running and site.leased == {9000: other.id}
+
+
+def test_a_cluster_that_does_not_answer_does_not_stop_the_tick(site: Site) -> None:
+    def silent(max_age: float = 0.0) -> Any:
+        raise PveError("got timeout", status=500)
+
+    site.world.pve.cluster.guests = silent
+    assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
