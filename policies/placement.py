@@ -41,6 +41,7 @@ class _Site:
     scratch: Scratch
     disks_total: int
     memory: int
+    network_nodes: Collection[str] | None
 
 
 def choose(
@@ -54,16 +55,18 @@ def choose(
     scratch: Scratch,
     disks_total: int,
     memory: int,
+    network_nodes: Collection[str] | None = None,
 ) -> Placement | NoPlace:
     """Given an archive, its config and the cluster, return where to restore a copy. ``disks_total`` and ``memory`` in bytes.
 
     The node must be online, able to read the archive, and have the memory to spare; another node than the guest's own is
     preferred, then the one with the most spare memory. The storage is the policy's scratch storage, else one that the archived
     disks came from, else the roomiest. The VMID is the lowest of the scratch range that is no guest's and not ``taken``:
-    leased, or carried by a volume or an archive.
+    leased, or carried by a volume or an archive. ``network_nodes`` are those whose isolated bridge a probe reaches, where the
+    copy must be asked over the network; None where it need not be.
     """
     home = next((guest.node for guest in guests if guest.vmid == archive.vmid), None)
-    site = _Site(archive, config, home, storages, scratch, disks_total, memory)
+    site = _Site(archive, config, home, storages, scratch, disks_total, memory, network_nodes)
     used = {guest.vmid for guest in guests} | set(taken)
     vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in used), None)
     if vmid is None:
@@ -89,6 +92,8 @@ def _node_problem(node: Node, site: _Site) -> str | None:
         return "the node is offline"
     if site.scratch.node and node.name != site.scratch.node:
         return f"the policy wants copies on {site.scratch.node}"
+    if site.network_nodes is not None and node.name not in site.network_nodes:
+        return "no probe is on its isolated bridge, and the checks need the network"
     if not _reads(node.name, site):
         return f"the node cannot read storage {site.archive.storage}{'' if site.archive.shared else f' of {site.archive.node}'}"
     spare = node.max_memory - node.memory

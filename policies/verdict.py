@@ -27,6 +27,7 @@ class Evidence:
         booted: a sign of life was seen (True), was looked for and not seen (False), or could not be looked for (None).
         checks: the last answer of every configured health check.
         missing_disks: disks of the guest that the copy does not have, by key.
+        answers: why it is not certain that what answered over the network was the copy.
         warnings: what cut the test short or leaves a doubt. Not the warnings of a PVE task, which are no errors (FIELD D9).
     """
 
@@ -40,6 +41,7 @@ class Evidence:
     booted: bool | None = None
     checks: tuple[CheckResult, ...] = ()
     missing_disks: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -72,7 +74,8 @@ def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
     if failed and (evidence.missing_disks or evidence.verified_intact is False):
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
-        return evidence.cause or (Cause.NETWORK if _said(evidence, Outcome.INCONCLUSIVE) else None)
+        unsure = evidence.answers or _said(evidence, Outcome.INCONCLUSIVE)
+        return evidence.cause or (Cause.NETWORK if unsure else None)
     return Cause.BOOT if evidence.booted is False else Cause.SERVICE
 
 
@@ -92,7 +95,7 @@ def _rung(evidence: Evidence) -> Rung:
         (Rung.INTACT, _intact(evidence)),
         (Rung.RESTORED, evidence.restored and not evidence.restore_error),
         (Rung.BOOTED, _alive(evidence) and evidence.isolation_ok and not evidence.missing_disks),
-        (Rung.HEALTHY, _healthy(evidence) and not evidence.warnings),
+        (Rung.HEALTHY, _healthy(evidence) and not evidence.answers and not evidence.warnings),
     )
     reached = Rung.RECORDED
     for rung, holds in climb:
@@ -147,7 +150,8 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
             "the archive has no checksum and was not verified, so it may hold flipped bits",
         ),
     ]
-    return (*(sentence for holds, sentence in found if holds), *_said(evidence, Outcome.INCONCLUSIVE), *evidence.warnings)
+    said = (*evidence.answers, *_said(evidence, Outcome.INCONCLUSIVE))
+    return (*(sentence for holds, sentence in found if holds), *said, *evidence.warnings)
 
 
 def _unread(evidence: Evidence) -> bool:

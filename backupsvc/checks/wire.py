@@ -17,7 +17,9 @@ def connection(target: Target, port: int, timeout: float) -> Iterator[socket.soc
     Raise CannotAsk if there is no way to the guest's network, OSError if the guest refuses or stays silent.
     """
     if target.connect is None:
-        raise CannotAsk("nothing reaches the isolated bridge: configure the probe (BACKUPSVC_PROBE__HOST) and network: isolated")
+        raise CannotAsk(
+            "nothing reaches the isolated bridge: configure the node's probe (BACKUPSVC_PROBES__NODE__HOST) and network: isolated"
+        )
     if target.address is None:
         raise CannotAsk(f"the policy names no address for guest {target.vmid}: add `address:` to it")
     with target.connect(target.address, port, timeout) as sock:

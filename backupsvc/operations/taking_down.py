@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import OperationFailed, PveError, PveNotFound
+from backupsvc.operations import listening
 from backupsvc.operations.run import NoTask, Run, Wait
 from policies import ownership
 from policies.model import Operation, OperationState
@@ -26,11 +27,14 @@ def tear_down(run: Run) -> Wait | None:
     scratch = run.data.get("scratch")
     if scratch and not run.data.get("destroyed"):
         if wait := _end_restore(run) or _stop(run, scratch) or _destroy(run, scratch):
+            listening.after(run)
             return _in_time(run, scratch, wait)
         run.data["destroyed"] = True
     if scratch and (left := run.service.pve.storage.volumes(scratch["node"], scratch["storage"], scratch["vmid"])):
         where = f"scratch VMID {scratch['vmid']} is gone but left {', '.join(left)} on {scratch['node']}"
         raise PveError(where, "remove these volumes in PVE")
+    if wait := listening.after(run):
+        return wait
     release_vmids(run, owner(run))
     run.leave()
     return None
