@@ -83,6 +83,11 @@ class Service:
             self._probes[node] = self._stack.enter_context(opened) if opened else None
         return self._probes[node]
 
+    def probe_vmid(self, node: str) -> int | None:
+        """Given a node, return its probe's own VMID, None where the settings name none."""
+        found = self.settings.probe_at(node, self._unnamed_probe)
+        return found[1].vmid if found else None
+
     @cached_property
     def _unnamed_probe(self) -> str | None:
         """Where the single probe is that does not name its node: where copies are to run, or at the cluster's only node."""

@@ -22,9 +22,9 @@ from policies.site_checks import NETWORK_KINDS, needs_network
 if TYPE_CHECKING:
     from backupsvc.remote.jump import Jump
 
-# seconds for which an attempt is out before the probe is asked who answered it. A neighbour answers within milliseconds; one under
-# emulation, on a busy machine, may take tenths of a second, for which the long look is there: the short one sees who came since
-LONG, SHORT, AFTER = 1.0, 0.15, 0.4
+# Seconds for which an attempt is out before the probe is asked who answered. A neighbour answers within milliseconds; one under
+# emulation, on a busy machine, may take tenths of a second: the long look is for it, the short one sees who came since.
+LONG, SHORT, AFTER = 1.0, 0.15, 0.3
 PAUSE = 0.25  # seconds between two questions about an entry that may be old
 COUNTED = (Outcome.PASSED, Outcome.FAILED)
 DEFAULT_PORTS = {"ssh": 22, "http": 80}
@@ -50,7 +50,13 @@ def nodes_with_probe(run: Run, wanted: GuestPolicy) -> Collection[str] | None:
     """Return the nodes on which a guest's checks can be asked, None if they need no probe or the guests are only modelled."""
     if run.data["simulated"] or wanted.network != "isolated" or not needs_network(wanted.checks):
         return None
-    return {node.name for node in run.service.pve.cluster.nodes() if run.service.probe(node.name)}
+    return [node.name for node in run.service.pve.cluster.nodes() if run.service.probe(node.name) and _at_home(run, node.name)]
+
+
+def _at_home(run: Run, node: str) -> bool:
+    """Whether a node's probe is where the settings say; one that was moved away is on another bridge. Without a VMID it is."""
+    vmid = run.service.probe_vmid(node)
+    return vmid is None or any(one.vmid == vmid and one.node == node for one in run.service.pve.cluster.guests())
 
 
 # --- the three looks ----------------------------------------------------------------------------------------------------
