@@ -160,7 +160,7 @@ CELLS = (
     Cell(
         "a left-over copy answers for a panicked one",
         105,
-        both(fault("guest-panic", 105), left_over_copy),
+        both(left_over_copy, fault("guest-panic", 105)),
         "inconclusive",
         "network",
         1,
@@ -179,7 +179,7 @@ CELLS = (
     Cell(
         "another guest comes to the address with the start of a panicked copy",
         108,
-        both(IMPATIENT, fault("guest-panic", 108), impostor(108, mac=FOREIGN_MAC, comes=True)),
+        both(IMPATIENT, impostor(108, mac=FOREIGN_MAC, comes=True), fault("guest-panic", 108)),
         "inconclusive",
         "network",
         1,
@@ -188,7 +188,7 @@ CELLS = (
     Cell(
         "the production original comes to the bridge with the start of a panicked copy",
         108,
-        both(IMPATIENT, fault("guest-panic", 108), impostor(108, comes=True)),
+        both(IMPATIENT, impostor(108, comes=True), fault("guest-panic", 108)),
         "inconclusive",
         "network",
         1,
