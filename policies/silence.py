@@ -164,7 +164,7 @@ def _arp(lines: Sequence[str], wanted: object) -> Iterator[tuple[State, str | No
     """``192.168.10.8  0x1  0x2  bc:24:11:00:00:08  *  eth0``: flags 0x0 have no MAC, 0x2 have one, 0x4 is entered by hand."""
     for line in lines:
         words = line.split()
-        if len(words) >= 6 and _ip(words[0]) == wanted:
+        if len(words) >= 6 and _ip(words[0]) == wanted and re.fullmatch(r"0x[0-9a-fA-F]+", words[2]):
             flags, mac = int(words[2], 16), words[3].upper()
             if not flags & 0x2 or mac == _NO_MAC:
                 yield State.UNANSWERED, None
@@ -191,7 +191,7 @@ def _way_by_files(sections: Mapping[str, Sequence[str]], wanted: ipaddress.IPv4A
     found: list[tuple[int, Way]] = []
     for line in sections.get("routes", ()):
         words = line.split()
-        if len(words) > 7 and re.fullmatch(r"[0-9A-F]{8}", words[1]):
+        if len(words) > 7 and all(re.fullmatch(r"[0-9A-F]{8}", words[n]) for n in (1, 2, 7)):
             target, gateway, mask = (int.from_bytes(bytes.fromhex(words[n]), "little") for n in (1, 2, 7))
             if int(wanted) & mask == target:
                 found.append((mask, Way.ROUTED if gateway else Way.ON_LINK))
@@ -332,13 +332,9 @@ def discounted(results: tuple[CheckResult, ...], why: Sequence[str]) -> tuple[Ch
     )
 
 
-def evidence(memory: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Given what a restore test remembers of its listening, return it as sentences for whoever reads the evidence."""
-    if not memory:
-        return ()
+def evidence(memory: Mapping[str, Any] | None, identity: str | None = None) -> tuple[str, ...]:
+    """Given what a restore test remembers of its listening, and what an agent told of itself, return it as sentences."""
     when = {"before": "before the start", "while": "while the copy ran", "after": "after the stop"}
-    return tuple(
-        f"{'holds' if memory[phase]['holds'] else 'DOES NOT HOLD'}: {words}: {memory[phase]['words']}"
-        for phase, words in when.items()
-        if memory.get(phase)
-    )
+    looks = [(words, (memory or {}).get(phase)) for phase, words in when.items()]
+    said = [f"{'holds' if look['holds'] else 'DOES NOT HOLD'}: {words}: {look['words']}" for words, look in looks if look]
+    return (*said, *([f"seen: {identity}"] if identity else ()))

@@ -8,7 +8,7 @@ own. A probe that cannot be asked decides nothing: it makes a test inconclusive,
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError
@@ -30,15 +30,6 @@ COUNTED = (Outcome.PASSED, Outcome.FAILED)
 DEFAULT_PORTS = {"ssh": 22, "http": 80}
 NOWHERE = "192.0.2.1"  # an address that is nobody's (RFC 5737)
 NO_LOGIN = "the probe's login may only forward connections, so who answers there cannot be told: allow it to run `ip neigh`"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The address that a test's checks speak to, their ports, and the probe on that bridge."""
-
-    address: str
-    ports: tuple[int, ...]
-    jump: Jump
 
 
 def probe(run: Run) -> Jump | None:
@@ -99,7 +90,10 @@ def after(run: Run) -> Wait | None:
     owed = memory and "start" in run.data.get("seconds", {}) and run.data.get("stopped") and not run.data.get("error")
     if not memory or not owed or _settled(memory, "after"):
         return None
-    found = _hear(run, memory, AFTER, clear=True, waited=run.passed("tear-down"))
+    try:
+        found = _hear(run, memory, AFTER, clear=True, waited=run.passed("tear-down"))
+    except (NotTheCopy, LawRefused) as error:  # so it was while the copy ran
+        found = Finding(Verdict.UNKNOWN, error.message)
     memory["after"] = _kept(found, found.verdict is Verdict.SILENT)
     if run.data.get("destroyed"):
         _spent(run, "silence-after", began)

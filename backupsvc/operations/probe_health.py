@@ -43,7 +43,17 @@ def probes(service: Service) -> Iterator[Line]:
         yield Line("probe", WARNING, text, f"set up a probe there, and BACKUPSVC_PROBES__{node_key(without[0]).upper()}__HOST")
     for node, jump in ways.items():
         if jump is not None:
-            yield _look(node, jump)
+            yield _moved(service, node) or _look(node, jump)
+
+
+def _moved(service: Service, node: str) -> Line | None:
+    """Whether a probe that the settings name as a guest of the cluster is on another node than its bridge, or gone."""
+    vmid = service.probe_vmid(node)
+    if vmid is None:
+        return None
+    at = next((guest.node for guest in service.pve.cluster.guests() if guest.vmid == vmid), "no node that this token sees")
+    text = f"the probe of {node}, guest {vmid}, is on {at}: it reaches another bridge, and counts for none"
+    return None if at == node else Line("probe", WARNING, text, f"move it back to {node}, and keep HA and balancing off it")
 
 
 def _look(node: str, jump: Jump) -> Line:

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import paramiko
 
-from backupsvc.errors import RemoteUnreachable
+from backupsvc.errors import BackupsvcError, RemoteUnreachable
 from backupsvc.remote.ssh import Peer, open_client
 from backupsvc.settings import ProbeSettings
 from policies.silence import Heard
@@ -44,8 +44,8 @@ class Knock:
             self._jump.connect(address, port, KNOCK_TIMEOUT).close()
         except ConnectionRefusedError:
             self._heard[port] = Heard.REFUSED
-        except (OSError, RemoteUnreachable):
-            return  # of a probe that broke off, its table says so
+        except (OSError, BackupsvcError):
+            return  # a probe that broke off tells nothing of its neighbours either
         else:
             self._heard[port] = Heard.OPEN
 

@@ -16,7 +16,7 @@ from backupsvc.operations import health
 from backupsvc.pve.cluster import Bridge, Version
 from backupsvc.settings import Settings
 from policies import role
-from policies.model import Archive, GuestType, Node, Storage
+from policies.model import Archive, Guest, GuestType, Node, Storage
 from policies.prune_guard import Knowledge
 from policies.site import load_policy
 
@@ -39,6 +39,7 @@ class World:
         self.catalog = SimpleNamespace(archives=list, knowledge=lambda: self.knowledge)
         self.listed: list[Archive] = []
         self.ways: dict[str, Any] = {}
+        self.vmids: dict[str, int] = {}
         self.nodes = [Node("a", True), Node("b", True)]
         self.bridges = [Bridge("vmbr9", "a"), Bridge("vmbr0", "a", ("eno1",))]
         self.offsets = {"a": 1.0, "b": -2.0}
@@ -67,6 +68,9 @@ class World:
 
     def probe(self, node: str) -> Any:
         return self.ways.get(node)
+
+    def probe_vmid(self, node: str) -> int | None:
+        return self.vmids.get(node)
 
     def version(self) -> Version:
         return Version(self.release, f"{self.release}.1")
@@ -262,3 +266,11 @@ def test_law_2_a_probe_that_passes_packets_on_fails() -> None:
     world.ways["a"] = way(TELLS.format(1))
     found = [(text, code) for status, text, code in lines_of(world) if status == "failed"]
     assert [("could reach production" in text and "ip_forward=0" in text, code) for text, code in found] == [(True, 1)]
+
+
+def test_a_probe_that_was_moved_off_its_node_is_told() -> None:
+    world = probed()
+    world.vmids = {"a": 901, "b": 902}
+    world.pve.cluster.guests = lambda: [Guest(901, "probe-a", "a"), Guest(902, "probe-b", "a")]
+    assert [status for status, _, _ in lines_of(world)] == ["ok", "warning"]
+    assert "guest 902, is on a" in lines_of(world)[1][1]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import LawRefused, NotTheCopy, RemoteUnreachable
-from backupsvc.operations import listening, proving
+from backupsvc.operations import listening, proving, taking_down
 from backupsvc.operations.run import Run
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
@@ -296,3 +296,27 @@ def test_a_test_over_the_network_needs_a_node_whose_probe_is_there(site: World) 
     assert nodes(site, run, vmids={"clovis": 901, "lge-pve02": 902}, guests=lambda: moved) == ["lge-pve02"]
     guest = replace(site.policy.guests[108], checks=(CheckSpec("agent", "agent"),))
     assert listening.nodes_with_probe(run, guest) is None
+
+
+def test_law_5_a_node_takes_no_other_copy_until_the_address_is_silent_again(site: World) -> None:
+    old = entry("STALE", MAC, 40)
+    run = a_run(site, Probe(SILENT, SILENT, old, old, SILENT))
+    listening.last(run)
+    assert run.turn("restore clovis", "another copy is being tested") is None
+    run.data["seconds"] |= {"start": 1.0}
+    run.data |= {"stopped": True, "destroyed": True}
+    site.pve = SimpleNamespace(storage=SimpleNamespace(volumes=lambda node, storage, vmid: []))
+    assert taking_down.tear_down(run) is not None
+    assert site.catalog.lane_holders() == {"restore clovis": run.id}
+    assert taking_down.tear_down(run) is None
+    assert (site.catalog.lane_holders(), run.data["silence"]["after"]["verdict"]) == ({}, "silent")
+
+
+def test_law_2_a_probe_that_began_to_pass_packets_on_leaves_a_doubt_and_hinders_no_tear_down(site: World) -> None:
+    run = a_run(site, Probe(SILENT))
+    listening.last(run)
+    run.data["seconds"] |= {"start": 1.0}
+    run.data |= {"stopped": True}
+    site.probe = lambda node: Probe(SILENT, forwarding="1")
+    assert listening.after(run) is None
+    assert run.data["silence"]["after"]["verdict"] == "unknown"

@@ -234,3 +234,40 @@ def test_the_question_names_a_plain_address_only() -> None:
     assert "flush" not in silence.question(ADDRESS)
     with pytest.raises(ValueError, match="does not appear"):
         silence.question("192.168.10.8; reboot")
+
+
+WORDS = st.sampled_from(
+    [
+        ADDRESS,
+        "dev",
+        "lladdr",
+        "used",
+        "1/2/3",
+        "1/x/3",
+        "STALE",
+        "0x2",
+        "zz",
+        MAC,
+        "via",
+        "local",
+        "FFFFFFFF",
+        "@",
+        "\n",
+        "\n@neigh\n",
+    ]
+    + [
+        "\n@route\n",
+        "\n@arp\n",
+        "\n@routes\n",
+        "\n@fib\n",
+        "\n@forwarding\n",
+        "\n@end\n",
+        "/proc/sys/net/ipv4/conf/a/forwarding:1",
+    ]
+)
+
+
+@given(text=st.lists(WORDS, max_size=40).map(" ".join))
+def test_whatever_a_probe_says_is_read_or_is_no_answer(text: str) -> None:
+    found = silence.read(text.replace(" @", "@"), ADDRESS)
+    assert found is None or found.way in Way
