@@ -236,32 +236,11 @@ def test_the_question_names_a_plain_address_only() -> None:
         silence.question("192.168.10.8; reboot")
 
 
+SECTIONS = ("neigh", "route", "arp", "routes", "fib", "forwarding", "end")
 WORDS = st.sampled_from(
     [
-        ADDRESS,
-        "dev",
-        "lladdr",
-        "used",
-        "1/2/3",
-        "1/x/3",
-        "STALE",
-        "0x2",
-        "zz",
-        MAC,
-        "via",
-        "local",
-        "FFFFFFFF",
-        "@",
-        "\n",
-        "\n@neigh\n",
-    ]
-    + [
-        "\n@route\n",
-        "\n@arp\n",
-        "\n@routes\n",
-        "\n@fib\n",
-        "\n@forwarding\n",
-        "\n@end\n",
+        *(f"\n@{name}\n" for name in SECTIONS),
+        *(ADDRESS, MAC, "dev", "lladdr", "used", "1/2/3", "1/x/3", "STALE", "0x2", "zz", "via", "local", "FFFFFFFF", "\n"),
         "/proc/sys/net/ipv4/conf/a/forwarding:1",
     ]
 )
