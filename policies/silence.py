@@ -332,9 +332,8 @@ def discounted(results: tuple[CheckResult, ...], why: Sequence[str]) -> tuple[Ch
     )
 
 
-def evidence(memory: Mapping[str, Any] | None, identity: str | None = None) -> tuple[str, ...]:
-    """Given what a restore test remembers of its listening, and what an agent told of itself, return it as sentences."""
+def evidence(memory: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Given what a restore test remembers of its listening, return it as sentences for whoever reads the evidence."""
     when = {"before": "before the start", "while": "while the copy ran", "after": "after the stop"}
     looks = [(words, (memory or {}).get(phase)) for phase, words in when.items()]
-    said = [f"{'holds' if look['holds'] else 'DOES NOT HOLD'}: {words}: {look['words']}" for words, look in looks if look]
-    return (*said, *([f"seen: {identity}"] if identity else ()))
+    return tuple(f"{'holds' if look['holds'] else 'DOES NOT HOLD'}: {words}: {look['words']}" for words, look in looks if look)

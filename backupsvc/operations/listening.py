@@ -250,20 +250,23 @@ def _whose(run: Run, memory: dict[str, Any]) -> Finding:
 def _compare_agent(run: Run, results: dict[str, Any]) -> None:
     """Compare what the copy's agent tells of itself with the copy's config, once; an agent of another machine proves nothing."""
     agents = [one for one in results.values() if one["kind"] == "agent" and one["outcome"] == Outcome.PASSED]
-    if not agents or not run.data.get("macs") or "identity" in run.data:
+    if not agents or not run.data.get("macs") or run.data.get("identified"):
         return
     agent, scratch = run.service.pve.agent, run.data["scratch"]
+    why = None
     try:
         interfaces = agent.interfaces(scratch["node"], scratch["vmid"])
         name = agent.hostname(scratch["node"], scratch["vmid"])
     except PveError as error:
-        run.data["identity"] = f"the agent does not tell who it is: {error.text or error.message}"
-        return
-    told = f"the agent calls itself {name or 'nothing'} and tells of {', '.join(agent_identity.told(interfaces)) or 'no NIC'}"
-    run.data["identity"] = told
-    if why := agent_identity.doubt(interfaces, run.data["macs"]):
-        for one in agents:
-            one |= {"outcome": str(Outcome.INCONCLUSIVE), "detail": f"{told}: {why}", "asked": 1 << 20}
+        told = f"it does not tell whose it is ({error.text or error.message})"
+    else:
+        told = f"it calls itself {name or 'nothing'} and tells of {', '.join(agent_identity.told(interfaces)) or 'no NIC'}"
+        why = agent_identity.doubt(interfaces, run.data["macs"])
+    run.data["identified"] = True
+    for one in agents:
+        one["detail"] = f"{one['detail']}; {told}"
+        if why:  # asking again would find the same machine
+            one |= {"outcome": str(Outcome.INCONCLUSIVE), "detail": f"{one['detail']}: {why}", "asked": 1 << 20}
 
 
 # --- what they share ----------------------------------------------------------------------------------------------------

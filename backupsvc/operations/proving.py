@@ -100,7 +100,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
             {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds} for r in results_of(data)
         ],
         "isolation": (data.get("isolation") or {"stripped": [], "asserted": []})
-        | {"silence": data.get("silence"), "agent": data.get("identity")},
+        | ({"silence": data["silence"]} if data.get("silence") else {}),
         "rto_seconds": proof.get("rto"),
         "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
     }

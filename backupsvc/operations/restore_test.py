@@ -274,10 +274,7 @@ def judge(run: Run) -> Wait | None:
         stages=tuple(Stage(name, value) for name, value in seconds.items()),
         checks=proving.results_of(run.data),
         stripped=tuple(run.data.get("isolation", {}).get("stripped", ())),
-        asserted=(
-            *run.data.get("isolation", {}).get("asserted", ()),
-            *silence.evidence(run.data.get("silence"), run.data.get("identity")),
-        ),
+        asserted=(*run.data.get("isolation", {}).get("asserted", ()), *silence.evidence(run.data.get("silence"))),
         reasons=judgement.reasons,
         scratch_vmid=scratch.get("vmid"),
         scratch_node=scratch.get("node"),

@@ -266,7 +266,7 @@ def test_law_5_an_agent_that_tells_of_other_nics_is_not_the_copys(site: World, m
     results = {"agent": vars_of(result(kind="agent"))}
     listening.bind(run, results)
     assert results["agent"]["outcome"] == outcome
-    assert "glpi" in run.data["identity"]
+    assert "it calls itself glpi and tells of" in results["agent"]["detail"]
 
 
 def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
@@ -277,7 +277,7 @@ def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
     results = {"agent": vars_of(result(kind="agent"))}
     listening.bind(run, results)
     assert results["agent"]["outcome"] == Outcome.PASSED
-    assert "has been disabled" in run.data["identity"]
+    assert "it does not tell whose it is (Command network-get-interfaces has been disabled)" in results["agent"]["detail"]
 
 
 def nodes(site: World, run: Run, *, vmids: dict[str, int | None], guests: Callable[[], list[Any]] = list) -> Any:
