@@ -40,6 +40,7 @@ class Service:
     def __init__(self, settings: Settings, clock: Clock, *, foreground: bool = True) -> None:
         self.settings, self.clock, self._foreground = settings, clock, foreground
         self._stack = ExitStack()
+        self._probes: dict[str, Jump | None] = {}
 
     @cached_property
     def policy(self) -> Policy:
@@ -74,12 +75,31 @@ class Service:
         """The cluster, by the token that may use production bridges (the everyday one if there is no other)."""
         return self._connect(restore=True)
 
-    @cached_property
-    def jump(self) -> Jump | None:
-        """The way onto the isolated bridge, or None when no probe is configured."""
+    def probe(self, node: str) -> Jump | None:
+        """Given a node, return the way onto its isolated bridge, or None when no probe is there."""
         from backupsvc.remote.jump import Jump
 
-        return self._stack.enter_context(Jump(self.settings.probe)) if self.settings.probe.host else None
+        if node not in self._probes:
+            found = self.settings.probe_at(node, self._unnamed_probe)
+            opened = Jump(found[1], f"the probe of {node}", found[0]) if found else None
+            self._probes[node] = self._stack.enter_context(opened) if opened else None
+        return self._probes[node]
+
+    def probe_vmid(self, node: str) -> int | None:
+        """Given a node, return its probe's own VMID, None where the settings name none."""
+        found = self.settings.probe_at(node, self._unnamed_probe)
+        return found[1].vmid if found else None
+
+    @cached_property
+    def _unnamed_probe(self) -> str | None:
+        """Where the single probe is that does not name its node: where copies are to run, or at the cluster's only node."""
+        single = self.settings.probe
+        if not single.host or single.node:
+            return None
+        if self.settings.policy and self.policy.scratch.node:
+            return self.policy.scratch.node
+        nodes = self.pve.cluster.nodes()
+        return nodes[0].name if len(nodes) == 1 else None
 
     @cached_property
     def engine(self) -> Engine:

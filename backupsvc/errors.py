@@ -18,6 +18,7 @@
     │   └── TaskFailed              a PVE task ended badly; carries .upid, .exitstatus and .log
     ├── ArchiveError                an archive cannot be read; carries .offset when it is known       exit 1
     └── OperationFailed             an operation ended without its result; carries .operation         exit 1
+        ├── NotTheCopy              an address is not the copy's alone: what answers there proves nothing
         └── LeaseLost               another process drives the operation by now; nothing was written
 
     policies.model.PolicyError      a policy is wrong (below this package, so outside the tree)       exit 2
@@ -145,6 +146,10 @@ class OperationFailed(BackupsvcError):
     def __init__(self, message: str, hint: str = "", *, operation: str = "") -> None:
         super().__init__(message, hint)
         self.operation = operation
+
+
+class NotTheCopy(OperationFailed):
+    """Somebody else answers at the address of a copy, or the probe cannot tell the copy there from others."""
 
 
 class LeaseLost(OperationFailed):

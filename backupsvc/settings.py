@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backupsvc.errors import UsageError
@@ -69,14 +69,16 @@ class CatalogSettings(BaseModel):
 class ProbeSettings(BaseModel):
     """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key.
 
-    ``vmid`` is the probe's own, if it is a guest of the cluster: it may have a NIC on the isolated bridge.
+    ``node`` is where its bridge is, for the single probe alone: a bridge without ports ends at its node. ``vmid`` is the probe's
+    own, where it is a guest of the cluster: it may have a NIC on the isolated bridge.
     """
 
     host: str = ""
+    node: str = ""
+    vmid: int | None = None
     user: str = "root"
     key_file: Path | None = None
     host_key: str | None = None
-    vmid: int | None = None
 
 
 class BrokerSettings(BaseModel):
@@ -112,6 +114,7 @@ class Settings(BaseSettings):
     pve: PveSettings = PveSettings()
     catalog: CatalogSettings = CatalogSettings()
     probe: ProbeSettings = ProbeSettings()
+    probes: dict[str, ProbeSettings] = {}
     ssh: SshSettings = SshSettings()
     broker: BrokerSettings = BrokerSettings()
     state_dir: Path = Path()
@@ -120,6 +123,18 @@ class Settings(BaseSettings):
     listen: str = "127.0.0.1:8470"  # where the /healthz of `backupsvc serve` answers
     lab: bool = False
     simulated: bool = False
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _one_name_a_node(cls, found: Any) -> Any:
+        """A variable's name has neither dashes nor small letters: LGE_PVE02 is lge-pve02, and what is said of it last counts."""
+        if not isinstance(found, dict):
+            return found
+        joined: dict[str, Any] = {}
+        for name, probe in found.items():
+            known = joined.get(node_key(name))
+            joined[node_key(name)] = {**known, **probe} if isinstance(known, dict) and isinstance(probe, dict) else probe
+        return joined
 
     @classmethod
     def settings_customise_sources(
@@ -136,6 +151,17 @@ class Settings(BaseSettings):
             return (init_settings, env_settings)
         return (init_settings, env_settings, _LabSettings(settings_cls, json_file=lab_settings_file()))
 
+    def probe_at(self, node: str, unnamed: str | None) -> tuple[str, ProbeSettings] | None:
+        """Given a node, return its probe with what its variables begin with, None where it has none.
+
+        ``unnamed`` is the node at which a single probe counts that does not say where it is; None: at no node.
+        """
+        if (found := self.probes.get(node_key(node))) and found.host:
+            return f"BACKUPSVC_PROBES__{node_key(node).upper()}", found
+        if self.probe.host and node_key(self.probe.node or unnamed or "") == node_key(node):
+            return "BACKUPSVC_PROBE", self.probe
+        return None
+
     @property
     def probe_vmids(self) -> frozenset[int]:
         """The VMIDs of the probes that are guests of the cluster."""
@@ -146,6 +172,11 @@ class Settings(BaseSettings):
     def catalog_url(self) -> str:
         """The catalog's URL with its default filled in."""
         return self.catalog.url or f"sqlite:///{self.state_dir / 'catalog.db'}"
+
+
+def node_key(name: str) -> str:
+    """Given a node's name, as PVE or as a variable has it, return what both have in common."""
+    return name.lower().replace("-", "_")
 
 
 def load_settings(**overrides: Any) -> Settings:

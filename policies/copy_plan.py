@@ -20,7 +20,8 @@ MIB = 1 << 20
 class Facts:
     """What the cluster says, read once: its guests, nodes and storages, and the token's privileges by path.
 
-    ``avoided`` is the node on which the guest's last test could not be decided.
+    ``avoided`` is the node on which the guest's last test could not be decided; ``network_nodes`` are those on which its checks
+    can be asked, None if they need no probe.
     """
 
     guests: Sequence[Guest]
@@ -28,6 +29,7 @@ class Facts:
     storages: Sequence[Storage]
     permissions: Mapping[str, frozenset[str]]
     avoided: str | None = None
+    network_nodes: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def plan(
         disks_total=isolation.disks_total(config),
         memory=memory * MIB,
         avoided=facts.avoided,
+        network_nodes=facts.network_nodes,
     )
     if isinstance(place, NoPlace):
         return place

@@ -42,6 +42,7 @@ class _Site:
     disks_total: int
     memory: int
     avoided: str | None
+    network_nodes: Collection[str] | None
 
 
 def choose(
@@ -56,6 +57,7 @@ def choose(
     disks_total: int,
     memory: int,
     avoided: str | None = None,
+    network_nodes: Collection[str] | None = None,
 ) -> Placement | NoPlace:
     """Given an archive, its config and the cluster, return where to restore a copy. ``disks_total`` and ``memory`` in bytes.
 
@@ -63,10 +65,11 @@ def choose(
     preferred, then the one with the most spare memory; the node ``avoided``, on which the last test could not be decided, comes
     last of all. The storage is the policy's scratch storage, else one that the archived
     disks came from, else the roomiest. The VMID is the lowest of the scratch range that is no guest's and not ``taken``:
-    leased, or carried by a volume or an archive.
+    leased, or carried by a volume or an archive. ``network_nodes`` are those whose isolated bridge a probe reaches, where the
+    copy must be asked over the network; None where it need not be.
     """
     home = next((guest.node for guest in guests if guest.vmid == archive.vmid), None)
-    site = _Site(archive, config, home, storages, scratch, disks_total, memory, avoided)
+    site = _Site(archive, config, home, storages, scratch, disks_total, memory, avoided, network_nodes)
     used = {guest.vmid for guest in guests} | set(taken)
     vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in used), None)
     if vmid is None:
@@ -92,6 +95,8 @@ def _node_problem(node: Node, site: _Site) -> str | None:
         return "the node is offline"
     if site.scratch.node and node.name != site.scratch.node:
         return f"the policy wants copies on {site.scratch.node}"
+    if site.network_nodes is not None and node.name not in site.network_nodes:
+        return "no probe is on its isolated bridge, and the checks need the network"
     if not _reads(node.name, site):
         return f"the node cannot read storage {site.archive.storage}{'' if site.archive.shared else f' of {site.archive.node}'}"
     spare = node.max_memory - node.memory

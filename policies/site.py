@@ -274,6 +274,7 @@ def _guests(value: Value, read_guest: Callable[[int, Value], GuestPolicy], scrat
         if vmid in found:
             raise key.wrong(f"the guest {name} is written twice", "each VMID once")
         found[vmid] = read_guest(vmid, one)
+        _refuse_shared_address(one, found[vmid], found)
     return found
 
 
@@ -323,11 +324,23 @@ def _refuse_unreachable(
 
 
 def _address(value: Value) -> str:
-    text = value.text("an IP address")
+    text, allowed = value.text("an IP address"), "an IP address without a prefix, such as 192.168.10.8"
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
-        raise value.wrong(f"{text!r} is not an IP address", "an IP address without a prefix, such as 192.168.10.8") from None
+        raise value.wrong(f"{text!r} is not an IP address", allowed) from None
+    kinds = {"loopback": address.is_loopback, "multicast": address.is_multicast, "unspecified": address.is_unspecified}
+    for kind in (name for name, holds in kinds.items() if holds):
+        raise value.wrong(f"{text} is {'an' if kind[0] == 'u' else 'a'} {kind} address: another machine would answer", allowed)
+    return str(address)
+
+
+def _refuse_shared_address(value: Value, guest: GuestPolicy, found: dict[int, GuestPolicy]) -> None:
+    """Raise PolicyError if another guest has this one's address: copies lose their VLAN tags, so all share one network."""
+    other = next((one for one in found.values() if guest.address and one is not guest and one.address == guest.address), None)
+    if other:
+        _, written = value.entries("a guest")["address"]
+        raise written.wrong(f"{guest.address} is the address of guest {other.vmid} too", "an address of its own for each guest")
 
 
 # --- prune and exemptions -----------------------------------------------------------------------------------------------

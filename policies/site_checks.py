@@ -11,6 +11,8 @@ from policies.model import CheckSpec
 
 TIMEOUT = 10  # seconds for one attempt
 AGENT = CheckSpec("agent", "agent", timeout=TIMEOUT)
+_PORTS = {"ssh": 22, "http": 80, "ldap": 389}
+_TLS_PORTS = {"http": 443, "ldap": 636}
 HOST_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _FORMS = "a list of checks, such as [agent, ssh, {tcp: 443}, {http: {port: 80, path: /login, contains: Welcome}}]"
 
@@ -18,6 +20,13 @@ _FORMS = "a list of checks, such as [agent, ssh, {tcp: 443}, {http: {port: 80, p
 def needs_network(checks: Collection[CheckSpec]) -> bool:
     """Given checks, return whether any of them speaks to the guest over the network."""
     return any(check.kind in NETWORK_KINDS for check in checks)
+
+
+def port_of(check: CheckSpec) -> int | None:
+    """Given a check, return the TCP port at which it asks, None if it does not speak to the guest over the network."""
+    usual = _TLS_PORTS if check.options.get("tls") else _PORTS
+    port = check.options.get("port") or usual.get(check.kind)
+    return int(str(port)) if port and check.kind in NETWORK_KINDS else None
 
 
 def read_checks(value: Value) -> tuple[CheckSpec, ...]:

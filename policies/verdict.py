@@ -36,6 +36,7 @@ class Evidence:
         wrong: what speaks against the archive itself: it was changed, or is another machine's.
         basis: what the word intact rests on, "" where nothing needs to be said.
         unread: why the archive's bytes were not read in this test, "" if they were.
+        answers: why it is not certain that what answered over the network was the copy.
         warnings: what cut the test short or leaves a doubt. Not the warnings of a PVE task, which are no errors (FIELD D9).
     """
 
@@ -51,6 +52,7 @@ class Evidence:
     settled: settle.Settled = settle.PASSED
     wanted_rung: Rung = Rung.HEALTHY
     missing_disks: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     basis: str = ""
@@ -99,7 +101,7 @@ def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
     if failed and (evidence.missing_disks or evidence.wrong or evidence.verified_intact is False):
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
-        unanswered = Cause.NETWORK if _unreached(evidence) else None
+        unanswered = Cause.NETWORK if evidence.answers or _unreached(evidence) else None
         return evidence.cause or unanswered or (None if _settled(evidence, Outcome.PASSED) else evidence.settled.cause)
     return Cause.BOOT if evidence.booted is False else Cause.SERVICE
 
@@ -154,8 +156,8 @@ def _alive(evidence: Evidence) -> bool:
 
 
 def _clean(evidence: Evidence) -> bool:
-    """Every check that there is passed, the copy lived on after that, and nothing leaves a doubt."""
-    return _answered(evidence) and _settled(evidence, Outcome.PASSED) and not evidence.warnings
+    """Every check that there is passed, by the copy's own answers; it lived on after that, and nothing leaves a doubt."""
+    return _answered(evidence) and not evidence.answers and _settled(evidence, Outcome.PASSED) and not evidence.warnings
 
 
 def _answered(evidence: Evidence) -> bool:
@@ -194,7 +196,8 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
         else ()
     )
     found_so = (sentence for holds, sentence in found if holds)
-    return (*found_so, *_said(evidence, Outcome.INCONCLUSIVE), *unsettled, *evidence.warnings)
+    unsure = (*evidence.answers, *_said(evidence, Outcome.INCONCLUSIVE))
+    return (*found_so, *unsure, *unsettled, *evidence.warnings)
 
 
 def _settled(evidence: Evidence, outcome: Outcome) -> bool:

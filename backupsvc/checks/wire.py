@@ -25,7 +25,9 @@ def connection(
     guest's network, OSError if the guest refuses, stays silent or does not speak TLS.
     """
     if target.connect is None:
-        raise CannotAsk("nothing reaches the isolated bridge: configure the probe (BACKUPSVC_PROBE__HOST) and network: isolated")
+        raise CannotAsk(
+            "nothing reaches the isolated bridge: configure the node's probe (BACKUPSVC_PROBES__NODE__HOST) and network: isolated"
+        )
     if target.address is None:
         raise CannotAsk(f"the policy names no address for guest {target.vmid}: add `address:` to it")
     with contextlib.ExitStack() as ends:

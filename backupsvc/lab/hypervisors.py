@@ -5,7 +5,9 @@ A platform is a hypervisor (see ``kernel.Hypervisor``) with what a whole lab nee
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +25,8 @@ from backupsvc.lab.vmm import accel
 from backupsvc.lab.vmm import machine as vmm
 from backupsvc.lab.vmm.network import Networks
 from backupsvc.lab.vmm.nodes import SSHD, NodeSsh
-from backupsvc.lab.vmm.probe import Probe
+from backupsvc.lab.vmm.probe import Probe, ProbeAccess
+from backupsvc.lab.vmm.qmp import QemuError
 from backupsvc.lab.vmm.spec import MachineSpec
 
 Disks = Mapping[GuestSeed, Mapping[str, Path]]
@@ -37,7 +40,7 @@ class Platform(Protocol):
     def create(self, spec: Any) -> Machine: ...
     def make_disks(self, wanted: Disks) -> None: ...
     def start_appliances(self, lab: Lab) -> dict[str, Any]:
-        """Start the nodes' SSH endpoints and the probe; return the settings that lead to them (``ssh``, ``probe``)."""
+        """Start the nodes' SSH endpoints and the probe; return the settings that lead to them (``ssh``, ``probes``)."""
         ...
 
     def close(self) -> None: ...
@@ -90,7 +93,7 @@ class QemuPlatform:
         self.networks = Networks()
         self._machines: dict[int, vmm.Machine] = {}
         self._nodes = _Nodes(run_dir)
-        self._probe = Probe(self._images, run_dir / "probe", self.networks, self._accelerator, bridge=ISOLATED_BRIDGE)
+        self._probes = _Probes(self._probe)
 
     def create(self, spec: MachineSpec) -> vmm.Machine:
         """Given a spec, return its machine, not started. An older machine of that VMID is ended first."""
@@ -114,18 +117,58 @@ class QemuPlatform:
         (targets["scsi0"].parent / f"new-{guest.vmid}").rmdir()
 
     def start_appliances(self, lab: Lab) -> dict[str, Any]:
-        """Start the nodes' SSH endpoints and the probe."""
-        settings, probe = self._nodes.start(lab), self._probe.start()
-        access = {"host": f"{probe.host}:{probe.port}", "user": probe.user}
-        return {**settings, "probe": {**access, "key_file": str(probe.key_file), "host_key": probe.host_key.strip()}}
+        """Start the nodes' SSH endpoints and the probes, one a node."""
+        return {**self._nodes.start(lab), "probes": self._probes.start(lab)}
+
+    def _probe(self, node: str, number: int) -> Probe:
+        folder = self._run_dir / f"probe{number}"
+        return Probe(self._images, folder, self.networks, self._accelerator, bridge=ISOLATED_BRIDGE, node=node, number=number)
 
     def close(self) -> None:
         """End everything."""
         self._nodes.stop()
-        self._probe.stop()
+        self._probes.stop()
         for machine in self._machines.values():
             machine.stop()
         self.networks.close()
+
+
+class _Probes:
+    """The probes, one a node, because the isolated bridge ends at its node. Each dies and returns with its node."""
+
+    def __init__(self, make: Callable[[str, int], Probe]) -> None:
+        self._make, self._probes = make, dict[str, Probe]()
+
+    def start(self, lab: Lab) -> dict[str, Any]:
+        """Start them side by side and return their settings by node."""
+        self._probes = {name: self._make(name, number) for number, name in enumerate(lab.nodes)}
+        with ThreadPoolExecutor(2) as pool:
+            found = dict(zip(self._probes, pool.map(Probe.start, self._probes.values()), strict=True))
+        for name in (node.name for node in lab.nodes.values() if not node.online):
+            self._probes[name].stop()
+        lab.node_listeners.append(self._switch)
+        return {name: self._settings(access) for name, access in found.items()}
+
+    def stop(self) -> None:
+        """Stop them all."""
+        for probe in self._probes.values():
+            probe.stop()
+
+    def _switch(self, name: str, alive: bool) -> None:
+        if not alive:
+            self._probes[name].stop()
+        else:  # its node is up before its guests are
+            threading.Thread(target=self._again, args=(self._probes[name],), name=f"probe of {name}", daemon=True).start()
+
+    @staticmethod
+    def _again(probe: Probe) -> None:
+        with contextlib.suppress(QemuError):  # the lab is being stopped
+            probe.start()
+
+    @staticmethod
+    def _settings(access: ProbeAccess) -> dict[str, str]:
+        where = {"host": f"{access.host}:{access.port}", "user": access.user}
+        return {**where, "key_file": str(access.key_file), "host_key": access.host_key.strip()}
 
 
 class _Nodes:

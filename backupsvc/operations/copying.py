@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, LawRefused, NoRoom
-from backupsvc.operations import free_vmids
+from backupsvc.operations import free_vmids, listening
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.proving import node_to_avoid
 from policies import copy_plan, isolation
@@ -43,7 +43,8 @@ def find(
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
     permissions = pve.cluster.permissions()
     avoided = node_to_avoid(service.catalog.proofs(vmid=vmid, limit=1))
-    facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), pve.storage.storages(), permissions, avoided)
+    askable = listening.nodes_with_probe(service, guest, simulated=pve.cluster.version().simulated)
+    facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), pve.storage.storages(), permissions, avoided, askable)
     taken = set(service.catalog.leased_vmids()) | free_vmids.in_ha(service, say)
     identity = service.catalog.identity()
     while True:

@@ -5,19 +5,17 @@ Nothing here changes anything. A failed line carries an exit code: 1 wrong, 2 se
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupsvc.errors import BackupsvcError, LawRefused, UsageError
+from backupsvc.errors import BackupsvcError, LawRefused
 from backupsvc.operations import forgotten
 from backupsvc.operations.listing import look
 from policies import isolation, prune_guard, role, wording
 from policies.model import Node, PolicyError, Storage
 from policies.retention import prunes
 from policies.scratch_network import scratch_network
-from policies.site_checks import needs_network
 from policies.site_facts import BridgeFacts, SiteFacts
 
 if TYPE_CHECKING:
@@ -244,21 +242,9 @@ def _ssh(service: Service) -> Iterator[Line]:
 
 
 def _probe(service: Service) -> Iterator[Line]:
-    if service.jump is None:
-        asked = _asks_the_network(service)
-        text = "not configured" + (": the checks that need the network will be inconclusive" if asked else "")
-        yield Line("probe", WARNING if asked else OK, text, "set BACKUPSVC_PROBE__HOST" if asked else "")
-        return
-    with contextlib.suppress(ConnectionRefusedError, TimeoutError):  # the probe has answered: nothing need listen behind it
-        service.jump.connect("127.0.0.1", 22, 10).close()
-    yield Line("probe", OK, f"{service.settings.probe.host} lets us in and forwards connections")
+    from backupsvc.operations.probe_health import probes
 
-
-def _asks_the_network(service: Service) -> bool:
-    try:
-        return any(needs_network(guest.checks) for guest in service.policy.guests.values())
-    except (UsageError, PolicyError):
-        return False  # the policy's own line says so
+    yield from probes(service)
 
 
 def _broker(service: Service) -> Iterator[Line]:

@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, NoRoom, PveError, TaskFailed
+from backupsvc.errors import BackupsvcError, NoRoom, NotTheCopy, PveError, TaskFailed
 from backupsvc.operations import identity as lineages
 from backupsvc.operations import reading, settling
-from policies import causes, verdict
+from policies import causes, silence, verdict
 from policies.causes import Blame, Cause
+from policies.check_levels import NETWORK_KINDS
 from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
 
 if TYPE_CHECKING:
     from backupsvc.operations.run import Run
+
+_BY_KIND = {NoRoom.__name__: Cause.CAPACITY, NotTheCopy.__name__: Cause.NETWORK}
 
 
 def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
@@ -27,6 +30,7 @@ def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
     restored = "restore" in done and not (error and error["step"] == "restore")
     wrong = tuple(data.get("wrong", ())) or ((lineages.was_changed(archive),) if archive.changed else ())
     bytes_read = reading.seen(data, archive)
+    doubts = _doubts(data)
     return verdict.Evidence(
         simulated=bool(data.get("simulated")),
         compressed_checksum=bytes_read.checksummed,
@@ -35,10 +39,11 @@ def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
         restore_error=error["message"] if error and against and not wrong else None,
         cause=found.cause if found else None,
         isolation_ok="isolate" in done and not (error and error["step"] in ("isolate", "start")),
-        booted=data.get("booted"),
-        checks=results_of(data),
         settled=settling.kept(data),
         wanted_rung=Rung(data.get("wanted_rung", Rung.HEALTHY)),
+        booted=None if doubts and data.get("life") == "network" else data.get("booted"),
+        checks=silence.discounted(results_of(data), doubts),
+        answers=doubts,
         missing_disks=tuple(data.get("missing_disks", ())),
         warnings=(error["message"],) if error and not against else (),
         wrong=wrong,
@@ -55,7 +60,15 @@ def _blame(data: Mapping[str, Any]) -> Blame | None:
     kept = data.get("blame")
     if kept and error["step"] in ("choose", "read", "restore") and error["kind"] in ("PveError", "TaskFailed", "ArchiveError"):
         return Blame(Cause(kept["cause"]), kept["text"], kept["damaged"])
-    return Blame(Cause.CAPACITY if error["kind"] == NoRoom.__name__ else Cause.PLATFORM)
+    return Blame(_BY_KIND.get(error["kind"], Cause.PLATFORM))
+
+
+def _doubts(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why it is not certain that what answered was the copy; nothing of a copy that was never started."""
+    if "start" not in data.get("seconds", {}) or (data.get("error") or {}).get("step") == "start":
+        return ()
+    passed = any(one.kind in NETWORK_KINDS and one.outcome is Outcome.PASSED for one in results_of(data))
+    return silence.doubts(data.get("silence"), answered=passed, ended_early=bool(data.get("error")))
 
 
 def results_of(data: Mapping[str, Any]) -> tuple[CheckResult, ...]:
@@ -101,8 +114,9 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "checks": [
             {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds} for r in results_of(data)
         ],
-        "isolation": data.get("isolation") or {"stripped": [], "asserted": []},
         "settle": data.get("settled"),
+        "isolation": (data.get("isolation") or {"stripped": [], "asserted": []})
+        | ({"silence": data["silence"]} if data.get("silence") else {}),
         "rto_seconds": proof.get("rto"),
         "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
     }

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveNotFound, Refused
-from backupsvc.operations import choosing, copying, free_vmids, identity, proving, reading, settling
+from backupsvc.operations import choosing, copying, free_vmids, identity, listening, proving, reading, settling
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import release_vmids, scratch_task, tear_down
 from backupsvc.operations.whereabouts import copies
-from policies import copy_plan, isolation, moved, property_string, verdict, whole
+from policies import agent_identity, copy_plan, isolation, moved, property_string, silence, verdict, whole
 from policies.causes import Blame, Cause
 from policies.check_levels import NETWORK_KINDS
 from policies.model import (
@@ -133,6 +133,7 @@ def restore(run: Run) -> Wait | None:
     with proving.blaming(run):
         result = run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
         if result is None:
+            listening.before(run)
             return Wait("the archive is being restored", most=5.0)
         run.ended("restore", result)
         result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
@@ -175,6 +176,7 @@ def isolate(run: Run) -> Wait | None:
     if broken := [item.detail for item in asserted if not item.holds]:
         raise LawRefused(2, f"the copy of guest {run.vmid} must not start: {'; '.join(broken)}", "the copy is taken down")
     run.data["agent"] = property_string.agent_configured(config)
+    run.data["macs"] = list(agent_identity.macs(config))
     return None
 
 
@@ -182,6 +184,8 @@ def start(run: Run) -> Wait | None:
     """Start the copy; the adapter reads its config once more and starts nothing that is not isolated."""
     scratch = run.data["scratch"]
     node, vmid = scratch["node"], scratch["vmid"]
+    if wait := listening.last(run):
+        return wait
 
     def begin() -> str:
         return copies(run).start(node, vmid, run.id, network=str(run.data["network"]))
@@ -229,6 +233,7 @@ def check(run: Run) -> Wait | None:
         if results.get(spec.name, {}).get("outcome") != Outcome.PASSED:
             asked = int(results.get(spec.name, {}).get("asked", 0)) + 1
             results[spec.name] = asdict(checks.run(spec, target)) | {"kind": spec.kind, "asked": asked}
+    listening.bind(run, results)
     pending = [result for result in results.values() if _may_still_pass(result)]
     if pending and run.passed("check") <= wanted.check_timeout:
         return Wait(f"{pending[0]['name']}: {pending[0]['detail']}", most=0.5)
@@ -272,7 +277,7 @@ def judge(run: Run) -> Wait | None:
         stages=tuple(Stage(name, value) for name, value in seconds.items()),
         checks=proving.results_of(run.data),
         stripped=tuple(run.data.get("isolation", {}).get("stripped", ())),
-        asserted=tuple(run.data.get("isolation", {}).get("asserted", ())),
+        asserted=(*run.data.get("isolation", {}).get("asserted", ()), *silence.evidence(run.data.get("silence"))),
         reasons=judgement.reasons,
         scratch_vmid=scratch.get("vmid"),
         scratch_node=scratch.get("node"),
@@ -349,16 +354,14 @@ def _may_still_pass(result: dict[str, Any]) -> bool:
 
 
 def _askable(run: Run, kind: str) -> bool:
-    on_bridge = kind in NETWORK_KINDS and run.data["network"] == "isolated" and bool(run.service.settings.probe.host)
-    return on_bridge or (kind == "agent" and bool(run.data["agent"]))
+    return (kind in NETWORK_KINDS and listening.probe(run) is not None) or (kind == "agent" and bool(run.data["agent"]))
 
 
 def _target(run: Run, wanted: GuestPolicy) -> Any:
     from backupsvc import checks
 
     scratch, pve = run.data["scratch"], run.service.pve
-    reachable = run.data["network"] == "isolated" and run.service.settings.probe.host
-    jump = run.service.jump if reachable else None
+    jump = listening.probe(run)
     agent = pve.agent.port(scratch["node"], scratch["vmid"]) if run.data["agent"] else None
     return checks.Target(run.vmid, wanted.address, jump.connect if jump else None, agent)
 
@@ -385,8 +388,9 @@ def _sign_of_life(run: Run, wanted: GuestPolicy) -> str | None:
     target = _target(run, wanted)
     for spec in wanted.checks:
         if _askable(run, spec.kind) and spec.kind in NETWORK_KINDS:
-            result = checks.run(spec, target)
+            result = listening.bound(run, checks.run(spec, target))
             run.data["heard"] |= result.outcome is not Outcome.INCONCLUSIVE
             if result.outcome is Outcome.PASSED:
+                run.data["life"] = "network"
                 return f"{result.name} answers"
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import OperationFailed, PveNotFound
+from backupsvc.operations import listening
 from backupsvc.operations.run import NoTask, Run, Wait
 from backupsvc.operations.whereabouts import copies, holder, inherit, owner, place_of, until_gone, where_now
 from policies import ownership
@@ -27,7 +28,10 @@ def tear_down(run: Run) -> Wait | None:
     """Remove the copy, if it is ours, and give its VMID back once it is gone. A restore that still runs is stopped first."""
     scratch = run.data.get("scratch")
     if scratch and (wait := _end_restore(run) or _remove(run, scratch)):
+        listening.after(run)
         return _in_time(run, scratch, wait)
+    if wait := listening.after(run):
+        return wait
     release_vmids(run, holder(run))
     run.leave()
     return None

@@ -1,4 +1,4 @@
-"""The way onto the isolated bridge: TCP connections through the probe, by SSH ``direct-tcpip``.
+"""The way onto the isolated bridge: TCP connections through the probe, by SSH ``direct-tcpip``, and what the probe itself knows.
 
 Restored copies keep their production addresses there; nothing of this machine is bridged in.
 """
@@ -9,29 +9,58 @@ import contextlib
 import select
 import socket
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 
 import paramiko
 
-from backupsvc.errors import RemoteUnreachable
+from backupsvc.errors import BackupsvcError, RemoteUnreachable
 from backupsvc.remote.ssh import Peer, open_client
 from backupsvc.settings import ProbeSettings
+from policies.silence import Heard
 
 CHUNK = 32 * 1024  # bytes, SSH's usual packet
 SEND_TIMEOUT = 30.0  # seconds that a peer may refuse to take more data
+KNOCK_TIMEOUT = 5.0  # seconds; ARP gives up after three
+COMMAND_TIMEOUT = 15.0  # seconds for a command in the probe
+LONGEST_ANSWER = 1 << 20  # bytes of what a command says
 PROHIBITED, CONNECT_FAILED = 1, 2  # reasons for which an SSH server opens no channel (RFC 4254, 5.1)
+
+
+class Knock:
+    """Attempts to connect that go on by themselves, a port each; nothing is said to whoever answers."""
+
+    def __init__(self, jump: Jump, address: str, ports: Iterable[int]) -> None:
+        self._jump, self._heard = jump, dict.fromkeys(ports, Heard.NOTHING)
+        for port in self._heard:
+            threading.Thread(target=self._ask, args=(address, port), name=f"knock {address}:{port}", daemon=True).start()
+
+    def heard(self) -> dict[int, Heard]:
+        """Return what has become of each attempt by now."""
+        return dict(self._heard)
+
+    def _ask(self, address: str, port: int) -> None:
+        try:
+            self._jump.connect(address, port, KNOCK_TIMEOUT).close()
+        except ConnectionRefusedError:
+            self._heard[port] = Heard.REFUSED
+        except (OSError, BackupsvcError):
+            return  # a probe that broke off tells nothing of its neighbours either
+        else:
+            self._heard[port] = Heard.OPEN
 
 
 class Jump:
     """Connections through the probe. Its SSH connection is opened when it is first needed, and again when it has died."""
 
-    def __init__(self, settings: ProbeSettings) -> None:
+    def __init__(self, settings: ProbeSettings, what: str = "the probe", setting: str = "BACKUPSVC_PROBE") -> None:
+        """``what`` names the probe in messages, ``setting`` is what its variables begin with."""
         self._peer = Peer(
-            what="the probe",
+            what=what,
             address=settings.host,
             user=settings.user,
             key_file=settings.key_file,
-            setting="BACKUPSVC_PROBE__HOST, __USER, __KEY_FILE, __HOST_KEY",
+            setting=f"{setting}__HOST, __USER, __KEY_FILE, __HOST_KEY",
             pinned=settings.host_key,
         )
         self._lock = threading.Lock()
@@ -56,6 +85,34 @@ class Jump:
         self._pumps = [thread for thread in self._pumps if thread.is_alive()] + [pump]
         pump.start()
         return ours
+
+    def knock(self, address: str, ports: Iterable[int]) -> Knock:
+        """Given an address and ports, begin to connect to each and return at once; what comes of it is in the answer."""
+        return Knock(self, address, ports)
+
+    def ask(self, command: str) -> str | None:
+        """Given a command, run it in the probe, in the same SSH connection, and return what it wrote to its standard output.
+
+        None: this login may not run commands. Raise RemoteUnreachable if the probe does not answer, or not in time.
+        """
+        transport = self._transport()
+        try:
+            with contextlib.closing(transport.open_session(timeout=COMMAND_TIMEOUT)) as channel:
+                channel.settimeout(COMMAND_TIMEOUT)
+                channel.exec_command(command)
+                said = b""
+                while len(said) < LONGEST_ANSWER and (piece := channel.recv(CHUNK)):
+                    said += piece
+                return said.decode("utf-8", "replace")
+        except TimeoutError:
+            raise RemoteUnreachable(
+                f"{self._peer} did not answer a command within {COMMAND_TIMEOUT:g} s", "is it well?"
+            ) from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if transport.is_active():
+                return None
+            said_last = str(error) or type(error).__name__
+            raise RemoteUnreachable(f"{self._peer} broke the connection off: {said_last}", "is the probe still up?") from None
 
     def close(self) -> None:
         """End the SSH connection and every connection through it."""

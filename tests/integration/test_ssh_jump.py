@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from backupsvc import checks
+from backupsvc.clock import SystemClock, polls
 from backupsvc.errors import RemoteUnreachable
 from backupsvc.remote.jump import Jump
 from backupsvc.settings import ProbeSettings
+from policies import silence
 from policies.model import CheckSpec, Outcome
 from tests.unit.checks.test_checks import closed_port, serving, talking
 from tests.unit.remote.sshd import Sshd, keygen, running_sshd
@@ -209,3 +211,38 @@ def test_checks_work_through_the_probe(jump: Jump, sshd: Sshd) -> None:
     assert [result.outcome for result in (http, tcp, ssh)] == [Outcome.PASSED] * 3, (http, tcp, ssh)
     assert closed.outcome is Outcome.FAILED and "the probe has no connection" in closed.detail
     assert gone()
+
+
+def test_a_command_runs_in_the_same_connection(jump: Jump, sshd: Sshd) -> None:
+    said = jump.ask(silence.question("192.0.2.7"))
+    assert said is not None
+    assert silence.read(said, "192.0.2.7") is not None
+    assert jump.ask("exec sh -c 'echo one; echo two >&2'") == "one\n"
+    assert len(sshd.sessions()) == 1
+
+
+@pytest.mark.parametrize("extra", ["ForceCommand /bin/false", "ForceCommand echo no shell for you", "MaxSessions 0"])
+def test_a_login_that_may_only_forward_tells_nothing_and_is_no_outage(tmp_path: Path, extra: str) -> None:
+    with (
+        running_sshd(tmp_path / "forwarding", extra=extra) as server,
+        Jump(settings(server)) as jump,
+        talking(echo) as port,
+    ):
+        assert silence.read(jump.ask(silence.question("192.0.2.7")) or "", "192.0.2.7") is None
+        jump.connect("127.0.0.1", port, 5).close()
+
+
+def test_the_machine_itself_is_its_own_neighbour(jump: Jump) -> None:
+    found = silence.read(jump.ask(silence.question("127.0.0.1")) or "", "127.0.0.1")
+    assert found is not None
+    assert found.way is silence.Way.OWN
+
+
+def test_a_knock_hears_who_accepts_and_who_refuses(jump: Jump) -> None:
+    closed = closed_port()
+    with talking(echo) as port:
+        knock = jump.knock("127.0.0.1", [port, closed])
+        for _ in polls(SystemClock(), 10, first=0.05):
+            if silence.Heard.NOTHING not in knock.heard().values():
+                break
+    assert knock.heard() == {port: silence.Heard.OPEN, closed: silence.Heard.REFUSED}

@@ -82,3 +82,30 @@ def test_every_node_of_the_lab_is_a_host(home: Path, monkeypatch: pytest.MonkeyP
         assert (load_settings().pve.host, load_settings().lab) == (host, True)
     monkeypatch.setenv("BACKUPSVC_PVE__HOST", "127.0.0.1:41302,pve:8006")
     assert not load_settings().lab
+
+
+def probe_of(node: str, unnamed: str | None = None) -> tuple[str, str] | None:
+    found = load_settings().probe_at(node, unnamed)
+    return (found[0], found[1].host) if found else None
+
+
+def test_each_node_has_its_own_probe_named_as_variables_can_be(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = {"clovis": {"host": "127.0.0.1:1", "user": "lab"}, "lge-pve02": {"host": "127.0.0.1:2", "user": "lab"}}
+    (home / "lab" / "settings.json").write_text(json.dumps({key: LAB[key] for key in ("lab", "pve")} | {"probes": probes}))
+    assert probe_of("lge-pve02") == ("BACKUPSVC_PROBES__LGE_PVE02", "127.0.0.1:2")
+    monkeypatch.setenv("BACKUPSVC_PROBES__LGE_PVE02__HOST", "probe2:22")
+    monkeypatch.setenv("BACKUPSVC_PROBES__LGE_PVE02__VMID", "902")
+    assert (probe_of("lge-pve02"), probe_of("LGE-PVE02")) == (("BACKUPSVC_PROBES__LGE_PVE02", "probe2:22"),) * 2
+    found = load_settings().probe_at("lge-pve02", None)
+    assert found is not None
+    assert (found[1].user, found[1].vmid) == ("lab", 902)
+    assert (probe_of("clovis"), probe_of("third")) == (("BACKUPSVC_PROBES__CLOVIS", "127.0.0.1:1"), None)
+    monkeypatch.setenv("BACKUPSVC_PROBES__CLOVIS__HOST", "")
+    assert probe_of("clovis") is None
+
+
+def test_a_single_probe_counts_where_it_says_it_is_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (probe_of("clovis"), probe_of("clovis", "clovis")) == (None, ("BACKUPSVC_PROBE", "127.0.0.1:2222"))
+    assert probe_of("lge-pve02", "clovis") is None
+    monkeypatch.setenv("BACKUPSVC_PROBE__NODE", "LGE_PVE02")
+    assert (probe_of("lge-pve02", "clovis"), probe_of("clovis", "clovis")) == (("BACKUPSVC_PROBE", "127.0.0.1:2222"), None)

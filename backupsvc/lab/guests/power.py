@@ -75,7 +75,7 @@ def machine_spec(lab: Lab, vm: VmConfig) -> MachineSpec:
         memory=figures.memory(config) // MIB,
         cores=int(config.get("cores", 1)),
         uuid=uuid_of(config),
-        nics=_nics(lab, config),
+        nics=_nics(lab, vm.node, config),
         disks=_disks(lab, vm.node, config),
         agent=agent_enabled(config),
         vnc=lab.machine_dir(vm.vmid) / VNC,
@@ -152,8 +152,8 @@ def wait_until_off(lab: Lab, vmid: int, machine: Machine, seconds: float, log: T
     return True
 
 
-def _nics(lab: Lab, config: Mapping[str, str]) -> tuple[Nic, ...]:
-    known = {bridge.name for bridge in lab.bridges}
+def _nics(lab: Lab, node: str, config: Mapping[str, str]) -> tuple[Nic, ...]:
+    known = {bridge.name: bridge for bridge in lab.bridges}
     found = []
     for key in sorted((key for key in config if NET.fullmatch(key)), key=lambda key: int(key[3:])):
         properties = net(config[key])
@@ -165,7 +165,8 @@ def _nics(lab: Lab, config: Mapping[str, str]) -> tuple[Nic, ...]:
         tag, trunks = properties.get("tag"), properties.get("trunks")
         up = properties.get("link_down", "0") != "1"
         mac, vlans = properties.get("macaddr", ""), _vlans(trunks) if trunks else None
-        found.append(Nic(int(key[3:]), mac, bridge, int(tag) if tag else None, up, vlans))
+        ends = "" if known[bridge].ports else node
+        found.append(Nic(int(key[3:]), mac, bridge, int(tag) if tag else None, up, vlans, ends))
     return tuple(found)
 
 

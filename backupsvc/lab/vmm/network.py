@@ -1,7 +1,8 @@
 """Layer-2 segments between the lab's machines: one learning switch in this process.
 
 A port is one end of a pair of datagram sockets whose other end a QEMU process holds (``-netdev dgram``): one datagram, one
-Ethernet frame. Nothing crosses from one segment (bridge, VLAN) to another, and no interface of the host is in any of them.
+Ethernet frame. Nothing crosses from one segment (bridge, VLAN) to another, and no interface of the host is in any of them. A
+bridge without ports ends at its node, as on a real one: bridges of one name on two nodes are two segments then.
 
 Every bridge is VLAN-aware, and a port is what PVE makes of the NIC (PVE::Network tap_plug, Linux' bridge(8)): with ``tag=N`` an
 access port of VLAN N; without a tag a trunk of all VLANs, or of those that ``trunks=`` names, whose own untagged frames are VLAN
@@ -58,6 +59,7 @@ class Frame:
     segment: Segment
     data: bytes
     to: str | None = None
+    node: str = ""
 
     @property
     def source(self) -> str:
@@ -79,6 +81,7 @@ class Port:
     up: bool
     counters: Counters = field(default_factory=Counters)
     waiting: deque[bytes] = field(default_factory=deque)
+    node: str = ""
 
     @property
     def segment(self) -> Segment:
@@ -132,7 +135,7 @@ class Networks:
 
     def __init__(self) -> None:
         self._ports: dict[tuple[str, int], Port] = {}
-        self._learned: dict[Segment, dict[bytes, Port]] = {}
+        self._learned: dict[tuple[str, Segment], dict[bytes, Port]] = {}
         self._captures: list[tuple[str, deque[Frame]]] = []
         self._deliveries: list[tuple[str, deque[Frame]]] = []
         self._selector = selectors.DefaultSelector()
@@ -147,7 +150,7 @@ class Networks:
         """Given a machine's name and one of its NICs, plug it in and return the port. An older port of that NIC is unplugged."""
         end, machine_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         end.setblocking(False)
-        port = Port(machine, nic.index, nic.bridge, nic.tag, nic.trunks, end, machine_end, nic.link_up)
+        port = Port(machine, nic.index, nic.bridge, nic.tag, nic.trunks, end, machine_end, nic.link_up, node=nic.node)
         self._ask(lambda: self._plug(port))
         return port
 
@@ -273,15 +276,16 @@ class Networks:
             return
         vlan, bare, priority = entered
         port.counters.received += 1
-        frame = Frame(time.time(), port.machine, port.nic, (port.bridge, vlan), bare)
+        frame = Frame(time.time(), port.machine, port.nic, (port.bridge, vlan), bare, node=port.node)
         _record(self._captures, port.bridge, frame)
-        table = self._learned.setdefault(frame.segment, {})
+        table = self._learned.setdefault((port.node, frame.segment), {})
         target, source = bare[:6], bare[6:12]
         if not source[0] & 1:
             table[source] = port
         known = table.get(target)
         for other in list(self._ports.values()) if known is None else [known]:
-            if other is not port and other.bridge == port.bridge and (out := other.leaves(vlan, bare, priority)) is not None:
+            joined = other is not port and (other.bridge, other.node) == (port.bridge, port.node)
+            if joined and (out := other.leaves(vlan, bare, priority)) is not None:
                 self._send(other, out, frame)
 
     def _send(self, port: Port, out: bytes, frame: Frame) -> None:

@@ -21,7 +21,7 @@ from backupsvc.lab.vmm.network import Networks
 from backupsvc.lab.vmm.spec import Disk, MachineSpec, Nic
 
 ADDRESSES = ("192.168.10.250/24", "192.168.20.250/24", "192.168.30.250/24")
-MAC = "BC:24:11:00:0F:FE"
+MACS = ("BC:24:11:00:0F:FE", "BC:24:11:00:0F:FD", "BC:24:11:00:0F:FC")
 # The address that QEMU's user network forwards to when it is not told another.
 USER_NETWORK = "10.0.2.15/24"
 PATIENCE = 90.0
@@ -50,10 +50,16 @@ class Probe:
         *,
         bridge: str = "vmbr9",
         addresses: tuple[str, ...] = ADDRESSES,
+        node: str = "",
+        number: int = 0,
     ) -> None:
-        """``folder`` holds its keys, disk and sockets; ``addresses`` are its own on ``bridge``, untagged."""
+        """``folder`` holds its keys, disk and sockets; ``addresses`` are its own on ``bridge`` of ``node``, untagged.
+
+        ``number`` tells the probes of one lab apart.
+        """
         self._images, self._folder, self._networks, self._accelerator = images, folder, networks, accelerator
-        self._bridge, self._addresses = bridge, addresses
+        self._bridge, self._addresses, self._node, self._number = bridge, addresses, node, number
+        self._port = 0  # of the host, kept over a restart
         self.machine: Machine | None = None
 
     def start(self) -> ProbeAccess:
@@ -80,10 +86,10 @@ class Probe:
         """Start the machine with a free port of the host. Another program may take the port first: then try the next."""
         disk = self._folder / "scsi0.raw"
         seed = _seed(self._addresses)
-        nic = Nic(0, MAC, self._bridge)
+        nic = Nic(0, MACS[self._number % len(MACS)], self._bridge, node=self._node)
         disks = (Disk("scsi0", disk, disk.stat().st_size),)
-        spec = MachineSpec(0, seed.name, seed.memory, 1, seed.uuid, (nic,), disks, agent=False)
-        for port in _free_ports(3):
+        spec = MachineSpec(-self._number, seed.name, seed.memory, 1, seed.uuid, (nic,), disks, agent=False)
+        for port in (*((self._port,) if self._port else ()), *_free_ports(3)):
             user = f"user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"
             extra = ("-netdev", user, "-device", "virtio-net-pci,netdev=user,romfile=")
             machine = Machine(spec, self._folder, self._networks, self._accelerator, extra)
@@ -92,6 +98,7 @@ class Probe:
             except QemuError as error:
                 failure = error
             else:
+                self._port = port
                 return machine, port
         raise failure
 

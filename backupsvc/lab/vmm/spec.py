@@ -11,7 +11,8 @@ from pathlib import Path
 class Nic:
     """One network card, ``netN`` of a PVE config. ``tag`` None: untagged; ``link_up`` False: the cable is out (link_down=1).
 
-    ``trunks`` are the VLANs that it gets with their headers; None: all of them without a tag, no other with one.
+    ``trunks`` are the VLANs that it gets with their headers; None: all of them without a tag, no other with one. ``node`` is
+    where the bridge ends, if it has no ports: nobody of another node is on it then. One with ports is the same cable everywhere.
     """
 
     index: int
@@ -20,6 +21,7 @@ class Nic:
     tag: int | None = None
     link_up: bool = True
     trunks: frozenset[int] | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,11 +202,11 @@ def no_probe(stage: Stage) -> AbstractContextManager[Words]:
 
     @contextmanager
     def arranged() -> Iterator[Words]:
-        stage.shell.env["BACKUPSVC_PROBE__HOST"] = "127.0.0.1:1"
+        stage.shell.env["BACKUPSVC_PROBES__CLOVIS__HOST"] = "127.0.0.1:1"
         try:
             yield ()
         finally:
-            del stage.shell.env["BACKUPSVC_PROBE__HOST"]
+            del stage.shell.env["BACKUPSVC_PROBES__CLOVIS__HOST"]
 
     return arranged()
 

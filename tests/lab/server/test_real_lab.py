@@ -57,7 +57,11 @@ def _kill(home: Path, run_dir: str) -> None:
 
 
 def _addresses(settings: dict[str, Any]) -> list[str]:
-    return [*settings["api"].values(), *settings["ssh"]["nodes"].values(), settings["probe"]["host"]]
+    return [
+        *settings["api"].values(),
+        *settings["ssh"]["nodes"].values(),
+        *(probe["host"] for probe in settings["probes"].values()),
+    ]
 
 
 def _listens(address: str) -> bool:
@@ -86,7 +90,7 @@ def test_an_agent_names_its_own_guest(access: LabAccess) -> None:
 
 
 def test_the_probe_takes_the_key_and_is_not_on_the_production_network(access: LabAccess) -> None:
-    probe = access.settings["probe"]
+    probe = access.settings["probes"]["clovis"]
     host, _, port = probe["host"].partition(":")
     with paramiko.SSHClient() as ssh:
         kind, key = probe["host_key"].split()[:2]
@@ -126,7 +130,7 @@ def test_a_killed_lab_takes_its_guests_along_and_starts_again_from_its_state_and
     access: LabAccess, home: Path
 ) -> None:
     run_dir = json.loads((home / control.RUNTIME_FILE).read_text())["run_dir"]
-    assert sum("qemu-system" in line for line in _processes(run_dir)) == 12
+    assert sum("qemu-system" in line for line in _processes(run_dir)) == 13
     _kill(home, run_dir)
     again = control.up(home, hypervisor="qemu")
     assert (again.settings["pve"], again.settings["api"]) == (access.settings["pve"], access.settings["api"])

@@ -320,7 +320,7 @@ NETWORK: list[tuple[str, dict[str, Any]]] = [("tcp", {"port": 22}), ("http", {})
 @pytest.mark.parametrize(("kind", "options"), NETWORK)
 def test_without_a_way_onto_the_isolated_bridge_nothing_is_decided(kind: str, options: dict[str, Any]) -> None:
     result = run(kind, target=checks.Target(108, ADDRESS), **options)
-    assert result.outcome is Outcome.INCONCLUSIVE and "BACKUPSVC_PROBE__HOST" in result.detail
+    assert result.outcome is Outcome.INCONCLUSIVE and "BACKUPSVC_PROBES__NODE__HOST" in result.detail
 
 
 @pytest.mark.parametrize(("kind", "options"), NETWORK)

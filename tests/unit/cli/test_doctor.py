@@ -48,7 +48,8 @@ class World:
         self.configs: dict[int, dict[str, str]] = {}
         self.bridge: Any = lambda node, network, max_age: ()
         self.listed: list[Archive] = []
-        self.jump: Any = None
+        self.ways: dict[str, Any] = {}
+        self.vmids: dict[str, int] = {}
         self.nodes = [Node("a", True), Node("b", True)]
         self.bridges = [Bridge("vmbr9", "a"), Bridge("vmbr0", "a", ("eno1",))]
         self.offsets = {"a": 1.0, "b": -2.0}
@@ -77,6 +78,12 @@ class World:
                 archives=lambda node, storage, vmid=None: [one for one in self.listed if one.node == node],
             ),
         )
+
+    def probe(self, node: str) -> Any:
+        return self.ways.get(node)
+
+    def probe_vmid(self, node: str) -> int | None:
+        return self.vmids.get(node)
 
     def version(self) -> Version:
         return Version(self.release, f"{self.release}.1")
@@ -255,3 +262,70 @@ def test_a_host_of_the_settings_that_does_not_answer_is_told_while_another_does(
     (line,) = world.seen("warning")
     assert "b:8006 refuses connections" in line.detail
     assert (line.name, line.action) == ("cluster", "is the node up?")
+
+
+OVER_NETWORK = "\nguests: {108: {address: 10.0.0.8, checks: [ssh]}}\n"
+TELLS = "@neigh\n@route\n192.0.2.1 via 10.0.0.1 dev eth0\n@forwarding\n/proc/sys/net/ipv4/conf/all/forwarding:{0}\n@end\n"
+
+
+def way(said: str | None) -> Any:
+    return SimpleNamespace(connect=lambda address, port, timeout: SimpleNamespace(close=lambda: None), ask=lambda command: said)
+
+
+def probed(**more: Any) -> World:
+    world = World()
+    world.policy = load_policy(POLICY + OVER_NETWORK, "site.yaml")
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), probes={"a": {"host": "p"}, "b": {"host": "q"}} | more)
+    world.ways = {"a": way(TELLS.format(0)), "b": way(TELLS.format(0))}
+    return world
+
+
+def lines_of(world: World) -> list[tuple[str, str, int]]:
+    found = [line for line in health.examine(world) if line.name == "probe"]  # type: ignore[arg-type]
+    return [(line.status, f"{line.detail} -> {line.action}", line.exit_code) for line in found]
+
+
+def test_a_probe_a_node_is_all_that_is_needed() -> None:
+    assert [status for status, _, _ in lines_of(probed())] == ["ok", "ok"]
+
+
+def test_a_node_without_a_probe_is_named_with_the_setting() -> None:
+    world = probed()
+    del world.ways["b"]
+    found = [text for status, text, _ in lines_of(world) if status == "warning"]
+    assert ["isolated bridge of b" in text and "BACKUPSVC_PROBES__B__HOST" in text for text in found] == [True]
+
+
+def test_a_probe_of_a_node_that_there_is_not_is_told() -> None:
+    found = [text for status, text, _ in lines_of(probed(c={"host": "r"})) if status == "warning"]
+    assert ["configured for c, which is no node" in text for text in found] == [True]
+
+
+def test_a_single_probe_that_does_not_say_where_it_is_counts_for_no_node() -> None:
+    world = probed()
+    world.settings, world.ways = Settings(policy=Path("site.yaml"), state_dir=Path(), probe={"host": "p"}), {}
+    (status, text, code), *_ = lines_of(world)
+    assert (status, code) == ("failed", 2)
+    assert "BACKUPSVC_PROBE__NODE" in text
+
+
+def test_law_5_a_login_that_cannot_tell_who_answers_is_told() -> None:
+    world = probed()
+    world.ways["b"] = way(None)
+    found = [text for status, text, _ in lines_of(world) if status == "warning"]
+    assert ["the probe of b" in text and "inconclusive" in text for text in found] == [True]
+
+
+def test_law_2_a_probe_that_passes_packets_on_fails() -> None:
+    world = probed()
+    world.ways["a"] = way(TELLS.format(1))
+    found = [(text, code) for status, text, code in lines_of(world) if status == "failed"]
+    assert [("could reach production" in text and "ip_forward=0" in text, code) for text, code in found] == [(True, 1)]
+
+
+def test_a_probe_that_was_moved_off_its_node_is_told() -> None:
+    world = probed()
+    world.vmids = {"a": 901, "b": 902}
+    world.pve.cluster.guests = lambda: [Guest(901, "probe-a", "a"), Guest(902, "probe-b", "a")]
+    assert [status for status, _, _ in lines_of(world)] == ["ok", "warning"]
+    assert "guest 902, is on a" in lines_of(world)[1][1]

@@ -52,6 +52,7 @@ def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
     tiers = MappingProxyType({"standard": replace(DEFAULT_TIER, proof_rung=Rung.BOOTED)})
     made.policy = Policy("s", "Europe/Paris", "en", jobs, tiers, guests, SCRATCH, "standard")
     made.settings = Settings(state_dir=tmp_path)
+    made.probe = lambda node: None
     made.catalog.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
     yield made
     made.catalog.close()
@@ -302,8 +303,7 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
     """What could not be asked is unknown, and no sign of death: it must not cost the archive its proof."""
     guest = GuestPolicy(108, "Debian-Server", "standard", "", "isolated", "10.0.0.8", (CheckSpec("ssh", "ssh 22"),))
     site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
-    site.settings = Settings(state_dir=Path(), probe={"host": "probe"})
-    site.jump = SimpleNamespace(connect=None)  # type: ignore[attr-defined]
+    site.probe = lambda node: SimpleNamespace(connect=None)
     left = list(looks)
     monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: CheckResult("ssh 22", left.pop(0), "", kind="ssh"))
     steps = Steps(site, scratch=PLACE, network="isolated", agent=False)

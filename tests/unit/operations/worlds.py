@@ -66,6 +66,8 @@ class World:
     policy: Any = None
     settings: Any = None
     engine: Any = None
+    probe: Any = None
+    probe_vmid: Any = None
 
 
 def world(catalog_url: str) -> World:

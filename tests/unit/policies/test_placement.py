@@ -125,3 +125,11 @@ def test_a_storage_that_holds_no_images_is_inactive_or_disabled_is_never_chosen(
     dead = [storage("a", "clovis", content="backup"), storage("b", "clovis", active=False), storage("c", "clovis", enabled=False)]
     text = refused(storages=dead)
     assert "storage a holds no disk images" in text and "storage b is not active" in text and "storage c" not in text
+
+
+def test_a_copy_that_is_asked_over_the_network_goes_only_where_a_probe_is() -> None:
+    shared = replace(ARCHIVE, storage="nas", shared=True)
+    assert placed(archive=shared, network_nodes={"clovis"})[1] == "clovis"
+    assert placed(archive=shared, network_nodes={"lge-pve02"})[1] == "lge-pve02"
+    assert placed(archive=shared, network_nodes=None)[1] == "lge-pve02"
+    assert "clovis: no probe is on its isolated bridge" in refused(archive=shared, network_nodes=())

@@ -202,3 +202,10 @@ BETTER = {
 def test_law_5_better_evidence_never_lowers_the_rung(evidence: Evidence, field: str) -> None:
     improved = replace(evidence, **{field: BETTER[field]})  # type: ignore[arg-type]
     assert decide(improved).rung.height >= decide(evidence).rung.height
+
+
+def test_law_5_an_answer_that_may_be_anothers_proves_nothing_and_costs_nothing() -> None:
+    found = judged(answers=("it is not known that 10.0.0.8 was silent before",))
+    assert (found.verdict, found.rung, found.cause) == (Verdict.INCONCLUSIVE, Rung.BOOTED, Cause.NETWORK)
+    assert found.reasons == ("it is not known that 10.0.0.8 was silent before",)
+    assert judged(answers=("doubt",), missing_disks=("scsi1",)).cause is Cause.ARCHIVE

@@ -15,6 +15,7 @@ MAC = "BC:24:11:00:00:04"
     ("options", "nic"),
     [
         ("bridge=vmbr0", Nic(0, MAC, "vmbr0")),
+        ("bridge=vmbr9", Nic(0, MAC, "vmbr9", node="clovis")),
         ("bridge=vmbr0,tag=10,link_down=1", Nic(0, MAC, "vmbr0", 10, link_up=False)),
         ("bridge=vmbr0,trunks=2;10-12", Nic(0, MAC, "vmbr0", trunks=frozenset({2, 10, 11, 12}))),
     ],

@@ -38,9 +38,10 @@ class Station:
         tag: int | None = None,
         up: bool = True,
         trunks: frozenset[int] | None = None,
+        node: str = "",
     ) -> None:
         self.mac = mac(int(name))
-        self.port: Port = networks.port(name, Nic(0, self.mac.hex(":"), bridge, tag, up, trunks))
+        self.port: Port = networks.port(name, Nic(0, self.mac.hex(":"), bridge, tag, up, trunks, node))
         self.socket = socket.socket(fileno=socket.dup(self.port.descriptor))
 
     def send(self, to: bytes, body: bytes = b"hello", kind: bytes = IPV4) -> None:
@@ -331,3 +332,14 @@ def test_whoever_talks_only_its_own_segment_ever_hears_it(members: list[tuple[st
                 station.socket.recv(100)
     finally:
         switch.close()
+
+
+def test_law_2_nothing_crosses_from_a_bridge_without_ports_to_that_of_another_node(networks: Networks) -> None:
+    here, there = Station(networks, "1", "vmbr9", node="clovis"), Station(networks, "2", "vmbr9", node="lge-pve02")
+    beside = Station(networks, "3", "vmbr9", node="clovis")
+    there.send(BROADCAST)
+    here.send(BROADCAST, b"who is here")
+    assert beside.heard() == b"who is here"
+    here.send(there.mac)
+    assert there.hears_nothing()
+    assert beside.heard() == b"hello"  # learned on another segment: flooded here, and to nobody there

@@ -1,0 +1,322 @@
+"""A restore test believes an answer only if its address was silent before, is the copy's while it runs, and is silent after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import LawRefused, NotTheCopy, RemoteUnreachable
+from backupsvc.operations import listening, proving, taking_down
+from backupsvc.operations.run import Run
+from backupsvc.settings import Settings
+from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
+from policies.silence import Heard
+from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, SCRATCH, Steps
+from tests.unit.operations.worlds import World, world
+
+ADDRESS, MAC, OTHER = "10.0.0.8", "BC:24:11:00:00:08", "BC:24:11:00:00:99"
+SEEN = {"restore": 20.0, "isolate": 0.1}
+
+
+class Probe:
+    """A probe by script: ``entries`` are its answers in turn about the neighbour, the last one for ever."""
+
+    def __init__(self, *entries: str | Exception | None, heard: Heard = Heard.NOTHING, forwarding: str = "0") -> None:
+        self.entries, self.heard, self.forwarding = list(entries), heard, forwarding
+        self.route, self.asked = f"{ADDRESS} dev eth0 src 10.0.0.250", list[str]()
+
+    def connect(self, address: str, port: int, timeout: float) -> Any:
+        raise AssertionError("the checks are by script")
+
+    def knock(self, address: str, ports: Iterable[int]) -> Any:
+        return SimpleNamespace(heard=lambda: dict.fromkeys(ports, self.heard))
+
+    def ask(self, command: str) -> str | None:
+        self.asked.append(command)
+        entry = self.entries.pop(0) if len(self.entries) > 1 else self.entries[0]
+        if isinstance(entry, Exception):
+            raise entry
+        if entry is None:
+            return None
+        forwarding = f"/proc/sys/net/ipv4/conf/eth0/forwarding:{self.forwarding}"
+        return f"@neigh\n{entry}\n@route\n{self.route}\n@forwarding\n{forwarding}\n@end\n"
+
+
+def entry(state: str, mac: str | None = MAC, confirmed: int | None = None) -> str:
+    lladdr = f"lladdr {mac.lower()} " if mac else ""
+    used = f"used 1/{confirmed}/1 probes 1 " if confirmed is not None else ""
+    return f"{ADDRESS} dev eth0 {lladdr}{used}{state}"
+
+
+SILENT, COPY = entry("FAILED", None), entry("REACHABLE")
+
+
+@pytest.fixture
+def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
+    guest = GuestPolicy(108, "Debian-Server", "standard", "", "isolated", ADDRESS, (CheckSpec("ssh", "ssh", {"port": 22}),))
+    jobs = (Job("nightly", "21:00", "local"),)
+    guests = MappingProxyType({108: guest})
+    made.policy = Policy("s", "Europe/Paris", "en", jobs, MappingProxyType({}), guests, SCRATCH, "standard")
+    made.settings = Settings(state_dir=tmp_path)
+    made.catalog.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
+    made.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(made.clock.now()))
+    yield made
+    made.catalog.close()
+
+
+def a_run(site: World, probe: Probe | None, **data: Any) -> Run:
+    """A restore test's run with a probe on its node, its restore and its tear-down entered."""
+    site.probe = lambda node: probe
+    memory = {"scratch": PLACE, "network": "isolated", "agent": False, "macs": [MAC]}
+    steps = Steps(site, **(memory | data))
+    operation = site.catalog.claim(steps.id, steps.engine.driver())
+    assert operation
+    run = Run(steps.engine, operation)
+    for step in ("choose", "restore", "tear-down"):
+        run.enter(step)
+    return run
+
+
+def result(outcome: Outcome = Outcome.PASSED, kind: str = "ssh") -> CheckResult:
+    return CheckResult("ssh", outcome, "it said so", 0.1, kind)
+
+
+def judged(run: Run) -> tuple[str, str, str | None]:
+    from policies import verdict
+
+    found = verdict.decide(proving.evidence(run.data, ARCHIVE))
+    return found.verdict, found.rung, found.cause
+
+
+def whole_test(site: World, probe: Probe, outcome: Outcome = Outcome.PASSED, **data: Any) -> Run:
+    """All of a test in which the check has that outcome, as far as it concerns the listening."""
+    run = a_run(site, probe, **data)
+    listening.before(run)
+    while listening.last(run):
+        site.clock.sleep(1)
+    run.data["seconds"] |= SEEN | {"start": 1.0}
+    run.data |= {"booted": outcome is Outcome.PASSED or None, "life": "network"}
+    results = {"ssh": vars_of(result(outcome))}
+    listening.bind(run, results)
+    run.data["checks"] = results
+    run.data |= {"stopped": True}
+    while listening.after(run):
+        site.clock.sleep(1)
+    return run
+
+
+def vars_of(result: CheckResult) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(result)
+
+
+def test_law_5_silence_the_copys_mac_and_silence_again_prove(site: World) -> None:
+    run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
+    assert judged(run) == ("proven", "healthy", None)
+    assert [run.data["silence"][phase]["holds"] for phase in ("before", "while", "after")] == [True] * 3
+    assert "silence-before" in run.data["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "heard"),
+    [((entry("REACHABLE", OTHER), entry("REACHABLE", OTHER)), Heard.NOTHING), ((SILENT, entry("STALE", OTHER)), Heard.REFUSED)],
+)
+def test_law_5_no_copy_is_started_beside_somebody_who_answers_at_its_address(
+    site: World, entries: tuple[str, ...], heard: Heard
+) -> None:
+    run = a_run(site, Probe(*entries, heard=heard))
+    with pytest.raises(NotTheCopy, match=rf"somebody else answers at 10\.0\.0\.8 \(MAC {OTHER}\)"):
+        for _ in range(70):
+            listening.before(run)
+            site.clock.sleep(1)
+
+
+def test_law_5_somebody_who_comes_during_the_restore_is_seen_right_before_the_start(site: World) -> None:
+    run = a_run(site, Probe(SILENT, SILENT, entry("STALE", OTHER)))
+    listening.before(run)
+    with pytest.raises(NotTheCopy, match=OTHER):
+        listening.last(run)
+
+
+def test_law_5_an_entry_of_the_last_test_is_asked_anew_until_it_is_gone(site: World) -> None:
+    old = entry("STALE", MAC, 40)
+    run = a_run(site, Probe(old, old, old, old, SILENT))
+    listening.before(run)
+    assert listening.last(run) is not None
+    assert listening.last(run) is None
+    assert run.data["silence"]["before"]["verdict"] == "silent"
+
+
+@pytest.mark.parametrize(
+    ("route", "why"), [("local 10.0.0.8 dev lo src 10.0.0.8", "probe's own"), ("10.0.0.8 via 10.1.0.1 dev eth0", "router")]
+)
+def test_law_5_an_address_at_which_the_probe_or_a_router_would_answer_is_told_before_the_start(
+    site: World, route: str, why: str
+) -> None:
+    probe = Probe(SILENT)
+    probe.route = route
+    with pytest.raises(NotTheCopy, match=why):
+        listening.before(a_run(site, probe))
+
+
+@pytest.mark.parametrize("checks", [(CheckSpec("ssh", "ssh", {"port": 22}),), (CheckSpec("agent", "agent"),)])
+def test_law_2_no_copy_starts_beside_a_probe_that_passes_packets_on(site: World, checks: tuple[CheckSpec, ...]) -> None:
+    guest = replace(site.policy.guests[108], checks=checks)
+    site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
+    run = a_run(site, Probe(SILENT, forwarding="1"))
+    with pytest.raises(LawRefused, match="passes packets on at eth0"):
+        listening.last(run)
+
+
+UNREACHABLE = RemoteUnreachable("the probe of clovis cannot be reached", "is it up?")
+
+
+@pytest.mark.parametrize("answer", [None, UNREACHABLE], ids=["a login that may only forward", "down"])
+@pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
+def test_law_5_a_probe_that_cannot_tell_who_answers_neither_proves_nor_blames(
+    site: World, answer: Exception | None, outcome: Outcome
+) -> None:
+    run = whole_test(site, Probe(answer), outcome)
+    assert judged(run) == ("inconclusive", "restored", "network")
+
+
+@pytest.mark.parametrize(
+    ("while_", "outcome", "verdict", "cause"),
+    [
+        (entry("REACHABLE", OTHER), Outcome.PASSED, "inconclusive", "network"),
+        (entry("REACHABLE", OTHER), Outcome.FAILED, "inconclusive", "network"),
+        (SILENT, Outcome.PASSED, "inconclusive", "network"),
+        (SILENT, Outcome.FAILED, "failed", "service"),
+        (COPY, Outcome.FAILED, "failed", "service"),
+        (None, Outcome.FAILED, "inconclusive", "network"),
+        (UNREACHABLE, Outcome.PASSED, "inconclusive", "network"),
+    ],
+)
+def test_law_5_only_the_copys_own_answers_count(
+    site: World, while_: str | Exception | None, outcome: Outcome, verdict: str, cause: str
+) -> None:
+    run = whole_test(site, Probe(SILENT, SILENT, SILENT, while_, SILENT), outcome)
+    found = judged(run)
+    assert (found[0], found[2]) == (verdict, cause)
+
+
+def test_law_5_an_old_entry_of_the_copy_is_cleared_and_asked_anew(site: World) -> None:
+    probe = Probe(SILENT, SILENT, SILENT, entry("DELAY"), SILENT, COPY, SILENT)
+    assert judged(whole_test(site, probe))[0] == "proven"
+    assert "flush" in probe.asked[4]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PASSED, Outcome.FAILED])
+def test_law_5_somebody_who_still_answers_when_the_copy_is_off_takes_all_answers_away(site: World, outcome: Outcome) -> None:
+    run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY), outcome)
+    assert judged(run) == ("inconclusive", "restored", "network")
+    assert run.data["silence"]["after"]["verdict"] == "answered"
+    assert any("after the copy had been stopped" in doubt for doubt in proving.evidence(run.data, ARCHIVE).answers)
+
+
+def test_no_tear_down_hangs_on_the_probe(site: World) -> None:
+    run = a_run(site, Probe(SILENT))
+    listening.last(run)
+    run.data["seconds"] |= {"start": 1.0}
+    run.data |= {"stopped": True, "destroyed": True}
+    run.service.probe = lambda node: Probe(UNREACHABLE)  # type: ignore[method-assign, assignment, return-value]
+    assert listening.after(run) is None
+    assert run.data["silence"]["after"]["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "data", [{"simulated": True}, {"network": "link-down"}], ids=["a modelled guest", "a copy without a network"]
+)
+def test_nobody_listens_where_nothing_is_asked_over_the_network(site: World, data: dict[str, Any]) -> None:
+    probe = Probe(UNREACHABLE)
+    run = a_run(site, probe, **data)
+    listening.before(run)
+    assert listening.last(run) is None
+    assert (probe.asked, run.data.get("silence")) == ([], None)
+
+
+def test_law_5_a_sign_of_life_counts_only_from_the_copy(site: World) -> None:
+    run = a_run(site, Probe(SILENT, SILENT, entry("REACHABLE", OTHER)))
+    listening.before(run)
+    assert listening.bound(run, result()).outcome is Outcome.INCONCLUSIVE
+    assert listening.bound(run, result(Outcome.FAILED)).outcome is Outcome.FAILED
+    assert listening.bound(run, result(kind="agent")).outcome is Outcome.PASSED
+
+
+def agent_of(mac: str | Exception) -> Any:
+    def interfaces(node: str, vmid: int) -> list[dict[str, str]]:
+        if isinstance(mac, Exception):
+            raise mac
+        return [{"name": "eth0", "hardware-address": mac}]
+
+    return SimpleNamespace(agent=SimpleNamespace(interfaces=interfaces, hostname=lambda node, vmid: "glpi"))
+
+
+@pytest.mark.parametrize(("mac", "outcome"), [(MAC.lower(), "passed"), (OTHER, "inconclusive")])
+def test_law_5_an_agent_that_tells_of_other_nics_is_not_the_copys(site: World, mac: str, outcome: str) -> None:
+    site.pve = agent_of(mac)
+    run = a_run(site, None)
+    results = {"agent": vars_of(result(kind="agent"))}
+    listening.bind(run, results)
+    assert results["agent"]["outcome"] == outcome
+    assert "it calls itself glpi and tells of" in results["agent"]["detail"]
+
+
+def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
+    from backupsvc.errors import PveError
+
+    site.pve = agent_of(PveError("refused", text="Command network-get-interfaces has been disabled"))
+    run = a_run(site, None)
+    results = {"agent": vars_of(result(kind="agent"))}
+    listening.bind(run, results)
+    assert results["agent"]["outcome"] == Outcome.PASSED
+    assert "it does not tell whose it is (Command network-get-interfaces has been disabled)" in results["agent"]["detail"]
+
+
+def nodes(site: World, run: Run, *, vmids: dict[str, int | None], guests: Callable[[], list[Any]] = list) -> Any:
+    names = [Node("clovis", True), Node("lge-pve02", True)]
+    site.pve = SimpleNamespace(cluster=SimpleNamespace(nodes=lambda: names, guests=guests))
+    site.probe = lambda node: Probe(SILENT) if node in vmids else None
+    site.probe_vmid = vmids.get
+    return listening.nodes_with_probe(run, site.policy.guests[108])
+
+
+def test_a_test_over_the_network_needs_a_node_whose_probe_is_there(site: World) -> None:
+    run = a_run(site, None)
+    assert nodes(site, run, vmids={"clovis": None}) == ["clovis"]
+    assert nodes(site, run, vmids={}) == []
+    moved = [SimpleNamespace(vmid=901, node="lge-pve02"), SimpleNamespace(vmid=902, node="lge-pve02")]
+    assert nodes(site, run, vmids={"clovis": 901, "lge-pve02": 902}, guests=lambda: moved) == ["lge-pve02"]
+    guest = replace(site.policy.guests[108], checks=(CheckSpec("agent", "agent"),))
+    assert listening.nodes_with_probe(run, guest) is None
+
+
+def test_law_5_a_node_takes_no_other_copy_until_the_address_is_silent_again(site: World) -> None:
+    old = entry("STALE", MAC, 40)
+    run = a_run(site, Probe(SILENT, SILENT, old, old, SILENT))
+    listening.last(run)
+    assert run.turn("restore clovis", "another copy is being tested") is None
+    run.data["seconds"] |= {"start": 1.0}
+    run.data |= {"stopped": True, "destroyed": True}
+    site.pve = SimpleNamespace(storage=SimpleNamespace(volumes=lambda node, storage, vmid: []))
+    assert taking_down.tear_down(run) is not None
+    assert site.catalog.lane_holders() == {"restore clovis": run.id}
+    assert taking_down.tear_down(run) is None
+    assert (site.catalog.lane_holders(), run.data["silence"]["after"]["verdict"]) == ({}, "silent")
+
+
+def test_law_2_a_probe_that_began_to_pass_packets_on_leaves_a_doubt_and_hinders_no_tear_down(site: World) -> None:
+    run = a_run(site, Probe(SILENT))
+    listening.last(run)
+    run.data["seconds"] |= {"start": 1.0}
+    run.data |= {"stopped": True}
+    site.probe = lambda node: Probe(SILENT, forwarding="1")
+    assert listening.after(run) is None
+    assert run.data["silence"]["after"]["verdict"] == "unknown"

@@ -1,0 +1,252 @@
+"""Law 5: an answer over the network counts only if it is the copy's, by what the probe's neighbour table says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import silence
+from policies.model import CheckResult, Outcome
+from policies.silence import Heard, State, Table, Verdict, Way
+
+ADDRESS, MAC, OTHER = "192.168.10.8", "BC:24:11:00:00:08", "BC:24:11:00:00:05"
+ON_LINK = "192.168.10.8 dev eth0  src 192.168.10.250 "
+STILL = "/proc/sys/net/ipv4/conf/eth0/forwarding:0\n/proc/sys/net/ipv6/conf/all/forwarding:0"
+ARP = "IP address       HW type     Flags       HW address            Mask     Device\n"
+ROUTES = (
+    "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+    "eth0\t000AA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+    "eth1\t00000000\t0202000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+)
+FIB = "           |-- 192.168.10.0\n              /24 link UNICAST\n           |-- 192.168.10.250\n              /32 host LOCAL\n"
+
+
+def by_ip(neigh: str = "", route: str = ON_LINK, forwarding: str = STILL) -> str:
+    return f"@neigh\n{neigh}\n@route\n{route}\n@forwarding\n{forwarding}\n@end\n"
+
+
+def by_files(arp: str) -> str:
+    return f"@arp\n{ARP}{arp}\n@routes\n{ROUTES}@fib\n{FIB}@forwarding\n{STILL}\n@end\n"
+
+
+def table(state: State, mac: str | None = None, confirmed: int | None = None) -> Table:
+    return Table(state, mac, confirmed, Way.ON_LINK)
+
+
+@pytest.mark.parametrize(
+    ("neigh", "state", "mac", "confirmed"),
+    [
+        ("", State.ABSENT, None, None),
+        ("192.168.10.8 dev eth0  used 0/0/0 probes 6 FAILED", State.FAILED, None, 0),
+        ("192.168.10.8 dev eth0  INCOMPLETE", State.INCOMPLETE, None, None),
+        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 4/2/1 probes 1 REACHABLE", State.REACHABLE, MAC, 2),
+        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 ref 1 used 9/61/9 probes 1 STALE", State.STALE, MAC, 61),
+        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 DELAY", State.DELAY, MAC, None),
+        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 PERMANENT", State.PERMANENT, MAC, None),
+        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 NOARP", State.PERMANENT, MAC, None),
+        ("192.168.10.80 dev eth0 lladdr bc:24:11:00:00:08 REACHABLE", State.ABSENT, None, None),
+    ],
+)
+def test_a_neighbour_is_read_as_busybox_and_iproute2_print_it(
+    neigh: str, state: State, mac: str | None, confirmed: int | None
+) -> None:
+    assert silence.read(by_ip(neigh), ADDRESS) == Table(state, mac, confirmed, Way.ON_LINK)
+
+
+@pytest.mark.parametrize(
+    ("arp", "state", "mac"),
+    [
+        ("", State.ABSENT, None),
+        ("192.168.10.8     0x1         0x0         00:00:00:00:00:00     *        eth0", State.UNANSWERED, None),
+        ("192.168.10.8     0x1         0x2         bc:24:11:00:00:08     *        eth0", State.KNOWN, MAC),
+        ("192.168.10.8     0x1         0x6         bc:24:11:00:00:08     *        eth0", State.PERMANENT, MAC),
+    ],
+)
+def test_without_ip_the_table_of_proc_says_what_it_can(arp: str, state: State, mac: str | None) -> None:
+    assert silence.read(by_files(arp), ADDRESS) == Table(state, mac, None, Way.ON_LINK)
+
+
+@pytest.mark.parametrize(
+    ("address", "way"), [("192.168.10.250", Way.OWN), ("192.168.10.8", Way.ON_LINK), ("10.9.9.9", Way.ROUTED)]
+)
+def test_without_ip_the_way_is_read_from_proc(address: str, way: Way) -> None:
+    found = silence.read(by_files(""), address)
+    assert found is not None
+    assert found.way is way
+
+
+def test_an_ipv6_address_is_in_no_table_of_proc() -> None:
+    assert silence.read(by_files(""), "fd00::8") is None
+
+
+@pytest.mark.parametrize(
+    ("route", "way", "why"),
+    [
+        (ON_LINK, Way.ON_LINK, None),
+        ("local 192.168.10.8 dev lo src 192.168.10.8 uid 0 ", Way.OWN, "the probe's own"),
+        ("192.168.10.8 via 10.0.2.2 dev eth1 src 10.0.2.15", Way.ROUTED, "through a router"),
+        ("RTNETLINK answers: Network is unreachable", Way.NONE, "no network of the probe"),
+        ("broadcast 192.168.10.8 dev eth0 src 192.168.10.250", Way.NONE, "no network of the probe"),
+        ("", Way.NONE, "no network of the probe"),
+    ],
+)
+def test_a_copy_can_be_asked_only_at_an_address_on_the_probes_own_network(route: str, way: Way, why: str | None) -> None:
+    found = silence.read(by_ip(route=route), ADDRESS)
+    assert found is not None
+    assert found.way is way
+    said = silence.unfit(found, ADDRESS)
+    assert said is None if why is None else why in str(said)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "224.0.0.1", "0.0.0.0", "::1", "ff02::1", "::"])
+def test_no_guest_has_a_loopback_multicast_or_unspecified_address(address: str) -> None:
+    assert "no address of a guest" in str(silence.unfit(table(State.ABSENT), address))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "This account is not available.", "@neigh\n@route\n", by_ip().replace("@end\n", ""), "@forwarding\n@end\n"]
+)
+def test_half_an_answer_is_none(text: str) -> None:
+    assert silence.read(text, ADDRESS) is None
+
+
+@pytest.mark.parametrize(
+    ("forwarding", "through"),
+    [
+        (STILL, None),
+        ("/proc/sys/net/ipv4/conf/default/forwarding:1\n/proc/sys/net/ipv4/conf/lo/forwarding:1", None),
+        ("/proc/sys/net/ipv4/conf/all/forwarding:1", "all (IPv4)"),
+        ("/proc/sys/net/ipv4/conf/eth0/forwarding:1\n/proc/sys/net/ipv6/conf/eth1/forwarding:2", "eth0 (IPv4), eth1 (IPv6)"),
+    ],
+)
+def test_law_2_a_probe_that_passes_packets_on_is_found_out(forwarding: str, through: str | None) -> None:
+    found = silence.read(by_ip(forwarding=forwarding), ADDRESS)
+    assert found is not None
+    assert silence.forwards(found) == through
+
+
+@pytest.mark.parametrize(
+    ("seen", "heard", "cleared", "verdict"),
+    [
+        (table(State.ABSENT), Heard.NOTHING, True, Verdict.SILENT),
+        (table(State.FAILED), Heard.NOTHING, False, Verdict.SILENT),
+        (table(State.INCOMPLETE), Heard.NOTHING, True, Verdict.SILENT),
+        (table(State.UNANSWERED), Heard.NOTHING, False, Verdict.SILENT),
+        # an SSH server words "no route to host" as it likes: a refusal comes from somebody
+        (table(State.FAILED), Heard.REFUSED, True, Verdict.SILENT),
+        (table(State.FAILED), Heard.OPEN, True, Verdict.ANSWERED),
+        (table(State.REACHABLE, OTHER), Heard.NOTHING, True, Verdict.ANSWERED),
+        (table(State.STALE, OTHER), Heard.NOTHING, True, Verdict.ANSWERED),
+        (table(State.REACHABLE, OTHER, 0), Heard.NOTHING, False, Verdict.ANSWERED),
+        (table(State.REACHABLE, OTHER, 1), Heard.NOTHING, False, Verdict.UNSETTLED),
+        (table(State.REACHABLE, OTHER), Heard.NOTHING, False, Verdict.UNSETTLED),
+        (table(State.STALE, OTHER, 40), Heard.NOTHING, False, Verdict.UNSETTLED),
+        (table(State.STALE, OTHER, 40), Heard.REFUSED, False, Verdict.ANSWERED),
+        (table(State.KNOWN, OTHER), Heard.NOTHING, False, Verdict.UNSETTLED),
+        (table(State.PERMANENT, OTHER), Heard.NOTHING, False, Verdict.ANSWERED),
+    ],
+)
+def test_law_5_silent_is_an_address_that_gives_no_sign_at_all(seen: Table, heard: Heard, cleared: bool, verdict: Verdict) -> None:
+    found = silence.listen(seen, ADDRESS, {22: Heard.NOTHING, 80: heard}, cleared=cleared, out=1.2)
+    assert found.verdict is verdict
+    assert (found.mac == OTHER) == (seen.mac is not None)
+
+
+@pytest.mark.parametrize(
+    ("waited", "lingering", "verdict"),
+    [
+        (10.0, False, Verdict.UNSETTLED),
+        (10.1, False, Verdict.ANSWERED),
+        (60.0, True, Verdict.UNSETTLED),
+        (60.1, True, Verdict.ANSWERED),
+    ],
+)
+def test_law_5_an_old_entry_is_asked_anew_and_then_taken_for_an_answer(waited: float, lingering: bool, verdict: Verdict) -> None:
+    found = silence.Finding(Verdict.UNSETTLED, "old", OTHER)
+    assert silence.settled(found, waited, lingering=lingering).verdict is verdict
+    assert silence.settled(silence.Finding(Verdict.SILENT, "x"), waited, lingering=lingering).verdict is Verdict.SILENT
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        (table(State.REACHABLE, MAC), Verdict.ANSWERED),
+        (table(State.DELAY, MAC, 30), Verdict.ANSWERED),
+        (table(State.DELAY, MAC, 31), Verdict.UNSETTLED),
+        (table(State.STALE, MAC), Verdict.UNSETTLED),
+        (table(State.KNOWN, MAC), Verdict.ANSWERED),
+        (table(State.REACHABLE, OTHER), Verdict.UNKNOWN),
+        (table(State.REACHABLE, None), Verdict.UNKNOWN),
+        (table(State.FAILED), Verdict.SILENT),
+        (table(State.ABSENT), Verdict.SILENT),
+    ],
+)
+def test_law_5_an_answer_is_the_copys_when_its_mac_is_reachable(seen: Table, verdict: Verdict) -> None:
+    assert silence.copys(seen, ADDRESS, [MAC.lower()]).verdict is verdict
+
+
+def kept(verdict: Verdict, words: str = "w") -> dict[str, object]:
+    return {"verdict": str(verdict), "words": words, "holds": verdict is Verdict.SILENT}
+
+
+GOOD = {
+    "address": ADDRESS,
+    "before": kept(Verdict.SILENT),
+    "while": kept(Verdict.ANSWERED) | {"holds": True},
+    "after": kept(Verdict.SILENT),
+}
+
+
+def test_law_5_all_three_looks_leave_no_doubt() -> None:
+    assert silence.doubts(GOOD, answered=True, ended_early=False) == ()
+    assert silence.doubts(None, answered=True, ended_early=False) == ()
+    assert all(line.startswith("holds: ") for line in silence.evidence(GOOD))
+    assert len(silence.evidence(GOOD)) == 3
+
+
+@pytest.mark.parametrize("phase", ["before", "while", "after"])
+@given(verdict=st.sampled_from([*Verdict, None]))
+def test_law_5_each_look_that_is_missing_or_bad_casts_doubt(phase: str, verdict: Verdict | None) -> None:
+    memory = GOOD | ({phase: kept(verdict)} if verdict else {phase: {}})
+    good = verdict is (Verdict.ANSWERED if phase == "while" else Verdict.SILENT)
+    found = silence.doubts(memory, answered=True, ended_early=False)
+    assert (found == ()) == good
+    assert all(ADDRESS in sentence for sentence in found)
+
+
+def test_law_5_a_copy_that_never_answered_need_not_be_told_from_others() -> None:
+    memory = GOOD | {"while": kept(Verdict.SILENT)}
+    assert silence.doubts(memory, answered=False, ended_early=False) == ()
+    assert silence.doubts(memory | {"after": {}}, answered=False, ended_early=True) == ()
+
+
+def test_law_5_what_is_in_doubt_counts_neither_for_nor_against_the_archive() -> None:
+    results = tuple(CheckResult(kind, outcome, "d", kind=kind) for kind in ("http", "agent") for outcome in Outcome)
+    found = silence.discounted(results, ["somebody else answers"])
+    assert {one.outcome for one in found if one.kind == "http"} == {Outcome.INCONCLUSIVE}
+    assert [one.outcome for one in found if one.kind == "agent"] == list(Outcome)
+    assert silence.discounted(results, ()) == results
+
+
+def test_the_question_names_a_plain_address_only() -> None:
+    assert "neigh flush to 192.168.10.8 " in silence.question(ADDRESS, clear=True)
+    assert "flush" not in silence.question(ADDRESS)
+    with pytest.raises(ValueError, match="does not appear"):
+        silence.question("192.168.10.8; reboot")
+
+
+SECTIONS = ("neigh", "route", "arp", "routes", "fib", "forwarding", "end")
+WORDS = st.sampled_from(
+    [
+        *(f"\n@{name}\n" for name in SECTIONS),
+        *(ADDRESS, MAC, "dev", "lladdr", "used", "1/2/3", "1/x/3", "STALE", "0x2", "zz", "via", "local", "FFFFFFFF", "\n"),
+        "/proc/sys/net/ipv4/conf/a/forwarding:1",
+    ]
+)
+
+
+@given(text=st.lists(WORDS, max_size=40).map(" ".join))
+def test_whatever_a_probe_says_is_read_or_is_no_answer(text: str) -> None:
+    found = silence.read(text.replace(" @", "@"), ADDRESS)
+    assert found is None or found.way in Way
