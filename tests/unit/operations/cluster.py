@@ -56,6 +56,7 @@ class Cluster:
             poll=lambda upid: self.result, find=lambda node, **wanted: [], surely_runs=lambda upid: False
         )
         self.vzdump = SimpleNamespace(start=self._start)
+        self.guests = SimpleNamespace(config=lambda node, vmid: {"name": "Debian-Server", "memory": "2048"})
         self.storage = SimpleNamespace(
             storages=lambda: [Storage("local", "clovis", "dir", frozenset({"backup"}))],
             archives=self._archives,
