@@ -22,11 +22,11 @@ demo: setup
 	@.venv/bin/backupsvc demo
 
 test: setup lint
-	$(PYTEST) -m "not bench and not lab"
+	$(PYTEST) -m "not bench and not lab and not soak"
 	$(PYTHON) -m pytest -m "lab and not bench"
 
 test-quick: setup
-	$(PYTEST) -m "not slow and not lab and not bench"
+	$(PYTEST) -m "not slow and not lab and not bench and not soak"
 
 explore: setup
 	$(PYTEST) -m "not lab and not bench" --hypothesis-profile=explore tests/unit
