@@ -3,13 +3,15 @@ PYTHON := .venv/bin/python
 # Three workers, also on two cores: much of what is tested is waiting for something that stands still.
 PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal
 
-.PHONY: help setup demo test test-quick explore lint bench clean
+.PHONY: help setup demo test test-quick explore mutants soak lint bench clean
 
 help:
 	@echo "make demo        one whole night on the embedded cluster, with real guests"
 	@echo "make test        all tests, lab included"
 	@echo "make test-quick  the tests that need no guest, in two minutes"
 	@echo "make explore     the tests that draw their inputs, with new ones each time"
+	@echo "make mutants     policies mutated: what no test would notice (MINUTES=60, MODULES=\"retention whole\")"
+	@echo "make soak        COUNT=50 good restore tests in a row with every core busy"
 	@echo "make lint        format, lint, types, layers"
 	@echo "make bench       measurements, as ratios against named yardsticks"
 
@@ -20,14 +22,20 @@ demo: setup
 	@.venv/bin/backupsvc demo
 
 test: setup lint
-	$(PYTEST) -m "not bench and not lab"
+	$(PYTEST) -m "not bench and not lab and not soak"
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "lab and not bench"
 
 test-quick: setup
-	$(PYTEST) -m "not slow and not lab and not bench"
+	$(PYTEST) -m "not slow and not lab and not bench and not soak"
 
 explore: setup
 	$(PYTEST) -m "not lab and not bench" --hypothesis-profile=explore tests/unit
+
+mutants: setup
+	@$(PYTHON) -m tests.mutants --minutes $(or $(MINUTES),60) $(MODULES)
+
+soak: setup
+	SOAK_COUNT=$(or $(COUNT),50) $(PYTHON) -m pytest -m soak -s tests/soak
 
 lint: setup
 	.venv/bin/ruff format --check .

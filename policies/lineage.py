@@ -19,6 +19,7 @@ from enum import StrEnum
 from policies import property_string
 from policies.isolation import disks_to_dump, parse_config
 from policies.model import Archive, PolicyError
+from policies.whole import key
 
 _MAP = "#qmdump#map:"
 _SHOWN = 12  # hex digits of a SHA-256 that tell one from another
@@ -142,7 +143,7 @@ def present(archives: Iterable[Archive]) -> Identity | None:
 
 
 def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
-    """Given archives of any guests, return the (node, volid) of those that are of another machine than their guest is now."""
+    """Given archives of any guests, return the keys of those that are of another machine than their guest is now."""
     guests: dict[object, list[Archive]] = defaultdict(list)
     for archive in archives:
         if archive.vmid is not None:
@@ -150,7 +151,7 @@ def others(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for group in guests.values():
         if lineage := present(group):
-            found |= {(one.node, one.volid) for one in group if another(Identity(one.uuid, one.born), lineage)}
+            found |= {key(one) for one in group if another(Identity(one.uuid, one.born), lineage)}
     return frozenset(found)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from policies import whole
 from policies.model import Archive, Mark, Marked
 
 DAY = 86400
@@ -130,7 +131,8 @@ def _older(archive: Archive, look: int | None, known: int, seen: Sighting | None
     """
     if look is None:
         return True
-    if known >= look or (seen is not None and (seen.began is not None or seen.copied)):
+    # A storage that was not mounted at its first look, or not to be read, listed nothing: only what was seen became known.
+    if known >= max(look, seen.first_seen if seen else look) or (seen is not None and (seen.began is not None or seen.copied)):
         return False
     return archive.ctime < look or (seen is not None and seen.first_seen <= look)
 
@@ -149,10 +151,13 @@ def _first_looks(archives: Sequence[Archive], knowledge: Knowledge) -> dict[Plac
 def _misdated(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> str | None:
     for archive in archives:
         seen = knowledge.sightings.get(_key(archive))
-        if seen is None or seen.copied or seen.not_before is None or seen.first_seen <= knowledge.accepted.get(vmid, -1):
+        if seen is None or seen.copied or seen.first_seen <= knowledge.accepted.get(vmid, -1):
             continue
         # A dump of days is in no listing that was made meanwhile: of our own we know when it began.
-        earliest = seen.not_before if seen.began is None else min(seen.not_before, seen.began)
+        bounds = [bound for bound in (seen.not_before, seen.began) if bound is not None]
+        if not bounds:
+            continue
+        earliest = min(bounds)
         named = f"{MISDATED}: {archive.volid} on {archive.node} is named for {_said(archive.ctime)}"
         if archive.ctime < earliest - DAY:
             return f"{named}, yet it was not there on {_said(earliest)}: a clock is or was wrong"
@@ -166,7 +171,7 @@ def _said(time: int) -> str:
 
 
 def _key(archive: Archive) -> Place:
-    return ("" if archive.shared else archive.node, archive.volid)
+    return whole.key(archive)
 
 
 def _storage(archive: Archive) -> Place:

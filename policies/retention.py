@@ -291,7 +291,24 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
         if len(removed) == len(indexes) and not held.keys() & set(indexes):
             last = f"law 3: last archive of {guest}"
             held[_newest(marked, indexes)] = last + (" that can hold a disk" if len(indexes) < len(every) else "")
-    return held
+    return held | _namesakes(marked, held)
+
+
+def _namesakes(marked: Sequence[Marked], held: Collection[int]) -> dict[int, str]:
+    """Given a decision and what law 3 keeps of it, return what would go though by name and size it may be a file that stays.
+
+    A file server's directory that two nodes mount, and that is not called shared in PVE, lists each of its files once a node.
+    """
+    staying = {
+        (one.archive.volid, one.archive.size): one.archive.node
+        for index, one in enumerate(marked)
+        if one.mark is not Mark.REMOVE or index in held
+    }
+    return {
+        index: f"law 3: it may be the file that stays on {staying[one.archive.volid, one.archive.size]}, of equal name and size"
+        for index, one in enumerate(marked)
+        if one.mark is Mark.REMOVE and index not in held and (one.archive.volid, one.archive.size) in staying
+    }
 
 
 def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:

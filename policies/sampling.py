@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from policies import lineage
 from policies.model import Archive, Policy, Proof
+from policies.whole import key
 
 _DAY = 24 * 3600
 OLD = 7 * _DAY  # an archive of this age counts as an old one
@@ -69,7 +70,7 @@ def _unusable(archive: Archive, latest: int, others: Collection[tuple[str, str]]
         return f"{archive.volid} holds no disk"
     if archive.changed:
         return f"{archive.volid} was changed since it was recorded ({archive.changed})"
-    if (archive.node, archive.volid) in others:
+    if key(archive) in others:
         return f"{archive.volid} is of another machine"
     if archive.ctime > latest:
         return f"{archive.volid} is from the future"

@@ -17,8 +17,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from policies.check_levels import NETWORK_KINDS
 from policies.model import CheckResult, Outcome
-from policies.site_checks import NETWORK_KINDS
 
 CONFIRMED_WITHIN = 30  # seconds; the kernel calls a neighbour reachable for about so long after its last word
 ASKED_ANEW = 10.0  # seconds in which an entry that may be old is asked anew

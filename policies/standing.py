@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from policies import lineage
+from policies import lineage, whole
 from policies.model import Archive, Proof, Rung, Verdict
 
 Key = tuple[str, str, int]  # (node, volid, ctime); the node is "" on a shared storage
@@ -29,8 +29,8 @@ def standing(
     one of a changed archive, or of another machine.
     """
     others = lineage.others(archives)
-    whole = (one for one in archives if one.size > 0 and not one.changed and (one.node, one.volid) not in others)
-    proven = {_key(archive) for archive in whole if archive.proven_at is not None}
+    unchanged = (one for one in archives if one.size > 0 and not one.changed and whole.key(one) not in others)
+    proven = {_key(archive) for archive in unchanged if archive.proven_at is not None}
     shared = {(archive.volid, archive.ctime) for archive in archives if archive.shared}
     tests = [(_of(proof, shared), proof) for proof in proofs]
     failed: dict[Key, int] = {}

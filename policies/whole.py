@@ -59,8 +59,8 @@ def _unlike(mapped: dict[str, str], devices: Collection[str]) -> Iterator[str]:
 
 
 def key(archive: Archive) -> tuple[str, str]:
-    """Given an archive, return what tells it from all others of a listing."""
-    return (archive.node, archive.volid)
+    """Given an archive, return what tells it from all others: its node ("" on a shared storage, where all list it) and volid."""
+    return ("" if archive.shared else archive.node, archive.volid)
 
 
 def hollow(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:

@@ -20,6 +20,7 @@ from policies.model import Archive, GuestType, Rung
 
 Key = tuple[str, str]  # (place, volid); place is "" on a shared storage
 
+LONGEST_LISTING = 3600  # seconds
 _LISTED = ("node", "storage", "ctime", "size", "format", "protected", "shared", "notes")
 _LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
 _FACTS = (*_LEARNT, "born", "rung_at", "first_seen", "gone_at", "changed_at", "changed")
@@ -31,6 +32,7 @@ _HOLDS_DISK = case(  # decided in the database, so that a listing needs no confi
     (ARCHIVE.c.config.contains(whole.DUMPED, autoescape=True), 1),
     else_=0,
 ).label("holds_disk")
+_THERE = (ARCHIVE.c.gone_at.is_not(None), ARCHIVE.c.place)  # of a storage that was made shared, or is no more: what is there
 _LIGHT = (*(column for column in ARCHIVE.c if column.name not in ("config", "excluded")), _HOLDS_DISK)
 
 
@@ -58,12 +60,13 @@ class ArchiveStore:
         at: int,
         looked: Collection[tuple[str, str]] = (),
     ) -> Observation:
-        """Given what storages listed, remember it, and return what changed. ``at`` in epoch seconds.
+        """Given what storages listed, remember it, and return what changed. ``at``: when the listing began, in epoch seconds.
 
         ``scope`` names the (node, storage) pairs that were listed completely: only there does an absent archive count as gone
         (its row is kept, with what it proved). An archive whose size or time differs proves nothing any more; one of another
         size was changed, and is never taken for good again. ``looked`` names the (place, storage) pairs of which all guests were
-        listed: what a later listing finds new there came after ``at``.
+        listed: what a later listing finds new there came after ``at``. An archive that went while the listing was made stays
+        gone: the listing is the older news.
         """
         try:
             return self._observe(listing, scope, at, looked)
@@ -78,6 +81,7 @@ class ArchiveStore:
         }  # reversed: the first of two listings of one file stays
         with self._database.write() as connection:
             before = _before(connection, listed, scope)
+            listed = {key: archive for key, archive in listed.items() if key not in before or not _went_since(before[key], at)}
             new = [key for key in listed if key not in before or before[key].gone_at is not None]
             within = [key for key, row in before.items() if row.gone_at is None and _in_scope(row, scope)]
             gone = [key for key in within if key not in listed]
@@ -108,7 +112,7 @@ class ArchiveStore:
         On a shared storage every node names the same archive.
         """
         with self._database.read() as connection:
-            row = connection.execute(select(*_LIGHT).where(_is(node, volid))).first()
+            row = connection.execute(select(*_LIGHT).where(_is(node, volid)).order_by(*_THERE)).first()
         return archive_of(row) if row else None
 
     @repeatable
@@ -155,7 +159,9 @@ class ArchiveStore:
     def archive_facts(self, node: str, volid: str) -> dict[str, Any]:
         """Given an archive, return what is known beyond its listing ({} if it was never seen). Times in epoch seconds."""
         with self._database.read() as connection:
-            row = connection.execute(select(*(ARCHIVE.c[name] for name in _FACTS)).where(_is(node, volid))).first()
+            row = connection.execute(
+                select(*(ARCHIVE.c[name] for name in _FACTS)).where(_is(node, volid)).order_by(*_THERE)
+            ).first()
         return dict(row._mapping) if row else {}
 
     @repeatable
@@ -201,7 +207,7 @@ def withdraw(connection: Connection, row: Row[Any], rung: Rung, at: int) -> None
 
 def find(connection: Connection, node: str, volid: str) -> Row[Any] | None:
     """Given an archive's node and volid, return its row, locked until the transaction ends, or None."""
-    return connection.execute(select(*_LIGHT).where(_is(node, volid)).with_for_update()).first()
+    return connection.execute(select(*_LIGHT).where(_is(node, volid)).order_by(*_THERE).with_for_update()).first()
 
 
 def _locate(connection: Connection, node: str, volid: str) -> Row[Any]:
@@ -216,6 +222,11 @@ def _is(node: str, volid: str) -> ColumnElement[bool]:
 
 def _key(archive: Archive) -> Key:
     return ("" if archive.shared else archive.node, archive.volid)
+
+
+def _went_since(row: Row[Any], at: int) -> bool:
+    """Whether an archive went since a listing began that still has it. What lies further ahead was written by a wrong clock."""
+    return row.gone_at is not None and at <= row.gone_at <= at + LONGEST_LISTING
 
 
 def _in_scope(row: Row[Any], scope: Collection[tuple[str, str]]) -> bool:

@@ -28,13 +28,13 @@ class PinStore:
     @repeatable
     def pin(self, node: str, volid: str, operation: str, at: int, fence: Fence | None = None) -> str | None:
         """Given an archive that an operation needs, pin it; return the operation that is removing it, if one is: then nothing is
-        pinned. ``at`` in epoch seconds. Raise PveNotFound if the archive was never seen."""
+        pinned. ``at`` in epoch seconds. Raise PveNotFound if the archive was never seen, or is gone."""
         return self._take(node, volid, operation, at, fence, removes=False)
 
     @repeatable
     def begin_removal(self, node: str, volid: str, operation: str, at: int, fence: Fence | None = None) -> str | None:
         """Given an archive that an operation is about to remove, keep all others from pinning it; return the operation that needs
-        or removes it, if one does: then it must stay. Raise PveNotFound if the archive was never seen."""
+        or removes it, if one does: then it must stay. Raise PveNotFound if the archive was never seen, or is gone."""
         return self._take(node, volid, operation, at, fence, removes=True)
 
     @repeatable
@@ -57,6 +57,8 @@ class PinStore:
             row = find(connection, node, volid)  # locked: on PostgreSQL two that take it wait for each other here
             if row is None:
                 raise PveNotFound(f"archive {volid} on {node} is not in the catalog", "run `backupsvc catalog sync`")
+            if row.gone_at is not None:
+                raise PveNotFound(f"archive {volid} on {node} is no longer there", "run it again: another archive is chosen then")
             here = (ARCHIVE_PIN.c.place == row.place, ARCHIVE_PIN.c.volid == volid)
             in_the_way = true() if removes else ARCHIVE_PIN.c.removes.is_(True)
             others = _open(*here, ARCHIVE_PIN.c.operation != operation, in_the_way)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from backupsvc.catalog.looks import Acceptance
 from backupsvc.operations.listing import observe
-from policies import prune_guard
+from policies import prune_guard, whole
 from policies.model import Archive
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def sync(service: Service, *, accept: bool = False, vmid: int | None = None, dry
 
     Who accepted what is written into the catalog. With ``dry_run`` nothing is recorded as gone and nothing is accepted.
     """
-    before = {(one.node, one.volid): one for one in service.catalog.archives()}
-    now = {(one.node, one.volid): one for one in observe(service, complete=not dry_run)}
+    before = {whole.key(one): one for one in service.catalog.archives()}
+    now = {whole.key(one): one for one in observe(service, complete=not dry_run)}
     stopped = prune_guard.stopped(list(now.values()), service.catalog.knowledge())
     chosen = {guest: why for guest, why in stopped.items() if accept and vmid in (None, guest)}
     accepted = _acceptances(chosen, list(now.values()), int(service.clock.now()))

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, Refused
-from backupsvc.operations import standing_back, thawing, wholeness
+from backupsvc.operations import choosing, standing_back, thawing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Again, NoTask, Run, Wait
 from backupsvc.pve.answers import grant_for
@@ -112,7 +112,7 @@ def dump(run: Run) -> Wait | Again | None:
 
 def read_back(run: Run) -> Wait | None:
     """Find the new archive in the storage's listing, with a size and a readable config, and remember it (law 4)."""
-    storage, job, node = run.service.pve.storage, _job(run), str(run.data["node"])
+    storage, job, node, began = run.service.pve.storage, _job(run), str(run.data["node"]), run.now()
     listed = storage.archives(node, str(run.data.get("adopted", {}).get("storage", job.storage)), run.vmid)
     archive = _fresh(run, listed)
     if archive is None:
@@ -120,7 +120,7 @@ def read_back(run: Run) -> Wait | None:
     text = storage.extract_config(node, archive.volid)
     config = parse_config(text)
     catalog, dumped = run.service.catalog, run.data["dump"]
-    catalog.observe(listed, scope=[], at=run.now())
+    catalog.observe(listed, scope=[], at=began)
     catalog.annotate(
         node,
         archive.volid,
@@ -133,7 +133,7 @@ def read_back(run: Run) -> Wait | None:
         at=run.now(),
         anew="adopted" not in run.data,
     )
-    catalog.pin(node, archive.volid, run.id, run.now(), run.fence())  # it is about to be read whole
+    choosing.pin(run, archive)  # it is about to be read whole
     run.data["archive"] = as_dict(catalog.archive(node, archive.volid) or archive)
     if not config:  # known by now, so that it counts for nothing
         raise PveError(

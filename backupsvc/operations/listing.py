@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
+from policies import whole
 from policies.model import Archive, Node, Storage
 
 if TYPE_CHECKING:
@@ -32,16 +33,16 @@ def observe(service: Service, vmid: int | None = None, *, complete: bool = False
     Only with ``complete`` are archives that were known and are not listed recorded as gone: a listing that shrank must be noticed
     before it is believed (law 3).
     """
-    pve = service.pve
+    pve, began = service.pve, int(service.clock.now())
     storages = pve.storage.storages()
     pairs = places(storages, pve.cluster.nodes())
     shared = {storage.name for storage in storages if storage.shared}
     listed = [archive for node, storage in pairs for archive in pve.storage.archives(node, storage, vmid)]
     scope = pairs if complete and vmid is None else []
     looked = [("" if name in shared else node, name) for node, name in pairs] if vmid is None else []
-    service.catalog.observe(listed, scope=scope, at=int(service.clock.now()), looked=looked)
-    known = {(archive.node, archive.volid): archive for archive in service.catalog.archives(vmid=vmid)}
-    return [known.get((archive.node, archive.volid), archive) for archive in listed]
+    service.catalog.observe(listed, scope=scope, at=began, looked=looked)
+    known = {whole.key(archive): archive for archive in service.catalog.archives(vmid=vmid)}
+    return [known.get(whole.key(archive), archive) for archive in listed]
 
 
 def look(service: Service) -> list[Archive]:

@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, LawRefused, PveError
+from backupsvc.errors import BackupsvcError, LawRefused, PveError, PveNotFound
 from backupsvc.operations.listing import as_dict, observe
 from backupsvc.operations.run import Run, Wait, refused_for_sure
-from backupsvc.operations.wholeness import look_into
+from backupsvc.operations.wholeness import look_into, rest_of_a_restore
 from policies import lineage, prune_guard, retention, whole
 from policies.jobs import job_for
-from policies.model import Archive, Guest, Mark, Marked, Operation, Policy, PruneRules
+from policies.model import Archive, Guest, GuestType, Mark, Marked, Operation, Policy, PruneRules
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -25,9 +25,14 @@ SMALL = (
     "it is less than half as large as those before it, so it counts for no keep rule until a restore test proves it whole: "
     "`backupsvc restore-test VMID --archive VOLID`"
 )
-ASIDE = "it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE yourself"
 CHANGED = "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: look at it"
 ANOTHER = "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, and counts not"
+LOOK_SERVES = 600.0  # seconds after the last look at the storages began in which the deletion must be asked for
+GONE = "it was removed since the decision"
+ASIDE = (
+    "as far as can be seen it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE "
+    "yourself"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +52,27 @@ def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Pol
     """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
 
     Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
-    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out. Archives without any disk,
-    those that were changed, those of another machine and those whose size has collapsed are put aside, so that none counts in
-    place of a whole one.
+    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out, also when its VMID went to
+    a guest of the other kind. Archives without any disk, those that were changed, those of another machine and those whose size
+    has collapsed are put aside, so that none counts in place of a whole one.
     """
     hollow, collapsed, others = whole.hollow(archives), whole.collapsed(archives), lineage.others(archives)
-    present = {guest.vmid for guest in guests}
+    present = {guest.vmid: guest.type for guest in guests}
     marks: dict[tuple[str, str], Marked] = {}
     groups: dict[tuple[str, str, str], list[Archive]] = {}
     for archive in archives:
         why = _kept_because(archive, present, policy) or _aside(archive, hollow, others, collapsed)
         if why:
             mark = Mark.PROTECTED if archive.protected else Mark.KEEP
-            marks[_key(archive)] = Marked(archive, mark, (why,))
+            marks[whole.key(archive)] = Marked(archive, mark, (why,))
         else:
             job = job_for(policy, archive.vmid or 0)
-            groups.setdefault((archive.node, archive.storage, job.keep if job else ""), []).append(archive)
+            groups.setdefault((whole.key(archive)[0], archive.storage, job.keep if job else ""), []).append(archive)
     for (_, _, keep), group in groups.items():
         for marked in retention.decide(group, retention.parse_keep(keep), policy.timezone):
             if marked:
-                marks[_key(marked.archive)] = marked
-    return [marks[_key(archive)] for archive in archives]
+                marks[whole.key(marked.archive)] = marked
+    return [marks[whole.key(archive)] for archive in archives]
 
 
 def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
@@ -92,12 +97,18 @@ def _decided(
     facts["in_use"] = in_use(service)
     stopped = prune_guard.stopped(archives, service.catalog.knowledge(archives[0].vmid if _of_one_guest(archives) else None))
     # Once before, so that only those count as stopped that would have lost something; once after, so that they do not count.
-    wanted = retention.guard(decide_all(look_into(service, archives), guests, service.policy), **facts)
+    there = _standing(service, guests, {archive.vmid for archive in archives})
+    wanted = retention.guard(decide_all(look_into(service, archives), there, service.policy), **facts)
     held = prune_guard.hold(wanted.marked, stopped)
     guarded = retention.guard(held.marked, **facts)
     if guarded.refusal:
         raise LawRefused(3, guarded.refusal, "look at `backupsvc prune --dry-run` and at the storages before anything is removed")
     return Decision(guarded.marked, held.refused)
+
+
+def _standing(service: Service, guests: Sequence[Guest], vmids: Collection[int | None]) -> list[Guest]:
+    """The guests that exist. What a failed restore leaves under a lost guest's VMID is none, though the cluster lists it."""
+    return [guest for guest in guests if guest.vmid not in vmids or not rest_of_a_restore(service.pve, guest)]
 
 
 def _of_one_guest(archives: Sequence[Archive]) -> bool:
@@ -109,27 +120,44 @@ def _refused(stopped: Mapping[int, str]) -> LawRefused | None:
     return LawRefused(3, *said) if said else None
 
 
-def kept_now(service: Service, vmid: int | None, node: str, volid: str) -> str | None:
+def kept_now(service: Service, vmid: int | None, node: str, volid: str, decided: Mapping[str, Any]) -> str | None:
     """Given an archive that was to go, decide again on what the storages list now: why it stays, None if it may still go.
 
     Every place where the catalog knows an archive of that guest is listed anew, and one that cannot be listed ends the run with
-    its error: what is not seen is neither there nor gone. Raise LawRefused if an archive has vanished without our doing.
+    its error: what is not seen is neither there nor gone. ``decided`` is the archive as it was decided on: another file by its
+    name stays. Raise LawRefused if an archive has vanished without our doing.
     """
-    known = service.catalog.archives(vmid=vmid)
-    if (node, volid) not in {_key(archive) for archive in known}:
-        return "it was removed since the decision"
-    places = sorted({(archive.node, archive.storage) for archive in known})
-    listed = [archive for where, storage in places for archive in service.pve.storage.archives(where, storage, vmid)]
+    known, began = service.catalog.archives(vmid=vmid), int(service.clock.now())
+    if not any(_is(archive, node, volid) for archive in known):
+        return GONE
+    listed = _list(service, vmid, _places(known, node, volid))
     _refuse_if_shrunk(known, listed)
-    service.catalog.observe(listed, scope=[], at=int(service.clock.now()))
-    current = {_key(archive): archive for archive in service.catalog.archives(vmid=vmid)}
-    archives = [current.get(_key(archive), archive) for archive in listed]
+    service.catalog.observe(listed, scope=[], at=began)
+    current = {whole.key(archive): archive for archive in service.catalog.archives(vmid=vmid)}
+    archives = [current.get(whole.key(archive), archive) for archive in listed]
     guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
     # The share of all archives was judged by the decision over all of them: of one guest's, more may go.
     everything = replace(service.policy.prune, max_share=1.0)
     marked = _decided(service, archives, guests, listed_before=len(known), rules=everything).marked
-    mine = next(item for item in marked if _key(item.archive) == (node, volid))
+    mine = next(item for item in marked if _is(item.archive, node, volid))
+    if (mine.archive.size, mine.archive.ctime) != (decided["size"], decided["ctime"]):
+        return f"law 3: it is another file by now: {mine.archive.size} bytes, where {decided['size']} were decided on"
     return None if mine.mark is Mark.REMOVE else mine.reasons[-1]
+
+
+def _places(known: Sequence[Archive], node: str, volid: str) -> list[tuple[str, str]]:
+    """Where a guest's known archives lie, as (node, storage): a shared storage once, through the node that is to remove there."""
+    asked: dict[tuple[str, str], str] = {}
+    for archive in known:
+        here = (whole.key(archive)[0], archive.storage)
+        asked[here] = node if _is(archive, node, volid) else asked.get(here, archive.node)
+    return sorted((where, storage) for (_, storage), where in asked.items())
+
+
+def _list(service: Service, vmid: int | None, places: Sequence[tuple[str, str]]) -> list[Archive]:
+    """Each archive of a guest once, as those places list it now."""
+    listed = [archive for node, storage in places for archive in service.pve.storage.archives(node, storage, vmid)]
+    return list({whole.key(archive): archive for archive in listed}.values())
 
 
 def in_use(service: Service) -> set[str]:
@@ -169,28 +197,41 @@ def remove(run: Run) -> Wait | None:
         result = run.service.pve.tasks.poll(str(upid))
         if result is None:
             return Wait("an archive is being removed", most=0.5)
-        if not result.ok and volid in _listed(run, node, volid):  # seen, not told: a call whose answer was lost may have won
+        if not result.ok and (found := _still_there(run, node, volid)):  # seen, not told: a call that was lost may have won
+            if found.protected:
+                return _keep(run, node, volid, "protected since it was decided on")
             result.raise_if_failed(f"removing archive {volid} on {node}")
         return _removed(run, node, volid)
     if run.data.get("removing") == volid:
-        if volid not in _listed(run, node, volid):
+        if not _still_there(run, node, volid):
             return _removed(run, node, volid)  # by the call whose answer was lost, or by a driver that died
         if run.unsettled("removing"):
             return Wait("it is not known yet whether an archive is being removed", most=2.0)
-    if why := _needed(run, node, volid) or kept_now(run.service, _vmid(run, volid), node, volid):
-        run.data["left"].pop(0)
-        _forget(run)
-        run.service.catalog.unpin(node, volid, run.id, run.fence())
-        run.note("kept", volid=volid, why=why)
-        if prune_guard.stops(why):
-            run.data["stopped"] = run.data.get("stopped", {}) | {str(_vmid(run, volid)): why}
-        return Wait("next", most=0.01)
+    looked, decided = run.clock.now(), _as_decided(run, node, volid)
+    if why := _needed(run, node, volid) or kept_now(run.service, decided["vmid"], node, volid, decided):
+        return _keep(run, node, volid, why)
+    if not 0 <= run.clock.now() - looked <= LOOK_SERVES:
+        return Wait("the storages are looked at once more: the last look was too long ago", most=0.01)
     return _begin_removing(run, node, volid)
 
 
+def _keep(run: Run, node: str, volid: str, why: str) -> Wait:
+    """Go on to the next archive: this one stays."""
+    run.data["left"].pop(0)
+    _forget(run)
+    run.service.catalog.unpin(node, volid, run.id, run.fence())
+    run.note("kept", volid=volid, why=why)
+    if prune_guard.stops(why):
+        run.data["stopped"] = run.data.get("stopped", {}) | {str(_as_decided(run, node, volid)["vmid"]): why}
+    return Wait("next", most=0.01)
+
+
 def _needed(run: Run, node: str, volid: str) -> str | None:
-    """Keep everybody from choosing the archive; return why it must stay if somebody has chosen it already."""
-    other = run.service.catalog.begin_removal(node, volid, run.id, run.now(), run.fence())
+    """Keep everybody from choosing the archive; return why it must stay if somebody has chosen it already, or it is gone."""
+    try:
+        other = run.service.catalog.begin_removal(node, volid, run.id, run.now(), run.fence())
+    except PveNotFound:
+        return GONE
     return f"law 3: in use by operation {other}" if other else None
 
 
@@ -202,7 +243,7 @@ def settle(run: Run) -> Wait | None:
     upid = run.data.get("removing_upid")
     if run.unsettled("removing") or (upid and run.service.pve.tasks.poll(str(upid)) is None):
         return Wait("it is not known yet whether an archive was removed", most=2.0)
-    if volid not in _listed(run, node, volid):
+    if not _still_there(run, node, volid):
         _removed(run, node, volid)
     return None
 
@@ -238,9 +279,16 @@ def _forget(run: Run) -> None:
     run.forget("removing")
 
 
-def _listed(run: Run, node: str, volid: str) -> dict[str, Archive]:
-    storage = volid.split(":", 1)[0]
-    return {archive.volid: archive for archive in run.service.pve.storage.archives(node, storage, _vmid(run, volid))}
+def _still_there(run: Run, node: str, volid: str) -> Archive | None:
+    """The archive as its storage lists it now, None if it is gone.
+
+    Raise LawRefused if others that are known there are not listed either: of such a listing nobody can say what has gone.
+    """
+    storage, vmid = volid.split(":", 1)[0], _as_decided(run, node, volid)["vmid"]
+    known = run.service.catalog.archives(vmid=vmid, storage=storage)
+    listed = _list(run.service, vmid, [(node, storage)])
+    _refuse_if_shrunk([one for one in known if one.node == node and not _is(one, node, volid)], listed)
+    return next((archive for archive in listed if _is(archive, node, volid)), None)
 
 
 HANDLERS = {"decide": decide, "remove": remove, "settle": settle}
@@ -273,11 +321,15 @@ def outcome(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _kept_because(archive: Archive, present: Collection[int], policy: Policy) -> str | None:
+def _kept_because(archive: Archive, present: Mapping[int, GuestType], policy: Policy) -> str | None:
     if archive.vmid is None:
         return "its name is not a vzdump name, so nobody knows whose it is"
     if archive.vmid not in present:
         return f"guest {archive.vmid} no longer exists: its archives are kept until somebody decides"
+    if archive.type not in (None, present[archive.vmid]):
+        kinds = {GuestType.QEMU: "VM", GuestType.LXC: "container"}
+        before, now = kinds[archive.type or present[archive.vmid]], kinds[present[archive.vmid]]
+        return f"{archive.vmid} is a {now} by now: the archives of the {before} before it are kept until somebody decides"
     if job_for(policy, archive.vmid) is None:
         return f"no job of the policy covers guest {archive.vmid}, so no retention applies"
     return None
@@ -299,8 +351,8 @@ def _aside(
 
 
 def _refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> None:
-    seen = {_key(archive) for archive in listed}
-    lost = [archive for archive in known if _key(archive) not in seen]
+    seen = {whole.key(archive) for archive in listed}
+    lost = [archive for archive in known if whole.key(archive) not in seen]
     if lost:
         names = ", ".join(f"{archive.volid} on {archive.node}" for archive in lost[:3])
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
@@ -311,12 +363,13 @@ def _refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> No
         )
 
 
-def _vmid(run: Run, volid: str) -> int | None:
+def _as_decided(run: Run, node: str, volid: str) -> dict[str, Any]:
+    """An archive as it was when its removal was decided on."""
     for item in run.data["marks"]:
-        if item["volid"] == volid:
-            return int(item["vmid"])
-    raise PveError(f"archive {volid} was not among the decided ones", "run the prune again")
+        if (item["node"], item["volid"]) == (node, volid):
+            return dict(item)
+    raise PveError(f"archive {volid} on {node} was not among the decided ones", "run the prune again")
 
 
-def _key(archive: Archive) -> tuple[str, str]:
-    return (archive.node, archive.volid)
+def _is(archive: Archive, node: str, volid: str) -> bool:
+    return archive.volid == volid and (archive.shared or archive.node == node)

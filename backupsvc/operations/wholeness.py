@@ -19,8 +19,15 @@ _LOOK_BACK = 7  # archives before the new one that are asked for what was in the
 
 
 def look_into(service: Service, archives: Sequence[Archive]) -> list[Archive]:
-    """Given archives, return them, each that is too small for a disk and unknown to the catalog with what its config says."""
-    return [replace(one, holds_disk=holds_disk(service, one)) if one.size <= TINY else one for one in archives]
+    """Given archives, return them, each VM's that is too small for a disk with whether one is in it all the same.
+
+    That is known to the catalog, or its config says so now. Where that cannot be read, no disk was seen.
+    """
+    tiny = [one.type is GuestType.QEMU and one.size <= TINY for one in archives]
+    return [
+        replace(one, holds_disk=bool(holds_disk(service, one))) if small else one
+        for one, small in zip(archives, tiny, strict=True)
+    ]
 
 
 def holds_disk(service: Service, archive: Archive) -> bool | None:

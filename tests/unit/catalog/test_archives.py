@@ -60,8 +60,19 @@ def test_an_archive_that_comes_back_is_new_again_with_what_it_had_proven(catalog
     observe(catalog, archive())
     catalog.raise_rung("clovis", archive().volid, Rung.INTACT, 1)
     observe(catalog)
-    assert observe(catalog, archive()).new == (archive(),)
+    assert observe(catalog, archive(), at=5001).new == (archive(),)
     assert [item.rung for item in catalog.archives()] == [Rung.INTACT]
+
+
+@pytest.mark.parametrize(("began", "back"), [(4999, False), (5000, False), (5001, True), (5000 - 3601, True)])
+def test_law_3_a_listing_that_began_before_an_archive_went_does_not_bring_it_back(
+    catalog: Catalog, began: int, back: bool
+) -> None:
+    """Unless it began so long before that the clock that saw it go must have been wrong."""
+    observe(catalog, archive(), at=1)
+    catalog.mark_gone("clovis", archive().volid, 5000)
+    observe(catalog, archive(), at=began)
+    assert bool(catalog.archives()) is back
 
 
 def test_two_nodes_list_the_same_file_of_a_shared_storage_and_equal_names_of_local_ones(catalog: Catalog) -> None:

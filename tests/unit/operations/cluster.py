@@ -72,6 +72,7 @@ class Cluster:
         )
         self.vzdump = SimpleNamespace(start=self._start)
         self.agent = SimpleNamespace(state=lambda node, vmid: _next(self.states), frozen=self._frozen, thaw=self._thaw)
+        self.guests = SimpleNamespace(config=lambda node, vmid: {"name": "Debian-Server", "memory": "2048"})
         self.storage = SimpleNamespace(
             storages=lambda: [Storage("local", "clovis", "dir", frozenset({"backup"}))],
             archives=self._archives,

@@ -1,0 +1,1 @@
+"""Mutation testing of policies: what the tests would not notice if somebody took it out (``make mutants``)."""

@@ -1,0 +1,184 @@
+"""Guards that stand behind one another: each is seen to hold by itself, so that none can be taken out unnoticed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.catalog.operations import Driver
+from backupsvc.errors import LawRefused, LeaseLost
+from backupsvc.operations import backup, proving, restore
+from backupsvc.operations.engine import Engine
+from backupsvc.operations.listing import as_dict
+from backupsvc.operations.run import Run
+from policies import ownership
+from policies.model import Guest, OperationState, Rung
+from tests.unit.operations.cluster import archive
+from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, Steps, site  # noqa: F401
+from tests.unit.operations.worlds import World
+
+HARMLESS = {"name": "restore-test-x", "onboot": "0", "scsi0": "local-lvm:vm-9000-disk-0,size=64M", "smbios1": "uuid=1"}
+GOOD = {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True, "missing_disks": []}
+PASSED = {"agent": {"name": "agent", "outcome": "passed", "detail": "Debian", "seconds": 0.1, "kind": "agent"}}
+
+
+def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) -> Steps:  # noqa: F811
+    """A restore test whose copy has that config, on a bridge that leads nowhere."""
+    steps = Steps(site, scratch=PLACE)
+    held = HARMLESS | {"description": ownership.marker(steps.id)} | config
+    held.pop(lacks, None)
+    managed = {"vm:9000": "started"} if ha else {}
+    site.pve = SimpleNamespace(
+        guests=SimpleNamespace(config=lambda node, vmid: dict(held)),
+        scratch=lambda scratch, holder: SimpleNamespace(
+            require_bridge=lambda node, network: None, apply_strip=lambda *args: None
+        ),
+        cluster=SimpleNamespace(ha_resources=lambda: managed),
+    )
+    return steps
+
+
+# --- isolate ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_harmless_copy_passes_isolate(site: World) -> None:  # noqa: F811
+    evidence = with_copy(site)("isolate").data["isolation"]["asserted"]
+    assert evidence and all(line.startswith("holds: ") for line in evidence)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"net0": "virtio=BC:24:11:00:00:08,bridge=vmbr0"},
+        {"scsi0": "local-lvm:vm-108-disk-0,size=64M"},
+        {"description": "no marker of ours"},
+    ],
+    ids=["a NIC on production", "a disk of production", "not our copy"],
+)
+def test_law_2_isolate_itself_refuses_a_copy_that_is_not_harmless(site: World, wrong: dict[str, str]) -> None:  # noqa: F811
+    steps = with_copy(site, **wrong)
+    with pytest.raises(LawRefused, match="must not start") as refused:
+        steps("isolate")
+    assert refused.value.law == 2
+    left = site.catalog.operation(steps.id)
+    assert left and any(line.startswith("DOES NOT HOLD: ") for line in left.data["isolation"]["asserted"])  # type: ignore[index]
+
+
+def test_law_2_isolate_itself_refuses_a_copy_that_ha_would_start(site: World) -> None:  # noqa: F811
+    with pytest.raises(LawRefused, match="must not start"):
+        with_copy(site, ha=True)("isolate")
+
+
+@pytest.mark.parametrize("key", ["args", "hookscript", "virtiofs0"])
+def test_law_2_isolate_itself_refuses_what_it_may_not_strip(site: World, key: str) -> None:  # noqa: F811
+    steps = with_copy(site, **{key: "local:snippets/x"})
+    with pytest.raises(LawRefused) as refused:
+        steps("isolate")
+    assert refused.value.law == 2
+
+
+# --- what isolate saw is judged -----------------------------------------------------------------------------------------
+
+
+def test_law_5_a_disk_that_the_copy_lacks_is_recorded(site: World) -> None:  # noqa: F811
+    steps = with_copy(site, lacks="scsi0")
+    assert steps("isolate").data["missing_disks"] == ["scsi0"]
+
+
+def test_law_5_a_test_in_which_all_is_green_proves(site: World) -> None:  # noqa: F811
+    assert judged_with(site)["verdict"] == "proven"
+
+
+def test_law_5_a_missing_disk_outweighs_all_that_is_green(site: World) -> None:  # noqa: F811
+    judged = judged_with(site, missing_disks=["scsi0"])
+    assert (judged["verdict"], judged["cause"]) == ("failed", "archive")
+    assert "disk scsi0 is not in the archive" in judged["reasons"]
+
+
+def judged_with(site: World, **changes: Any) -> dict[str, Any]:  # noqa: F811
+    """What the test comes to that saw only good things, but for these."""
+    steps = Steps(site, **({"checks": PASSED, "entered": {"choose": 1.0}} | GOOD | changes))
+    return dict(steps("judge").data["proof"])
+
+
+@pytest.mark.parametrize("step", ["isolate", "start"])
+def test_law_5_a_copy_that_was_not_let_start_has_not_booted_whatever_answered(site: World, step: str) -> None:  # noqa: F811
+    error = {"step": step, "message": "the copy must not start", "hint": "", "kind": "LawRefused", "exit_code": 4}
+    data = GOOD | {"checks": PASSED, "error": error}
+    assert proving.evidence(GOOD | {"checks": PASSED}, ARCHIVE).isolation_ok
+    assert not proving.evidence(data, ARCHIVE).isolation_ok
+    judged = judged_with(site, error=error)
+    assert (judged["verdict"], judged["rung"]) == ("inconclusive", "restored")
+
+
+def test_law_5_a_test_that_never_came_to_isolate_has_not_booted_either() -> None:
+    assert not proving.evidence({"seconds": {"restore": 1.0}, "booted": True, "checks": PASSED}, ARCHIVE).isolation_ok
+
+
+# --- backup, restore ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("checksummed", "rung"), [(True, Rung.INTACT), (False, Rung.RECORDED)])
+def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
+    site: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    checksummed: bool,
+    rung: Rung,
+) -> None:
+    found = {"intact": True, "checksummed": checksummed, "sha256": "ab" * 32, "problems": []}
+    monkeypatch.setattr(backup, "verify_on_node", lambda service, node, volid, beat: dict(found))
+    site.settings = SimpleNamespace(ssh=SimpleNamespace(nodes={"clovis": "clovis"}))
+    engine = Engine(site, {})
+    operation = engine.open("backup", 108, {"node": "clovis", "archive": as_dict(ARCHIVE)})
+    assert operation
+    backup.verify(Run(engine, operation))
+    kept = site.catalog.archive("clovis", ARCHIVE.volid)
+    assert kept and (kept.rung, kept.sha256) == (rung, "ab" * 32)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "hidden from this token"])
+def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_free(site: World, listed: bool) -> None:  # noqa: F811
+    guests = [Guest(108, "Debian-Server", "clovis", status="stopped")] if listed else []
+    site.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda: guests, vmid_free=lambda vmid: False))
+    site.restore_pve = site.pve  # type: ignore[attr-defined]
+    engine = Engine(site, {})
+    operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE)})
+    assert operation
+    with pytest.raises(LawRefused) as refused:
+        restore.choose(Run(engine, operation))
+    assert refused.value.law == 1
+    assert site.catalog.pinned() == set()
+
+
+# --- the lease ----------------------------------------------------------------------------------------------------------
+
+
+def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: World) -> None:  # noqa: F811
+    """Each fenced write by itself: without its fence this fails, and does not wait for a lane that nobody leaves."""
+    catalog = site.catalog
+    item = archive(108, 1)
+    mine = Driver("the one that slept", 60, 100)
+    operation = Engine(site, {}).open("restore-test", 108, {})
+    assert operation
+    other = Driver("the one that took over", 60, 10_000_000_000)
+    assert catalog.claim(operation.id, other)
+    fence = (operation.id, mine.owner)
+    deeds: list[Any] = [
+        lambda: catalog.record(operation.id, mine, data={"mine": True}),
+        lambda: catalog.finish(operation.id, mine, OperationState.DONE, data={}, error=None, note=None),
+        lambda: catalog.lease_vmid(9000, operation.id, 1, fence),
+        lambda: catalog.release_vmid(9000, operation.id, fence),
+        lambda: catalog.enter_lane("restore clovis", operation.id, 1, fence),
+        lambda: catalog.leave_lane(operation.id, 1, fence),
+        lambda: catalog.pin(item.node, item.volid, operation.id, 1, fence),
+        lambda: catalog.begin_removal(item.node, item.volid, operation.id, 1, fence),
+        lambda: catalog.unpin(item.node, item.volid, operation.id, fence),
+    ]
+    for deed in deeds:
+        with pytest.raises(LeaseLost):
+            deed()
+    assert catalog.leased_vmids() == {} and catalog.lane_holders() == {} and catalog.pinned() == set()
+    left = catalog.operation(operation.id)
+    assert left and (left.state, left.lease_owner, "mine" in left.data) == (OperationState.OPEN, other.owner, False)
