@@ -25,6 +25,7 @@ _LISTED = ("node", "storage", "ctime", "size", "format", "protected", "shared", 
 _LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
 _FACTS = (*_LEARNT, "born", "rung_at", "first_seen", "gone_at", "changed_at", "changed")
 _UNPROVEN: dict[str, Any] = {"rung": Rung.RECORDED.value, "rung_at": None, "proven_at": None}
+_OF_ANOTHER = _UNPROVEN | dict.fromkeys(("sha256", "config", "uuid", "born", "changed", "changed_at"))
 _HOLDS_DISK = case(  # decided in the database, so that a listing needs no configs; only those of small archives are looked at
     (ARCHIVE.c.type != GuestType.QEMU.value, null()),
     (ARCHIVE.c.size > whole.MOST_WITHOUT, 1),
@@ -146,9 +147,7 @@ class ArchiveStore:
             row = _locate(connection, node, volid)
             known = {} if anew else _recorded(connection, row)
             differs = _differences(known, size, sha256, config)
-            facts |= _first(known, sha256, config, uuid)
-            if anew:
-                facts |= {"changed": None, "changed_at": None}
+            facts |= (_OF_ANOTHER if anew else {}) | _first(known, sha256, config, uuid)
             if facts:
                 connection.execute(update(ARCHIVE).where(ARCHIVE.c.id == row.id).values(facts))
             if differs:

@@ -31,19 +31,20 @@ def find(
     config: Mapping[str, str],
     *,
     operation: str,
+    simulated: bool,
     take: Callable[[int], bool],
     say: Callable[[str], None] = lambda sentence: None,
 ) -> CopyPlan:
     """Given a guest's archive and the config in it, return the copy to make of it, under a VMID that nothing has and nothing had.
 
-    ``take`` is asked last and may still refuse a VMID, which another operation was quicker to lease; ``say`` is told what the
-    reader should know. Raise LawRefused if no copy
+    ``simulated``: its guests are only modelled. ``take`` is asked last and may still refuse a VMID, which another operation was
+    quicker to lease; ``say`` is told what the reader should know. Raise LawRefused if no copy
     could be made harmless, or if the bridge is not isolated on the node; NoRoom if there is no place.
     """
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
     permissions = pve.cluster.permissions()
     avoided = node_to_avoid(service.catalog.proofs(vmid=vmid, limit=1))
-    askable = listening.nodes_with_probe(service, guest, simulated=pve.cluster.version().simulated)
+    askable = listening.nodes_with_probe(service, guest, simulated=simulated)
     facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), pve.storage.storages(), permissions, avoided, askable)
     taken = set(service.catalog.leased_vmids()) | free_vmids.in_ha(service, say)
     identity = service.catalog.identity()
@@ -72,8 +73,9 @@ def preview(service: Service, vmid: int, archive: Archive) -> dict[str, Any]:
     config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
     told: dict[str, Any] = {"vmid": vmid, "archive": as_dict(archive), "checks": [spec.name for spec in guest.checks]}
     told |= {"settle_seconds": settling.seconds(scratch, guest), "refused": None}
+    simulated = service.pve.cluster.version().simulated
     try:
-        found = find(service, vmid, archive, config, operation=PREVIEW, take=lambda vmid: True)
+        found = find(service, vmid, archive, config, operation=PREVIEW, simulated=simulated, take=lambda vmid: True)
     except (LawRefused, NoRoom) as error:
         return told | {"refused": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}}
     return told | {

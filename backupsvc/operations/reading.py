@@ -49,13 +49,14 @@ def read(run: Run) -> Wait | None:
         return None
     run.data.pop("blame", None)
     found = verify_on_node(run.service, node, archive.volid, run.beat)
-    _hold_against_the_record(run, archive, found)
-    if not found["intact"]:
-        problem = found["problems"][0]
-        run.data["blame"] = asdict(Blame(Cause.ARCHIVE, str(problem["text"]), damaged=True))
-        said = f"archive {archive.volid} on {node} of guest {run.vmid} is corrupt: {problem['text']}"
-        run.data["wrong"] = [said]
-        raise ArchiveError(said, "back the guest up again, and check the storage's disk", offset=problem["offset"])
+    said = _against_the_record(run, archive, found)
+    if problem := next(iter(found["problems"]), None):
+        said.append(f"archive {archive.volid} on {node} of guest {run.vmid} is corrupt: {problem['text']}")
+    if said:
+        run.data["wrong"] = said
+        run.data["blame"] = asdict(Blame(Cause.ARCHIVE, damaged=bool(problem)))
+        hint = f"back the guest up again, check the storage's disk, and see `backupsvc catalog show {archive.volid}`"
+        raise ArchiveError("; ".join(said), hint, offset=problem["offset"] if problem else None)
     same = archive.sha256 is not None  # else it had differed
     run.data["read"] = {"node": node, "checksummed": bool(found["checksummed"]), "compared": same}
     run.data["read"] |= {key: found[key] for key in ("sha256", "size")}
@@ -63,15 +64,16 @@ def read(run: Run) -> Wait | None:
     return None
 
 
-def _hold_against_the_record(run: Run, archive: Archive, found: Mapping[str, Any]) -> None:
-    """Raise PveError if the bytes are not those that were recorded; record them if they can answer for themselves.
+def _against_the_record(run: Run, archive: Archive, found: Mapping[str, Any]) -> list[str]:
+    """Say whether the bytes are other ones than those that were recorded; record them if they can answer for themselves.
 
     What carries no checksum is not recorded: its own hash, taken when nobody knows where it comes from, would prove it later.
     """
     catalog, own = run.service.catalog, bool(found["checksummed"] and found["intact"])
     given = {"size": found["size"], "sha256": found["sha256"] if own or archive.sha256 else None, "at": run.now()}
-    if catalog.annotate(archive.node, archive.volid, **given):
-        raise identity.wrong(run, archive, [identity.was_changed(catalog.archive(archive.node, archive.volid) or archive)])
+    if not catalog.annotate(archive.node, archive.volid, **given):
+        return []
+    return [identity.was_changed(catalog.archive(archive.node, archive.volid) or archive)]
 
 
 def where(archive: Archive, nodes: Mapping[str, str]) -> str | None:

@@ -104,6 +104,7 @@ def _reserve(run: Run) -> None:
         _archive(run),
         _config(run),
         operation=run.id,
+        simulated=bool(run.data["simulated"]),
         take=lambda vmid: service.catalog.lease_vmid(vmid, run.id, run.now(), run.fence()),
         say=run.say,
     )

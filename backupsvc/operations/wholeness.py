@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import PveError
-from policies import isolation, ownership, whole, wording
+from policies import isolation, lineage, ownership, whole, wording
 from policies.model import Archive, Guest, GuestType, OperationState
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ def past_of(service: Service, vmid: int) -> str | None:
 
 
 def _others(service: Service, archive: Archive) -> list[Archive]:
-    found = service.catalog.archives(vmid=archive.vmid)
-    return [one for one in found if one.volid != archive.volid and one.type is archive.type and one.size > 0]
+    """The guest's archives before this one; what was changed, or is of another machine, says nothing of what it had."""
+    found = [one for one in service.catalog.archives(vmid=archive.vmid) if one.volid != archive.volid and not one.changed]
+    apart = lineage.others(found)
+    return [one for one in found if one.type is archive.type and one.size > 0 and whole.key(one) not in apart]
 
 
 def _refuse_without_disk(service: Service, archive: Archive, config: dict[str, str], before: Sequence[Archive]) -> None:

@@ -326,6 +326,6 @@ def test_law_2_a_probe_that_passes_packets_on_fails() -> None:
 def test_a_probe_that_was_moved_off_its_node_is_told() -> None:
     world = probed()
     world.vmids = {"a": 901, "b": 902}
-    world.pve.cluster.guests = lambda: [Guest(901, "probe-a", "a"), Guest(902, "probe-b", "a")]
+    world.pve.cluster.guests = lambda max_age=0.0: [Guest(901, "probe-a", "a"), Guest(902, "probe-b", "a")]
     assert [status for status, _, _ in lines_of(world)] == ["ok", "warning"]
     assert "guest 902, is on a" in lines_of(world)[1][1]

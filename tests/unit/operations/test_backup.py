@@ -182,6 +182,14 @@ def test_an_archive_of_another_machine_under_the_vmid_is_a_failure_once(site: Wo
     assert run(site, Cluster(listings=[[first, second], [first, second, third]]))[0]["status"] == "ok"
 
 
+def test_law_10_another_guests_archive_under_the_name_of_this_ones_says_nothing_of_its_next_backup(site: World) -> None:
+    own, swapped, fresh = (archive(108, second) for second in (1, 2, 3))
+    remembered(site, own)
+    site.catalog.annotate(own.node, own.volid, operation="OP")
+    remembered(site, swapped, uuid="99999999-2222-4333-8444-555555555555")
+    assert run(site, Cluster(listings=[[own, swapped], [own, swapped, fresh]]))[0]["status"] == "ok"
+
+
 def test_a_uuid_that_is_written_in_other_letters_is_the_same_machine(site: World) -> None:
     first, second = archive(108, 1), archive(108, 2)
     remembered(site, first, uuid="11111111-2222-4333-8444-555555555555".upper())

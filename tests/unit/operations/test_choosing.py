@@ -126,6 +126,7 @@ def test_law_1_the_rest_of_a_failed_restore_is_named_with_the_command_and_left_a
     cluster.guests_there = [Guest(108, "VM 108", "clovis")]
     site.catalog.observe([GOOD], scope=[], at=1)
     cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "digest": "d"})  # type: ignore[attr-defined]
+    cluster.stubs = lambda: SimpleNamespace(why_not=lambda node, vmid, upid: "no restore left it")  # type: ignore[attr-defined]
     with pytest.raises(LawRefused, match="only the rest of a restore, without any disk, and is left alone") as refused:
         plan(site)
     assert "qm destroy 108" in refused.value.hint

@@ -11,7 +11,7 @@ import pytest
 from backupsvc.cli import restore_test as command
 from backupsvc.errors import LawRefused, NoRoom
 from backupsvc.operations import build_engine, copying, restore_test
-from backupsvc.settings import ProbeSettings
+from backupsvc.settings import ProbeSettings, SshSettings
 from policies import isolation
 from policies.model import Policy
 from policies.site import load_policy
@@ -37,7 +37,11 @@ def policy(scratch: str = "", guest: str = "") -> Policy:
 def site(tmp_path: Path, catalog_url: str) -> Any:
     made: Any = world(catalog_url)
     made.clock = Clock(START)
-    made.policy, made.jump, made.settings = policy(), None, SimpleNamespace(probe=ProbeSettings())
+    made.policy, made.probe, made.settings = (
+        policy(),
+        (lambda node: None),
+        SimpleNamespace(probe=ProbeSettings(), ssh=SshSettings()),
+    )
     yield made
     made.catalog.close()
 

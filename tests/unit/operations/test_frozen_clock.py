@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,6 +28,7 @@ def site(catalog_url: str) -> Iterator[World]:
     made.clock = SystemClock()  # type: ignore[assignment]
     made.policy = Policy("s", "Europe/Paris", "en", (job,), nothing, nothing, Scratch(9000, 9009), "standard")
     made.settings = Settings.model_construct()
+    made.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda max_age=0.0: []))
     made.engine = build_engine(made, foreground=False)  # type: ignore[arg-type]
     yield made
     made.catalog.close()

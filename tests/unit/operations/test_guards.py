@@ -16,12 +16,12 @@ from backupsvc.operations.run import Run
 from policies import ownership
 from policies.model import Guest, OperationState, Rung
 from tests.unit.operations.cluster import archive
-from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, Steps, site  # noqa: F401
+from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, Steps, site  # noqa: F401
 from tests.unit.operations.worlds import World
 
 HARMLESS = {"name": "restore-test-x", "onboot": "0", "scsi0": "local-lvm:vm-9000-disk-0,size=64M", "smbios1": "uuid=1"}
-GOOD = {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True, "missing_disks": []}
-PASSED = {"agent": {"name": "agent", "outcome": "passed", "detail": "Debian", "seconds": 0.1, "kind": "agent"}}
+GOOD = {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True, "missing_disks": [], "settled": LIVED_ON}
+PASSED = {"web": {"name": "web", "outcome": "passed", "detail": "200", "seconds": 0.1, "kind": "http"}}
 
 
 def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) -> Steps:  # noqa: F811
@@ -32,9 +32,7 @@ def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) 
     managed = {"vm:9000": "started"} if ha else {}
     site.pve = SimpleNamespace(
         guests=SimpleNamespace(config=lambda node, vmid: dict(held)),
-        scratch=lambda scratch, holder: SimpleNamespace(
-            require_bridge=lambda node, network: None, apply_strip=lambda *args: None
-        ),
+        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: (), apply_strip=lambda *args: None),
         cluster=SimpleNamespace(ha_resources=lambda: managed),
     )
     return steps
@@ -99,6 +97,7 @@ def test_law_5_a_missing_disk_outweighs_all_that_is_green(site: World) -> None: 
 
 def judged_with(site: World, **changes: Any) -> dict[str, Any]:  # noqa: F811
     """What the test comes to that saw only good things, but for these."""
+    site.catalog.annotate(ARCHIVE.node, ARCHIVE.volid, operation="OP")  # made by this service: its own checksums count
     steps = Steps(site, **({"checks": PASSED, "entered": {"choose": 1.0}} | GOOD | changes))
     return dict(steps("judge").data["proof"])
 
@@ -127,7 +126,7 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
     checksummed: bool,
     rung: Rung,
 ) -> None:
-    found = {"intact": True, "checksummed": checksummed, "sha256": "ab" * 32, "problems": []}
+    found = {"intact": True, "checksummed": checksummed, "sha256": "ab" * 32, "size": ARCHIVE.size, "problems": []}
     monkeypatch.setattr(backup, "verify_on_node", lambda service, node, volid, beat: dict(found))
     site.settings = SimpleNamespace(ssh=SimpleNamespace(nodes={"clovis": "clovis"}))
     engine = Engine(site, {})

@@ -16,7 +16,7 @@ from backupsvc.operations.run import Run
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
 from policies.silence import Heard
-from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, SCRATCH, Steps
+from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, SCRATCH, Steps
 from tests.unit.operations.worlds import World, world
 
 ADDRESS, MAC, OTHER = "10.0.0.8", "BC:24:11:00:00:08", "BC:24:11:00:00:99"
@@ -90,7 +90,7 @@ def result(outcome: Outcome = Outcome.PASSED, kind: str = "ssh") -> CheckResult:
 def judged(run: Run) -> tuple[str, str, str | None]:
     from policies import verdict
 
-    found = verdict.decide(proving.evidence(run.data, ARCHIVE))
+    found = verdict.decide(proving.evidence(run.data, replace(ARCHIVE, operation="OP")))
     return found.verdict, found.rung, found.cause
 
 
@@ -101,7 +101,7 @@ def whole_test(site: World, probe: Probe, outcome: Outcome = Outcome.PASSED, **d
     while listening.last(run):
         site.clock.sleep(1)
     run.data["seconds"] |= SEEN | {"start": 1.0}
-    run.data |= {"booted": outcome is Outcome.PASSED or None, "life": "network"}
+    run.data |= {"booted": outcome is Outcome.PASSED or None, "life": "network", "settled": LIVED_ON}
     results = {"ssh": vars_of(result(outcome))}
     listening.bind(run, results)
     run.data["checks"] = results
@@ -285,7 +285,7 @@ def nodes(site: World, run: Run, *, vmids: dict[str, int | None], guests: Callab
     site.pve = SimpleNamespace(cluster=SimpleNamespace(nodes=lambda: names, guests=guests))
     site.probe = lambda node: Probe(SILENT) if node in vmids else None
     site.probe_vmid = vmids.get
-    return listening.nodes_with_probe(run, site.policy.guests[108])
+    return listening.nodes_with_probe(run.service, site.policy.guests[108], simulated=run.data["simulated"])
 
 
 def test_a_test_over_the_network_needs_a_node_whose_probe_is_there(site: World) -> None:
@@ -295,7 +295,7 @@ def test_a_test_over_the_network_needs_a_node_whose_probe_is_there(site: World) 
     moved = [SimpleNamespace(vmid=901, node="lge-pve02"), SimpleNamespace(vmid=902, node="lge-pve02")]
     assert nodes(site, run, vmids={"clovis": 901, "lge-pve02": 902}, guests=lambda: moved) == ["lge-pve02"]
     guest = replace(site.policy.guests[108], checks=(CheckSpec("agent", "agent"),))
-    assert listening.nodes_with_probe(run, guest) is None
+    assert listening.nodes_with_probe(run.service, guest, simulated=run.data["simulated"]) is None
 
 
 def test_law_5_a_node_takes_no_other_copy_until_the_address_is_silent_again(site: World) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import ArchiveError, PveError
+from backupsvc.errors import ArchiveError
 from backupsvc.operations import proving, reading
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run
@@ -23,7 +23,7 @@ from policies import verdict
 from policies.model import Archive, Policy, Rung, Scratch, Verdict
 from tests.unit.archives.build import CLUSTER, Vma, pattern, zst
 from tests.unit.operations.cluster import archive
-from tests.unit.operations.test_restore_test import Steps
+from tests.unit.operations.test_restore_test import LIVED_ON, Steps
 from tests.unit.operations.worlds import World, world
 
 PLAIN = Vma({"drive-scsi0": pattern(3 * CLUSTER)}).bytes()
@@ -71,8 +71,8 @@ class Reader:
 
     def judged(self, run: Run, error: Exception | None = None) -> verdict.Judgement:
         """What is decided if everything else went well."""
-        data = run.data | {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True}
-        data["checks"] = {"c": {"name": "c", "outcome": "passed", "detail": "", "seconds": 0.0, "kind": "agent"}}
+        data = run.data | {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True, "settled": LIVED_ON}
+        data["checks"] = {"c": {"name": "c", "outcome": "passed", "detail": "", "seconds": 0.0, "kind": "http"}}
         if error is not None:
             data["error"] = describe("read", error)  # type: ignore[arg-type]
             data["seconds"] = {}
@@ -80,7 +80,7 @@ class Reader:
 
 
 def failed(reader: Reader) -> verdict.Judgement:
-    with pytest.raises((ArchiveError, PveError)) as error:
+    with pytest.raises(ArchiveError) as error:
         reader()
     operation = reader.site.catalog.operation(reader.steps.id)
     assert operation
@@ -140,6 +140,13 @@ def test_law_5_corrupt_bytes_fail_before_anything_is_restored(site: World, monke
     found = failed(reader)
     assert (found.verdict, found.cause, found.rung) == (Verdict.FAILED, "archive", Rung.RECORDED)
     assert "is corrupt" in found.reasons[0] and "the archive is not intact" in found.reasons
+
+
+def test_law_5_bytes_that_rotted_since_they_were_recorded_are_told_as_both(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(site, GOOD[:-1], monkeypatch, operation="OP", sha256=hashlib.sha256(GOOD).hexdigest())
+    found = failed(reader)
+    assert (found.verdict, found.cause) == (Verdict.FAILED, "archive")
+    assert "was changed since it was recorded" in found.reasons[0] and "is corrupt" in found.reasons[1]
 
 
 def test_a_file_that_ssh_cannot_open_says_nothing_against_the_archive(site: World, monkeypatch: pytest.MonkeyPatch) -> None:

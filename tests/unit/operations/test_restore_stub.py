@@ -49,7 +49,7 @@ def failed_before(site: World, state: OperationState = OperationState.FAILED) ->
     engine = Engine(site, {})  # type: ignore[arg-type]
     operation = engine.open("restore", 108, {"restore_upid": UPID})
     assert operation
-    site.catalog.finish(operation.id, engine.driver(), state, data={"restore_upid": UPID}, error="x")
+    site.catalog.finish(operation.id, engine.driver(), state, data={"restore_upid": UPID}, error="x", note=None)
 
 
 def chosen(site: World) -> Any:  # noqa: F811

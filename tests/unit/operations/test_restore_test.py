@@ -58,6 +58,9 @@ def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
+LIVED_ON = {"seconds": 1, "outcome": "passed", "said": [], "cause": None}
+
+
 class Steps:
     """An operation whose steps are called one by one, as the engine calls them: its memory lasts from one to the next."""
 
@@ -104,7 +107,7 @@ def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_w
 
     site.pve = SimpleNamespace(
         guests=SimpleNamespace(config=lambda node, vmid: dict(config)),
-        scratch=lambda scratch, holder: SimpleNamespace(apply_strip=strip, require_bridge=lambda node, network: None),
+        scratch=lambda scratch, holder: SimpleNamespace(apply_strip=strip, require_bridge=lambda node, network: ()),
         cluster=SimpleNamespace(ha_resources=dict),
     )
     steps = Steps(site, scratch=PLACE)
@@ -144,7 +147,7 @@ def with_room(site: World, permissions: Any = dict) -> None:
             permissions=permissions,
             ha_resources=set,
         ),
-        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: None),
+        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: ()),
         storage=SimpleNamespace(storages=lambda: [free, local], volumes=lambda node, storage, vmid: []),
     )
 
@@ -192,9 +195,9 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
 def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(site: World, wanted: Rung) -> None:
     site.policy = replace(site.policy, tiers={"standard": replace(DEFAULT_TIER, proof_rung=wanted)})
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
-    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent))
+    site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
-    steps = Steps(site, scratch=PLACE, agent=True, booted=True, seconds={"restore": 20.0, "isolate": 0.1})
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON, seconds={"restore": 20.0, "isolate": 0.1})
     for name in ("choose", "restore"):
         operation = site.catalog.claim(steps.id, steps.engine.driver())
         assert operation

@@ -25,7 +25,7 @@ def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lamb
             permissions=dict,
             ha_resources=set,
         ),
-        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: None),
+        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: ()),
         storage=SimpleNamespace(
             storages=lambda: [disks, Storage("local", "clovis", "dir", frozenset({"backup"}))], volumes=volumes
         ),

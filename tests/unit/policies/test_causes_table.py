@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.causes import AFTER_THE_DATA, TEXTS, Blame, Cause, blame
+from policies.causes import TEXTS, Blame, Cause, blame
 
 SAID = (  # one real line for each row, in the table's order
     ("a.vma.zst : Decoding error (36) : Restored data doesn't match checksum", Cause.ARCHIVE, True),
@@ -38,7 +38,9 @@ SAID = (  # one real line for each row, in the table's order
     ("unable to activate storage 'nas'", Cause.STORAGE, False),
     ("mount error: No such device", Cause.STORAGE, False),
 )
-PACKAGES = {"zstd", "gzip", "lzop", "pve-common", "pve-qemu", "pve-storage", "pve-cluster", "pve-access-control", "qemu-server"}
+
+
+AFTER_THE_DATA = "error after data was restored, VM disks should be OK"  # qemu-server QemuServer.pm
 
 
 def test_every_row_of_the_table_is_tried_here() -> None:
@@ -48,17 +50,10 @@ def test_every_row_of_the_table_is_tried_here() -> None:
 @pytest.mark.parametrize("number", range(len(TEXTS)))
 def test_law_5_a_row_is_what_its_line_is_blamed_on(number: int) -> None:
     line, cause, damaged = SAID[number]
-    assert TEXTS[number].pattern.search(line)
+    assert TEXTS[number].text.search(line)
     found = blame("exit code 133", ["restoring", f"  {line}  "])
     assert found == Blame(cause, line, damaged)
     assert (TEXTS[number].cause, TEXTS[number].damaged) == (cause, damaged)
-
-
-@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.pattern.pattern)
-def test_every_text_names_the_package_that_says_it(text: object) -> None:
-    words = text.source.replace(",", " ").replace(";", " ").split()  # type: ignore[attr-defined]
-    assert words[0] in PACKAGES
-    assert set(words) <= PACKAGES | {"recorded", "vma"} | {word for word in words if word.endswith(".pm")}
 
 
 def test_what_no_text_explains_is_the_platforms_and_damages_nothing() -> None:

@@ -84,7 +84,7 @@ def test_who_is_to_blame_for_a_copy_that_did_not_live_on() -> None:
     assert judged(settled=SILENT).cause is Cause.PLATFORM
     assert judged(settled=NOT_WATCHED).cause is Cause.OURS
     assert judged(settled=NOT_WATCHED, cause=Cause.PLATFORM, warnings=("cancelled",)).cause is Cause.PLATFORM
-    assert judged(settled=NOT_DUE, checks=(UNASKED,)).cause is Cause.NETWORK
+    assert judged(settled=NOT_DUE, checks=(replace(UNASKED, kind="http"),)).cause is Cause.NETWORK
 
 
 def test_what_a_copy_showed_while_it_lived_on_stands_in_the_verdict() -> None:

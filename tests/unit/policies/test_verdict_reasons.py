@@ -8,9 +8,9 @@ import pytest
 
 from policies.causes import Cause
 from policies.model import CheckResult, Outcome, Rung, Verdict
-from policies.verdict import Evidence, Judgement, decide, within_one_time
+from policies.verdict import NO_SERVICE_CHECK, Evidence, Judgement, decide, within_one_time
 
-PASSED = CheckResult("web", Outcome.PASSED, "200 OK")
+PASSED = CheckResult("web", Outcome.PASSED, "200 OK", kind="http")
 FAILED = CheckResult("web", Outcome.FAILED, "500")
 UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent")
 GREEN = Evidence(compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,))
@@ -18,13 +18,14 @@ UNREAD = "the archive has no checksum and was not verified, so it may hold flipp
 NOT_RESTORED, NOT_STARTED = "the archive was not restored", "the copy was not started"
 UNASKED_SAID = "check agent could not be asked: no agent"
 NO_CHECK = "no health check was asked, so it is booted at most"
+NO_SERVICE = f"{NO_SERVICE_CHECK}: {NO_CHECK}: healthy needs a check of the service, such as http, ssh or ldap"
 DEAD, UNKNOWN = "the copy showed no sign of life in its time", "nothing could tell whether the copy boots"
 
 
 @pytest.mark.parametrize(
     ("changes", "reasons", "cause"),
     [
-        ({"checks": ()}, (NO_CHECK,), None),
+        ({"checks": ()}, (NO_SERVICE,), None),
         ({"checks": (UNASKED,)}, (UNASKED_SAID,), Cause.NETWORK),
         ({"checks": (UNASKED,), "cause": Cause.PLATFORM}, (UNASKED_SAID,), Cause.PLATFORM),
         ({"checks": (FAILED,)}, ("check web failed: 500",), Cause.SERVICE),
@@ -47,7 +48,7 @@ DEAD, UNKNOWN = "the copy showed no sign of life in its time", "nothing could te
         ({"verified_intact": True, "checks": (FAILED,)}, ("check web failed: 500",), Cause.SERVICE),
         ({"compressed_checksum": False}, (UNREAD,), None),
         ({"compressed_checksum": False, "restored": False, "checks": ()}, (NOT_RESTORED,), None),
-        ({"compressed_checksum": False, "verified_intact": True, "checks": ()}, (NO_CHECK,), None),
+        ({"compressed_checksum": False, "verified_intact": True, "checks": ()}, (NO_SERVICE,), None),
         ({"warnings": ("it was cancelled",), "cause": Cause.OURS}, ("it was cancelled",), Cause.OURS),
         (
             {"restored": False, "restore_error": "exit code 133", "booted": None, "checks": (), "cause": Cause.ARCHIVE},
