@@ -165,7 +165,8 @@ def _copies(policy: Policy) -> Iterator[Need]:
     yield Need(path, "VM.Config.Network", "move a copy's NICs off production before it exists")
     yield Need(path, "VM.Config.Options", "mark copies as ours, and switch off their start at boot")
     yield Need(path, "VM.Config.CDROM", "take production's ISO out of a copy's drive")
-    yield Need(path, "VM.GuestAgent.Audit", "ask a copy's guest agent whether it has booted")
+    if path == "/vms" or not policy.jobs:  # else it is held on all guests, which the copies are among
+        yield Need(path, "VM.GuestAgent.Audit", "ask a copy's guest agent whether it has booted")
     if policy.scratch.memory or any(guest.memory for guest in policy.guests.values()):
         yield Need(path, "VM.Config.Memory", "cap a copy's memory")
 

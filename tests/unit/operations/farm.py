@@ -39,7 +39,7 @@ from policies.model import (
     Verdict,
 )
 from policies.transitions import PLANS
-from tests.unit.operations.cluster import CONFIG, ended
+from tests.unit.operations.cluster import CONFIG, RUNNING, ended
 from tests.unit.operations.worlds import SteppingClock, World, world
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -90,6 +90,7 @@ class Farm:
             poll=self._poll, find=self._find, surely_runs=lambda upid: False, dumps_of_others=lambda: self.others
         )
         self.vzdump = SimpleNamespace(start=self._start)
+        self.agent = SimpleNamespace(state=lambda node, vmid: RUNNING, frozen=self._frozen)
         self.storage = SimpleNamespace(
             archives=self._archives,
             backup_defaults=lambda node, storage, max_age=0.0: {},
@@ -122,6 +123,12 @@ class Farm:
         if vmid not in self.sick:
             self.leave(vmid, now, str(asked["notes"]))
         return upid
+
+    def _frozen(self, node: str, vmid: int) -> bool:
+        """Never asked while a dump of the guest runs."""
+        running = [upid for upid, begun in self.begun.items() if self.clock.now() < begun + self.dump_seconds]
+        assert not [upid for upid in running if upid.split(":")[2] == str(vmid)], f"guest {vmid} is asked while it is dumped"
+        return False
 
     def _poll(self, upid: str) -> Any:
         if self.clock.now() < self.begun[upid] + self.dump_seconds:

@@ -151,7 +151,7 @@ def test_the_model_notices_that_a_guard_is_missing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "points"), [("backup", 60), ("restore-test", 100), ("prune", 30), ("restore", 60)])
+@pytest.mark.parametrize(("kind", "points"), [("backup", 75), ("restore-test", 100), ("prune", 30), ("restore", 60)])
 def test_law_9_a_worker_may_sleep_through_its_lease_at_any_point(
     kind: str, points: int, model: Callable[[], EngineModel]
 ) -> None:
