@@ -66,10 +66,16 @@ def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start:
 
 
 def choose(run: Run) -> Wait | None:
-    """Look once more, just before the restore, that nobody has taken the VMID; remove what our own failed one left there."""
+    """Look once more, just before the restore, that nobody has taken the VMID or changed the archive meanwhile.
+
+    What our own failed restore left there is removed.
+    """
     if (rest := _must_be_absent(run.service, run.vmid)) and (wait := _clear(run, rest)):
         return wait
-    choosing.pin(run, _archive(run))
+    archive = _archive(run)
+    if archive.changed and not run.data.get("warnings"):
+        raise Refused(identity.was_changed(archive), f"name it with --archive {archive.volid} if it is the one that you want")
+    choosing.pin(run, archive)
     run.data["said"] = str(run.data["archive"]["volid"])
     return None
 

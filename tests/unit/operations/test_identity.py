@@ -149,6 +149,15 @@ def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_th
     assert "was changed" in plan(site, SECOND.volid)["warnings"][0]
 
 
+def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_restored(site: Site) -> None:
+    remembered(site, FIRST, CONFIG, operation="OP")
+    stands(site, FIRST, held={FIRST.volid: CONFIG})
+    opened = restore.open_restore(site, 108, plan(site), start=False)  # type: ignore[arg-type]
+    site.catalog.observe([replace(FIRST, size=7)], scope=[], at=9)
+    error = restore.outcome(site.engine.drive_one(opened))["error"]
+    assert (error["step"], error["exit_code"]) == ("choose", 4) and "was changed" in error["message"]
+
+
 def test_a_restore_with_an_empty_catalog_goes_on(site: Site) -> None:
     stands(site, FIRST, held={FIRST.volid: CONFIG})
     assert plan(site)["warnings"] == []
