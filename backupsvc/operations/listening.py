@@ -206,6 +206,13 @@ def bind(run: Run, results: dict[str, Any]) -> None:
     _compare_agent(run, results)
 
 
+def still(run: Run) -> None:
+    """Look once more who is at the copy's address, after the last of its checks: what is found now stands for all of them."""
+    memory = run.data.get("silence")
+    if memory and memory.get("while", {}).get("holds"):
+        _look_while(run, memory)
+
+
 def _unsilenced(memory: dict[str, Any]) -> str | None:
     before = memory.get("before", {})
     if before.get("verdict") == Verdict.SILENT:

@@ -320,3 +320,11 @@ def test_law_2_a_probe_that_began_to_pass_packets_on_leaves_a_doubt_and_hinders_
     site.probe = lambda node: Probe(SILENT, forwarding="1")
     assert listening.after(run) is None
     assert run.data["silence"]["after"]["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize(("later", "verdict"), [(COPY, "proven"), (entry("REACHABLE", OTHER), "inconclusive")])
+def test_law_5_whose_the_address_is_after_the_last_check_stands_for_all_of_them(site: World, later: str, verdict: str) -> None:
+    run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
+    run.service.probe = lambda node: Probe(later)  # type: ignore[method-assign, assignment, return-value]
+    listening.still(run)
+    assert judged(run)[0] == verdict

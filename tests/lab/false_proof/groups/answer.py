@@ -21,6 +21,7 @@ from backupsvc.lab.vmm.machine import Machine
 from backupsvc.lab.vmm.spec import Disk, MachineSpec, Nic
 from backupsvc.remote.jump import Jump
 from backupsvc.settings import ProbeSettings
+from policies.ownership import marker
 from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Words, both, fault, policy
 from tests.lab.false_proof.stage import Moment, Stage
 
@@ -77,6 +78,7 @@ def left_over_copy(stage: Stage) -> Iterator[Words]:
     lab, original = stage.lab, stage.lab.guests.need(HOME, 105)
     config = {key: value for key, value in original.config.items() if key not in ("onboot", "agent")}
     config["net0"] = f"virtio={guest(105).nics[0].mac},bridge=vmbr9"
+    config["description"] = marker("01K00000000000000000000000")
     made: list[Path] = []
     for drive in disks(original.config):
         config[drive.key] = config[drive.key].replace("vm-105-", f"vm-{LEFT_OVER}-")
