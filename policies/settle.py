@@ -213,8 +213,8 @@ def _silences(watch: Watch) -> Iterator[Settled]:
         for attempt in asked:
             if (lasted := attempt.ended - attempt.began) > usual + MOST_SILENCE:
                 yield _unknown(
-                    f"check {name} took {lasted:.1f} s to answer {_at(watch, attempt.ended)}, usually {usual:.1f} s: the copy may "
-                    "have been reset meanwhile, and no boot id tells",
+                    f"check {name} took {lasted:.1f} s to answer {_at(watch, attempt.ended)}, usually {usual:.1f} s: the copy "
+                    "may have been reset meanwhile, and no boot id tells",
                     Cause.NETWORK,
                 )
 
