@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.cli.pra import app
 from backupsvc.errors import PvePermissionDenied, UsageError
 from backupsvc.pve.cluster import Bridge, ClusterStatus
-from policies.model import Policy
+from policies.model import Policy, Rung
 from tests.unit.report.langeo import NAMES, NIGHTS, SEVEN, archive, policy, proof
 from tests.unit.report.worlds import FakePve, StoppedClock, World
 
@@ -147,3 +148,13 @@ def test_an_error_of_the_policy_reaches_the_command_line_unchanged(monkeypatch: 
     monkeypatch.setattr(bootstrap, "open_service", opened)
     result = CliRunner().invoke(app, ["status"])
     assert isinstance(result.exception, UsageError) and result.exception.message == "no policy is configured"
+
+
+def test_the_status_says_of_what_is_proven_no_further_than_booted_that_it_is(site: Site) -> None:
+    site.heal()
+    assert "(booted)" not in site.run("status").stdout
+    tiers = {name: replace(tier, proof_rung=Rung.BOOTED) for name, tier in policy().tiers.items()}
+    site.policy = policy(tiers=tiers)
+    site.catalog.record_proof(replace(proof(101, NIGHTS[-1], ended=NIGHTS[-1] + 3 * 3600), rung=Rung.BOOTED))
+    shown = site.run("status").stdout
+    assert [line.split()[0] for line in shown.splitlines() if "(booted)" in line] == ["101"]

@@ -13,8 +13,9 @@ import pytest
 from backupsvc.errors import UsageError
 from backupsvc.report.document import Document, build
 from backupsvc.report.html import bar, render
+from backupsvc.report.json import status
 from backupsvc.report.write import write_report
-from policies.model import Exemption, Verdict
+from policies.model import Exemption, Rung, Verdict
 from policies.objectives import Objective, Status
 from policies.site_facts import Gap, SiteFacts
 from tests.unit.report.langeo import NIGHTS, NOW, changed, documented, policy, proof, put_right
@@ -87,6 +88,25 @@ def test_law_5_an_unproven_guest_is_never_green() -> None:
     assert "not proven" in shown.text and "pill met" not in shown.pills and "pill proven" not in shown.pills
     tried = page(changed(documented(), 108, proofs=(proof(108, NIGHTS[-1], verdict=Verdict.INCONCLUSIVE),)))
     assert "pill inconclusive" in tried.pills and "pill proven" not in tried.pills
+
+
+def test_what_is_proven_no_further_than_booted_says_its_rung_in_the_page_and_in_the_json() -> None:
+    tiers = {name: replace(tier, proof_rung=Rung.BOOTED) for name, tier in policy().tiers.items()}
+    guests = {**policy().guests, 101: replace(policy().guests[101], checks=())}
+    facts = changed(put_right(), 101, proofs=(replace(proof(101, NIGHTS[-1]), rung=Rung.BOOTED),))
+    shown = page(facts, tiers=tiers, guests=guests).text
+    assert re.search(r"ago Rung: booted", shown) and "Proven when" in shown
+    assert "Nothing asks the service of: 101 Windows-Client. Where they are proven, that means that their copies boot" in shown
+    told = {guest["vmid"]: guest["proof_rung"] for guest in status(document(facts, tiers=tiers, guests=guests))["guests"]}
+    assert (told[101], told[102]) == ("booted", "healthy")
+    assert "Rung: booted" not in page(put_right()).text
+
+
+def test_a_guest_whose_service_nobody_asks_is_among_what_was_not_tested() -> None:
+    guests = {**policy().guests, 101: replace(policy().guests[101], checks=())}
+    assert (
+        "Nothing asks the service of: 101 Windows-Client. Their copies can boot at most" in page(put_right(), guests=guests).text
+    )
 
 
 def test_law_5_simulated_data_bear_a_banner_and_are_never_compliant() -> None:
