@@ -159,6 +159,8 @@ CHROME: dict[str, tuple[str, str]] = {
     "name.storage-prunes": ("Storage prunes by itself", "Stockage qui purge de lui-même"),
     "name.exception-expired": ("Exemption expired", "Dérogation expirée"),
     "name.storage-filling": ("Storage filling up", "Stockage presque plein"),
+    "name.orphan-copy": ("Left-over copy", "Copie oubliée"),
+    "name.copy-moved": ("Copy moved in mid-test", "Copie déplacée en plein test"),
 }
 
 LIMITS: dict[str, tuple[str, str]] = {
