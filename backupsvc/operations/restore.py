@@ -195,7 +195,7 @@ class Rest:
 def _clear(run: Run, rest: Rest) -> Wait | None:
     """Remove the rest; law 1's exception is decided anew at that moment."""
     pve = run.service.restore_pve
-    where = {"pve": pve, "node": rest.node, "type": "qmdestroy", "vmid": run.vmid}
+    where: dict[str, Any] = {"pve": pve, "node": rest.node, "type": "qmdestroy", "vmid": run.vmid}
     what = f"remove the rest of our failed restore of guest {run.vmid}"
     result = run.task("clear", lambda: pve.stubs().destroy(rest.node, run.vmid, rest.upid), what=what, **where)
     if result is None:

@@ -12,7 +12,8 @@ from backupsvc.errors import LawRefused, NoRoom, OperationFailed, PveError, PveN
 from backupsvc.operations import choosing, free_vmids, proving
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
-from backupsvc.operations.taking_down import copies, release_vmids, scratch_task, tear_down
+from backupsvc.operations.taking_down import release_vmids, scratch_task, tear_down
+from backupsvc.operations.whereabouts import copies
 from policies import bridges, copy_config, isolation, moved, placement, property_string, verdict, whole
 from policies.causes import Blame, Cause
 from policies.model import (
