@@ -16,9 +16,10 @@ from backupsvc.lab.nodes_life import kill_node, revive_node
 from backupsvc.operations import working
 from policies.model import OperationState
 from tests.lab.false_proof import cells
-from tests.lab.false_proof.cells import HOME, OTHER, RESTORE_CALL, RESTORING, START_CALL, Cell, Words, at, both, fault
+from tests.lab.false_proof.cells import HOME, OTHER, RESTORE_CALL, RESTORING, Cell, Words, at, both, fault
 from tests.lab.false_proof.stage import VMIDS, Moment, Stage
 
+STARTED = "/nodes/*/tasks/*:qmstart:*/log"  # the last call before the boot, which is watched through the probe alone
 SLOW = fault("storage-slow", f"{HOME}/local", 2_000_000)
 
 
@@ -41,7 +42,7 @@ def node_dies(stage: Stage) -> Iterator[Words]:
     """The copy's node loses its power once the copy has started, and comes back after the test, when the reaper cleans up."""
     kept = {vm.vmid: dict(vm.config) for vm in stage.lab.guests.all() if vm.vmid in VMIDS}
     _configure(stage, {vmid: config | {"onboot": "0"} for vmid, config in kept.items()})
-    killed = Moment("POST", START_CALL, lambda: kill_node(stage.lab, HOME), after=True)
+    killed = Moment("GET", STARTED, lambda: kill_node(stage.lab, HOME), after=True)
     stage.moments.append(killed)
     try:
         yield ()
