@@ -101,6 +101,8 @@ def _end_restore(run: Run) -> Wait | None:
 
 
 def _stop(run: Run, scratch: dict[str, Any]) -> Wait | None:
+    from backupsvc.pve.scratch import gone
+
     node, vmid = place_of(run, scratch), scratch["vmid"]
     if run.data.get("stopped"):
         return None
@@ -117,7 +119,8 @@ def _stop(run: Run, scratch: dict[str, Any]) -> Wait | None:
     else:
         if result is None:
             return Wait("the copy is being stopped", most=0.5)
-        result.raise_if_failed(f"stopping scratch VMID {vmid} on {node}")
+        if not gone(result.exitstatus):  # it may have moved in between: where it is now is asked after the deletion
+            result.raise_if_failed(f"stopping scratch VMID {vmid} on {node}")
     run.data["stopped"] = True
     return None
 

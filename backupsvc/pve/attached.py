@@ -51,12 +51,10 @@ class Attachments:
 
     def _options(self, guest: Guest) -> list[tuple[str, str]]:
         """Every option as it is and as it will be. One call tells both of a VM; of a container each needs its own."""
-        node, vmid = guest.node, guest.vmid
         if guest.type is not GuestType.LXC:
-            return list(_both(self._client.get(f"nodes/{node}/qemu/{vmid}/pending")))
+            return list(_both(self._client.get(f"nodes/{guest.node}/qemu/{guest.vmid}/pending")))
         answers: list[dict[str, Any]] = [
-            self._client.get(f"nodes/{node}/lxc/{vmid}/config"),
-            self._client.get(f"nodes/{node}/lxc/{vmid}/config", {"current": True}),
+            self._client.get(f"nodes/{guest.node}/lxc/{guest.vmid}/config", asked) for asked in ({}, {"current": True})
         ]
         return [(name, _plain(value)) for answer in answers for name, value in answer.items()]
 

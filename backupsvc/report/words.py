@@ -167,6 +167,8 @@ CHROME: dict[str, tuple[str, str]] = {
     "name.exception-expired": ("Exemption expired", "Dérogation expirée"),
     "name.no-service-check": ("Service never asked", "Service jamais interrogé"),
     "name.storage-filling": ("Storage filling up", "Stockage presque plein"),
+    "name.orphan-copy": ("Left-over copy", "Copie oubliée"),
+    "name.copy-moved": ("Copy moved in mid-test", "Copie déplacée en plein test"),
 }
 
 LIMITS: dict[str, tuple[str, str]] = {

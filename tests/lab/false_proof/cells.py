@@ -12,7 +12,6 @@ from typing import Any
 
 from backports import zstd
 
-from backupsvc.lab import moves
 from backupsvc.lab.guests import power
 from backupsvc.lab.guests.vma_format import HEAD, Header, pack_header, unpack_header
 from backupsvc.lab.kernel import ROUTES, Answer
@@ -263,12 +262,6 @@ def other_node_dies(stage: Stage) -> None:
 
 def other_node_returns(stage: Stage) -> None:
     revive_node(stage.lab, OTHER)
-
-
-def copy_moved(stage: Stage) -> None:
-    """An administrator migrates the running copy."""
-    upid = stage.lab.tasks.spawn(HOME, "qmigrate", "9000", "root@pam", lambda log: moves.move(stage.lab, 9000, HOME, OTHER, log))
-    assert stage.lab.tasks.wait(upid, 60) == "OK"
 
 
 def copy_switched_off(stage: Stage) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backupsvc.catalog.operations import Note
 from backupsvc.errors import LawRefused
 from backupsvc.operations import restore
 from backupsvc.operations.engine import Engine
@@ -49,7 +50,9 @@ def failed_before(site: World, state: OperationState = OperationState.FAILED) ->
     engine = Engine(site, {})  # type: ignore[arg-type]
     operation = engine.open("restore", 108, {"restore_upid": UPID})
     assert operation
-    site.catalog.finish(operation.id, engine.driver(), state, data={"restore_upid": UPID}, error="x", note=None)
+    site.catalog.finish(
+        operation.id, engine.driver(), state, data={"restore_upid": UPID}, error="x", note=Note("settle", "finished")
+    )
 
 
 def chosen(site: World) -> Any:  # noqa: F811

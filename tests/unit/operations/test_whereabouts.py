@@ -119,9 +119,11 @@ def test_law_1_somebody_elses_guest_under_the_vmid_elsewhere_is_not_touched(site
     assert site.cluster.guests[9000].running and site.leased == {9000: id}
 
 
-def test_law_1_a_copy_that_moves_while_it_is_destroyed_is_followed(site: Site) -> None:
+@pytest.mark.parametrize("stop", ["OK", "Configuration file 'nodes/a/qemu-server/9000.conf' does not exist"])
+def test_law_1_a_copy_that_moves_while_it_is_taken_down_is_followed(site: Site, stop: str) -> None:
     id = site.test()
     site.copy(id)
+    site.cluster.fails = {"qmstop": [stop]}
     moved: list[int] = []
 
     def away(task: Any) -> None:

@@ -9,14 +9,17 @@ from contextlib import contextmanager
 import pytest
 
 from backupsvc.bootstrap import open_service
+from backupsvc.lab import moves
 from backupsvc.lab.faults import effects
+from backupsvc.lab.guests import power
 from backupsvc.lab.nodes_life import kill_node, revive_node
 from backupsvc.operations import working
 from policies.model import OperationState
 from tests.lab.false_proof import cells
-from tests.lab.false_proof.cells import HOME, RESTORE_CALL, RESTORING, START_CALL, Cell, Words, at, both, fault
+from tests.lab.false_proof.cells import HOME, OTHER, RESTORE_CALL, RESTORING, Cell, Words, at, both, fault
 from tests.lab.false_proof.stage import VMIDS, Moment, Stage
 
+STARTED = "/nodes/*/tasks/*:qmstart:*/log"  # the last call before the boot, which is watched through the probe alone
 SLOW = fault("storage-slow", f"{HOME}/local", 2_000_000)
 
 
@@ -25,12 +28,21 @@ def storage_fills(stage: Stage) -> None:
     effects.set_fault(stage.lab, "storage-full", {"node": HOME, "storage": "local-lvm"})
 
 
+def copy_moved(stage: Stage) -> None:
+    """The copy is moved to another node and runs on there: a guest that still boots would not shut down for the move."""
+    power.switch_off(stage.lab, 9000)
+    upid = stage.lab.tasks.spawn(HOME, "qmigrate", "9000", "root@pam", lambda log: moves.move(stage.lab, 9000, HOME, OTHER, log))
+    assert stage.lab.tasks.wait(upid, 60) == "OK"
+    vm = stage.lab.guests.need(OTHER, 9000)
+    power.start_machine(stage.lab, vm)
+
+
 @contextmanager
 def node_dies(stage: Stage) -> Iterator[Words]:
     """The copy's node loses its power once the copy has started, and comes back after the test, when the reaper cleans up."""
     kept = {vm.vmid: dict(vm.config) for vm in stage.lab.guests.all() if vm.vmid in VMIDS}
     _configure(stage, {vmid: config | {"onboot": "0"} for vmid, config in kept.items()})
-    killed = Moment("POST", START_CALL, lambda: kill_node(stage.lab, HOME), after=True)
+    killed = Moment("GET", STARTED, lambda: kill_node(stage.lab, HOME), after=True)
     stage.moments.append(killed)
     try:
         yield ()
@@ -100,7 +112,7 @@ CELLS = (
     Cell(
         "the copy is moved",
         105,
-        at("*", "/nodes/*/qemu/90??/agent/*", cells.copy_moved, cells.nothing),
+        at("*", "/nodes/*/qemu/90??/agent/*", copy_moved, cells.nothing),
         "inconclusive",
         "platform",
         1,
