@@ -247,7 +247,10 @@ def check(run: Run) -> Wait | None:
 def settle(run: Run) -> Wait | None:
     """Watch the copy for a while: what answered once may die, or boot over and over."""
     wanted = _guest_policy(run.service, run.vmid)
-    return settling.settle(run, wanted, _target(run, wanted))
+    answer = settling.settle(run, wanted, _target(run, wanted))
+    if settling.kept(run.data).outcome is Outcome.PASSED:
+        listening.still(run)
+    return answer
 
 
 def judge(run: Run) -> Wait | None:

@@ -158,8 +158,6 @@ CHROME: dict[str, tuple[str, str]] = {
     "name.disk-excluded": ("Disk excluded from backup", "Disque exclu de la sauvegarde"),
     "name.backup-missed": ("Backup missed", "Sauvegarde manquante"),
     "name.archive-changed": ("Archive changed", "Archive modifiée"),
-    "name.orphan-copy": ("Copy left behind", "Copie oubliée"),
-    "name.copy-moved": ("Copy moved during its test", "Copie déplacée pendant son test"),
     "name.archive-shrunk": ("Archive shrunk", "Archive amaigrie"),
     "name.listing-blind": ("Listing incomplete", "Liste d'archives incomplète"),
     "name.foreign-job": ("PVE job beside ours", "Tâche PVE en double"),

@@ -30,9 +30,13 @@ def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) 
     held = HARMLESS | {"description": ownership.marker(steps.id)} | config
     held.pop(lacks, None)
     managed = {"vm:9000": "started"} if ha else {}
+    stripped: list[Any] = []
+    steps.stripped = stripped  # type: ignore[attr-defined]
     site.pve = SimpleNamespace(
         guests=SimpleNamespace(config=lambda node, vmid: dict(held)),
-        scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: (), apply_strip=lambda *args: None),
+        scratch=lambda scratch, holder: SimpleNamespace(
+            require_bridge=lambda node, network: (), apply_strip=lambda *args: stripped.append(args)
+        ),
         cluster=SimpleNamespace(ha_resources=lambda: managed),
     )
     return steps
@@ -71,10 +75,12 @@ def test_law_2_isolate_itself_refuses_a_copy_that_ha_would_start(site: World) ->
 
 @pytest.mark.parametrize("key", ["args", "hookscript", "virtiofs0"])
 def test_law_2_isolate_itself_refuses_what_it_may_not_strip(site: World, key: str) -> None:  # noqa: F811
-    steps = with_copy(site, **{key: "local:snippets/x"})
-    with pytest.raises(LawRefused) as refused:
+    """Before it changes anything: what blocks is refused although other things could be stripped."""
+    steps = with_copy(site, **{key: "local:snippets/x", "onboot": "1"})
+    with pytest.raises(LawRefused, match=f"must not start: {key}: ") as refused:
         steps("isolate")
     assert refused.value.law == 2
+    assert steps.stripped == []  # type: ignore[attr-defined]
 
 
 # --- what isolate saw is judged -----------------------------------------------------------------------------------------
