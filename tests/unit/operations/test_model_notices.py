@@ -24,7 +24,7 @@ from tests.unit.operations.test_engine_model import START, EngineModel
 
 Guard = Callable[[pytest.MonkeyPatch], None]
 History = Callable[[EngineModel], None]
-LEASES = 48  # the point of a restore test's first turn at which it is about to lease its scratch VMID
+LEASES = 51  # the point of a restore test's first turn at which it is about to lease its scratch VMID
 
 
 @pytest.fixture
