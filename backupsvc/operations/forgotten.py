@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, Refused
+from backupsvc.operations.taking_down import tried
 from policies.model import Operation, OperationState, PolicyError
 from policies.orphans import Copy, Orphan, orphans
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from backupsvc.catalog import Catalog
 
 LISTED = 60.0  # seconds for which one list of the cluster's guests serves the ticks
-REAP_EVERY = 3600  # seconds between two attempts at one forgotten copy
 _log = logging.getLogger(__name__)
 _told: set[tuple[int, str]] = set()  # the copies of which this process has spoken: a tick comes twice a minute
 
@@ -48,7 +48,11 @@ def attend(service: Service) -> list[Operation]:
         _log.info("forgotten copies could not be looked for: %s", error)
         return []
     _tell(found)
-    reaps = (_reap(service, orphan.copy) for orphan in found if orphan.ours and not _tried(service, orphan.copy.vmid))
+    reaps = (
+        _reap(service, orphan.copy)
+        for orphan in found
+        if orphan.ours and not tried(service, orphan.copy.vmid, orphan.copy.operation)
+    )
     return [operation for operation in reaps if operation]
 
 
@@ -88,8 +92,3 @@ def _reap(service: Service, copy: Copy) -> Operation | None:
         return service.engine.open("reap", copy.vmid, data)
     except Refused:
         return None  # something is at work at that VMID
-
-
-def _tried(service: Service, vmid: int) -> bool:
-    before = service.catalog.operations(kind="reap", subject=vmid, limit=1)
-    return bool(before) and (before[0].state is OperationState.OPEN or before[0].created > service.clock.now() - REAP_EVERY)

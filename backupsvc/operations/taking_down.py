@@ -61,7 +61,7 @@ def open_reaps(service: Service) -> list[Operation]:
         if ended and ended.state is not OperationState.OPEN and ended.data.get("orphan"):
             service.catalog.release_vmid(vmid, held_by)  # if its copy is still there, it is found again as one that is forgotten
             continue
-        if ended and ended.state is not OperationState.OPEN and not _tried(service, vmid):
+        if ended and ended.state is not OperationState.OPEN and not tried(service, vmid, held_by):
             kept: Any = ended.data
             known = {key: kept[key] for key in REMEMBERED if key in kept}
             operation = service.engine.open("reap", vmid, known | {"copy_of": held_by})
@@ -69,9 +69,11 @@ def open_reaps(service: Service) -> list[Operation]:
     return opened
 
 
-def _tried(service: Service, vmid: int) -> bool:
+def tried(service: Service, vmid: int, copy_of: str) -> bool:
+    """Given a scratch VMID and whose copy is there, return whether a reap is at that copy, or was less than an hour ago."""
     before = service.catalog.operations(kind="reap", subject=vmid, limit=1)
-    return bool(before) and (before[0].state is OperationState.OPEN or before[0].created > service.clock.now() - REAP_EVERY)
+    same = bool(before) and before[0].data.get("copy_of") == copy_of
+    return same and (before[0].state is OperationState.OPEN or before[0].created > service.clock.now() - REAP_EVERY)
 
 
 def release_vmids(run: Run, holder: str) -> None:

@@ -240,3 +240,21 @@ def test_a_cluster_that_does_not_answer_does_not_stop_the_tick(site: Site) -> No
 
     site.world.pve.cluster.guests = silent
     assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
+
+
+def test_law_1_a_reap_of_one_copy_does_not_put_off_that_of_the_next_under_its_vmid(site: Site) -> None:
+    site.copy("01GONE", HERE, site.world.catalog.identity())
+    assert reap(site) is OperationState.DONE
+    site.copy("01NEXT", HERE, site.world.catalog.identity())
+    assert reap(site) is OperationState.DONE
+    assert site.cluster.guests == {}
+
+
+def test_a_copy_that_would_not_go_is_tried_again_only_after_an_hour(site: Site) -> None:
+    site.cluster.fails = {"qmdestroy": ["no", "no"]}
+    site.copy("01GONE", HERE, site.world.catalog.identity())
+    assert reap(site) is OperationState.FAILED
+    taking_down.open_reaps(site.world)  # type: ignore[arg-type]
+    assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
+    site.world.clock.sleep(taking_down.REAP_EVERY + 1)
+    assert len(forgotten.attend(site.world)) == 1  # type: ignore[arg-type]
