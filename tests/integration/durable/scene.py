@@ -100,6 +100,8 @@ class Scene:
             known = [row[0] for row in catalog.execute("SELECT volid FROM archive WHERE gone_at IS NULL")]
             gone = [(volid,) for volid in known if not (self._kept / volid.partition("/")[2]).exists()]
             catalog.executemany("UPDATE archive SET gone_at = 1 WHERE volid = ?", gone)
+            # long ago: a listing of the second in which an archive went would be taken for the older news
+            catalog.execute("UPDATE archive SET gone_at = 1 WHERE gone_at IS NOT NULL")
         catalog.close()
 
     # --- running ----------------------------------------------------------------------------------------------------------

@@ -204,5 +204,5 @@ CELLS = (
     Cell(
         "no probe on the only node that can read the archive", 108, probe_of(host=""), "inconclusive", "capacity", 4, "no probe"
     ),
-    Cell("an agent of another", 105, both(policy(WITH_AGENT), agent_of_another), "inconclusive", "network", 1, "none of these"),
+    Cell("an agent of another", 105, both(policy(WITH_AGENT), agent_of_another), "inconclusive", None, 1, "none of these"),
 )

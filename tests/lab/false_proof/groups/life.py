@@ -16,8 +16,9 @@ from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Wor
 from tests.lab.false_proof.stage import SCRATCH, Moment, Stage
 
 IMPATIENT = policy(lambda text: text.replace("boot-timeout: 30s", "boot-timeout: 8s"))
-# A copy is asked for its state while it settles, and before that only when it is started: the adapter looks whether HA has it.
-STATUS_CALL = "/nodes/*/qemu/90??/status/current"
+# What is asked first of a copy that settles: its boot id where it has an agent, else how its process is, which is asked before
+# only when it is started (the adapter looks whether HA has it).
+BOOT_CALL, STATUS_CALL = "/nodes/*/qemu/90??/agent/file-read", "/nodes/*/qemu/90??/status/current"
 
 
 def settling_for(seconds: int) -> Arrangement:
@@ -25,12 +26,12 @@ def settling_for(seconds: int) -> Arrangement:
     return policy(lambda text: text.replace("settle: 1s", f"settle: {seconds}s"))
 
 
-def while_it_settles(act: Callable[[Stage], object]) -> Arrangement:
-    """Something happens when PVE is asked about the copy for the first time after its checks."""
+def while_it_settles(act: Callable[[Stage], object], first: str = BOOT_CALL) -> Arrangement:
+    """Something happens once the first question about the copy after its checks was answered."""
 
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:
-        settles = Moment("GET", STATUS_CALL, lambda: act(stage))
+        settles = Moment("GET", first, lambda: act(stage), after=True)
         stage.moments.append(Moment("POST", START_CALL, lambda: stage.moments.append(settles), after=True))
         yield ()
         assert settles.passed, "the copy was never watched"
@@ -151,7 +152,7 @@ CELLS = (
     Cell(
         "a reset loop, without agent",
         108,
-        both(settling_for(60), while_it_settles(reset_for_ever)),
+        both(settling_for(60), while_it_settles(reset_for_ever, STATUS_CALL)),
         "failed",
         "service",
         1,

@@ -188,6 +188,8 @@ class RecordedGuest(SimulatedMachine):
             raise AgentSilent(f"guest {self.spec.vmid} is not up yet")
         if command == "guest-shutdown":
             raise AgentFailure("child process has failed to shutdown")
+        if command == "guest-fsfreeze-freeze":
+            return 0  # it has no file system that could be frozen
         return super().agent(command, arguments, timeout)
 
 
