@@ -71,8 +71,8 @@ def test_the_service_works_on_a_scaled_lab_and_down_leaves_nothing_of_it(tmp_pat
     try:
         assert shell("catalog", "sync", "--json").json["archives"] == 12 * 365
         made = shell("backup", "run", "--vmid", 10005, "--json")
-        assert made.code == 0, made.out + made.err
-        assert made.json["guests"][0]["verified"] is True
+        assert made.code == 1, made.out + made.err  # the computed archives before it are larger: its size has collapsed
+        assert "may not be whole" in made.json["guests"][0]["error"] and made.json["guests"][0]["verified"] is True
         assert len(shell("catalog", "list", "--vmid", 10005, "--json").json["archives"]) == 366
         assert shell("prune", "--dry-run", "--vmid", 10005, "--json").code == 4  # law 3: a new catalog knows nothing of a year
         assert shell("catalog", "sync", "--accept", "--vmid", 10005, "--json").code == 0
