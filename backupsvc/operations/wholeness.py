@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,10 @@ def holds_disk(service: Service, archive: Archive) -> bool | None:
     """Given an archive, return whether it holds any disk; None for a container's, and where its config cannot be read."""
     if archive.holds_disk is not None or archive.type is not GuestType.QEMU or archive.size <= 0:
         return archive.holds_disk
-    try:
-        return whole.holds_disk(service.pve.storage.extract_config(archive.node, archive.volid))
-    except PveError:
-        return None
+    for _ in range(2):  # one failed call does not yet make a config unreadable
+        with suppress(PveError):
+            return whole.holds_disk(service.pve.storage.extract_config(archive.node, archive.volid))
+    return None
 
 
 def judge(service: Service, archive: Archive, text: str, uuid: str | None) -> list[str]:
