@@ -209,7 +209,7 @@ def _silences(watch: Watch) -> Iterator[Settled]:
         return
     for name in watch.checks:
         asked = [attempt for attempt in watch.answers if attempt.name == name]
-        usual = median(attempt.ended - attempt.began for attempt in asked)
+        usual = median([attempt.ended - attempt.began for attempt in asked] or [0.0])
         for attempt in asked:
             if (lasted := attempt.ended - attempt.began) > usual + MOST_SILENCE:
                 yield _unknown(

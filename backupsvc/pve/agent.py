@@ -101,6 +101,7 @@ class Agent:
 
         Raise PvePermissionDenied without VM.GuestAgent.FileRead (or .Unrestricted), PveError if the agent is silent or refuses.
         """
+        self._stand_back(node, vmid, "file-read")
         answer = self._client.get(f"nodes/{node}/qemu/{vmid}/agent/file-read", {"file": path})  # not wrapped (PVE_FACTS 0.14)
         return _guest_text(text(answer, "content"))
 

@@ -24,6 +24,7 @@ def try_out(stage: Stage, cell: Cell) -> None:
         asked = ("restore-test", cell.vmid, *(() if clock else words), "--json")
         found = stage.with_set_clock(clock, *asked) if clock else stage.shell(*asked)
     stage.moments.clear()
+    assert found.out, found.err
     told = found.json
     outcome = (told.get("verdict"), told.get("cause"), found.code)
     assert outcome == (cell.verdict, cell.cause, cell.code), found.out + found.err

@@ -30,6 +30,12 @@ def answers(name: str = "web", *, each: float = 0.7, upto: float = 31.0, began: 
 GOOD = Watch(30.0, 0.0, 31.0, ("web",), looks(), answers(), (Boot("b1"), Boot("b1")))
 
 
+def test_a_copy_that_is_off_before_a_check_was_answered_has_failed() -> None:
+    off = Look(0.1, "stopped", "stopped", None, None)
+    found = decide(replace(GOOD, looks=(off, off), answers=(), boots=(Boot("b1"),)))
+    assert (found.outcome, found.cause) == (Outcome.FAILED, Cause.SERVICE)
+
+
 def without(watch: Watch, start: float, end: float) -> Watch:
     """Nothing was asked of the check in that time."""
     return replace(watch, answers=tuple(one for one in watch.answers if not start <= one.began < end))
