@@ -16,8 +16,8 @@ from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Wor
 from tests.lab.false_proof.stage import SCRATCH, Moment, Stage
 
 IMPATIENT = policy(lambda text: text.replace("boot-timeout: 30s", "boot-timeout: 8s"))
-# A copy that settles is asked for its boot id first where it has an agent, then how its process is; before that the latter is asked
-# when it is started (the adapter looks whether HA has it), and before each question to its agent (which may be held by a dump).
+# A copy that settles is asked for its boot id first where it has an agent, then how its process is. Before that the latter is
+# asked when it is started (the adapter looks whether HA has it), and before each question to its agent (a dump may hold it).
 BOOT_CALL, STATUS_CALL = "/nodes/*/qemu/90??/agent/file-read", "/nodes/*/qemu/90??/status/current"
 
 
