@@ -1,7 +1,7 @@
 """Who this service is: a random name in the catalog, by which it tells its own copies from those of another.
 
 Revision ID: 0007
-Revises: 0005
+Revises: 0006
 """
 
 import secrets
