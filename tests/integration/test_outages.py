@@ -28,6 +28,7 @@ from backupsvc.serve import private_redis
 from policies.model import Operation, OperationState
 from tests import served
 from tests.commands import Shell
+from tests.integration.administrator import disable_pve_job
 from tests.links import Link, link
 from tests.postgres import Server, fresh_database, private_server
 from tests.served import Served, wait_until
@@ -63,6 +64,7 @@ def slow_site(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path / "site", {"BACKUPSVC_POLICY": str(policy)})
     (tmp_path / "site").mkdir()
     assert shell("lab", "up", "--hypervisor", "simulated").code == 0
+    disable_pve_job(shell.state)  # backups of a test begun about 21:00 would stand back for it
     assert shell("lab", "fault", "storage-slow", "clovis/local", 28000).code == 0
     yield shell
     assert shell("lab", "down").code == 0
