@@ -173,7 +173,8 @@ def _failures(evidence: Evidence) -> tuple[str, ...]:
         found.append(f"the restore failed: {evidence.restore_error}")
     if evidence.restored and evidence.isolation_ok and evidence.booted is False:
         found.append("the copy showed no sign of life in its time")
-    return (*found, *_said(evidence, Outcome.FAILED), *(evidence.settled.said if _settled(evidence, Outcome.FAILED) else ()))
+    died = evidence.settled.said if _settled(evidence, Outcome.FAILED) and not evidence.answers else ()
+    return (*found, *_said(evidence, Outcome.FAILED), *died)
 
 
 def _doubts(evidence: Evidence) -> tuple[str, ...]:
@@ -195,6 +196,8 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
         if _settled(evidence, Outcome.INCONCLUSIVE) and started and _answered(evidence)
         else ()
     )
+    if _settled(evidence, Outcome.FAILED) and evidence.answers:  # who else answers may as well be what made a check fail
+        unsettled = evidence.settled.said
     found_so = (sentence for holds, sentence in found if holds)
     unsure = (*evidence.answers, *_said(evidence, Outcome.INCONCLUSIVE))
     return (*found_so, *unsure, *unsettled, *evidence.warnings)

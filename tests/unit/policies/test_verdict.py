@@ -87,6 +87,12 @@ def test_who_is_to_blame_for_a_copy_that_did_not_live_on() -> None:
     assert judged(settled=NOT_DUE, checks=(replace(UNASKED, kind="http"),)).cause is Cause.NETWORK
 
 
+def test_law_5_no_archive_is_blamed_for_a_failure_while_somebody_else_may_have_answered() -> None:
+    found = judged(settled=DIED, answers=("somebody else answers at 10.0.0.8",))
+    assert (found.verdict, found.cause) == (Verdict.INCONCLUSIVE, Cause.NETWORK)
+    assert found.reasons == ("somebody else answers at 10.0.0.8", *DIED.said)
+
+
 def test_what_a_copy_showed_while_it_lived_on_stands_in_the_verdict() -> None:
     assert judged(settled=Settled(Outcome.PASSED, ("it lived on for 30 s", "not seen: its boot"))).reasons[1:] == (
         "it lived on for 30 s",
