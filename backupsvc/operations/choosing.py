@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from backupsvc.errors import PveNotFound, Refused, UsageError
@@ -52,6 +52,17 @@ def _passed_over(service: Service, archive: Archive, trusted: bool) -> str | Non
     if trusted and archive.changed:
         return f"was changed since it was recorded ({archive.changed})"
     return "holds no disk" if holds_disk(service, archive) is False else None
+
+
+def chosen(run: Run) -> Archive:
+    """Given an operation that has chosen its archive, return it as the catalog knows it now. Raise PveNotFound if it does not."""
+    item: Any = run.data["archive"]
+    found = run.service.catalog.archive(item["node"], item["volid"])
+    if found is None:
+        raise PveNotFound(
+            f"archive {item['volid']} on {item['node']} is no longer in the catalog", "run `backupsvc catalog sync`"
+        )
+    return found
 
 
 def pin(run: Run, archive: Archive) -> None:

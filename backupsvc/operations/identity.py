@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.clock import iso
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, Refused
 from backupsvc.operations.listing import as_dict, observe
-from policies import lineage, ownership
+from policies import lineage, ownership, whole
 from policies.causes import Blame, Cause
 from policies.lineage import Identity, Kind
 from policies.model import Archive, Guest, GuestType
@@ -48,8 +48,8 @@ def recorded_lineage(service: Service, vmid: int, *, besides: Archive | None = N
     catalog = service.catalog
     archives = [*catalog.archives(vmid=vmid), *catalog.archives(vmid=vmid, gone=True)]
     # what this service made was recorded while it was made: that may well bear witness for itself
-    silent = _key(besides) if besides and besides.operation is None else None
-    found = lineage.present(one for one in archives if _key(one) != silent)
+    silent = whole.key(besides) if besides and besides.operation is None else None
+    found = lineage.present(one for one in archives if whole.key(one) != silent)
     return Known(found, RECORD) if found else Known(Identity(), "")
 
 
@@ -145,7 +145,7 @@ def show(service: Service, what: str, *, offline: bool = False) -> dict[str, Any
         observe(service, vmid)
     known = recorded_lineage(service, vmid) if offline else lineage_of(service, service.pve, vmid)
     archives = [*service.catalog.archives(vmid=vmid), *(service.catalog.archives(vmid=vmid, gone=True) if volid else ())]
-    rows = [_shown(service, one, known, whole=volid is not None) for one in archives if volid in (None, one.volid)]
+    rows = [_shown(service, one, known, in_full=volid is not None) for one in archives if volid in (None, one.volid)]
     if not rows:
         raise PveNotFound(f"the catalog knows no archive of guest {vmid}", "run `backupsvc catalog sync`")
     return {"vmid": vmid, "lineage": _machine(known.identity) | {"source": known.source or None}, "archives": rows}
@@ -158,12 +158,12 @@ def _vmid_of(service: Service, volid: str) -> int:
     raise PveNotFound(f"the catalog knows no archive {volid} of any guest", "see `backupsvc catalog list`")
 
 
-def _shown(service: Service, archive: Archive, known: Known, *, whole: bool) -> dict[str, Any]:
+def _shown(service: Service, archive: Archive, known: Known, *, in_full: bool) -> dict[str, Any]:
     mine = Identity(archive.uuid, archive.born)
     telling = (mine.uuid and known.identity.uuid) or (mine.born and known.identity.born)
     machine = "another" if lineage.another(mine, known.identity) else "this" if telling else "unknown"
     row = as_dict(archive) | _machine(mine) | {"machine": machine}
-    if not whole:
+    if not in_full:
         return row
     facts = service.catalog.archive_facts(archive.node, archive.volid)
     found = lineage.read(facts["config"]) if facts.get("config") else Identity()
@@ -173,7 +173,3 @@ def _shown(service: Service, archive: Archive, known: Known, *, whole: bool) -> 
 
 def _machine(identity: Identity) -> dict[str, Any]:
     return {"uuid": identity.uuid, "created": iso(identity.born) if identity.born else None}
-
-
-def _key(archive: Archive) -> tuple[str, str]:
-    return ("" if archive.shared else archive.node, archive.volid)

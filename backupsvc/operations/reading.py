@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import ArchiveError
-from backupsvc.operations import identity
+from backupsvc.operations import choosing, identity
 from backupsvc.operations.backup import verify_on_node
 from policies.causes import Blame, Cause
 from policies.model import Archive, Rung
@@ -39,7 +39,7 @@ def read(run: Run) -> Wait | None:
 
     Nothing is read of a simulated guest, where no SSH leads to the archive, or twice.
     """
-    archive = _archive(run)
+    archive = choosing.chosen(run)
     node = where(archive, run.service.settings.ssh.nodes)
     if run.data["simulated"] or "read" in run.data:
         return None
@@ -108,13 +108,3 @@ def _why_unread(archive: Archive) -> str:
     if archive.volid.endswith(UNREADABLE):
         return "LZO is not read by this service: compress with zstd"
     return f"no SSH to {archive.node} is configured: set BACKUPSVC_SSH__NODES, and its bytes are read in each test"
-
-
-def _archive(run: Run) -> Archive:
-    item = run.data["archive"]
-    found = run.service.catalog.archive(item["node"], item["volid"])
-    if found is None:
-        raise ArchiveError(
-            f"archive {item['volid']} on {item['node']} is no longer in the catalog", "run `backupsvc catalog sync`"
-        )
-    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused, UsageError
+from backupsvc.errors import LawRefused, PveError, Refused, UsageError
 from backupsvc.operations import choosing, identity, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
@@ -72,7 +72,7 @@ def choose(run: Run) -> Wait | None:
     """
     if (rest := _must_be_absent(run.service, run.vmid)) and (wait := _clear(run, rest)):
         return wait
-    archive = _archive(run)
+    archive = choosing.chosen(run)
     if archive.changed and not run.data.get("warnings"):
         raise Refused(identity.was_changed(archive), f"name it with --archive {archive.volid} if it is the one that you want")
     choosing.pin(run, archive)
@@ -180,14 +180,6 @@ def outcome(operation: Operation) -> dict[str, Any]:
 def _task(run: Run, type: str) -> dict[str, Any]:
     """Where a task on the guest runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
     return {"pve": run.service.restore_pve, "node": str(run.data["node"]), "type": type, "vmid": run.vmid}
-
-
-def _archive(run: Run) -> Archive:
-    item = run.data["archive"]
-    found = run.service.catalog.archive(item["node"], item["volid"])
-    if found is None:
-        raise PveNotFound(f"archive {item['volid']} on {item['node']} is not in the catalog", "run `backupsvc catalog sync`")
-    return found
 
 
 @dataclass(frozen=True, slots=True)

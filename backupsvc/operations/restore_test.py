@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveNotFound, Refused
+from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, Refused
 from backupsvc.operations import choosing, copying, free_vmids, identity, listening, proving, reading, settling
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
@@ -101,7 +101,7 @@ def _reserve(run: Run) -> None:
     plan = copying.find(
         service,
         run.vmid,
-        _archive(run),
+        choosing.chosen(run),
         _config(run),
         operation=run.id,
         simulated=bool(run.data["simulated"]),
@@ -116,7 +116,7 @@ def _reserve(run: Run) -> None:
 
 def restore(run: Run) -> Wait | None:
     """Restore the archive, not started, with every NIC overridden before the copy ever exists."""
-    service, archive, scratch = run.service, _archive(run), run.data["scratch"]
+    service, archive, scratch = run.service, choosing.chosen(run), run.data["scratch"]
     overrides = _overrides(run)
 
     def start() -> str:
@@ -262,7 +262,7 @@ def judge(run: Run) -> Wait | None:
         raise OperationFailed(error["message"], error["hint"], operation=run.id)
     run.data["wanted_rung"] = str(wanted_rung(run.service.policy, run.vmid))
     judgement = verdict.within_one_time(
-        verdict.decide(proving.evidence(run.data, _archive(run))), run.jumped("choose"), run.service.policy.max_clock_drift
+        verdict.decide(proving.evidence(run.data, choosing.chosen(run))), run.jumped("choose"), run.service.policy.max_clock_drift
     )
     judgement = moved.judged(judgement, run.data)
     seconds = run.data.get("seconds", {})
@@ -318,16 +318,6 @@ def _guest_policy(service: Service, vmid: int) -> GuestPolicy:
 
 def _config(run: Run) -> dict[str, str]:
     return isolation.parse_config(str(run.data["config"]))
-
-
-def _archive(run: Run) -> Archive:
-    item = run.data["archive"]
-    found = run.service.catalog.archive(item["node"], item["volid"])
-    if found is None:
-        raise PveNotFound(
-            f"archive {item['volid']} on {item['node']} is no longer in the catalog", "run `backupsvc catalog sync`"
-        )
-    return found
 
 
 def _overrides(run: Run) -> dict[str, str]:
