@@ -52,12 +52,20 @@ guests:
     check-timeout: 5s
     checks: [ssh, {http: {port: 80, path: /, status: 200}}]
 """
-# The command line in a process whose wall clock somebody sets: by as many seconds as stand in a file.
-_SET_CLOCK = """
+# The command line in a process whose wall clock somebody sets, by as many seconds as stand in a file; and in one that does not
+# wait for two minutes until it leaves a cluster that is silent to the workers.
+SET_CLOCK = """
 import pathlib, sys, time
 from backupsvc import clock
 offset = pathlib.Path(sys.argv.pop(1))
 clock.SystemClock.now = lambda self: time.time() + float(offset.read_text() if offset.exists() else 0)
+from backupsvc.cli import main
+main()
+"""
+IMPATIENT = """
+import sys
+from backupsvc.operations import turns
+turns.FOREGROUND_PATIENCE = float(sys.argv.pop(1))
 from backupsvc.cli import main
 main()
 """
@@ -136,12 +144,12 @@ class Stage:
         listed = self.shell("operations", "list", "--json").json["operations"]
         return found + [f"operation {row['id']} ({row['state']})" for row in listed if not _ended(row)]
 
-    def with_set_clock(self, offset: Path, *words: object) -> Answer:
-        """Run a command whose machine's wall clock is ahead by what a file says."""
+    def in_process(self, code: str, given: object, *words: object) -> Answer:
+        """Run a command in a process that begins with ``code``, which takes what is ``given`` from its arguments."""
         settings = {"BACKUPSVC_STATE_DIR": str(self.shell.state), "COLUMNS": "200"} | self.shell.env
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
         done = subprocess.run(
-            [sys.executable, "-c", _SET_CLOCK, str(offset), *map(str, words)],
+            [sys.executable, "-c", code, str(given), *map(str, words)],
             env=kept | settings, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
         return Answer(done.returncode, done.stdout, done.stderr)

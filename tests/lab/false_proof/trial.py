@@ -6,9 +6,12 @@ import re
 
 import pytest
 
+from tests.commands import Answer
 from tests.lab.false_proof import cells
-from tests.lab.false_proof.cells import Cell
-from tests.lab.false_proof.stage import Stage, said
+from tests.lab.false_proof.cells import Cell, Words
+from tests.lab.false_proof.stage import IMPATIENT, SET_CLOCK, Stage, said
+
+PROCESSES = {"clock": SET_CLOCK, "impatient": IMPATIENT}  # what an arrangement may ask for in place of words
 
 
 def named(**groups: tuple[Cell, ...]) -> list[object]:
@@ -19,11 +22,11 @@ def named(**groups: tuple[Cell, ...]) -> list[object]:
 def try_out(stage: Stage, cell: Cell) -> None:
     """Test a guest while its cell's falsehood holds: right verdict, cause and exit code, production untouched, nothing left."""
     before = stage.production()
-    with cells.for_guest(cell)(stage) as words:
-        clock = words[1] if words[:1] == ("clock",) else None
-        asked = ("restore-test", cell.vmid, *(() if clock else words), "--json")
-        found = stage.with_set_clock(clock, *asked) if clock else stage.shell(*asked)
-    stage.moments.clear()
+    try:
+        with cells.for_guest(cell)(stage) as words:
+            found = _tested(stage, cell.vmid, words)
+    finally:
+        stage.moments.clear()
     assert found.out, found.err
     told = found.json
     outcome = (told.get("verdict"), told.get("cause"), found.code)
@@ -31,3 +34,9 @@ def try_out(stage: Stage, cell: Cell) -> None:
     assert re.search(cell.says, said(found)), said(found)
     assert stage.production() == before
     assert stage.left_behind() == []
+
+
+def _tested(stage: Stage, vmid: int, words: Words) -> Answer:
+    if words and words[0] in PROCESSES:
+        return stage.in_process(PROCESSES[str(words[0])], words[1], "restore-test", vmid, "--json")
+    return stage.shell("restore-test", vmid, *words, "--json")

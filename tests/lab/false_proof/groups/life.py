@@ -166,7 +166,7 @@ CELLS = (
         "failed",
         "service",
         1,
-        "after its checks",
+        "after its checks|booted anew",
     ),
     Cell(
         "halted while it settles",
