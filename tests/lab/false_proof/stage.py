@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,11 +31,12 @@ from tests.commands import Answer, Shell
 
 VMIDS = (103, 104, 105, 108)
 SCRATCH = range(9000, 9010)
+FAR = time.strftime("%H:00", time.gmtime(time.time() + 12 * 3600))  # no tick opens a night meanwhile, whatever time it is
 POLICY = """
 site: false-proof
 scratch: {vmids: 9000-9009, bridge: vmbr9, storage: local-lvm, settle: 1s}
 jobs:
-  nightly: {schedule: "21:00", storage: local, guests: [104, 105, 108], compress: zstd}
+  nightly: {schedule: "FAR", storage: local, guests: [104, 105, 108], compress: zstd}
 guests:
   104:
     address: 192.168.10.4
@@ -51,7 +53,7 @@ guests:
     boot-timeout: 30s
     check-timeout: 5s
     checks: [ssh, {http: {port: 80, path: /, status: 200}}]
-"""
+""".replace("FAR", FAR)
 # The command line in a process whose wall clock somebody sets, by as many seconds as stand in a file; and in one that does not
 # wait for two minutes until it leaves a cluster that is silent to the workers.
 SET_CLOCK = """

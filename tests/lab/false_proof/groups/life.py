@@ -184,6 +184,6 @@ CELLS = (
         "inconclusive",
         "platform",
         1,
-        "PVE could not tell",
+        "PVE could not tell|went off in the middle",
     ),
 )

@@ -69,14 +69,13 @@ def _configure(stage: Stage, configs: dict[int, dict[str, str]]) -> None:
 
 
 def work_off(stage: Stage) -> None:
-    """Do what workers do: a tick, and turns at all that it wakes. No night is opened, whatever time it is: none was missed."""
+    """Do what workers do: a tick, and turns at all that it wakes."""
     given = {"BACKUPSVC_STATE_DIR": str(stage.shell.state), **stage.shell.env}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in given.items():
             patch.setenv(name, value)
         with open_service(foreground=False) as service:
             for _ in range(200):
-                service.catalog.pulse(working.PULSE, int(service.clock.now()))
                 opened = [one.id for one in service.catalog.operations(state=OperationState.OPEN)]
                 for id in {*working.tick(service), *opened}:
                     working.work(service.engine, id, long=True)
