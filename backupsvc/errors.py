@@ -3,7 +3,7 @@
     BackupsvcError                  base; carries .hint (the reader's next action) and .exit_code
     ├── UsageError                  wrong usage, settings or policy                                   exit 2
     ├── Unreachable                 a system that is needed cannot be reached                         exit 3
-    │   ├── PveUnreachable          no answer: refused, timed out, no such host, 595-599
+    │   ├── PveUnreachable          no answer: refused, timed out, no such host, 595-599; carries .node
     │   ├── PveCertificateRefused   the server's certificate is not the one that was pinned
     │   ├── CatalogUnreachable      the catalog's database does not open
     │   │   └── CatalogCut          it was lost in mid-transaction; carries .undone: certainly nothing was written
@@ -54,7 +54,11 @@ class Unreachable(BackupsvcError):
 
 
 class PveUnreachable(Unreachable):
-    """The cluster's API does not answer."""
+    """The cluster's API does not answer. ``node`` is the node that is silent, where it is known that the fault is one node's."""
+
+    def __init__(self, message: str, hint: str = "", *, node: str = "") -> None:
+        super().__init__(message, hint)
+        self.node = node
 
 
 class PveCertificateRefused(Unreachable):

@@ -2,6 +2,7 @@
 
 Any node answers for the whole cluster, so several may be named: the one that answered last is asked first. What was not sent
 (the connection was refused) goes to the next one whatever it is; what may have been carried out is repeated only if it is a read.
+A host or a node that let a call wait in vain is not asked again for a while (``policies.breaker``): later calls fail at once.
 
 proxmoxer's own traps are dealt with here (it exits the process without requests, silences urllib3's warnings, drops the body's
 ``message``, takes anything that is no JSON for an answer, and waits five seconds only).
@@ -14,7 +15,7 @@ import re
 import threading
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -25,8 +26,11 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from backupsvc.clock import Clock
 from backupsvc.errors import BackupsvcError, LawRefused, PveCertificateRefused, PveError, PveUnreachable, UsageError
 from backupsvc.pve import trust
-from backupsvc.pve.answers import BadAnswer, Caller, error_for, unreachable
+from backupsvc.pve.answers import ABOUT_SILENT_NODE, GATEWAY, NO_CONNECTION, BadAnswer, Caller, error_for, unreachable
+from backupsvc.pve.breakers import Breakers
 from backupsvc.settings import PveSettings
+from policies import pve_texts
+from policies.breaker import Place, places
 
 with warnings.catch_warnings():  # its import switches urllib3's warnings off for the whole process
     from proxmoxer import ProxmoxAPI, ResourceException
@@ -35,10 +39,12 @@ with warnings.catch_warnings():  # its import switches urllib3's warnings off fo
 Value = str | int | float | bool | list[str] | None
 
 CONNECT_TIMEOUT = 10.0  # seconds; a host that is up accepts at once, whatever the answer then takes
+LOOK_TIMEOUT = 5.0  # seconds for the question who is silent, after a call that nobody answered
 PAUSES = (0.3, 1.0)  # seconds before the second and the third try of a read
 DEFAULT_PORT = 8006
 NEVER_SENT = frozenset({"force", "skiplock"})  # law 1: no call of this service may overrule a guest's protection or lock
 
+_ABOUT_HOST = "is the node up, pveproxy running, and port 8006 open from here? BACKUPSVC_PVE__HOST says whom to ask"
 _TOKEN = re.compile(r"(?P<user>[^\s:/!=]+@[A-Za-z][\w.\-]+)!(?P<name>[A-Za-z][\w.\-]+)=(?P<secret>[\x21-\x7e]+)")
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>\d{1,5}))?")
 
@@ -90,8 +96,11 @@ class _Host:
 class Client:
     """Calls to one cluster with one token. Safe to share between threads: each gets its own connections."""
 
-    def __init__(self, settings: PveSettings, token: SecretStr, clock: Clock) -> None:
-        """Given the settings, the token (user@realm!name=secret) and a clock. Raise UsageError if one of them is malformed."""
+    def __init__(self, settings: PveSettings, token: SecretStr, clock: Clock, breakers: Breakers | None = None) -> None:
+        """Given the settings, the token (user@realm!name=secret) and a clock; ``breakers``: what this process knows of silence.
+
+        Raise UsageError if one of them is malformed.
+        """
         found = _TOKEN.fullmatch(token.get_secret_value().strip())
         if not found:
             raise UsageError(
@@ -105,6 +114,7 @@ class Client:
         self._last = self._hosts[0]
         self._secret = SecretStr(found["secret"])
         self._timeout, self._clock = settings.timeout, clock
+        self.breakers = breakers or Breakers(clock)
         self._threads = threading.local()
 
     def __repr__(self) -> str:
@@ -143,41 +153,76 @@ class Client:
 
     def _call(self, method: str, path: str, params: Mapping[str, Value] | None, *, again: bool = False) -> Any:
         sent = encoded(params or {})
+        asked = _Asked(method, path, again)
         for pause in (*(PAUSES if again else ()), None):
             started = self._clock.monotonic()
-            answer = self._first_that_answers(method, path, sent, again=again)
+            answer = self._first_that_answers(asked, sent)
             if not isinstance(answer, _Failed):
                 return answer
             # A try that already used up its patience is not repeated: the reader has waited long enough.
-            if pause is None or not answer.transient or self._clock.monotonic() - started > CONNECT_TIMEOUT / 2:
+            waited = self._clock.monotonic() - started > CONNECT_TIMEOUT / 2
+            if pause is None or waited or not answer.transient or len(asked.useless) == len(self._hosts):
                 break
             self._clock.sleep(pause)
         raise answer.error
 
-    def _first_that_answers(self, method: str, path: str, sent: Mapping[str, Any], *, again: bool) -> Any:
+    def _first_that_answers(self, asked: _Asked, sent: Mapping[str, Any]) -> Any:
         """Ask host after host, the one that answered last first, as long as nothing can be done twice by asking the next."""
         failures: list[_Failed] = []
         for host in sorted(self._hosts, key=lambda host: host is not self._last):
-            answer = self._once(host, method, path, dict(sent))
+            if host in asked.useless:
+                continue
+            answer = self._unless_silent(host, asked, sent)
             if not isinstance(answer, _Failed):
                 self._last = host
                 return answer
             failures.append(answer)
-            if not (answer.unsent or (again and answer.transient)):
+            if answer.useless:
+                asked.useless.add(host)
+            if not (answer.unsent or (asked.again and answer.transient)):
                 break
         return _joined(failures)
 
-    def _once(self, host: _Host, method: str, path: str, params: dict[str, Any]) -> Any:
+    def _unless_silent(self, host: _Host, asked: _Asked, sent: Mapping[str, Any]) -> Any:
+        """Make one try, unless somebody whom it needs was silent a moment ago; remember who answered and who did not."""
+        name = str(host)
+        if host not in asked.tried and (refused := self.breakers.refusal(name, asked.path, self._timeout)):
+            return _not_asked(*refused, asked)
+        asked.tried.add(host)
+        answer = self._once(host, asked.method, asked.path, dict(sent))
+        if isinstance(answer, _Failed) and answer.timed_out:
+            answer.silent = self._who_is_silent(host, asked.path)
+            answer.transient = answer.silent is None or len(answer.silent) < len(places(name, asked.path)[-1])
+        if not isinstance(answer, _Failed) or answer.answered:
+            self.breakers.answered(name, asked.path)
+        elif answer.silent:
+            self.breakers.silent(name, asked.path, answer.silent, answer.words)
+        else:
+            self.breakers.undecided(name, asked.path)
+        return answer
+
+    def _who_is_silent(self, host: _Host, path: str) -> Place:
+        """After a call that was taken and never answered, ask what is quick: is it the host, the node, or only what was asked?"""
+        inner, node = places(str(host), path)[-1], Caller(str(host), self.token_id, f"GET {path}").node
+        for known, question in [((str(host), node), f"nodes/{node}/version")] * bool(node) + [((str(host),), "version")]:
+            look = self._once(host, "GET", question, {}, LOOK_TIMEOUT)
+            if not isinstance(look, _Failed) or look.answered:
+                return inner
+            inner = known
+        return inner
+
+    def _once(self, host: _Host, method: str, path: str, params: dict[str, Any], timeout: float | None = None) -> Any:
         """Make one try; return its data, or what failed. It raises nothing that carries the request (law 7)."""
         caller = Caller(str(host), self.token_id, f"{method} {path}")
-        resource = self._api(host)(quote(path.strip("/"), safe="/:@!"))
+        api = self._api(host) if timeout is None else self._connect(host, min(timeout, self._timeout))
+        resource = api(quote(path.strip("/"), safe="/:@!"))
         try:
             return getattr(resource, method.lower())(**params)
         except ResourceException as refusal:
             body = refusal.errors or {}
             errors = {str(name): str(text) for name, text in (body.get("errors") or {}).items()}
             answer = BadAnswer(refusal.status_code, str(refusal.content or ""), str(body.get("message") or ""), errors)
-            return _Failed(error_for(answer, caller), transient=unreachable(answer.status, caller))
+            return _refused(answer, caller)
         except requests.exceptions.SSLError as error:
             if "EOF" in str(error):  # it went away over the handshake, or later
                 return _Failed(_silent("broke the connection off", caller), transient=True)
@@ -185,7 +230,8 @@ class Client:
         except requests.exceptions.ConnectionError as error:  # before Timeout: a connection that takes too long is both
             return _disconnected(host, error, caller)
         except requests.exceptions.Timeout:
-            return _Failed(_silent(f"did not answer within {self._timeout:g} s", caller), transient=True)
+            what = f"did not answer within {timeout or self._timeout:g} s"
+            return _Failed(_silent(what, caller), transient=True, timed_out=True)
         except requests.exceptions.RequestException as error:
             return _Failed(_silent(f"gave an answer that cannot be read ({type(error).__name__})", caller))
 
@@ -194,10 +240,10 @@ class Client:
         if not hasattr(self._threads, "apis"):
             self._threads.apis = {}
         if host not in self._threads.apis:
-            self._threads.apis[host] = self._connect(host)
+            self._threads.apis[host] = self._connect(host, self._timeout)
         return self._threads.apis[host]
 
-    def _connect(self, host: _Host) -> ProxmoxAPI:
+    def _connect(self, host: _Host, timeout: float) -> ProxmoxAPI:
         user, _, name = self.token_id.partition("!")
         api = ProxmoxAPI(
             host.name,
@@ -206,7 +252,7 @@ class Client:
             token_name=name,
             token_value=self._secret.get_secret_value(),
             verify_ssl=host.trust.verify,
-            timeout=(min(CONNECT_TIMEOUT, self._timeout), self._timeout),
+            timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
         )
         session: requests.Session = api._store["session"]
         session.trust_env = False  # no variable of the environment may change the CA, the proxy or the credentials
@@ -236,14 +282,42 @@ class Client:
         )
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A call: whether it may be made ``again`` after it failed, which hosts were ``tried``, and which are ``useless`` for it."""
+
+    method: str
+    path: str
+    again: bool
+    tried: set[_Host] = field(default_factory=set)
+    useless: set[_Host] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class _Failed:
     """What one try ended with instead of an answer.
 
-    ``transient`` if a second try may fare better; ``unsent`` if the request certainly never left this machine.
+    ``transient`` if a second try, or another host, may fare better; ``unsent`` if the request certainly never left this machine;
+    ``answered`` if whoever was asked did answer; ``timed_out`` if nobody knows yet who was silent, ``silent`` who it was.
     """
 
-    def __init__(self, error: BackupsvcError, *, transient: bool = False, unsent: bool = False) -> None:
-        self.error, self.transient, self.unsent = error, transient, unsent
+    error: BackupsvcError
+    transient: bool = False
+    unsent: bool = False
+    answered: bool = False
+    timed_out: bool = False
+    silent: Place | None = None
+    quick: bool = False
+
+    @property
+    def words(self) -> str:
+        """What to say of the silence to those who ask later, of whom nothing is sent."""
+        return self.error.message.partition("; ")[0]
+
+    @property
+    def useless(self) -> bool:
+        """Whether the same call is not made again through this host."""
+        return self.timed_out or (self.silent is not None and not self.quick)
 
 
 def _joined(failures: list[_Failed]) -> _Failed:
@@ -252,8 +326,29 @@ def _joined(failures: list[_Failed]) -> _Failed:
     if not before or not isinstance(last.error, PveUnreachable):
         return last
     message = "; ".join(dict.fromkeys(failure.error.message for failure in failures))
-    transient = any(failure.transient for failure in failures)
-    return _Failed(PveUnreachable(message, last.error.hint), transient=transient, unsent=last.unsent)
+    nodes = {failure.error.node for failure in failures if isinstance(failure.error, PveUnreachable)}
+    error = PveUnreachable(message, last.error.hint, node=nodes.pop() if len(nodes) == 1 else "")
+    return _Failed(error, transient=any(failure.transient for failure in failures), unsent=last.unsent)
+
+
+def _refused(answer: BadAnswer, caller: Caller) -> _Failed:
+    """Given an answer of 400 or more, return the failure: 595 and 596 are the host's word that the node does not answer it."""
+    failed = _Failed(error_for(answer, caller), transient=unreachable(answer.status, caller))
+    if answer.status in GATEWAY:
+        return failed
+    failed.answered = not failed.transient
+    if failed.transient and caller.node:
+        failed.timed_out = answer.status != NO_CONNECTION and pve_texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
+        failed.silent = (caller.host, caller.node) if answer.status == NO_CONNECTION else None
+        failed.quick = pve_texts.CONNECTION_REFUSED.search(answer.reason) is not None
+    return failed
+
+
+def _not_asked(place: Place, words: str, asked: _Asked) -> _Failed:
+    """Given who is not asked and why, return the failure of a call that was not made; in the words of the one that was."""
+    message = words if asked.method == "GET" else f"{words}; nothing was sent ({asked.method} {asked.path})"
+    hint = _ABOUT_HOST if len(place) == 1 else ABOUT_SILENT_NODE
+    return _Failed(PveUnreachable(message, hint, node=(*place, "")[1]), unsent=True, silent=place)
 
 
 def _disconnected(host: _Host, error: requests.exceptions.ConnectionError, caller: Caller) -> _Failed:
@@ -261,8 +356,9 @@ def _disconnected(host: _Host, error: requests.exceptions.ConnectionError, calle
     if _caused_by(error, NameResolutionError):
         hint = "correct BACKUPSVC_PVE__HOST, or the name service"
         return _Failed(PveUnreachable(f"there is no host called {host.name}", hint), unsent=unsent)
-    what = "refuses connections" if _caused_by(error, ConnectionRefusedError) else "cannot be reached"
-    what = what if unsent else "broke the connection off"
+    if unsent and not _caused_by(error, ConnectionRefusedError):  # what it is sent is swallowed, or no way leads there
+        return _Failed(_silent("cannot be reached", caller, unsent=True), transient=True, unsent=True, silent=(str(host),))
+    what = "refuses connections" if unsent else "broke the connection off"
     return _Failed(_silent(what, caller, unsent=unsent), transient=True, unsent=unsent)
 
 
@@ -280,7 +376,7 @@ def _silent(what: str, caller: Caller, *, unsent: bool = False) -> PveUnreachabl
     asked = "" if caller.call.startswith("GET ") else f"; {known}"
     return PveUnreachable(
         f"{caller.host} {what} ({caller.call}){asked}",
-        "is the node up, pveproxy running, and port 8006 open from here? BACKUPSVC_PVE__HOST says whom to ask",
+        _ABOUT_HOST,
     )
 
 

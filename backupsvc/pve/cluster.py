@@ -15,6 +15,7 @@ from policies.bridge_isolation import Interface, NodeNetwork
 from policies.model import Guest, GuestType, Node
 from policies.site_facts import ClusterJob
 
+_SURE = frozenset({"online", "offline"})  # "unknown" is neither: pvestatd says nothing of a node that may well answer
 _BRIDGES = frozenset({"bridge", "OVSBridge"})
 
 
@@ -125,6 +126,7 @@ class Cluster:
     def nodes(self) -> list[Node]:
         """Return the nodes; memory is 0 (unknown) without Sys.Audit."""
         rows = self._client.get("nodes")
+        self._told({text(row, "node"): text(row, "status") == "online" for row in rows if text(row, "status") in _SURE})
         return sorted((_node(row) for row in rows), key=lambda node: node.name)
 
     def status(self) -> ClusterStatus:
@@ -133,8 +135,15 @@ class Cluster:
         nodes = tuple(_member(row) for row in rows if text(row, "type") == "node")
         for row in rows:
             if text(row, "type") == "cluster":
-                return ClusterStatus(text(row, "name"), boolean(row, "quorate"), nodes)
+                quorate = boolean(row, "quorate")
+                if quorate:  # a part of the cluster that lost the others knows nothing of them
+                    self._told({node.name: node.online for node in nodes})
+                return ClusterStatus(text(row, "name"), quorate, nodes)
         return ClusterStatus(nodes[0].name if nodes else "", None, nodes)
+
+    def _told(self, online: Mapping[str, bool]) -> None:
+        """Given which nodes the cluster says to be online, let nobody wait for those that are not."""
+        self._client.breakers.told(online, lambda node: f"{self._client.where} says that node {node} is offline")
 
     def vmid_free(self, vmid: int) -> bool:
         """Given a VMID, return whether no guest of the cluster has it at this moment; nothing is reserved."""

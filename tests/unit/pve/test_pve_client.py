@@ -101,8 +101,8 @@ def test_a_read_is_repeated_when_nobody_answers(fake: FakePve, client: Client, c
 
 
 def test_a_read_is_given_up_after_three_tries(fake: FakePve, client: Client) -> None:
-    fake.on("GET", "/nodes/b/status", Reply(status=595, reason="No route to host", raw=""))
-    with pytest.raises(PveUnreachable, match="595 No route to host"):
+    fake.on("GET", "/nodes/b/status", Reply(status=595, reason="Connection refused", raw=""))
+    with pytest.raises(PveUnreachable, match="595 Connection refused"):
         client.get("nodes/b/status")
     assert len(fake.requests) == 3
 
