@@ -17,17 +17,26 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic import SecretStr
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from backupsvc.clock import Clock
-from backupsvc.errors import BackupsvcError, LawRefused, PveCertificateRefused, PveError, PveUnreachable, UsageError
+from backupsvc.errors import (
+    BackupsvcError,
+    LawRefused,
+    PveAnswerUnreadable,
+    PveCertificateRefused,
+    PveError,
+    PveUnreachable,
+    UsageError,
+)
 from backupsvc.pve import trust
 from backupsvc.pve.answers import ABOUT_SILENT_NODE, GATEWAY, NO_CONNECTION, BadAnswer, Caller, error_for, unreachable
 from backupsvc.pve.breakers import Breakers
+from backupsvc.pve.fields import Answer
 from backupsvc.settings import PveSettings
 from policies import pve_texts
 from policies.breaker import Place, places
@@ -59,26 +68,36 @@ class _Answers(JsonSerializer):  # type: ignore[misc]
         self._seen = seen
 
     def loads(self, response: requests.Response) -> Any:
-        """Given an answer of 200, return its data. Raise PveError if it is not PVE's envelope."""
+        """Given an answer of 200, return its data. Raise PveAnswerUnreadable if it is not PVE's envelope."""
         try:
-            beside = dict(json.loads(response.content))
+            beside = dict(_object(response.content))
             data = beside.pop("data")
             self._seen.beside = beside
             return data
-        except (ValueError, KeyError, TypeError):
-            raise PveError(
-                f"{response.url.partition('/api2')[0]} answered with something that Proxmox VE does not say",
+        except (ValueError, KeyError):
+            asked = f"{response.request.method} {urlsplit(response.url).path.removeprefix('/api2/json/')}"
+            raise PveAnswerUnreadable(
+                f"{response.url.partition('/api2')[0]} answered {asked} with something that Proxmox VE does not say",
                 "is BACKUPSVC_PVE__HOST the API of a Proxmox VE node (host:8006)?",
-                status=response.status_code,
             ) from None
 
     def loads_errors(self, response: requests.Response) -> dict[str, Any]:
         """Given a refusal, return what its body adds to the status line; nothing if the body is empty or plain text."""
         try:
-            body = json.loads(response.content)
+            return _object(response.content)
         except ValueError:
             return {}
-        return body if isinstance(body, dict) else {}
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    """Given a body, return the JSON object in it. Raise ValueError if it holds none, or one that is nested without end."""
+    try:
+        found = json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,35 +149,30 @@ class Client:
         tries = (self._once(host, "GET", "version", {}) for host in self._hosts)
         return [answer.error for answer in tries if isinstance(answer, _Failed)]
 
-    def get(self, path: str, params: Mapping[str, Value] | None = None, *, retry: bool = True) -> Any:
-        """Given a path and its parameters, return the answer's data. Tried three times if nobody answers and ``retry``."""
+    def get(self, path: str, params: Mapping[str, Value] | None = None, *, retry: bool = True) -> Answer:
+        """Given a path and its parameters, return the answer. Tried three times if nobody answers and ``retry``."""
         return self._call("GET", path, params, again=retry)
 
-    def get_with_beside(self, path: str) -> tuple[Any, dict[str, Any]]:
-        """Given a path, return the answer's data and what stands beside it, such as ``changes`` that are not in force yet."""
-        data = self.get(path)
-        return data, dict(self._threads.beside)
-
-    def post(self, path: str, params: Mapping[str, Value] | None = None) -> Any:
-        """Given a path and its parameters, return the answer's data. Sent once: after an error the caller must look."""
+    def post(self, path: str, params: Mapping[str, Value] | None = None) -> Answer:
+        """Given a path and its parameters, return the answer. Sent once: after an error the caller must look."""
         return self._call("POST", path, params)
 
-    def put(self, path: str, params: Mapping[str, Value] | None = None) -> Any:
-        """Given a path and its parameters, return the answer's data. Sent once."""
+    def put(self, path: str, params: Mapping[str, Value] | None = None) -> Answer:
+        """Given a path and its parameters, return the answer. Sent once."""
         return self._call("PUT", path, params)
 
-    def delete(self, path: str, params: Mapping[str, Value] | None = None) -> Any:
-        """Given a path and its parameters, return the answer's data. Sent once."""
+    def delete(self, path: str, params: Mapping[str, Value] | None = None) -> Answer:
+        """Given a path and its parameters, return the answer. Sent once."""
         return self._call("DELETE", path, params)
 
-    def _call(self, method: str, path: str, params: Mapping[str, Value] | None, *, again: bool = False) -> Any:
+    def _call(self, method: str, path: str, params: Mapping[str, Value] | None, *, again: bool = False) -> Answer:
         sent = encoded(params or {})
         asked = _Asked(method, path, again)
         for pause in (*(PAUSES if again else ()), None):
             started = self._clock.monotonic()
             answer = self._first_that_answers(asked, sent)
             if not isinstance(answer, _Failed):
-                return answer
+                return Answer(self.where, f"{method} {path}", answer, dict(self._threads.beside))
             # A try that already used up its patience is not repeated: the reader has waited long enough.
             waited = self._clock.monotonic() - started > CONNECT_TIMEOUT / 2
             if pause is None or waited or not answer.transient or len(asked.useless) == len(self._hosts):
@@ -220,7 +234,8 @@ class Client:
             return getattr(resource, method.lower())(**params)
         except ResourceException as refusal:
             body = refusal.errors or {}
-            errors = {str(name): str(text) for name, text in (body.get("errors") or {}).items()}
+            named = body.get("errors")
+            errors = {str(name): str(text) for name, text in named.items()} if isinstance(named, dict) else {}
             answer = BadAnswer(refusal.status_code, str(refusal.content or ""), str(body.get("message") or ""), errors)
             return _refused(answer, caller)
         except requests.exceptions.SSLError as error:

@@ -86,8 +86,8 @@ def test_a_dead_node_hides_neither_the_others_nor_the_cluster(among: Callable[..
     client = among(fake.host)
     with pytest.raises(PveUnreachable):
         client.get("nodes/b/status")
-    assert client.get("nodes/a/status") == {"uptime": 1}
-    assert client.get("nodes") == []
+    assert client.get("nodes/a/status").data == {"uptime": 1}
+    assert client.get("nodes").data == []
 
 
 def test_nothing_is_sent_to_a_dead_node_and_that_is_said(among: Callable[..., Client], fake: FakePve) -> None:
@@ -106,7 +106,7 @@ def test_a_node_that_only_restarts_its_proxy_is_tried_again_in_the_same_call(
 ) -> None:
     fake.on("GET", "/nodes/b/status", RESTARTING, RESTARTING, {"uptime": 1})
     client = among(fake.host)
-    assert client.get("nodes/b/status") == {"uptime": 1}
+    assert client.get("nodes/b/status").data == {"uptime": 1}
     assert clock.slept == [0.3, 1.0] and client.breakers.silent_nodes() == {}
     fake.on("GET", "/nodes/b/status", RESTARTING)
     for _ in range(3):
@@ -121,12 +121,12 @@ def test_an_operation_sees_a_node_again_that_is_back(among: Callable[..., Client
     begun = clock.time
     while not seen:
         try:
-            seen.append(client.get("nodes/b/status"))
+            seen.append(client.get("nodes/b/status").data)
         except PveUnreachable:
             clock.time += 1
     assert asked(fake, "/nodes/b/status") == 5
     assert clock.time - begun == 5 + 10 + 20 + 30
-    assert client.get("nodes/b/status") == {"uptime": 1}
+    assert client.get("nodes/b/status").data == {"uptime": 1}
 
 
 def test_whoever_must_know_may_ask_again_at_once(among: Callable[..., Client], fake: FakePve) -> None:
@@ -135,7 +135,7 @@ def test_whoever_must_know_may_ask_again_at_once(among: Callable[..., Client], f
     with pytest.raises(PveUnreachable):
         client.get("nodes/b/status")
     client.breakers.ask_again()
-    assert client.get("nodes/b/status") == {"uptime": 1}
+    assert client.get("nodes/b/status").data == {"uptime": 1}
 
 
 def test_a_host_that_swallows_packets_costs_its_timeout_once(
@@ -159,7 +159,7 @@ def test_a_host_that_swallows_packets_is_passed_over_for_another(
 ) -> None:
     second.on(method.upper(), "/nodes/b/vzdump", "done")
     client = among(swallowing, second.host)
-    assert [getattr(client, method)("nodes/b/vzdump") for _ in range(3)] == ["done"] * 3
+    assert [getattr(client, method)("nodes/b/vzdump").data for _ in range(3)] == ["done"] * 3
     assert client.breakers.refusal(swallowing, "version", 1) is not None
 
 
@@ -183,7 +183,7 @@ def test_a_storage_that_hangs_is_told_from_its_node(among: Callable[..., Client]
         with pytest.raises(PveUnreachable, match=r"did not answer within 0\.5 s"):
             client.get(f"nodes/b/{path}")
     assert asked(fake, "/nodes/b/storage/nfs/content") == 1
-    assert client.get("nodes/b/storage/local/content") == []
+    assert client.get("nodes/b/storage/local/content").data == []
     assert client.breakers.silent_nodes() == {}
 
 
@@ -199,7 +199,7 @@ def test_a_node_that_answers_nothing_is_told_from_the_host_that_passes_the_call_
         with pytest.raises(PveUnreachable) as caught:
             client.get(f"nodes/b/{path}")
     assert caught.value.node == "b" and asked(fake, "/nodes/b/qemu/108/config") == 0
-    assert client.get("version") == {"release": "9.0"}
+    assert client.get("version").data == {"release": "9.0"}
 
 
 def test_a_host_that_answers_nothing_at_all_is_not_asked_for_anything_else(among: Callable[..., Client], fake: FakePve) -> None:
@@ -228,7 +228,7 @@ def test_an_error_is_no_silence(among: Callable[..., Client], fake: FakePve, rep
     client = among(fake.host)
     for _ in range(3):
         try:
-            assert client.get("nodes/b/status") == {"uptime": 1}
+            assert client.get("nodes/b/status").data == {"uptime": 1}
             break
         except (PveError, PvePermissionDenied, PveUnreachable):
             continue
