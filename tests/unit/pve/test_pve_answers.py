@@ -1,7 +1,7 @@
 """Every answer that the adapter reads, as a real server gave it and with each part of it missing or of another type.
 
-Either the answer is still one that PVE gives (a number as text, a flag as 0 or 1), and means the same, or it is refused by the one
-error that names the call and the key; it never ends in anything else.
+Either the answer is still one that PVE gives (a number as text, a flag as 0 or 1), and means the same, or it is refused by one
+error, which names the call and the key; it never ends in anything else.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Replayed(Client):
     def said(self, key: Key) -> Any:
         """What is told without a change."""
         known = recorded().get(key)
-        return known if known is not None else {"data": MADE[re.sub(r"UPID:[^/]*|local:.*", "*", key[1]), key[0]]}
+        return (
+            known if known is not None else {"data": MADE[re.sub(r"UPID:[^/]*|local:.*|/\d+(?=/pending)", "*", key[1]), key[0]]}
+        )
 
 
 UPID = "UPID:pve:00007B5F:00097285:6B03FD3F:vzdump:200:root@pam:"
@@ -86,6 +88,10 @@ MADE: dict[Key, Any] = {
     ("nodes/pve/tasks/*/status", "GET"): {"status": "stopped", "exitstatus": "OK", "upid": UPID, "pid": 1, "starttime": 1},
     ("nodes/pve/tasks/*/log", "GET"): [{"n": 1, "t": "INFO: begins"}, {"n": 2, "t": "TASK OK"}],
     ("nodes/pve/tasks/*", "DELETE"): None,
+    ("nodes/pve/qemu*/pending", "GET"): [
+        {"key": "net0", "value": "virtio,bridge=vmbr1", "pending": "virtio"},
+        {"key": "memory", "value": 64},
+    ],
     ("nodes/pve/storage/local/content/*", "GET"): {"path": "/var/lib/vz/dump/a.vma.zst", "size": 512, "format": "raw"},
     ("nodes/pve/storage/local/content/*", "DELETE"): UPID,
     ("nodes/pve/qemu", "POST"): UPID,
