@@ -15,13 +15,11 @@ import re
 import threading
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic import SecretStr
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from backupsvc.clock import Clock
 from backupsvc.errors import (
@@ -34,11 +32,11 @@ from backupsvc.errors import (
     UsageError,
 )
 from backupsvc.pve import trust
-from backupsvc.pve.answers import ABOUT_SILENT_NODE, GATEWAY, NO_CONNECTION, BadAnswer, Caller, error_for, unreachable
+from backupsvc.pve.answers import BadAnswer, Caller
 from backupsvc.pve.breakers import Breakers
 from backupsvc.pve.fields import Answer
+from backupsvc.pve.tries import Asked, Failed, Host, disconnected, failure_of, joined, no_answer, not_asked
 from backupsvc.settings import PveSettings
-from policies import pve_texts
 from policies.breaker import Place, places
 
 with warnings.catch_warnings():  # its import switches urllib3's warnings off for the whole process
@@ -53,7 +51,6 @@ PAUSES = (0.3, 1.0)  # seconds before the second and the third try of a read
 DEFAULT_PORT = 8006
 NEVER_SENT = frozenset({"force", "skiplock"})  # law 1: no call of this service may overrule a guest's protection or lock
 
-_ABOUT_HOST = "is the node up, pveproxy running, and port 8006 open from here? BACKUPSVC_PVE__HOST says whom to ask"
 _TOKEN = re.compile(r"(?P<user>[^\s:/!=]+@[A-Za-z][\w.\-]+)!(?P<name>[A-Za-z][\w.\-]+)=(?P<secret>[\x21-\x7e]+)")
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>\d{1,5}))?")
 
@@ -100,18 +97,6 @@ def _object(content: bytes) -> dict[str, Any]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Host:
-    """A node's API and what proves it."""
-
-    name: str
-    port: int
-    trust: trust.Trust
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.port}"
-
-
 class Client:
     """Calls to one cluster with one token. Safe to share between threads: each gets its own connections."""
 
@@ -129,7 +114,7 @@ class Client:
         self.token_id = f"{found['user']}!{found['name']}"
         named = [_host_and_port(text) for text in settings.host.split(",")]
         trusts = trust.trusts_of(settings, len(named))
-        self._hosts = [_Host(*place, proof) for place, proof in zip(named, trusts, strict=True)]
+        self._hosts = [Host(*place, proof) for place, proof in zip(named, trusts, strict=True)]
         self._last = self._hosts[0]
         self._secret = SecretStr(found["secret"])
         self._timeout, self._clock = settings.timeout, clock
@@ -147,7 +132,7 @@ class Client:
     def silent(self) -> list[BackupsvcError]:
         """Ask every host that is named, and return what is wrong with each that does not answer."""
         tries = (self._once(host, "GET", "version", {}) for host in self._hosts)
-        return [answer.error for answer in tries if isinstance(answer, _Failed)]
+        return [answer.error for answer in tries if isinstance(answer, Failed)]
 
     def get(self, path: str, params: Mapping[str, Value] | None = None, *, retry: bool = True) -> Answer:
         """Given a path and its parameters, return the answer. Tried three times if nobody answers and ``retry``."""
@@ -167,11 +152,11 @@ class Client:
 
     def _call(self, method: str, path: str, params: Mapping[str, Value] | None, *, again: bool = False) -> Answer:
         sent = encoded(params or {})
-        asked = _Asked(method, path, again)
+        asked = Asked(method, path, again)
         for pause in (*(PAUSES if again else ()), None):
             started = self._clock.monotonic()
             answer = self._first_that_answers(asked, sent)
-            if not isinstance(answer, _Failed):
+            if not isinstance(answer, Failed):
                 return Answer(self.where, f"{method} {path}", answer, dict(self._threads.beside))
             # A try that already used up its patience is not repeated: the reader has waited long enough.
             waited = self._clock.monotonic() - started > CONNECT_TIMEOUT / 2
@@ -180,14 +165,14 @@ class Client:
             self._clock.sleep(pause)
         raise answer.error
 
-    def _first_that_answers(self, asked: _Asked, sent: Mapping[str, Any]) -> Any:
+    def _first_that_answers(self, asked: Asked, sent: Mapping[str, Any]) -> Any:
         """Ask host after host, the one that answered last first, as long as nothing can be done twice by asking the next."""
-        failures: list[_Failed] = []
+        failures: list[Failed] = []
         for host in sorted(self._hosts, key=lambda host: host is not self._last):
             if host in asked.useless:
                 continue
             answer = self._unless_silent(host, asked, sent)
-            if not isinstance(answer, _Failed):
+            if not isinstance(answer, Failed):
                 self._last = host
                 return answer
             failures.append(answer)
@@ -195,19 +180,18 @@ class Client:
                 asked.useless.add(host)
             if not (answer.unsent or (asked.again and answer.transient)):
                 break
-        return _joined(failures)
+        return joined(failures)
 
-    def _unless_silent(self, host: _Host, asked: _Asked, sent: Mapping[str, Any]) -> Any:
+    def _unless_silent(self, host: Host, asked: Asked, sent: Mapping[str, Any]) -> Any:
         """Make one try, unless somebody whom it needs was silent a moment ago; remember who answered and who did not."""
         name = str(host)
         if host not in asked.tried and (refused := self.breakers.refusal(name, asked.path, self._timeout)):
-            return _not_asked(*refused, asked)
+            return not_asked(*refused, asked)
         asked.tried.add(host)
         answer = self._once(host, asked.method, asked.path, dict(sent))
-        if isinstance(answer, _Failed) and answer.timed_out:
-            answer.silent = self._who_is_silent(host, asked.path)
-            answer.transient = answer.silent is None or len(answer.silent) < len(places(name, asked.path)[-1])
-        if not isinstance(answer, _Failed) or answer.answered:
+        if isinstance(answer, Failed) and answer.timed_out:
+            answer.blame(self._who_is_silent(host, asked.path), asked.path)
+        if not isinstance(answer, Failed) or answer.answered:
             self.breakers.answered(name, asked.path)
         elif answer.silent:
             self.breakers.silent(name, asked.path, answer.silent, answer.words)
@@ -215,42 +199,47 @@ class Client:
             self.breakers.undecided(name, asked.path)
         return answer
 
-    def _who_is_silent(self, host: _Host, path: str) -> Place:
+    def _who_is_silent(self, host: Host, path: str) -> Place:
         """After a call that was taken and never answered, ask what is quick: is it the host, the node, or only what was asked?"""
         inner, node = places(str(host), path)[-1], Caller(str(host), self.token_id, f"GET {path}").node
         for known, question in [((str(host), node), f"nodes/{node}/version")] * bool(node) + [((str(host),), "version")]:
             look = self._once(host, "GET", question, {}, LOOK_TIMEOUT)
-            if not isinstance(look, _Failed) or look.answered:
+            if not isinstance(look, Failed) or look.answered:
                 return inner
             inner = known
         return inner
 
-    def _once(self, host: _Host, method: str, path: str, params: dict[str, Any], timeout: float | None = None) -> Any:
+    def _once(self, host: Host, method: str, path: str, params: dict[str, Any], timeout: float | None = None) -> Any:
         """Make one try; return its data, or what failed. It raises nothing that carries the request (law 7)."""
         caller = Caller(str(host), self.token_id, f"{method} {path}")
         api = self._api(host) if timeout is None else self._connect(host, min(timeout, self._timeout))
         resource = api(quote(path.strip("/"), safe="/:@!"))
         try:
             return getattr(resource, method.lower())(**params)
+        except BackupsvcError as error:  # what came is no answer of Proxmox VE
+            return Failed(error, answered=True)
         except ResourceException as refusal:
             body = refusal.errors or {}
             named = body.get("errors")
             errors = {str(name): str(text) for name, text in named.items()} if isinstance(named, dict) else {}
             answer = BadAnswer(refusal.status_code, str(refusal.content or ""), str(body.get("message") or ""), errors)
-            return _refused(answer, caller)
+            return failure_of(answer, caller)
         except requests.exceptions.SSLError as error:
             if "EOF" in str(error):  # it went away over the handshake, or later
-                return _Failed(_silent("broke the connection off", caller), transient=True)
-            return _Failed(self._certificate_refused(host, str(error)))
+                return Failed(no_answer("broke the connection off", caller), transient=True)
+            return Failed(self._certificate_refused(host, str(error)))
         except requests.exceptions.ConnectionError as error:  # before Timeout: a connection that takes too long is both
-            return _disconnected(host, error, caller)
+            return disconnected(host, error, caller)
         except requests.exceptions.Timeout:
             what = f"did not answer within {timeout or self._timeout:g} s"
-            return _Failed(_silent(what, caller), transient=True, timed_out=True)
+            return Failed(no_answer(what, caller), transient=True, timed_out=True)
         except requests.exceptions.RequestException as error:
-            return _Failed(_silent(f"gave an answer that cannot be read ({type(error).__name__})", caller))
+            return Failed(no_answer(f"gave an answer that cannot be read ({type(error).__name__})", caller))
+        finally:
+            if timeout is not None:
+                api._store["session"].close()
 
-    def _api(self, host: _Host) -> ProxmoxAPI:
+    def _api(self, host: Host) -> ProxmoxAPI:
         """This thread's proxmoxer client of a host; requests' sessions are not made for two threads."""
         if not hasattr(self._threads, "apis"):
             self._threads.apis = {}
@@ -258,7 +247,7 @@ class Client:
             self._threads.apis[host] = self._connect(host, self._timeout)
         return self._threads.apis[host]
 
-    def _connect(self, host: _Host, timeout: float) -> ProxmoxAPI:
+    def _connect(self, host: Host, timeout: float) -> ProxmoxAPI:
         user, _, name = self.token_id.partition("!")
         api = ProxmoxAPI(
             host.name,
@@ -277,7 +266,7 @@ class Client:
         api._store["serializer"] = _Answers(self._threads)
         return api
 
-    def _certificate_refused(self, host: _Host, text: str) -> BackupsvcError:
+    def _certificate_refused(self, host: Host, text: str) -> BackupsvcError:
         if "CERTIFICATE_VERIFY_FAILED" not in text and "ingerprint" not in text:
             return PveUnreachable(f"{host} does not speak TLS as Proxmox VE does", "BACKUPSVC_PVE__HOST is the API's host:8006")
         seen = trust.seen_fingerprint(host.name.strip("[]"), host.port, min(CONNECT_TIMEOUT, self._timeout)) or "unknown by now"
@@ -295,104 +284,6 @@ class Client:
             f"the certificate of {host} is refused ({why}); its fingerprint is {seen}; nothing was sent",
             f"set BACKUPSVC_PVE__CA_FILE to a copy of the cluster's /etc/pve/pve-root-ca.pem, or: {hint}",
         )
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A call: whether it may be made ``again`` after it failed, which hosts were ``tried``, and which are ``useless`` for it."""
-
-    method: str
-    path: str
-    again: bool
-    tried: set[_Host] = field(default_factory=set)
-    useless: set[_Host] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Failed:
-    """What one try ended with instead of an answer.
-
-    ``transient`` if a second try, or another host, may fare better; ``unsent`` if the request certainly never left this machine;
-    ``answered`` if whoever was asked did answer; ``timed_out`` if nobody knows yet who was silent, ``silent`` who it was.
-    """
-
-    error: BackupsvcError
-    transient: bool = False
-    unsent: bool = False
-    answered: bool = False
-    timed_out: bool = False
-    silent: Place | None = None
-    quick: bool = False
-
-    @property
-    def words(self) -> str:
-        """What to say of the silence to those who ask later, of whom nothing is sent."""
-        return self.error.message.partition("; ")[0]
-
-    @property
-    def useless(self) -> bool:
-        """Whether the same call is not made again through this host."""
-        return self.timed_out or (self.silent is not None and not self.quick)
-
-
-def _joined(failures: list[_Failed]) -> _Failed:
-    """Given what each host that was tried ended with, return the one failure to tell; it names them all."""
-    *before, last = failures
-    if not before or not isinstance(last.error, PveUnreachable):
-        return last
-    message = "; ".join(dict.fromkeys(failure.error.message for failure in failures))
-    nodes = {failure.error.node for failure in failures if isinstance(failure.error, PveUnreachable)}
-    error = PveUnreachable(message, last.error.hint, node=nodes.pop() if len(nodes) == 1 else "")
-    return _Failed(error, transient=any(failure.transient for failure in failures), unsent=last.unsent)
-
-
-def _refused(answer: BadAnswer, caller: Caller) -> _Failed:
-    """Given an answer of 400 or more, return the failure: 595 and 596 are the host's word that the node does not answer it."""
-    failed = _Failed(error_for(answer, caller), transient=unreachable(answer.status, caller))
-    if answer.status in GATEWAY:
-        return failed
-    failed.answered = not failed.transient
-    if failed.transient and caller.node:
-        failed.timed_out = answer.status != NO_CONNECTION and pve_texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
-        failed.silent = (caller.host, caller.node) if answer.status == NO_CONNECTION else None
-        failed.quick = pve_texts.CONNECTION_REFUSED.search(answer.reason) is not None
-    return failed
-
-
-def _not_asked(place: Place, words: str, asked: _Asked) -> _Failed:
-    """Given who is not asked and why, return the failure of a call that was not made; in the words of the one that was."""
-    message = words if asked.method == "GET" else f"{words}; nothing was sent ({asked.method} {asked.path})"
-    hint = _ABOUT_HOST if len(place) == 1 else ABOUT_SILENT_NODE
-    return _Failed(PveUnreachable(message, hint, node=(*place, "")[1]), unsent=True, silent=place)
-
-
-def _disconnected(host: _Host, error: requests.exceptions.ConnectionError, caller: Caller) -> _Failed:
-    unsent = _unsent(error)
-    if _caused_by(error, NameResolutionError):
-        hint = "correct BACKUPSVC_PVE__HOST, or the name service"
-        return _Failed(PveUnreachable(f"there is no host called {host.name}", hint), unsent=unsent)
-    if unsent and not _caused_by(error, ConnectionRefusedError):  # what it is sent is swallowed, or no way leads there
-        return _Failed(_silent("cannot be reached", caller, unsent=True), transient=True, unsent=True, silent=(str(host),))
-    what = "refuses connections" if unsent else "broke the connection off"
-    return _Failed(_silent(what, caller, unsent=unsent), transient=True, unsent=unsent)
-
-
-def _unsent(error: requests.exceptions.ConnectionError) -> bool:
-    """Whether no connection came about, so that nothing was sent.
-
-    Only urllib3's own verdict counts, not what stands in the chain of contexts: that may come from quite another call.
-    """
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
-
-
-def _silent(what: str, caller: Caller, *, unsent: bool = False) -> PveUnreachable:
-    known = "nothing was sent" if unsent else "whether it was carried out is not known"
-    asked = "" if caller.call.startswith("GET ") else f"; {known}"
-    return PveUnreachable(
-        f"{caller.host} {what} ({caller.call}){asked}",
-        _ABOUT_HOST,
-    )
 
 
 def encoded(params: Mapping[str, Value]) -> dict[str, Any]:
@@ -422,17 +313,3 @@ def _host_and_port(text: str) -> tuple[str, int]:
             f"BACKUPSVC_PVE__HOST: {text!r} is not host:port", "write it like pve.example.org:8006, without https://"
         )
     return found["host"], int(found["port"] or DEFAULT_PORT)
-
-
-def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:
-    """Given an error of requests, return whether an error of that kind is at its bottom."""
-    seen: set[int] = set()
-    queue: list[object] = [error]
-    while queue:
-        item = queue.pop()
-        if isinstance(item, kind):
-            return True
-        if isinstance(item, BaseException) and id(item) not in seen:
-            seen.add(id(item))
-            queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
-    return False
