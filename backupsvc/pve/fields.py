@@ -127,9 +127,10 @@ class Row:
         return int(value)
 
     def need_integer(self, key: str) -> int:
-        """Return a whole number that must be there."""
-        found = self.integer_if_any(key)
-        return self._refuse(key, "a number") if found is None else found
+        """Return a whole number that must be there: an id, a time, a size; none of them is negative."""
+        found, came = self.integer_if_any(key), self.fields.get(key)
+        fraction = isinstance(came, float) and not came.is_integer()
+        return self._refuse(key, "a number") if found is None or found < 0 or fraction else found
 
     def boolean(self, key: str, default: bool = False) -> bool:
         """Return a boolean: 1, 0, true, false, or one of the words for them."""

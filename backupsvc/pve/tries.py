@@ -45,8 +45,8 @@ class Failed:
     """What one try ended with instead of an answer.
 
     ``transient`` if a second try, or another host, may fare better; ``unsent`` if the request certainly never left this machine;
-    ``answered`` if whoever was asked did answer; ``timed_out`` if nobody knows yet who was silent, ``silent`` who it was; ``quick``
-    if that passes soon, such as a daemon's restart.
+    ``answered`` if whoever was asked did answer; ``timed_out`` if nobody knows yet who was silent, ``silent`` who it was;
+    ``quick`` if that passes soon, such as a daemon's restart.
     """
 
     error: BackupsvcError

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from backupsvc.errors import PveAnswerUnreadable, PveError
+from backupsvc.errors import PveAnswerUnreadable, PveError, PveNotFound
 from backupsvc.operations.turns import trouble_of
 from backupsvc.pve import Pve, fields
 from backupsvc.pve.client import Client, _Answers
@@ -77,9 +77,10 @@ class Replayed(Client):
     def said(self, key: Key) -> Any:
         """What is told without a change."""
         known = recorded().get(key)
-        return (
-            known if known is not None else {"data": MADE[re.sub(r"UPID:[^/]*|local:.*|/\d+(?=/pending)", "*", key[1]), key[0]]}
-        )
+        other = re.sub(r"UPID:[^/]*|local:.*|/\d+(?=/pending)", "*", key[1])
+        if known is None and (other, key[0]) not in MADE:  # asked about what a changed answer named
+            raise PveNotFound(f"there is no {key[1]}", "")
+        return known if known is not None else {"data": MADE[other, key[0]]}
 
 
 UPID = "UPID:pve:00007B5F:00097285:6B03FD3F:vzdump:200:root@pam:"
@@ -194,6 +195,8 @@ def put(question: str, key: Key, body: str) -> Any:
         assert key[1] in error.message and key[0] in error.message
         assert error.hint and error.exit_code == 3 and len(error.message) < 400
         assert "\x1b" not in error.message and SECRET not in error.message
+        return error
+    except PveNotFound as error:
         return error
     except PveError as error:
         assert "agent" in question, error  # the guest's own words, which PVE passes on as they are
