@@ -420,5 +420,13 @@ ABOUT_STORAGE = _text(
 ABOUT_STORAGE_OFF = _text(
     "about-storage-off", r"storage '.*' is (disabled|not available)", "the storage is off on that node", _STORAGE, recorded=True
 )
+# how pveproxy ends a status line of 595 or 596: in the words of the C library, as AnyEvent::HTTP passes them on
+_PROXYING = "pve-http-server PVE/APIServer/AnyEvent.pm, proxy_request; AnyEvent::HTTP; glibc strerror"
+CONNECTION_REFUSED = _text(
+    "connection-refused", r"^Connection refused$", "the node is up, and nobody listens there just now", _PROXYING
+)
+CONNECTION_TIMED_OUT = _text(
+    "connection-timed-out", r"^Connection timed out$", "the node took a call and did not answer", _PROXYING
+)
 
 TABLE = MappingProxyType(_found)

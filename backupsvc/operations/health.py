@@ -225,16 +225,15 @@ def _retention(service: Service) -> Iterator[Line]:
 
 
 def _ssh(service: Service) -> Iterator[Line]:
-    from backupsvc.remote.ssh import Peer, open_client
+    from backupsvc.remote.nodes import peer_of
+    from backupsvc.remote.ssh import open_client
 
     ssh = service.settings.ssh
     if not ssh.nodes:
         yield Line("ssh to the nodes", OK, "not configured: only archives that this service made, or once read, can be proven")
-    setting = "BACKUPSVC_SSH__NODES, __USER, __KEY_FILE, __KNOWN_HOSTS"
     for node, address in sorted(ssh.nodes.items()):
-        peer = Peer(f"node {node}", address, ssh.user, ssh.key_file, setting, known_hosts=ssh.known_hosts)
         try:
-            open_client(peer).close()
+            open_client(peer_of(ssh, node)).close()
         except BackupsvcError as error:
             yield Line("ssh to the nodes", FAILED, error.message, error.hint, error.exit_code)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError
+from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError, SshRefused
 from backupsvc.operations.run import Run, Wait
 from policies import agent_identity, silence
 from policies.check_levels import NETWORK_KINDS
@@ -93,7 +93,7 @@ def after(run: Run) -> Wait | None:
         return None
     try:
         found = _hear(run, memory, AFTER, clear=True, waited=run.passed("tear-down"))
-    except (NotTheCopy, LawRefused) as error:  # so it was while the copy ran
+    except (NotTheCopy, LawRefused, SshRefused) as error:  # so it was while the copy ran
         found = Finding(Verdict.UNKNOWN, error.message)
     memory["after"] = _kept(found, found.verdict is Verdict.SILENT)
     if run.data.get("destroyed"):
@@ -136,7 +136,7 @@ def _hear(run: Run, memory: dict[str, Any], out: float, *, clear: bool, waited: 
         cleared = first is None or first.state in silence.SILENT_STATES
         found = silence.listen(table, address, knock.heard(), cleared=cleared, out=passed)
         return silence.settled(found, waited, lingering=table.state is State.REACHABLE)
-    except (NotTheCopy, LawRefused):
+    except (NotTheCopy, LawRefused, SshRefused):
         raise
     except BackupsvcError as error:
         return Finding(Verdict.UNKNOWN, f"{error.message}: {error.hint}" if error.hint else error.message)
@@ -149,6 +149,8 @@ def _refuse_forwarding(run: Run) -> None:
         return
     try:
         table = silence.read(jump.ask(silence.question(NOWHERE)) or "", NOWHERE)
+    except SshRefused:
+        raise
     except BackupsvcError:
         table = None
     run.data["forwarding"] = "none" if table else "not known"
@@ -251,8 +253,25 @@ def _whose(run: Run, memory: dict[str, Any]) -> Finding:
             clear = found.verdict is Verdict.UNSETTLED
             jump.knock(address, memory["ports"])
             run.clock.sleep(PAUSE)
+    except SshRefused:
+        raise
     except BackupsvcError as error:
         return Finding(Verdict.UNKNOWN, error.message)
+
+
+def trusted(run: Run, results: dict[str, Any]) -> None:
+    """Raise SshRefused if the probe is no longer the machine that is known: nothing that was asked through it was answered.
+
+    A check that had not passed yet is then left without an answer: its time was cut short, so it has not failed.
+    """
+    jump = probe(run)
+    refused = jump.refused if jump else None
+    if refused is None:
+        return
+    for one in results.values():
+        if one["outcome"] == Outcome.FAILED:
+            one |= {"outcome": str(Outcome.INCONCLUSIVE), "detail": f"{one['detail']}; {refused.message}"}
+    raise refused
 
 
 def _compare_agent(run: Run, results: dict[str, Any]) -> None:

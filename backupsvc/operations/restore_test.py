@@ -209,6 +209,7 @@ def boot(run: Run) -> Wait | None:
     if alive := _sign_of_life(run, wanted):
         run.data["booted"], run.data["said"] = True, alive
         return None
+    listening.trusted(run, {})
     if run.passed("boot") > wanted.boot_timeout and not run.data.get("heard"):
         run.data["booted"] = None  # a question that was never put is no sign of death
         run.say("nothing could be asked of the copy in its time: nothing can tell whether it boots")
@@ -234,6 +235,7 @@ def check(run: Run) -> Wait | None:
         if results.get(spec.name, {}).get("outcome") != Outcome.PASSED:
             asked = int(results.get(spec.name, {}).get("asked", 0)) + 1
             results[spec.name] = asdict(checks.run(spec, target)) | {"kind": spec.kind, "asked": asked}
+    listening.trusted(run, results)
     listening.bind(run, results)
     pending = [result for result in results.values() if _may_still_pass(result)]
     if pending and run.passed("check") <= wanted.check_timeout:
@@ -248,6 +250,7 @@ def settle(run: Run) -> Wait | None:
     """Watch the copy for a while: what answered once may die, or boot over and over."""
     wanted = _guest_policy(run.service, run.vmid)
     answer = settling.settle(run, wanted, _target(run, wanted))
+    listening.trusted(run, {})
     if settling.kept(run.data).outcome is Outcome.PASSED:
         listening.still(run)
     return answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
+from backupsvc.errors import BackupsvcError, PveAnswerUnreadable, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.operations.run import Run, Wait
 from policies import freezing, pve_texts
 from policies.freezing import Answer, Ask, Later, Settled, Standing, State, ThawIt, Trouble
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STEP = "thawed"
 LOOK_AGAIN = 2.0  # seconds between two looks
-_FAILS = (PveError, PvePermissionDenied, PveUnreachable)
+_FAILS = (PveError, PvePermissionDenied, PveUnreachable, PveAnswerUnreadable)
 
 
 def thawed(run: Run) -> Wait | None:

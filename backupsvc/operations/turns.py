@@ -18,6 +18,7 @@ from backupsvc.errors import (
     BackupsvcError,
     LeaseLost,
     OperationFailed,
+    PveAnswerUnreadable,
     PveCertificateRefused,
     PveError,
     PveNotFound,
@@ -303,7 +304,12 @@ class Turns:
 
 
 def trouble_of(error: BackupsvcError) -> Trouble:
-    """Given the error a step ended with, return what may be hoped for: silence passes, and so do PVE's own hiccups (5xx)."""
+    """Given the error a step ended with, return what may be hoped for: silence passes, and so do PVE's own hiccups (5xx).
+
+    An answer that cannot be read is tried again as one of those: it is no silence, and a call that it answered may have begun.
+    """
+    if isinstance(error, PveAnswerUnreadable):
+        return Trouble.HICCUP
     if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
         return Trouble.OUTAGE
     answered = isinstance(error, PveError) and not isinstance(error, PveNotFound | TaskFailed)

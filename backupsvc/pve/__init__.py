@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from backupsvc.clock import Clock
     from backupsvc.errors import BackupsvcError
+    from backupsvc.pve.breakers import Breakers
     from backupsvc.pve.client import Client
     from backupsvc.pve.scratch import RestoreStubs, ScratchGuests
     from backupsvc.settings import PveSettings
@@ -82,12 +83,20 @@ class Pve:
         return RestoreStubs(self._client, self)
 
 
-def connect(settings: PveSettings, clock: Clock, *, restore: bool = False, scratch: Scratch | None = None) -> Pve:
+def connect(
+    settings: PveSettings,
+    clock: Clock,
+    *,
+    restore: bool = False,
+    scratch: Scratch | None = None,
+    breakers: Breakers | None = None,
+) -> Pve:
     """Given the settings, return the cluster. Nothing is asked yet: ``cluster.version()`` shows whether it answers.
 
-    ``restore`` takes the token that may use production bridges, if there is one. Raise UsageError if a setting is malformed.
+    ``restore`` takes the token that may use production bridges, if there is one; ``breakers`` is what the process knows
+    of the silence of hosts and nodes. Raise UsageError if a setting is malformed.
     """
     from backupsvc.pve.client import Client
 
     token = settings.restore_token if restore and settings.restore_token else settings.token
-    return Pve(Client(settings, token, clock), clock, scratch)
+    return Pve(Client(settings, token, clock, breakers), clock, scratch)

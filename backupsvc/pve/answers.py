@@ -10,6 +10,8 @@ from policies import pve_texts
 
 # pveproxy's pseudo codes when it cannot reach the node that the call is for, and a proxy's or a restarting daemon's (PVE_FACTS 1)
 NODE_SILENT = frozenset(range(595, 600))
+NO_CONNECTION = 595  # among them: no way to the node, or nobody who listens there
+ABOUT_SILENT_NODE = "is the node up, and are pveproxy and pvedaemon running there? `pvecm nodes` shows who is in the cluster"
 GATEWAY = frozenset({502, 503, 504})
 
 # PVE's words -> what to do. The first that matches wins.
@@ -59,6 +61,12 @@ class Caller:
     host: str
     token: str
     call: str
+
+    @property
+    def node(self) -> str:
+        """The node that must answer it, "" if any will do."""
+        parts = self.call.partition(" ")[2].strip("/").split("/")
+        return parts[1] if parts[0] == "nodes" and len(parts) > 1 else ""
 
     @property
     def about_agent(self) -> bool:
@@ -131,7 +139,8 @@ def grant_for(text: str, token: str) -> str:
 def _silent(answer: BadAnswer, caller: Caller) -> BackupsvcError:
     return PveUnreachable(
         f"{caller.host} could not get an answer to {caller.call}: {answer.status} {answer.text}",
-        "is the node up, and are pveproxy and pvedaemon running there? `pvecm nodes` shows who is in the cluster",
+        ABOUT_SILENT_NODE,
+        node=caller.node if answer.status in NODE_SILENT else "",
     )
 
 

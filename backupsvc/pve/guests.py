@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from backupsvc.errors import LawRefused
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import boolean, integer, text
+from backupsvc.pve.fields import Row
 from policies import ownership
 from policies.model import Scratch
 
@@ -48,20 +47,20 @@ class Guests:
 
         Includes ``digest``. Raise PveNotFound if that node has no such guest.
         """
-        data = self._client.get(f"nodes/{node}/qemu/{vmid}/config")
-        return {name: text(data, name) for name in data}
+        data = self._client.get(f"nodes/{node}/qemu/{vmid}/config").row()
+        return {name: data.properties(name) for name in data.names()}
 
     def status(self, node: str, vmid: int) -> GuestStatus:
         """Given a guest, return its state now. Raise PveNotFound if that node has no such guest."""
-        data = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current")
+        data = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current").row()
         return GuestStatus(
-            status=text(data, "status"),
-            qmpstatus=text(data, "qmpstatus"),
-            agent=boolean(data, "agent"),
-            lock=text(data, "lock") or None,
-            uptime=integer(data, "uptime"),
+            status=data.need_text("status"),
+            qmpstatus=data.text("qmpstatus"),
+            agent=data.boolean("agent"),
+            lock=data.text("lock") or None,
+            uptime=data.integer("uptime"),
             ha_managed=_ha_managed(data),
-            pid=integer(data, "pid") or None,
+            pid=data.integer("pid") or None,
         )
 
     def start(self, node: str, vmid: int) -> str:
@@ -77,9 +76,9 @@ class Guests:
             )
         if _SCRATCH_MARK in self.config(node, vmid).get("description", ""):
             raise LawRefused(2, f"guest {vmid} on {node} is the copy of a restore test: it is not started as a production guest")
-        return str(self._client.post(f"nodes/{node}/qemu/{vmid}/status/start"))
+        return self._client.post(f"nodes/{node}/qemu/{vmid}/status/start").upid()
 
 
-def _ha_managed(data: dict[str, Any]) -> bool | None:
-    ha = data.get("ha")
-    return boolean(ha, "managed") if isinstance(ha, dict) and "managed" in ha else None
+def _ha_managed(data: Row) -> bool | None:
+    ha = data.row_if_any("ha")
+    return ha.boolean("managed") if ha is not None and "managed" in ha else None

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused, NotTheCopy, RemoteUnreachable
+from backupsvc.errors import LawRefused, NotTheCopy, RemoteUnreachable, SshRefused
 from backupsvc.operations import listening, proving, taking_down
 from backupsvc.operations.run import Run
+from backupsvc.operations.turns import describe, trouble_of
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
 from policies.silence import Heard
+from policies.transitions import Trouble
 from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, SCRATCH, Steps
 from tests.unit.operations.worlds import World, world
 
@@ -29,6 +31,7 @@ class Probe:
     def __init__(self, *entries: str | Exception | None, heard: Heard = Heard.NOTHING, forwarding: str = "0") -> None:
         self.entries, self.heard, self.forwarding = list(entries), heard, forwarding
         self.route, self.asked = f"{ADDRESS} dev eth0 src 10.0.0.250", list[str]()
+        self.refused: SshRefused | None = None
 
     def connect(self, address: str, port: int, timeout: float) -> Any:
         raise AssertionError("the checks are by script")
@@ -229,6 +232,27 @@ def test_no_tear_down_hangs_on_the_probe(site: World) -> None:
     run.service.probe = lambda node: Probe(UNREACHABLE)  # type: ignore[method-assign, assignment, return-value]
     assert listening.after(run) is None
     assert run.data["silence"]["after"]["verdict"] == "unknown"
+
+
+REFUSED = SshRefused("the probe of clovis shows another host key", "compare them")
+
+
+def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive(site: World) -> None:
+    run = whole_test(site, probe := Probe(SILENT, SILENT, SILENT, COPY, SILENT), Outcome.FAILED)
+    assert judged(run)[0] == "failed", "so it would be if the probe were still the one that is known"
+    listening.trusted(run, run.data["checks"])
+    probe.refused = REFUSED
+    with pytest.raises(SshRefused):
+        listening.trusted(run, run.data["checks"])
+    run.data["error"] = describe("check", REFUSED)
+    assert (judged(run)[0], judged(run)[2]) == ("inconclusive", "platform")
+    assert trouble_of(REFUSED) is Trouble.NOTHING, "nobody waits for it"
+
+
+@pytest.mark.parametrize("ask", [listening.before, listening.last])
+def test_a_probe_with_another_host_key_is_refused_before_anything_is_restored(site: World, ask: Callable[[Run], object]) -> None:
+    with pytest.raises(SshRefused):
+        ask(a_run(site, Probe(REFUSED)))
 
 
 @pytest.mark.parametrize(

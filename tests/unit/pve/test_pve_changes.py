@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupsvc.errors import LawRefused, PveError, PvePermissionDenied
+from backupsvc.errors import LawRefused, PveAnswerUnreadable, PveError, PvePermissionDenied
 from backupsvc.pve import Pve, connect
 from backupsvc.pve.vzdump import NOTES_LIMIT, notes_template
 from policies import ownership
@@ -58,7 +58,9 @@ def test_a_guest_that_is_not_on_that_node_is_no_backup(fake: FakePve, pve: Pve) 
 
 def test_an_answer_that_names_no_task_is_an_error(fake: FakePve, pve: Pve) -> None:
     fake.on("POST", "/nodes/pve/vzdump", "something else")
-    with pytest.raises(PveError, match="instead of a task"):
+    with pytest.raises(
+        PveAnswerUnreadable, match=r'POST nodes/pve/vzdump .* should be the name of a task, and is "something else"'
+    ):
         backup(pve)
 
 

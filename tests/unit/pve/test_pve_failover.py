@@ -61,7 +61,7 @@ def test_whatever_is_asked_goes_to_the_next_node_when_the_first_refuses_the_conn
 ) -> None:
     second.on(method.upper(), "/nodes/b/qemu/9001/config", "done")
     client = among(refusing, second.host)
-    assert getattr(client, method)("nodes/b/qemu/9001/config") == "done"
+    assert getattr(client, method)("nodes/b/qemu/9001/config").data == "done"
     assert (len(second.requests), clock.slept, client.where) == (1, [], second.host)
 
 
@@ -103,7 +103,7 @@ def test_a_read_goes_to_the_next_node_when_it_gets_no_answer(
 ) -> None:
     fake.on("GET", "/nodes", reply)
     second.on("GET", "/nodes", [])
-    assert among(fake.host, second.host, timeout=0.5).get("nodes") == []
+    assert among(fake.host, second.host, timeout=0.5).get("nodes").data == []
     assert clock.slept == []
 
 
@@ -139,17 +139,17 @@ def test_the_node_that_answered_last_is_asked_first_and_left_when_it_dies(
     client = among(refusing, second.host, third.host)
     for server in (second, third):
         server.on("GET", "/version", {"release": server.host})
-    assert [client.get("version")["release"] for _ in range(2)] == [second.host] * 2
+    assert [client.get("version").data["release"] for _ in range(2)] == [second.host] * 2
     second.http.socket.close()
     second.routes["GET", "/version"] = [Reply(drop=True)]  # what is open breaks off, what is new is refused
-    assert [client.get("version")["release"] for _ in range(2)] == [third.host] * 2
+    assert [client.get("version").data["release"] for _ in range(2)] == [third.host] * 2
     third.stop()
 
 
 def test_each_thread_fails_over_by_itself(among: Callable[..., Client], refusing: str, second: FakePve) -> None:
     client, found = among(refusing, second.host), list[Any]()
     second.on("POST", "/nodes/b/vzdump", "UPID")
-    threads = [threading.Thread(target=lambda: found.append(client.post("nodes/b/vzdump"))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(client.post("nodes/b/vzdump").data)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -198,10 +198,10 @@ def test_each_host_may_have_a_fingerprint_of_its_own(
     prints = [fake.certificate.fingerprint, own.fingerprint]
     try:
         pinned = {"ca_file": None, "fingerprint": ", ".join(prints)}
-        assert among(refusing, other.host, **pinned).get("version") == {"release": "9.0"}
+        assert among(refusing, other.host, **pinned).get("version").data == {"release": "9.0"}
         with pytest.raises(PveCertificateRefused):
             among(other.host, refusing, **pinned).get("version")
-        assert among(refusing, other.host, ca_file=None, fingerprint=own.fingerprint).get("version") == {"release": "9.0"}
+        assert among(refusing, other.host, ca_file=None, fingerprint=own.fingerprint).get("version").data == {"release": "9.0"}
     finally:
         other.stop()
     with pytest.raises(UsageError, match="2 fingerprints for 3 in BACKUPSVC_PVE__HOST"):

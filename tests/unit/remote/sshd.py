@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -49,8 +50,19 @@ class Sshd:
         return [int(pid) for pid in children.split()]
 
     def stop(self) -> None:
+        for pid in self.sessions() if self.process.poll() is None else ():
+            os.kill(pid, signal.SIGKILL)
         self.process.terminate()
         self.process.wait(10)
+
+    def replace_host_key(self) -> None:
+        """Start again, after ``stop``, at the same address and with another host key."""
+        for name in ("host", "host.pub"):
+            (self.directory / name).unlink()
+        self.host_key = keygen(self.directory / "host")
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", self.directory / "sshd_config"], stderr=log)
+        _await(self)
 
 
 def free_port() -> int:
