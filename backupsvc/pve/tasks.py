@@ -178,13 +178,23 @@ class Tasks:
         except PvePermissionDenied:
             return 0
 
+    def lasted(self, upid: str) -> int | None:
+        """Given the UPID of a task that has ended, return the seconds that it took at most; None if the node's list lacks it."""
+        row = self._row(upid)
+        ended = row.integer_if_any("endtime") if row else None
+        return ended - parse_upid(upid).start + 1 if ended else None  # both are whole seconds, rounded down
+
     def _listed(self, upid: str) -> str | None:
         """The finished task's exit status as the node's list has it; None if it does not show it (yet), or knows no better."""
+        row = self._row(upid)
+        status = row.text("status") if row else ""
+        return None if not status or _vague(status) else status
+
+    def _row(self, upid: str) -> Row | None:
         task = parse_upid(upid)
         asked: dict[str, Value] = {"typefilter": task.type, "since": task.start, "until": task.start, "limit": LIST_LIMIT}
         rows = self._client.get(f"nodes/{task.node}/tasks", asked).rows()
-        status = next((row.text("status") for row in rows if row.text("upid") == upid), "")
-        return None if not status or _vague(status) else status
+        return next((row for row in rows if row.text("upid") == upid), None)
 
     def _show(self, upid: str, shown: int, result: TaskResult | None, on_line: Callable[[str], None] | None) -> int:
         if on_line is None:

@@ -67,9 +67,9 @@ class Jump:
         self._lock = threading.Lock()
         self._client: paramiko.SSHClient | None = None
         self._pumps: list[threading.Thread] = []
-        self.refused: SshRefused | None = (
-            None  # why the last attempt to connect was refused: what was asked through it tells nothing
-        )
+        # why the last attempt to connect was refused: what was asked through it tells nothing
+        self.refused: SshRefused | None = None
+        self.under_way: object | None = None  # a knock that somebody will ask for, kept by whoever sent it
 
     def __enter__(self) -> Jump:
         return self

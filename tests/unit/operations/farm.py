@@ -226,7 +226,7 @@ class Site:
             run.leave()
             return None
 
-        steps = ("choose", "read", "isolate", "start", "boot", "check", "settle")
+        steps = ("choose", "begin", "read", "isolate", "start", "boot", "check", "settle")
         nothing: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in steps}
         return nothing | {"reserve": reserve, "restore": restore, "tear-down": leave, "judge": judge}
 

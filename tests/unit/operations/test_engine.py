@@ -62,7 +62,7 @@ def test_steps_follow_one_another_to_the_end(site: World) -> None:
 def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site: World) -> None:
     engine = Engine(site, handlers("restore-test", start=fail("it does not start")))
     ended = engine.drive([opened(engine)])[0]
-    assert ended.data["walked"] == ["choose", "read", "reserve", "restore", "isolate", "tear-down", "judge"]
+    assert ended.data["walked"] == ["choose", "reserve", "begin", "read", "restore", "isolate", "tear-down", "judge"]
     assert ended.data["error"] == {
         "step": "start",
         "message": "it does not start",

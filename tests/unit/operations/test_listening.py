@@ -32,11 +32,14 @@ class Probe:
         self.entries, self.heard, self.forwarding = list(entries), heard, forwarding
         self.route, self.asked = f"{ADDRESS} dev eth0 src 10.0.0.250", list[str]()
         self.refused: SshRefused | None = None
+        self.under_way: object | None = None
+        self.knocks = 0
 
     def connect(self, address: str, port: int, timeout: float) -> Any:
         raise AssertionError("the checks are by script")
 
     def knock(self, address: str, ports: Iterable[int]) -> Any:
+        self.knocks += 1
         return SimpleNamespace(heard=lambda: dict.fromkeys(ports, self.heard))
 
     def ask(self, command: str) -> str | None:
@@ -81,7 +84,7 @@ def a_run(site: World, probe: Probe | None, **data: Any) -> Run:
     operation = site.catalog.claim(steps.id, steps.engine.driver())
     assert operation
     run = Run(steps.engine, operation)
-    for step in ("choose", "restore", "tear-down"):
+    for step in ("choose", "reserve", "tear-down"):
         run.enter(step)
     return run
 
@@ -352,3 +355,34 @@ def test_law_5_whose_the_address_is_after_the_last_check_stands_for_all_of_them(
     run.service.probe = lambda node: Probe(later)  # type: ignore[method-assign, assignment, return-value]
     listening.still(run)
     assert judged(run)[0] == verdict
+
+
+def test_a_knock_that_went_out_with_the_restore_is_asked_for_later_and_costs_no_second_one(site: World) -> None:
+    probe = Probe(SILENT)
+    run = a_run(site, probe)
+    listening.knock(run)
+    site.clock.sleep(0.5)  # the archive is read
+    began = site.clock.monotonic()
+    assert listening.last(run) is None
+    assert (probe.knocks, run.data["silence"]["before"]["holds"]) == (1, True)
+    assert site.clock.monotonic() - began == pytest.approx(listening.LONG - 0.5)
+
+
+def test_law_5_a_knock_of_long_ago_or_at_another_address_is_no_answer(site: World) -> None:
+    probe = Probe(SILENT)
+    run = a_run(site, probe)
+    listening.knock(run)
+    site.clock.sleep(60)
+    assert listening.last(run) is None and probe.knocks == 2
+    del run.data["silence"]
+    listening.knock(run)
+    elsewhere: Any = probe.under_way
+    probe.under_way = replace(elsewhere, address="10.0.0.9")
+    assert listening.last(run) is None and probe.knocks == 4
+
+
+def test_law_5_whoever_accepts_a_knock_that_went_out_with_the_restore_is_heard(site: World) -> None:
+    run = a_run(site, Probe(SILENT, entry("REACHABLE", OTHER), heard=Heard.OPEN))
+    listening.knock(run)
+    with pytest.raises(NotTheCopy, match="somebody else answers"):
+        listening.last(run)

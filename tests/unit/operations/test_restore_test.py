@@ -17,6 +17,7 @@ from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run
 from backupsvc.operations.showing import exit_code
 from backupsvc.operations.turns import describe
+from backupsvc.pve.tasks import TaskResult
 from backupsvc.settings import Settings
 from policies import ownership
 from policies.model import (
@@ -180,7 +181,7 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
     operation = site.catalog.claim(steps.id, steps.engine.driver())
     assert operation
     run = Run(steps.engine, operation)
-    for name in ("choose", "restore"):
+    for name in ("choose", "begin"):
         run.enter(name)
     run.save()
     site.clock.sleep(20)
@@ -191,6 +192,24 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
     assert (str(proof.verdict), proof.rto) == (verdict, 20.0 if verdict == "proven" else None)
 
 
+def test_the_time_that_a_restore_takes_does_not_count_how_long_its_archive_was_read_beside_it(site: World) -> None:
+    took = SimpleNamespace(lasted=lambda upid: 30, poll=lambda upid: TaskResult(upid, True, "OK", 0, ()))
+    agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
+    agents = SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False)
+    site.pve = SimpleNamespace(tasks=took, agent=agents)
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, restore_upid="UPID", planned={})
+    operation = site.catalog.claim(steps.id, steps.engine.driver())
+    assert operation
+    run = Run(steps.engine, operation)
+    run.enter("choose")
+    run.enter("begin")
+    run.save()
+    site.clock.sleep(600)  # so long was it read; it was restored after half a minute
+    steps("restore")
+    site.clock.sleep(20)
+    assert steps("check").data["rto"] == 50.0
+
+
 @pytest.mark.parametrize("wanted", [Rung.HEALTHY, Rung.BOOTED])
 def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(site: World, wanted: Rung) -> None:
     site.policy = replace(site.policy, tiers={"standard": replace(DEFAULT_TIER, proof_rung=wanted)})
@@ -198,7 +217,7 @@ def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(si
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON, seconds={"restore": 20.0, "isolate": 0.1})
-    for name in ("choose", "restore"):
+    for name in ("choose", "begin"):
         operation = site.catalog.claim(steps.id, steps.engine.driver())
         assert operation
         run = Run(steps.engine, operation)
@@ -306,7 +325,7 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
     """What could not be asked is unknown, and no sign of death: it must not cost the archive its proof."""
     guest = GuestPolicy(108, "Debian-Server", "standard", "", "isolated", "10.0.0.8", (CheckSpec("ssh", "ssh 22"),))
     site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
-    site.probe = lambda node: SimpleNamespace(connect=None)
+    site.probe = lambda node: SimpleNamespace(connect=None, refused=None)
     left = list(looks)
     monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: CheckResult("ssh 22", left.pop(0), "", kind="ssh"))
     steps = Steps(site, scratch=PLACE, network="isolated", agent=False)
