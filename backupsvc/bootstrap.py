@@ -115,9 +115,8 @@ class Service:
     def engine(self) -> Engine:
         """The engine that drives operations, with every kind registered."""
         from backupsvc.operations import build_engine
-        from policies.breaker import LONG_LIVED
 
-        self.breakers.pauses = LONG_LIVED  # an operation waits until a node is back, so it must look again
+        self.breakers.live_long()
         return build_engine(self, foreground=self._foreground)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from backupsvc.clock import Clock
 from policies.breaker import (
     CLOSED,
     EVERY_HOST,
+    LONG_LIVED,
     ONE_COMMAND,
     Breaker,
     Pauses,
@@ -88,6 +89,12 @@ class Breakers:
             now = self._clock.monotonic()
             found = [place for place in self._known if len(place) == _A_NODE and not may_ask(self._known[place], now)]
             return {node: self._known[host, node].words for host, node in sorted(found, reverse=True)}
+
+    def live_long(self) -> None:
+        """From now on look again after short pauses: an operation waits until a node is back. What was silent may be asked."""
+        if self.pauses != LONG_LIVED:
+            self.pauses = LONG_LIVED
+            self.ask_again()
 
     def ask_again(self) -> None:
         """Forget all silence: the next call asks whoever it is for."""

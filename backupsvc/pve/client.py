@@ -202,11 +202,14 @@ class Client:
     def _who_is_silent(self, host: Host, path: str) -> Place:
         """After a call that was taken and never answered, ask what is quick: is it the host, the node, or only what was asked?"""
         inner, node = places(str(host), path)[-1], Caller(str(host), self.token_id, f"GET {path}").node
-        for known, question in [((str(host), node), f"nodes/{node}/version")] * bool(node) + [((str(host),), "version")]:
+        looks: list[tuple[str, Place]] = [("version", (str(host),))]
+        if node:
+            looks.insert(0, (f"nodes/{node}/version", (str(host), node)))
+        for question, wider in looks:
             look = self._once(host, "GET", question, {}, LOOK_TIMEOUT)
             if not isinstance(look, Failed) or look.answered:
                 return inner
-            inner = known
+            inner = wider
         return inner
 
     def _once(self, host: Host, method: str, path: str, params: dict[str, Any], timeout: float | None = None) -> Any:

@@ -38,6 +38,7 @@ class Liar:
 
     shell: Shell
     about: str = ""
+    most: int = 1 << 20
     lie: Callable[[Any], Any] = lambda data: data
     told: int = 0
     changes: list[str] = field(default_factory=list)
@@ -46,7 +47,12 @@ class Liar:
         """The reply, with its data replaced if the call is one of those."""
         if request.method != "GET":
             self.changes.append(f"{request.method} {request.call}")
-        if reply.status != 200 or not self.about or not fnmatchcase(f"{request.method} {request.call}", self.about):
+        if (
+            reply.status != 200
+            or not self.about
+            or self.told >= self.most
+            or not fnmatchcase(f"{request.method} {request.call}", self.about)
+        ):
             return reply
         envelope = json.loads(reply.body)
         self.told += 1
@@ -82,7 +88,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
 @pytest.fixture
 def liar(built: Liar) -> Iterator[Liar]:
     """It tells the truth until a test says otherwise, and afterwards."""
-    built.told, built.changes = 0, []
+    built.told, built.changes, built.most = 0, [], 1 << 20
     yield built
     built.about = ""
 
@@ -101,6 +107,15 @@ def complaint(answer: Answer) -> str:
     said = answer.out + answer.err
     assert "Traceback" not in said, said
     return said
+
+
+def test_law_5_a_test_whose_answers_cannot_be_read_says_nothing_of_its_archive(liar: Liar) -> None:
+    liar.about, liar.lie = "GET /nodes/*/qemu/90*/status/current", lambda row: row | {"uptime": {"seconds": 1}}
+    liar.most = 3  # a step is tried so often; the tear-down is told the truth again
+    answer = liar.shell("restore-test", "108", "--json", timeout=90)
+    complaint(answer)
+    assert answer.code == 3
+    assert '"verdict": "failed"' not in answer.out and '"cause": "archive"' not in answer.out
 
 
 @pytest.mark.parametrize(
@@ -162,14 +177,6 @@ def test_a_command_that_meets_an_answer_of_another_type_names_the_call_and_the_k
     assert answer.code == 3, said
     assert told in said and "with something that cannot be read" in said, said
     assert not [change for change in liar.changes if change.startswith("DELETE") and "/content/" in change], "law 3"
-
-
-def test_law_5_a_test_whose_answers_cannot_be_read_says_nothing_of_its_archive(liar: Liar) -> None:
-    liar.about, liar.lie = "GET /nodes/*/qemu/90*/status/current", lambda row: row | {"uptime": {"seconds": 1}}
-    answer = liar.shell("restore-test", "108", "--json", timeout=90)
-    complaint(answer)
-    assert answer.code == 3
-    assert '"verdict": "failed"' not in answer.out and '"cause": "archive"' not in answer.out
 
 
 def test_the_truth_is_read_again_when_it_is_told_again(liar: Liar) -> None:

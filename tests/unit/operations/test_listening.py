@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused, NotTheCopy, RemoteUnreachable, SshRefused
+from backupsvc.errors import LawRefused, NotTheCopy, PveAnswerUnreadable, RemoteUnreachable, SshRefused
 from backupsvc.operations import listening, proving, taking_down
 from backupsvc.operations.run import Run
 from backupsvc.operations.turns import describe, trouble_of
@@ -250,6 +250,13 @@ def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive
     run.data["error"] = describe("check", REFUSED)
     assert (judged(run)[0], judged(run)[2]) == ("inconclusive", "platform")
     assert trouble_of(REFUSED) is Trouble.NOTHING, "nobody waits for it"
+
+
+@pytest.mark.parametrize("step", ["restore", "boot", "check"])
+def test_law_5_an_answer_of_pve_that_cannot_be_read_fails_no_archive(site: World, step: str) -> None:
+    run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
+    run.data["error"] = describe(step, PveAnswerUnreadable("pve answered GET x with something that cannot be read"))
+    assert (judged(run)[0], judged(run)[2]) == ("inconclusive", "platform")
 
 
 @pytest.mark.parametrize("ask", [listening.before, listening.last])

@@ -129,6 +129,20 @@ def test_an_operation_sees_a_node_again_that_is_back(among: Callable[..., Client
     assert client.get("nodes/b/status").data == {"uptime": 1}
 
 
+def test_an_operation_that_a_command_begins_does_not_take_over_its_silence(
+    among: Callable[..., Client], fake: FakePve, clock: FakeClock
+) -> None:
+    fake.on("GET", "/nodes/b/status", DEAD, DEAD, {"uptime": 1})
+    client = among(fake.host)
+    for expected in (1, 2):
+        with pytest.raises(PveUnreachable):
+            client.get("nodes/b/status")
+        client.breakers.live_long()
+        assert asked(fake, "/nodes/b/status") == expected
+    clock.time += LONG_LIVED.first
+    assert client.get("nodes/b/status").data == {"uptime": 1}
+
+
 def test_whoever_must_know_may_ask_again_at_once(among: Callable[..., Client], fake: FakePve) -> None:
     fake.on("GET", "/nodes/b/status", DEAD, {"uptime": 1})
     client = among(fake.host)
