@@ -50,7 +50,7 @@ def card(vmid: int, name: str, options: Iterable[tuple[str, str]]) -> Card:
     """Given a guest's options, present and pending, return what of them matters to a bridge."""
     given = tuple(options)
     kept = tuple((key, value) for key, value in given if _NIC.fullmatch(key) or key in _RAW)
-    return Card(vmid, name, kept, any(ownership.operation_of({key: value}) for key, value in given if key == "description"))
+    return Card(vmid, name, kept, any(ownership.operation_of({key: value}) for key, value in given))
 
 
 def strangers(

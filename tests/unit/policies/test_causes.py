@@ -92,3 +92,9 @@ def test_what_no_text_explains_is_the_platforms(exitstatus: str, log: list[str])
 
 def test_every_text_names_its_source() -> None:
     assert all(text.source for text in TEXTS)
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_another_node_may_do_better_only_where_it_lay_in_the_place(cause: Cause) -> None:
+    assert cause.of_the_place == (cause.value in ("storage", "network", "capacity", "platform"))
+    assert not (cause.of_the_place and cause.against_the_archive)
