@@ -102,8 +102,11 @@ TEXTS = (
 
 
 def blame(exitstatus: str, log: Iterable[str] = ()) -> Blame:
-    """Given how a PVE task or call ended and its log's lines, return who is to blame: the platform, unless a text says other."""
-    lines = [*log, exitstatus]
+    """Given how a PVE task or call ended and its log's lines, return who is to blame: the platform, unless a text says other.
+
+    A line in which PVE quotes the archive decides nothing: whoever made that could have it blame whom he likes.
+    """
+    lines = [line for line in (*log, exitstatus) if not pve_texts.QUOTED.search(line)]
     written = any(pve_texts.DATA_WRITTEN.among(lines))
     for rule in TEXTS:
         if written and rule.cause is Cause.ARCHIVE:

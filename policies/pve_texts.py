@@ -79,6 +79,13 @@ GUEST_FAILED = _text(
     _VZDUMP,
     recorded=True,
 )
+ARCHIVE_BEGUN = _text(
+    "archive-begun",
+    r"^INFO: creating (?:vzdump|Proxmox Backup Server) archive '(?:.*/)?([^/']+)'$",
+    "the name of the archive that this task makes of this guest",
+    _VZDUMP,
+    recorded=True,
+)
 MODE = _text(
     "mode",
     r"^INFO: (?:backup mode: (\w+)|status = (\w+))",
@@ -94,7 +101,7 @@ DISK_EXCLUDED = _text(
 )
 MOUNT_EXCLUDED = _text(
     "mount-excluded",
-    r"^INFO: excluding .*mount point (\S+)",
+    r"^INFO: excluding \w+ mount point (\S+)",
     "the archive lacks this mount point of a container",
     "pve-container PVE/VZDump/LXC.pm",
 )
@@ -198,7 +205,6 @@ NO_AGENT_ANSWER = _text(
     _AGENT_API,
     recorded=True,
 )
-NO_AGENT = _text("no-agent", r"No QEMU guest agent configured", "the guest is not to have an agent", _AGENT_API, recorded=True)
 PRIVILEGE = _text(
     "privilege",
     r"\((/[^,()]*), ([\w.|]+)\)",
@@ -373,6 +379,13 @@ STORAGE_REFUSES = _text(
     r"Content type '.*' is not available on storage|mount error: ",
     "the storage takes no such content, or is not mounted",
     f"{_QEMU}; {_STORAGE}",
+    recorded=True,
+)
+QUOTED = _text(
+    "quoted",
+    r"^(?:CFG: |DEV: |vm \d+ - (?:unable to parse|skipping unknown) |skipping unknown section)",
+    "what follows stands in the archive, and whoever made that may have written anything: no word of PVE's",
+    f"{_VMA}; {_QEMU}",
     recorded=True,
 )
 DATA_WRITTEN = _text(

@@ -68,6 +68,11 @@ def read(log: Sequence[str], vmid: int) -> DumpReport:
     )  # fmt: skip
 
 
+def archives_begun(log: Sequence[str], vmid: int) -> tuple[str, ...]:
+    """Given a task's log lines and a VMID, return the names that PVE gave to the archives of that guest: mostly one."""
+    return tuple(found[1] for found in pve_texts.ARCHIVE_BEGUN.among(_section(log, vmid)))
+
+
 def _section(log: Sequence[str], vmid: int) -> list[str]:
     lines: list[str] = []
     current: int | None = None

@@ -16,9 +16,11 @@ from backupsvc.operations import choosing, standing_back, thawing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Again, NoTask, Run, Wait
 from backupsvc.pve.answers import grant_for
+from backupsvc.pve.tasks import parse_upid
 from policies import freezing, pve_texts, vzdumplog
 from policies.isolation import parse_config
 from policies.jobs import Expected, expected, rank
+from policies.made import made
 from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
 from policies.property_string import smbios_uuid
 from policies.retention import prunes
@@ -104,6 +106,7 @@ def dump(run: Run) -> Wait | Again | None:
         "freeze": str(report.freeze),
         "exitstatus": result.exitstatus,
         "upid": result.upid,
+        "begun": list(vzdumplog.archives_begun(result.log, run.vmid)),
     }
     run.ended("dump", result)
     run.leave()  # the node's next guest need not wait until this archive is read back and verified
@@ -280,13 +283,12 @@ def _task(run: Run) -> dict[str, Any]:
 
 
 def _fresh(run: Run, listed: Collection[Archive]) -> Archive | None:
-    """The archive that this operation made: the newest that was not there before, by its notes if they name an operation."""
+    """The archive that this operation made, by what PVE says of its task."""
     if "adopted" in run.data:
         return next((archive for archive in listed if archive.volid == run.data["adopted"]["volid"]), None)
-    fresh = [archive for archive in listed if archive.volid not in run.data["before"] and archive.size > 0]
-    ours = [archive for archive in fresh if run.id in archive.notes]
-    unnamed = [archive for archive in fresh if "backupsvc " not in archive.notes]
-    return max(ours or unnamed, key=lambda item: item.ctime, default=None)
+    dumped, before = run.data["dump"], run.data["before"]
+    since = parse_upid(str(dumped["upid"])).start
+    return made(listed, before=before, begun=dumped.get("begun", ()), since=since, operation=run.id)
 
 
 def _guest(run: Run) -> Guest:

@@ -103,12 +103,11 @@ def _job(run: Run) -> Job | None:
 
 
 def _trouble(error: BackupsvcError) -> Answer:
+    """Why there was no answer. That no agent is configured is PVE's to say, at the next look: the text may be the guest's own."""
     text = error.message
     if isinstance(error, PvePermissionDenied):
         return Answer(None, Trouble.DENIED, text)
     said = error.text if isinstance(error, PveError) else ""
-    if pve_texts.NO_AGENT.search(said):
-        return Answer(None, Trouble.NO_AGENT, text)
     return Answer(None, Trouble.SILENT if pve_texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
 
 

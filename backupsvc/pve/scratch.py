@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import LawRefused, PveError, PveNotFound
+from backupsvc.pve import leftovers
 from backupsvc.pve.client import Client
 from backupsvc.pve.tasks import TaskRow, parse_upid, task_row
 from policies import attached, bridge_isolation, isolation, ownership, pve_texts, stubs
@@ -174,6 +175,8 @@ class ScratchGuests:
         config = self._guests.config(node, vmid)
         if why := self._refusal(vmid, config, operation):
             raise LawRefused(1, why, _HINT_LAW_1)
+        if self._heir and not leftovers.restored_here(self._pve, vmid):
+            raise LawRefused(1, f"PVE's tasks do not say that this token restored VM {vmid} on {node}", _HINT_LAW_1)
         return config
 
     def _refusal(self, vmid: int, config: dict[str, str], operation: str) -> str | None:

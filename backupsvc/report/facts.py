@@ -248,12 +248,14 @@ def _orphans(pve: Pve, catalog: Catalog, policy: Policy, guests: Sequence[Guest]
     """Copies that the catalog has forgotten: the cluster is asked before the catalog, so what ends in between is none."""
     found = gaps.ask("copies", "", _bound(leftovers.copies, pve, policy.scratch, guests)) or []
     known = {copy.operation: catalog.operation(copy.operation) for copy in found}
-    return orphans(
+    forgotten = orphans(
         found,
         open_operations={id for id, operation in known.items() if operation and operation.state is OperationState.OPEN},
         cleaned={copy.vmid for copy in found if catalog.lease_holder(copy.vmid) is not None},
         service=catalog.identity() if found else "",
     )
+    asked = gaps.ask("copies", "", _bound(leftovers.confirmed, pve, forgotten))
+    return tuple(replace(one, ours=False) for one in forgotten) if asked is None else asked
 
 
 def _moves(catalog: Catalog) -> tuple[MovedCopy, ...]:

@@ -32,9 +32,10 @@ def archive(vmid: int, second: int, **changes: Any) -> Archive:
 def ended(exitstatus: str, *log: str) -> TaskResult:
     """Given an exit status and log lines, return an ended task."""
     good = exitstatus == "OK" or exitstatus.startswith("WARNINGS")
-    return TaskResult("UPID:x", good, exitstatus, 0, log)
+    return TaskResult(DUMP, good, exitstatus, 0, log)
 
 
+DUMP = f"UPID:clovis:0000A1B2:00097285:{1_773_086_400:08X}:vzdump:108:svc@pve!b1:"
 RUNNING = GuestStatus("running", "running", True, None, 3600)
 
 
@@ -95,7 +96,7 @@ class Cluster:
 
     def _start(self, node: str, vmid: int, **asked: Any) -> str:
         self.started.append(asked | {"node": node, "vmid": vmid})
-        return "UPID:x"
+        return DUMP
 
     def _delete(self, node: str, volid: str) -> None:
         self.deleted.append(volid)

@@ -218,8 +218,9 @@ class VirtualCluster:
             {"upid": task.upid, "starttime": int(task.began), "user": TOKEN_ID}
             | ({"status": task.ended, "endtime": int(task.ends)} if task.ended else {})
             for task in known
-            if (task.node, task.type) == (node, asked["typefilter"])
-            and int(task.began) >= asked["since"]
+            if task.node == node
+            and asked.get("typefilter") in (None, task.type)
+            and int(task.began) >= asked.get("since", 0)
             and asked.get("vmid") in (None, task.vmid)
         ]
 
@@ -230,7 +231,13 @@ class VirtualCluster:
     def _task_log(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
         task = self._task(upid)
         last = "TASK OK" if task.ended == "OK" else f"TASK ERROR: {task.ended}"
-        lines = [f"INFO: Starting Backup of VM {task.vmid} (qemu)", "INFO: backup mode: snapshot", last]
+        name = f"vzdump-qemu-{task.vmid}-{stamp(int(task.began))}.vma.zst"
+        lines = [
+            f"INFO: Starting Backup of VM {task.vmid} (qemu)",
+            "INFO: backup mode: snapshot",
+            f"INFO: creating vzdump archive '/var/lib/vz/dump/{name}'",
+            last,
+        ]
         return [{"n": number + 1, "t": line} for number, line in enumerate(lines)]
 
     def _stop_task(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:

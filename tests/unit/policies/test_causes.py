@@ -92,3 +92,18 @@ def test_what_no_text_explains_is_the_platforms(exitstatus: str, log: list[str])
 
 def test_every_text_names_its_source() -> None:
     assert all(text.source for text in TEXTS)
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_another_node_may_do_better_only_where_it_lay_in_the_place(cause: Cause) -> None:
+    assert cause.of_the_place == (cause.value in ("storage", "network", "capacity", "platform"))
+    assert not (cause.of_the_place and cause.against_the_archive)
+
+
+@pytest.mark.parametrize(
+    "words", ["No space left on device", "vma: restore failed - x", "cluster not ready - no quorum?", "interrupted by signal"]
+)
+@pytest.mark.parametrize("quotes", ["vm 9000 - unable to parse config: {}", "DEV: dev_id=1 size: 4096 devname: {}"])
+def test_law_5_what_an_archive_holds_blames_nobody_by_being_quoted(words: str, quotes: str) -> None:
+    told = blame(EXIT_133, [quotes.format(words)])
+    assert told == blame(EXIT_133)

@@ -115,8 +115,30 @@ def test_who_cannot_be_asked_is_unknown_after_a_while_or_at_once(trouble: Troubl
     assert after_asking(answer, replace(at, since=SILENT_FOR)) == Settled(State.UNKNOWN, "why")
 
 
-def test_an_agent_that_is_not_configured_at_all_is_nobody_to_ask() -> None:
-    assert state(after_asking(Answer(None, Trouble.NO_AGENT), NOW)) is State.OFF
+def test_no_words_of_an_agent_say_that_there_is_nobody_to_ask() -> None:
+    """They may be the guest's own; whether it has an agent is in its config, which is read before each question."""
+    for trouble in Trouble:
+        found = after_asking(Answer(None, trouble, "No QEMU guest agent configured"), replace(NOW, since=SILENT_FOR))
+        assert isinstance(found, Settled) and found.state is State.UNKNOWN
+
+
+def test_the_states_are_kept_and_shown_by_these_words() -> None:
+    assert [one.value for one in State] == ["thawed", "frozen", "unknown", "not-asked"]
+    assert [one.value for one in Trouble] == ["passing", "silent", "denied"]
+
+
+def test_who_has_not_said_that_it_may_be_thawed_is_not_and_says_nothing_of_attempts() -> None:
+    frozen = after_asking(Answer(True), Standing(SURE_AFTER, tried=True, frozen_for=SURE_AFTER))
+    assert frozen == Settled(State.FROZEN, "its agent says so")
+    assert after_asking(Answer(None, Trouble.DENIED), NOW) == Settled(State.UNKNOWN, "")
+
+
+def test_at_the_second_at_which_it_has_waited_long_enough_it_waits_no_more() -> None:
+    locked = Guest(True, True, "backup")
+    assert isinstance(before_asking(locked, replace(NOW, since=HELD_FOR)), Settled)
+    assert isinstance(before_asking(locked, replace(NOW, since=HELD_FOR - 1)), Later)
+    assert isinstance(after_asking(Answer(True), replace(NOW, frozen_for=SURE_AFTER - 1)), Later)
+    assert not isinstance(after_asking(Answer(True), replace(NOW, frozen_for=SURE_AFTER)), Later)
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------------

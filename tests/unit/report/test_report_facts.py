@@ -15,13 +15,14 @@ from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
 from backupsvc.pve.guests import GuestStatus
+from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
 from policies import ownership
 from policies.compliance import findings
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.site_facts import Gap, GuestFacts, SiteFacts
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
-from tests.unit.report.worlds import FakePve, StoppedClock, World
+from tests.unit.report.worlds import TOKEN, FakePve, StoppedClock, World
 
 
 @pytest.fixture
@@ -299,10 +300,26 @@ def test_a_later_backup_that_found_the_guest_thawed_ends_it_and_nobody_is_asked(
     assert one(seen(World(), catalog), 104).left_frozen is None
 
 
+RESTORE = f"UPID:clovis:0000A1B2:00097285:69AF0000:qmrestore:9000:{TOKEN}:"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_law_1_a_copy_is_called_ours_only_on_the_word_of_pves_tasks(catalog: Catalog, refused: bool) -> None:
+    world = World()
+    world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
+    world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
+    if refused:
+        world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
+        world.refuse["tasks clovis"] = PvePermissionDenied("no", "")
+    (orphan,) = seen(world, catalog).orphans
+    assert not orphan.ours and orphan.copy.operation == "01GONE"
+
+
 def test_a_copy_that_the_catalog_forgot_and_one_that_was_moved_are_seen(catalog: Catalog) -> None:
     world = World()
     world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
     world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
+    world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
     moved = {"from": "clovis", "to": "lge-pve02", "at": NOW}
     catalog.open_operation(NewOperation("restore-test", 108, "choose", {"moved": moved}), NOW)
     facts = seen(world, catalog)

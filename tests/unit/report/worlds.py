@@ -7,8 +7,11 @@ from typing import Any
 
 from backupsvc.errors import PveNotFound
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, HaStatus, PveJob, Version
+from backupsvc.pve.tasks import TaskRow
 from policies.model import Archive, Guest, Node, Storage
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, permissions, storage
+
+TOKEN = "svc@pve!b1"
 
 
 class StoppedClock:
@@ -44,6 +47,7 @@ class World:
         }
         del self.configs[108]["agent"]
         self.job_list = [PveJob("backup-langeo", True, "21:00", "local", node="clovis", guests=tuple(NAMES))]
+        self.task_list: list[TaskRow] = []
         self.version_answer = Version("9.2", "9.2.11")
         self.offsets = {"clovis": 0.2, "lge-pve02": 3644.4}
         self.status_answer = ClusterStatus(
@@ -115,8 +119,18 @@ class Guests:
         return self.world.answer(f"config {vmid}", lambda: dict(self.world.configs[vmid]))
 
 
+class Tasks:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def of_guest(self, node: str, vmid: int) -> list[TaskRow]:
+        there = [row for row in self.world.task_list if f"UPID:{node}:" in row.upid and f":{vmid}:" in row.upid]
+        return self.world.answer(f"tasks {node}", lambda: there)
+
+
 class FakePve:
     """What ``collect`` asks of a cluster."""
 
     def __init__(self, world: World) -> None:
         self.cluster, self.storage, self.guests = Cluster(world), Storages(world), Guests(world)
+        self.tasks, self.token_id = Tasks(world), TOKEN
