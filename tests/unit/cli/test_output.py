@@ -36,7 +36,7 @@ class Terminal(io.StringIO):
 
 
 def around(tree: ast.AST, *, logs: bool = False) -> Iterator[tuple[int, str]]:
-    """What leads around the port in a module: its line, and what it is. ``logs``: whether it may set up logging."""
+    """What leads around the port in a module: its line, and what it is. ``logs``: it may set up logging and write to files."""
     harmless = {id(stream) for node in ast.walk(tree) for stream in _asked(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "input"):
@@ -46,7 +46,9 @@ def around(tree: ast.AST, *, logs: bool = False) -> Iterator[tuple[int, str]]:
             forbidden = name in STREAMS and id(node) not in harmless
             if forbidden or (name.partition(".")[2] in FORBIDDEN and name.startswith(("typer.", "click."))):
                 yield node.lineno, name
-            if name in ("logging.StreamHandler", "logging.basicConfig") and not logs:
+            if name.startswith("rich.") and name.rpartition(".")[2] in IMPORTS:
+                yield node.lineno, name
+            if name in ("logging.StreamHandler", "logging.basicConfig", "os.write") and not logs:
                 yield node.lineno, name
         if isinstance(node, ast.ImportFrom) and node.module in ("rich.console", "rich", "rich.prompt", "typer", "click", "sys"):
             wrong = sorted({item.name for item in node.names} & IMPORTS)
@@ -72,12 +74,23 @@ def test_nothing_prints_but_through_the_port(path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "print('x')", "import typer\ntyper.echo('x')", "import sys\nsys.stdout.write('x')", "import sys\nsys.stderr.buffer",
-        "from rich.console import Console", "from rich import print", "from typer import echo", "import sys\nsys.__stdout__",
-        "import sys, json\njson.dump({}, sys.stdout)", "import sys\nf(file=sys.stderr)",
+        "print('x')",
+        "import typer\ntyper.echo('x')",
+        "from typer import echo",
+        "import sys\nsys.stdout.write('x')",
+        "import sys\nsys.stderr.buffer",
+        "import sys\nsys.__stdout__",
+        "import sys, json\njson.dump({}, sys.stdout)",
+        "import sys\nf(file=sys.stderr)",
+        "from sys import stdout",
+        "from rich.console import Console",
+        "from rich import print",
+        "import rich\nrich.print('x')",
+        "import rich.console\nrich.console.Console()",
         "import logging\nlogging.StreamHandler()",
+        "import os\nos.write(1, b'x')",
     ],
-)  # fmt: skip
+)
 def test_the_ways_around_the_port_are_seen(text: str) -> None:
     assert list(around(ast.parse(text)))
 
@@ -150,7 +163,8 @@ def test_json_is_one_object_whatever_is_in_it(capsys: pytest.CaptureFixture[str]
     output.emit_json({"name": BAD})
     out = capsys.readouterr().out
     assert json.loads(out) == {"name": BAD} and "\x9b" not in out and "\u202e" not in out
-    output.emit_json_lines([{"name": BAD}, 2])
-    assert json.loads(capsys.readouterr().out) == [{"name": BAD}, 2]
+    output.emit_json_lines([{"name": f"{BAD}\x7f"}, 2])
+    lines = capsys.readouterr().out
+    assert json.loads(lines) == [{"name": f"{BAD}\x7f"}, 2] and lines.isascii() and "\x7f" not in lines
     output.emit_json_lines([])
     assert capsys.readouterr().out == "[]\n"
