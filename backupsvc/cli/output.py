@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
 from backupsvc.visible import json_text, one_line, visible
 from policies.amounts import size as size
@@ -108,13 +108,12 @@ def console(*, stderr: bool = False) -> Console:
     from rich.segment import Segment
 
     class Port(Console):
-        def render(self, *args: Any, **options: Any) -> Iterable[Segment]:  # type: ignore[override]
+        def render(self, *args: Any, **options: Any) -> Iterable[Segment]:
             for segment in super().render(*args, **options):
                 yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
-    stream = sys.stderr if stderr else sys.stdout
-    plain = cast(TextIO, stream.behind) if isinstance(stream, Wall) else stream
-    return Port(file=plain, markup=False, emoji=False, highlight=False)
+    stream: Any = sys.stderr if stderr else sys.stdout
+    return Port(file=stream.behind if isinstance(stream, Wall) else stream, markup=False, emoji=False, highlight=False)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:

@@ -77,7 +77,8 @@ class Sheet:
         detail: Any = line.detail
         seconds = f"{detail['seconds']:.1f} s" if "seconds" in detail else ""
         text = next((detail[key] for key in ("message", "said", "what", "why") if detail.get(key)), "")
-        rest = ", ".join(f"{label(key)} {in_words(value)}" for key, value in detail.items() if key not in _OWN_PLACE)
+        others = {key: value for key, value in detail.items() if key not in _OWN_PLACE and value is not None}
+        rest = ", ".join(f"{label(key)} {in_words(value)}" for key, value in others.items())
         words = "  ".join(in_words(part) for part in (seconds, text, rest, line.upid) if part)
         say(f"{iso(line.at)}  {line.step:<10} {line.event:<10} {words}".rstrip())
         if detail.get("hint"):
