@@ -228,7 +228,7 @@ def _archive_shrunk(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker
         elif whole.key(newest) in whole.hollow(item.archives):
             yield speaker.about("archive-shrunk.no-disk", item, volid=newest.volid)
         elif (before := whole.usual(item.archives, newest)) and whole.below(newest, before):
-            size, median_size = wording.size(newest.size, speaker.language), wording.size(before[1], speaker.language)
+            size, median_size = wording.sizes(speaker.language, newest.size, int(before[1]))
             yield speaker.about("archive-shrunk", item, volid=newest.volid, size=size, count=before[0], usual=median_size)
 
 
@@ -347,12 +347,13 @@ def _storage_filling(facts: SiteFacts, policy: Policy, now: int, speaker: Speake
         if item.name not in ours or not item.active or item.total <= 0 or subject in seen:
             continue
         seen.add(subject)
-        share, left = round(100 * item.used / item.total), wording.size(item.available, speaker.language)
+        share = round(100 * item.used / item.total)
         needed = int(ROUND * _round_of(facts, item.name, None if item.shared else item.node))
         if needed > item.available:
-            amount = wording.size(needed, speaker.language)
+            left, amount = wording.sizes(speaker.language, item.available, needed)
             yield speaker.says("storage-filling.night", subject, {"available": left, "needed": amount})
         elif share >= FULL:
+            left = wording.size(item.available, speaker.language)
             yield speaker.says("storage-filling", subject, {"share": share, "available": left})
 
 

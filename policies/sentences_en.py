@@ -69,7 +69,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "never-proven.tried": (
         "{count} restore test(s) were run, none of them proved anything; the latest, on {when}, ended {verdict}: {reason}",
-        "Remove the cause named above, then run backupsvc restore-test {vmid}.",
+        "Remove the cause that its latest restore test names, then run backupsvc restore-test {vmid}.",
     ),
     "no-service-check": (
         "The checks of this guest ({checks}) are signs of life only: a restore test can show that a copy boots, not that its "

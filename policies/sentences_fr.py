@@ -76,7 +76,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "never-proven.tried": (
         "Test(s) de restauration effectué(s) : {count}, aucun n'a rien prouvé ; le dernier, le {when}, a pour "
         "verdict « {verdict} » : {reason}",
-        "Supprimer la cause indiquée, puis lancer backupsvc restore-test {vmid}.",
+        "Supprimer la cause que nomme son dernier test de restauration, puis lancer backupsvc restore-test {vmid}.",
     ),
     "no-service-check": (
         "Les contrôles de cet invité ({checks}) ne sont que des signes de vie : un test de restauration peut montrer qu'une "

@@ -100,6 +100,7 @@ def show(
 
 def _tell(found: dict[str, Any], whole: bool) -> None:
     from backupsvc.cli.output import say, size, table
+    from backupsvc.cli.values import in_words
 
     lineage = found["lineage"]
     known = f"SMBIOS UUID {lineage['uuid'] or 'unknown'}, created {lineage['created'] or 'at a time unknown'}"
@@ -113,8 +114,7 @@ def _tell(found: dict[str, Any], whole: bool) -> None:
         return
     for item in found["archives"]:
         for key, value in item.items():
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            say(f"  {key:<12} {'' if shown is None else shown}".rstrip())
+            say(f"  {key:<12} {'' if value in (None, []) else in_words(value)}".rstrip())
 
 
 def _show(found: Synced, dry_run: bool) -> None:

@@ -89,7 +89,8 @@ def _short_of(proof: Proof | None) -> str:
 def _show(document: Document) -> None:
     """Guests first, then the findings once each with their subjects, then what is not known."""
     from backupsvc.cli.output import say, table
-    from policies.wording import duration, typeset
+    from backupsvc.report.words import chrome
+    from policies.wording import duration, names, typeset
 
     def span(seconds: float | None) -> str:
         return "-" if seconds is None else typeset(duration(seconds, document.language), document.language)
@@ -112,11 +113,17 @@ def _show(document: Document) -> None:
         for line in document.guests
     ]
     table(("VMID", "name", "node", "tier", "archives", "RPO / objective", "RTO / objective", "proven ago", "status"), rows)
+    shortfalls = document.short_of()
+    if shortfalls:
+        say()
+    for one in shortfalls:
+        say(f"{one.status}: {chrome(f'of.{one.objective}', document.language)}: {one.reason}: {names(one.guests)}")
     for group in document.grouped():
-        subjects = ", ".join(line.finding.subject for line in group.lines)
+        subjects = names(line.finding.subject for line in group.lines)
         say()
         say(f"{'exempted' if group.exempted else group.severity}: {group.id}: {subjects}")
-        say(f"  {group.lines[0].finding.detail}")
+        for who, cause in group.causes:
+            say(f"  {cause}" if len(group.causes) == 1 else f"  {who}: {cause}")
         for action in group.actions:
             say(f"  -> {action}")
     if document.gaps:

@@ -33,6 +33,8 @@ def _say(text: str) -> None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{name} {item}" for name, item in value.items())
     return ", ".join(value) or "none" if isinstance(value, list) else str(value)

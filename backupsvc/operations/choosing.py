@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -41,11 +41,22 @@ def choose(
         say(f"{archive.volid} {why}, so it was passed over")
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
     missing = f"{which} of guest {vmid}" + (f" that holds a disk{' and is as it was recorded' * trusted}" if fitting else "")
-    listed = ", ".join(archive.volid for archive in sorted(archives, key=lambda item: item.ctime)) or "none"
-    raise PveNotFound(
-        f"the storages list no {missing}",
-        f"its archives are: {listed}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage",
-    )
+    raise PveNotFound(f"the storages list no {missing}", _way_on(service, vmid, archives, at if not fitting else None, volid))
+
+
+def _way_on(service: Service, vmid: int, archives: Sequence[Archive], at: str | None, volid: str | None) -> str:
+    """The next action where no archive fits. Rights are a cause only of what is not listed at all."""
+    known = sorted(archives, key=lambda item: item.ctime)
+    if known and at and not volid:
+        began = datetime.fromtimestamp(known[0].ctime, ZoneInfo(service.policy.timezone))
+        return (
+            f"its oldest archive is {known[0].volid}, begun on {began:%Y-%m-%d} at {began:%H:%M} {began.tzname()}: "
+            f"choose --at {began:%Y-%m-%d} or later, or leave --at out for the newest one"
+        )
+    hint = f"its archives are: {', '.join(archive.volid for archive in known) or 'none'}"
+    if known and not volid:
+        return hint
+    return f"{hint}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage"
 
 
 def _passed_over(service: Service, archive: Archive, trusted: bool) -> str | None:

@@ -21,6 +21,7 @@ from policies.site import policy_for
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
+_MEND = "mend what is named for one of the nodes: free a VMID, storage or memory there, or give the token the right that it lacks"
 PREVIEW = "PREVIEW"  # stands where the operation's id stands in a real copy's marker
 
 
@@ -99,4 +100,4 @@ def _refusal(archive: Archive, why: Harmful | NoPlace) -> BackupsvcError:
             f"archive {archive.volid} of guest {archive.vmid} is not restored: no copy of it could be made harmless: {reasons}",
             "remove it in the guest and back up again",
         )
-    return NoRoom(f"there is no place for a copy of guest {archive.vmid}: {reasons}", "free a scratch VMID, storage or memory")
+    return NoRoom(f"there is no place for a copy of guest {archive.vmid}: {reasons}", _MEND)

@@ -7,6 +7,7 @@ own left that failed: an empty config, which is removed before the next try.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from backupsvc.errors import LawRefused, PveError, Refused, UsageError
 from backupsvc.operations import choosing, identity, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
-from policies import causes, whole
+from policies import causes, isolation, whole
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
 
@@ -56,8 +57,20 @@ def plan(
         "storage": storage,
         "name": config.get("name", ""),
         "disks": sorted(key for key in config if key.startswith("#qmdump#map:")),
+        "missing_disks": list(isolation.missing_disks(config, config)),
+        "left_out": _left_out(config),
         "nics": {key: value for key, value in config.items() if key.startswith("net")},
     }
+
+
+def _left_out(config: Mapping[str, str]) -> list[str]:
+    """Given the config in an archive, return a sentence for each disk of the guest that the archive does not hold."""
+    wanted = isolation.disks_to_dump(config)
+    return [
+        f"disk {disk} is not in the archive ({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
+        "so the guest comes back without it"
+        for disk in isolation.missing_disks(config, config)
+    ]
 
 
 def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start: bool) -> Operation | None:
@@ -109,7 +122,8 @@ def read_back(run: Run) -> Wait | None:
             f"guest {run.vmid} was restored without {', '.join(lost)}, which its archive holds",
             "look at the restore's log in PVE",
         )
-    run.data["said"] = f"{config.get('name', '')} with {', '.join(sorted(archived))}"
+    held = f"{config.get('name', '')} with {', '.join(sorted(archived))}"
+    run.data["said"] = "; ".join([held, *run.data.get("left_out", [])])
     return None
 
 
@@ -168,6 +182,8 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "storage": data["storage"],
         "archive": data["archive"],
         "warnings": data.get("warnings", []),
+        "missing_disks": data.get("missing_disks", []),
+        "left_out": data.get("left_out", []),
         "restored": "read-back" in data.get("seconds", {})
         and not (error and error["step"] in ("choose", "restore", "read-back")),
         "started": bool(done and data["start"]),

@@ -26,6 +26,16 @@ _UNANSWERED = re.compile(r"Authentication timeout|transport shut down")
 # Without a handler Python would print the library's tracebacks to the terminal; what went wrong is in our own errors.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
+# A channel that was given up while the peer still opened it: our own time limit, told in our own error, and no fault of the peer.
+_LATE_CHANNEL = "Success for unrequested channel!"
+
+
+def _worth_logging(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_LATE_CHANNEL)
+
+
+logging.getLogger("paramiko.transport").addFilter(_worth_logging)
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:

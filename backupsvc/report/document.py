@@ -95,12 +95,30 @@ class FindingGroup:
         return all(line.exemption for line in self.lines)
 
     @property
+    def causes(self) -> tuple[tuple[str, str], ...]:
+        """The different details of the group, each behind the subjects that it is true of."""
+        told: dict[str, list[str]] = {}
+        for line in self.lines:
+            told.setdefault(line.finding.detail, []).append(line.finding.subject)
+        return tuple((wording.names(subjects), detail) for detail, subjects in told.items())
+
+    @property
     def actions(self) -> tuple[str, ...]:
         """The different next steps of the group; those that differ by the guest alone are one, with VMID in its place."""
         if len(self.lines) == 1:
             return (self.lines[0].finding.action,)
         told = [re.sub(rf"\b{line.finding.vmid}\b", "VMID", line.finding.action) for line in self.lines]
         return tuple(dict.fromkeys(told))
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """An objective that guests do not meet, or of which it is not known, for one reason."""
+
+    status: Status
+    objective: str
+    reason: str
+    guests: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +156,17 @@ class Document:
     limits: tuple[str, ...]
     gaps: tuple[GapLine, ...]
     version: str = __version__
+
+    def short_of(self) -> tuple[Shortfall, ...]:
+        """Return what is not met, breaches first: each reason once, with all the guests that it is true of."""
+        told: dict[tuple[Status, str, str], list[str]] = {}
+        for line in self.guests:
+            item = line.assessment
+            for objective in item.objectives:
+                if objective.status is not Status.MET:
+                    told.setdefault((objective.status, objective.name, objective.reason), []).append(f"{item.vmid} {item.name}")
+        found = [Shortfall(status, name, reason, tuple(guests)) for (status, name, reason), guests in told.items()]
+        return tuple(sorted(found, key=lambda one: one.status is not Status.BREACHED))
 
     @property
     def compliant(self) -> bool:
