@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
@@ -134,6 +134,18 @@ class OperationStore:
         """Given the beginning or the end of an id, return the ids that it fits, newest first. ``part`` holds no wildcard."""
         fits = or_(OPERATION.c.id.like(f"{part}%"), OPERATION.c.id.like(f"%{part}"))
         query = select(OPERATION.c.id).where(fits).order_by(OPERATION.c.number.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [row.id for row in connection.execute(query)]
+
+    @retried
+    def open_pieces(self, occurrence: str | None) -> list[str]:
+        """Given an operation's occurrence, return the ids of the open operations that it opened, in the order of opening.
+
+        Their occurrences are its own, a # and a name (``operations.pieces``). An operation without one has opened none.
+        """
+        if occurrence is None:
+            return []
+        query = select(OPERATION.c.id).where(OPERATION.c.state == OPEN, _begins(f"{occurrence}#")).order_by(OPERATION.c.number)
         with self._database.read() as connection:
             return [row.id for row in connection.execute(query)]
 
@@ -310,6 +322,11 @@ class OperationStore:
         query = select(OPERATION.c.kind, func.count()).where(OPERATION.c.state == OPEN).group_by(OPERATION.c.kind)
         with self._database.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _begins(prefix: str) -> ColumnElement[bool]:
+    """Occurrences that begin so, letter by letter: SQLite's LIKE knows no capitals, and % and _ are letters here."""
+    return func.substr(OPERATION.c.occurrence, 1, len(prefix)) == prefix
 
 
 def _unknown(id: str) -> OperationFailed:
