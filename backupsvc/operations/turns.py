@@ -22,7 +22,7 @@ from backupsvc.errors import (
     TaskFailed,
     Unreachable,
 )
-from backupsvc.operations import drivers
+from backupsvc.operations import drivers, telling
 from backupsvc.operations.run import Again, CancelAsked, Run, Wait
 from policies import transitions
 from policies.model import Operation, OperationState
@@ -302,6 +302,7 @@ class Turns:
         text = str(error["message"]) if error else None
         ended = self.service.catalog.finish(run.id, self.driver(), move.state, data=run.data, error=text, note=note)
         self.tell(ended, "end", text or "")
+        telling.ended(self.service.catalog, ended)
         return Advance(ended)
 
     def _measure(self, run: Run) -> float:
