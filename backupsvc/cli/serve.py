@@ -34,7 +34,8 @@ def serve(
     import logging
 
     from backupsvc import logs
-    from backupsvc.cli.session import open_service
+    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.session import SIMULATED
     from backupsvc.errors import UsageError
     from backupsvc.serve import run
 
@@ -45,6 +46,8 @@ def serve(
             raise UsageError(f"--log-level {level} is none", f"the levels are {', '.join(logs.LEVELS)}")
         logs.configure(process="serve", level=level, form=settings.log.format, secrets=settings.secrets)
         log = logging.getLogger("backupsvc.serve")
+        if settings.simulated:
+            log.warning(SIMULATED)
         plan = run.plan_for(settings, concurrency=concurrency, log_level=level, grace=grace)
         run.serve(service, plan, listen or settings.listen, log.info, log.warning)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from backupsvc import logs
 from backupsvc.clock import Clock
 from policies.serving import ChildFact, deaths_in_a_row, pause_before_restart
 
+# How a Redis begins its lines: its process, its role and a time of its own form, which the line of the log has already.
+_REDIS_STAMP = re.compile(r"^\d+:[\w-]+ (?:\d\d \w{3} \d{4} [\d:.]+ [-.*#]|\(\d+\)) ")
 _LAST_WORDS = 2.0  # seconds for what a dead child has written and nobody has read yet
 _log = logging.getLogger(__name__)
 
@@ -118,7 +121,10 @@ def _relay(name: str, stream: IO[bytes]) -> None:
                 sys.stderr.write(f"{line}\n")  # in one piece: several children speak at a time
                 sys.stderr.flush()
             elif line:
-                _log.warning("%s", line, extra={"process_name": name})
+                level = (
+                    logging.INFO if line.startswith("worker: ") else logging.WARNING
+                )  # how Celery says that it is asked to end
+                _log.log(level, "%s", _REDIS_STAMP.sub("", line), extra={"process_name": name})
 
 
 def _ended(pid: int) -> bool:

@@ -125,7 +125,9 @@ def running(pid: int) -> bool:
 
 WORDS = """
 print("time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready", flush=True)
-print("12:M 09 Mar 2026 20:00:00 # Redis is now ready to exit", flush=True)
+print("12:M 09 Mar 2026 20:00:00.916 # Redis is now ready to exit", flush=True)
+print("12:signal-handler (1773086400) Received SIGTERM", flush=True)
+print("Traceback (most recent call last):", flush=True)
 """
 
 
@@ -136,6 +138,8 @@ def test_what_a_child_writes_is_passed_on_its_log_as_it_is_and_the_rest_as_lines
     child.tend()
     wait_for(lambda: child.tend() < 60 and said)
     assert capsys.readouterr().err.splitlines() == ["time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready"]
-    (record,) = caplog.records
-    assert record.getMessage() == "12:M 09 Mar 2026 20:00:00 # Redis is now ready to exit"
-    assert record.process_name == "sleeper"  # type: ignore[attr-defined]
+    assert [(record.getMessage(), record.process_name) for record in caplog.records] == [  # type: ignore[attr-defined]
+        ("Redis is now ready to exit", "sleeper"),
+        ("Received SIGTERM", "sleeper"),
+        ("Traceback (most recent call last):", "sleeper"),
+    ]
