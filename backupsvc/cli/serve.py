@@ -25,11 +25,15 @@ def serve(
     queue: Annotated[
         str | None, typer.Option("--queue", help="With --check: judge this queue by the catalog, wherever its workers run.")
     ] = None,
+    ignore_nights: Annotated[
+        bool,
+        typer.Option("--ignore-nights", help="With --check: only whether work is consumed, for what restarts the unhealthy."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print one JSON object.")] = False,
 ) -> None:
     """Run beat, the workers and a private Redis until stopped; what dies is restarted. Settings come from the environment."""
     if check or queue:
-        _check(listen, queue, as_json)
+        _check(listen, queue, {"failing": 3} | ({} if ignore_nights else {"degraded": 1}), as_json)
         return
     import logging
 
@@ -52,7 +56,7 @@ def serve(
         run.serve(service, plan, listen or settings.listen, log.info, log.warning)
 
 
-def _check(listen: str | None, queue: str | None, as_json: bool) -> None:
+def _check(listen: str | None, queue: str | None, codes: dict[str, int], as_json: bool) -> None:
     from backupsvc.cli.output import emit_json
     from backupsvc.serve import run
 
@@ -61,7 +65,7 @@ def _check(listen: str | None, queue: str | None, as_json: bool) -> None:
         emit_json(state)
     else:
         _show(state)
-    if code := {"failing": 3, "degraded": 1}.get(state["status"], 0):
+    if code := codes.get(state["status"], 0):
         raise typer.Exit(code)
 
 
