@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -87,6 +88,13 @@ class BrokerSettings(BaseModel):
     url: str = "redis://127.0.0.1:6379/0"
 
 
+class LogSettings(BaseModel):
+    """What beat, the workers and their supervisor write, and how: ``text`` is key=value, ``json`` one object a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
 class SshSettings(BaseModel):
     """SSH to the nodes, to read archives: node name -> host:port. Without it only archives of our own making are proven."""
 
@@ -117,6 +125,7 @@ class Settings(BaseSettings):
     probes: dict[str, ProbeSettings] = {}
     ssh: SshSettings = SshSettings()
     broker: BrokerSettings = BrokerSettings()
+    log: LogSettings = LogSettings()
     state_dir: Path = Path()
     policy: Path | None = None
     tick: float = Field(default=30.0, gt=0)  # seconds between two looks of beat at what is due
@@ -167,6 +176,13 @@ class Settings(BaseSettings):
         """The VMIDs of the probes that are guests of the cluster."""
         every = [self.probe, *getattr(self, "probes", {}).values()]
         return frozenset(probe.vmid for probe in every if probe.vmid is not None)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The secrets that these settings hold, to be struck out of whatever is written (law 7)."""
+        tokens = [token.get_secret_value().rpartition("=")[2] for token in (self.pve.token, self.pve.restore_token) if token]
+        words = [urlsplit(url).password or "" for url in (self.broker.url, self.catalog.url)]
+        return frozenset(word for word in (*tokens, *words, *map(unquote, words)) if word)
 
     @property
     def catalog_url(self) -> str:

@@ -237,3 +237,32 @@ def test_a_users_mistake_gets_an_exit_code_and_a_sentence_and_no_traceback(user:
     answer = user(*words.split())
     assert answer.code == code
     assert "backupsvc: " in answer.err and "Traceback" not in answer.err
+
+
+def test_after_kill_9_of_a_command_its_guest_is_free_at_once(user: Shell, tmp_path: Path) -> None:
+    assert user("backup", "run", "--vmid", 108).code == 0
+    assert user("lab", "fault", "task-hang", "qmrestore").code == 0
+    one = Started(user, tmp_path / "log", "restore-test", 108)
+    left = open_at(user, "restore", "task")
+    one.process.kill()  # and nobody buries it: as long as its parent does not look, its process id stays taken
+    answer = user("restore-test", 108, "--json")
+    one.process.wait()
+    assert (answer.code, answer.json["verdict"]) == (1, "simulated"), answer.err
+    assert user("operations", "show", left["id"], "--json").json["state"] != "open"
+
+
+def test_after_kill_9_of_a_command_what_it_left_in_a_nodes_queue_is_waited_for_by_nobody(user: Shell, tmp_path: Path) -> None:
+    assert user("lab", "fault", "storage-slow", "clovis/local", 60000).code == 0
+    words = [word for vmid in (100, 101, 102, 103, 104) for word in ("--vmid", vmid)]
+    one = Started(user, tmp_path / "log", "backup", "run", *words)
+    open_at(user, "dump", "task")
+    one.process.kill()
+    dumped = len(until(lambda: user("operations", "list", "--open", "--json").json["operations"]))
+    assert dumped >= 3, "some wait in the queue of their node"
+    answer = user("backup", "run", "--vmid", 105, "--json", timeout=DEADLINE)
+    one.process.wait()
+    assert answer.code == 0, answer.out + answer.err
+    still = user("operations", "list", "--open", "--json").json["operations"]
+    assert still and {row["step"] for row in still} == {"locate"}, "none of those that waited was driven on"
+    for row in still:
+        assert user("operations", "cancel", row["id"]).code == 0

@@ -21,6 +21,7 @@ from backupsvc.serve import private_redis
 from tests import served
 from tests.commands import Shell
 from tests.served import Served, processes, wait_until
+from tests.unit.serve.test_systemd import fill
 
 pytestmark = pytest.mark.slow
 LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
@@ -61,7 +62,7 @@ def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(site:
     assert one.stop() == 0
     assert ours(site.state) == {}
     text = one.said()
-    assert text.index("serve: stopping") < text.index("Warm shutdown") < text.index("Redis is now ready to exit")
+    assert text.index("event=stopping") < text.index("Warm shutdown") < text.index("Redis is now ready to exit")
     assert "Traceback" not in text
     gone = site("serve", "--check")
     assert gone.code == 3 and "does not answer" in gone.err
@@ -223,6 +224,16 @@ def test_systemd_is_told_and_its_watchdog_fed(begin: Start, tmp_path: Path) -> N
         systemd.setblocking(False)
         while (text := systemd.recv(200)) != b"STOPPING=1":
             assert text.startswith((b"WATCHDOG=1", b"STATUS="))
+
+
+def test_a_systemd_that_reads_nothing_neither_stops_the_work_nor_the_end(begin: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "n"))
+        fill(str(tmp_path / "n"))
+        one = begin(NOTIFY_SOCKET=str(tmp_path / "n"), WATCHDOG_USEC="1500000")
+        one.becomes("ok", 90)
+        assert one.stop() == 0
+        assert "messages to systemd were dropped" in one.said()
 
 
 def test_what_is_wrong_with_the_settings_is_told_before_anything_starts(site: Shell, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_the_image_runs_as_a_user_of_its_own_and_installs_what_it_copies() -> No
 def test_the_service_starts_tells_systemd_and_answers_the_image_s_health_check(words: list[str], tmp_path: Path) -> None:
     env: dict[str, Any] = environment(tmp_path) | {"BACKUPSVC_LISTEN": str(tmp_path / "h"), "NOTIFY_SOCKET": str(tmp_path / "n")}
     check = instruction("HEALTHCHECK")
+    assert check[-1] == "--ignore-nights", "a container must not be replaced because backups failed"
     assert subprocess.run(check, env=env, capture_output=True, check=False).returncode == 3
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "n"))

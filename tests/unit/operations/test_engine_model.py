@@ -18,7 +18,7 @@ from sqlalchemy import delete
 
 from backupsvc.catalog.tables import METADATA
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations import accepting, backup, engine, prune, restore_test, working
+from backupsvc.operations import accepting, backup, drivers, prune, restore_test, working
 from backupsvc.operations.turns import SETTLE_SECONDS
 from policies.jobs import Expected
 from policies.model import Guest as KnownGuest
@@ -92,7 +92,7 @@ class EngineModel(RuleBasedStateMachine):
         self.keys = 0
         self.seen: dict[str, Operation] = {}
         self.lines: dict[str, list[tuple[int, str]]] = {}
-        engine._gone = self.stage.gone.__contains__
+        drivers.gone = self.stage.gone.__contains__
         for number, (kind, which) in enumerate(wanted):
             self._act(self._worker(number), None, lambda actor, kind=kind, which=which: self._open(actor, kind, which, None))
 
@@ -347,10 +347,10 @@ def _wipe(catalog: WatchedCatalog) -> None:
 
 @pytest.fixture
 def catalog() -> Iterator[WatchedCatalog]:
-    kept = engine._gone
+    kept = drivers.gone
     with WatchedCatalog.open("sqlite://") as opened:
         yield opened  # type: ignore[misc]
-    engine._gone = kept
+    drivers.gone = kept
 
 
 @pytest.mark.parametrize("examples", [12, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backupsvc.catalog import Catalog
+from backupsvc.operations import drivers
 
 
 class SteppingClock:
@@ -68,6 +70,15 @@ class World:
     engine: Any = None
     probe: Any = None
     probe_vmid: Any = None
+
+
+def dead_command() -> str:
+    """The name that a command of this machine left on its leases before it was killed."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        found = drivers.look(child.pid)
+        child.kill()
+    assert found
+    return str(replace(drivers.identity(foreground=True), pid=child.pid, start=found.start))
 
 
 def world(catalog_url: str) -> World:

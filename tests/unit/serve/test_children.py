@@ -121,3 +121,25 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+WORDS = """
+print("time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready", flush=True)
+print("12:M 09 Mar 2026 20:00:00.916 # Redis is now ready to exit", flush=True)
+print("12:signal-handler (1773086400) Received SIGTERM", flush=True)
+print("Traceback (most recent call last):", flush=True)
+"""
+
+
+@pytest.mark.parametrize("child", [WORDS], indirect=True)
+def test_what_a_child_writes_is_passed_on_its_log_as_it_is_and_the_rest_as_lines_of_the_log(
+    child: Child, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    child.tend()
+    wait_for(lambda: child.tend() < 60 and said)
+    assert capsys.readouterr().err.splitlines() == ["time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready"]
+    assert [(record.getMessage(), record.process_name) for record in caplog.records] == [  # type: ignore[attr-defined]
+        ("Redis is now ready to exit", "sleeper"),
+        ("Received SIGTERM", "sleeper"),
+        ("Traceback (most recent call last):", "sleeper"),
+    ]
