@@ -5,6 +5,7 @@
     ├── Unreachable                 a system that is needed cannot be reached                         exit 3
     │   ├── PveUnreachable          no answer: refused, timed out, no such host, 595-599; carries .node
     │   ├── PveAnswerUnreadable     what answered is of another type than PVE's API says: nothing is concluded from it
+    │   ├── OutOfReach              what is needed lies on a node or a storage that is known not to answer: no use to ask again
     │   ├── PveCertificateRefused   the server's certificate is not the one that was pinned
     │   ├── CatalogUnreachable      the catalog's database does not open
     │   │   └── CatalogCut          it was lost in mid-transaction; carries .undone: certainly nothing was written
@@ -65,6 +66,10 @@ class PveUnreachable(Unreachable):
 
 class PveAnswerUnreadable(Unreachable):
     """What answered is no answer of the API: it names the call, the key, what should stand there and what does."""
+
+
+class OutOfReach(Unreachable):
+    """An archive lies where nothing answers: it is not gone, and asking again at once is of no use."""
 
 
 class PveCertificateRefused(Unreachable):

@@ -71,12 +71,16 @@ def _examine(as_json: bool) -> None:
 def _show(lines: list[Any]) -> None:
     from backupsvc.cli.output import say, table
 
-    table(("what", "status", "seen"), [(line.name, line.status, line.detail) for line in lines])
+    table(("what", "status", "seen"), [(line.name, line.status, line.detail.partition("\n")[0]) for line in lines])
     for line in lines:
         if line.action:
+            first, *more = line.detail.splitlines()
             say()
-            say(f"{line.status}: {line.name}: {line.detail}")
-            say(f"  -> {line.action}")
+            say(f"{line.status}: {line.name}: {first}")
+            for sentence in more:
+                say(f"  {sentence}")
+            for step in line.action.splitlines():
+                say(f"  -> {step}")
 
 
 def _emit_role(policy: Policy, held: tuple[Holder, ...], release: int) -> None:

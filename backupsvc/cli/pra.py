@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from backupsvc.report.document import Document
     from policies.model import Proof
+    from policies.objectives import GuestAssessment
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -86,10 +87,19 @@ def _short_of(proof: Proof | None) -> str:
     return " (booted)" if proof and proof.rung == "booted" else ""
 
 
+def _node_of(node: str | None, gone: dict[str, str]) -> str | None:
+    return f"{node} ({gone[node]})" if node in gone else node
+
+
+def _archives_of(item: GuestAssessment) -> str:
+    return f"{item.archives}, {item.unreachable} out of reach" if item.unreachable else str(item.archives)
+
+
 def _show(document: Document) -> None:
     """Guests first, then the findings once each with their subjects, then what is not known."""
     from backupsvc.cli.output import say, table
     from backupsvc.report.words import chrome
+    from policies import reach
     from policies.wording import duration, names, typeset
 
     def span(seconds: float | None) -> str:
@@ -98,13 +108,14 @@ def _show(document: Document) -> None:
     if document.facts.simulated:
         say("SIMULATED: the guests of this cluster are only modelled; nothing here proves anything")
     say(f"{document.policy.site}: {document.status.replace('-', ' ')}")
+    gone = reach.down(document.facts.nodes, document.facts.silent)
     rows = [
         (
             line.assessment.vmid,
             line.assessment.name,
-            line.assessment.node,
+            _node_of(line.assessment.node, gone),
             line.assessment.tier,
-            line.assessment.archives,
+            _archives_of(line.assessment),
             f"{span(line.assessment.rpo)} / {span(line.rpo.objective)}",
             f"{span(line.assessment.rto)} / {span(line.rto.objective)}",
             span(line.assessment.proof_age) + _short_of(line.assessment.last_good),
@@ -123,9 +134,15 @@ def _show(document: Document) -> None:
         say()
         say(f"{'exempted' if group.exempted else group.severity}: {group.id}: {subjects}")
         for who, cause in group.causes:
-            say(f"  {cause}" if len(group.causes) == 1 else f"  {who}: {cause}")
+            first, *rest = cause.splitlines()
+            for sentence in [first if len(group.causes) == 1 else f"{who}: {first}", *rest]:
+                say(f"  {sentence}")
         for action in group.actions:
-            say(f"  -> {action}")
+            for step in action.splitlines():
+                say(f"  -> {step}")
+        for item in group.below:
+            whom = ", ".join(str(line.finding.vmid or line.finding.subject) for line in item.lines)
+            say(f"  follows from it: {item.id}: {whom}")
     if document.gaps:
         say()
     for gap in document.gaps:

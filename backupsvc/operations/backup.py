@@ -11,19 +11,20 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, Refused
+from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
 from backupsvc.operations import choosing, standing_back, thawing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Again, NoTask, Run, Wait
 from backupsvc.pve.answers import grant_for
 from backupsvc.pve.tasks import parse_upid
-from policies import freezing, pve_texts, vzdumplog
+from policies import freezing, pve_texts, reach, vzdumplog
 from policies.isolation import parse_config
 from policies.jobs import Expected, expected, rank
 from policies.made import made
 from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
 from policies.property_string import smbios_uuid
 from policies.retention import prunes
+from policies.site import policy_for
 from policies.vzdumplog import Freeze
 from policies.wording import size
 
@@ -48,10 +49,15 @@ def open_backup(
     ``at`` is when the occurrence was due (epoch seconds): a scheduled backup stands back where PVE makes its own.
     """
     guest = item.guest
-    data = {"job": job.id, "node": guest.node if guest else None, "name": guest.name if guest else "", "at": at}
+    data = {"job": job.id, "node": guest.node if guest else None, "name": _name(service, guest), "at": at}
     ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
     lane = f"vzdump {guest.node}" if guest else None
     return service.engine.open("backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane)
+
+
+def _name(service: Service, guest: Guest | None) -> str:
+    """The cluster lists no name for a guest of a node whose pvestatd is silent; the policy may have one."""
+    return (guest.name or policy_for(service.policy, guest.vmid, "").name) if guest else ""
 
 
 def locate(run: Run) -> Wait | None:
@@ -59,11 +65,12 @@ def locate(run: Run) -> Wait | None:
     guest, job = _guest(run), _job(run)
     if run.data["node"] != guest.node:
         run.leave()  # it waited for a node on which it is no longer
-    run.data.update(node=guest.node, name=guest.name, type=str(guest.type))
+    run.data.update(node=guest.node, name=_name(run.service, guest), type=str(guest.type))
     if wait := standing_back.stand_back(run, guest, job):
         return wait
     if "adopted" in run.data:
         return None
+    _refuse_silent_node(run, guest)
     if wait := run.turn(f"vzdump {guest.node}", f"another guest of {guest.node} is being dumped"):
         return wait
     storage = run.service.pve.storage
@@ -73,6 +80,16 @@ def locate(run: Run) -> Wait | None:
     run.data["before"] = [archive.volid for archive in listed]
     _refuse_rest_of_a_restore(run, guest, listed)
     return None
+
+
+def _refuse_silent_node(run: Run, guest: Guest) -> None:
+    """Raise PveUnreachable if the guest's node cannot be asked: asked once for all its guests, and none waits for the others."""
+    if how := reach.down(run.service.pve.cluster.nodes(max_age=GUESTS_AGE)).get(guest.node):
+        silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
+        raise PveUnreachable(
+            f"node {guest.node} {silent}, so its guests cannot be backed up now",
+            f"bring {guest.node} back; `backupsvc pra status` says what is known, what is within reach, and the way on",
+        )
 
 
 def dump(run: Run) -> Wait | Again | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, Refused
 from backupsvc.operations.taking_down import tried
+from policies import reach
 from policies.model import Operation, OperationState, PolicyError
 from policies.orphans import Copy, Orphan, orphans
 
@@ -23,7 +24,8 @@ def look(service: Service, max_age: float = 0.0) -> tuple[Orphan, ...]:
     """Return the copies in the scratch range that no open operation attends to. Asks the cluster, then the catalog."""
     from backupsvc.pve import leftovers
 
-    guests = service.pve.cluster.guests(max_age=max_age)
+    down = reach.down(service.pve.cluster.nodes(max_age=max_age))  # a copy there is looked for once its node is back
+    guests = [guest for guest in service.pve.cluster.guests(max_age=max_age) if guest.node not in down]
     found = decide(service.catalog, leftovers.copies(service.pve, service.policy.scratch, guests))
     return leftovers.confirmed(service.pve, found)
 

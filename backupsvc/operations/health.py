@@ -6,22 +6,24 @@ Nothing here changes anything. A failed line carries an exit code: 1 wrong, 2 se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from backupsvc.errors import BackupsvcError, LawRefused
+from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.operations import forgotten
-from backupsvc.operations.listing import look
-from policies import isolation, prune_guard, role, wording
-from policies.model import Node, PolicyError, Storage
+from backupsvc.operations.listing import look, survey
+from policies import compliance_nodes, isolation, prune_guard, reach, role, wording
+from policies.compliance import Speaker
+from policies.model import Node, PolicyError, Severity, Storage
 from policies.retention import prunes
 from policies.scratch_network import scratch_network
-from policies.site_facts import BridgeFacts, SiteFacts
+from policies.site_facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from backupsvc.pve import Pve
 
+T = TypeVar("T")
 OK, WARNING, FAILED = "ok", "warning", "failed"
 _WORD = "en"  # the language of the command line; only the report speaks two
 _HARMLESS = frozenset(
@@ -31,7 +33,7 @@ _HARMLESS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that was looked at: ``action`` is the reader's next step where it is not ok."""
+    """One thing that was looked at: ``action`` is the reader's next step where it is not ok. Both may have several lines."""
 
     name: str
     status: str
@@ -41,12 +43,21 @@ class Line:
 
 
 def examine(service: Service) -> list[Line]:
-    """Given the service, return one line or more for each thing it leans on, in the order in which to put them right."""
+    """Given the service, return one line or more for each thing it leans on, in the order in which to put them right.
+
+    A node that does not answer comes first: much of the rest follows from it.
+    """
     lines = [*_ask("policy", service, _policy), *_ask("catalog", service, _catalog)]
-    reached = _ask("cluster", service, _cluster)
-    lines += reached
+    lines += _ask("cluster", service, _cluster)
     if not any(line.status == FAILED for line in lines if line.name in ("policy", "cluster")):
-        questions = (("token", _token), ("storages", _storages), ("isolated bridge", _bridge), ("clocks", _clocks))
+        lines = [*_ask("nodes", service, _nodes), *lines]
+        questions = (
+            ("quorum", _quorum),
+            ("token", _token),
+            ("storages", _storages),
+            ("isolated bridge", _bridge),
+            ("clocks", _clocks),
+        )
         for name, question in (*questions, ("retention", _retention), ("copies", _copies)):
             lines += _ask(name, service, question)
         if service.settings.pve.restore_token:
@@ -92,9 +103,63 @@ def _cluster(service: Service) -> Iterator[Line]:
         yield Line("cluster", WARNING, f"{seen}: not a release that this service was made for", f"use Proxmox VE {known}")
     for error in service.pve.silent():
         yield Line("cluster", WARNING, f"a host of BACKUPSVC_PVE__HOST is of no use now: {error.message}", error.hint)
-    for node in cluster.nodes():
-        if not node.online:
-            yield Line("cluster", WARNING, f"node {node.name} is offline", "bring it back: its guests are not backed up")
+
+
+def _nodes(service: Service) -> Iterator[Line]:
+    """The findings of ``pra status`` about nodes, with what is known without any long question."""
+    nodes = service.pve.cluster.nodes()
+    if not any(node.unknown or not node.online for node in nodes):
+        return
+    policy = replace(service.policy, language=_WORD)
+    facts, speaker = _around(service, nodes), Speaker(policy)
+    for rule in (compliance_nodes.node_offline, compliance_nodes.status_unknown):
+        for finding in rule(facts, policy, facts.at, speaker):
+            bad = finding.severity is Severity.CRITICAL
+            yield Line(finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0)
+
+
+def _around(service: Service, nodes: list[Node]) -> SiteFacts:
+    """Guests, archives, quorum and HA, as the nodes that answer tell them; what is refused is not known."""
+    cluster, seen = service.pve.cluster, survey(service, remember=False)
+    status, managed = _unless_denied(cluster.status), _unless_denied(cluster.ha_resources) or set()
+    guests = tuple(
+        GuestFacts(
+            guest.vmid,
+            guest.name or (known.name if (known := service.policy.guests.get(guest.vmid)) else ""),
+            guest,
+            archives=tuple(one for one in seen.listed if one.vmid == guest.vmid),
+            unreachable=tuple(one for one in seen.unreachable if one.vmid == guest.vmid),
+            ha_managed=bool({f"vm:{guest.vmid}", f"ct:{guest.vmid}"} & managed),
+        )
+        for guest in cluster.guests()
+        if guest.vmid not in service.policy.scratch
+    )
+    quorum = Quorum(True, len(status.nodes), status.quorate) if status else None
+    return SiteFacts(service.policy.site, int(service.clock.now()), guests, nodes=tuple(nodes), quorum=quorum)
+
+
+def _unless_denied(question: Callable[[], T]) -> T | None:
+    try:
+        return question()
+    except PvePermissionDenied:
+        return None
+
+
+def _quorum(service: Service) -> Iterator[Line]:
+    try:
+        status = service.pve.cluster.status()
+    except PvePermissionDenied as denied:
+        yield Line("quorum", WARNING, f"not known: {denied.message}", denied.hint)
+        return
+    online, votes = sum(node.online for node in status.nodes), len(status.nodes)
+    if status.quorate is None:
+        yield Line("quorum", OK, "a node that stands alone has none to lose")
+    elif status.quorate:
+        yield Line("quorum", OK, f"kept: {online} of {votes} nodes are online")
+    else:
+        text = f"LOST: {online} of {votes} nodes are online; HA does not act, and PVE refuses every restore and every new setting"
+        action = "bring the missing node back" if online == votes else "see node-offline, the first line"
+        yield Line("quorum", FAILED, text, action, 3)
 
 
 def _major(release: str) -> int:
@@ -221,7 +286,8 @@ def _retention(service: Service) -> Iterator[Line]:
         _, action = prune_guard.refusal({0: why}) or ("", "")
         yield Line("retention", WARNING, f"{why}; prune removes nothing of it", action)
     if not stopped:
-        yield Line("retention", OK, "every guest's archives are known well enough to be pruned")
+        unseen = f"; what lies on {wording.names(down)} was not looked at" if (down := _down(service)) else ""
+        yield Line("retention", OK, f"every guest's archives are known well enough to be pruned{unseen}")
 
 
 def _ssh(service: Service) -> Iterator[Line]:
@@ -231,13 +297,25 @@ def _ssh(service: Service) -> Iterator[Line]:
     ssh = service.settings.ssh
     if not ssh.nodes:
         yield Line("ssh to the nodes", OK, "not configured: only archives that this service made, or once read, can be proven")
+    down = _down(service)
     for node, address in sorted(ssh.nodes.items()):
+        if node in down:
+            yield Line("ssh to the nodes", WARNING, f"{node} was not asked: it is {down[node]}")
+            continue
         try:
             open_client(peer_of(ssh, node)).close()
         except BackupsvcError as error:
             yield Line("ssh to the nodes", FAILED, error.message, error.hint, error.exit_code)
         else:
             yield Line("ssh to the nodes", OK, f"{node} lets us in at {address}")
+
+
+def _down(service: Service) -> dict[str, str]:
+    """The nodes that cannot be asked; none is known where the cluster does not answer, which its own line says."""
+    try:
+        return reach.down(service.pve.cluster.nodes())
+    except (BackupsvcError, PolicyError):
+        return {}
 
 
 def _probe(service: Service) -> Iterator[Line]:

@@ -15,6 +15,7 @@ from backupsvc.errors import (
     BackupsvcError,
     LeaseLost,
     OperationFailed,
+    OutOfReach,
     PveAnswerUnreadable,
     PveCertificateRefused,
     PveError,
@@ -316,11 +317,12 @@ class Turns:
 def trouble_of(error: BackupsvcError) -> Trouble:
     """Given the error a step ended with, return what may be hoped for: silence passes, and so do PVE's own hiccups (5xx).
 
+    What is known to be out of reach is not waited for: a restore test of another guest could be made meanwhile.
     An answer that cannot be read is tried again as one of those: it is no silence, and a call that it answered may have begun.
     """
     if isinstance(error, PveAnswerUnreadable):
         return Trouble.HICCUP
-    if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
+    if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused | OutOfReach):
         return Trouble.OUTAGE
     answered = isinstance(error, PveError) and not isinstance(error, PveNotFound | TaskFailed)
     if answered and isinstance(error, PveError) and (error.status >= 500 or error.status == 200):

@@ -31,6 +31,7 @@ class Pve:
         from backupsvc.pve.attached import Attachments
         from backupsvc.pve.cluster import Cluster
         from backupsvc.pve.guests import Guests
+        from backupsvc.pve.nodes import Nodes
         from backupsvc.pve.restore import Restore
         from backupsvc.pve.storage import Storages
         from backupsvc.pve.tasks import Tasks
@@ -38,10 +39,11 @@ class Pve:
 
         self._client, self._scratch = client, scratch
         self.tasks = Tasks(client, clock)
-        self.cluster = Cluster(client, clock)
+        nodes = Nodes(client, clock)
+        self.cluster = Cluster(client, clock, nodes)
         self.guests = Guests(client, lambda: self._scratch)
         self.agent = Agent(client, clock, self.guests)
-        self.storage = Storages(client, clock)
+        self.storage = Storages(client, clock, nodes)
         self.vzdump = Vzdump(client)
         self.restore = Restore(client)
         self.attached = Attachments(client, self.cluster, clock)

@@ -9,12 +9,12 @@ from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
+from backupsvc.pve.nodes import Nodes
 from policies import pve_texts
 from policies.bridge_isolation import Interface, NodeNetwork
 from policies.model import Guest, GuestType, Node
 from policies.site_facts import ClusterJob
 
-_SURE = frozenset({"online", "offline"})  # "unknown" is neither: pvestatd says nothing of a node that may well answer
 _BRIDGES = frozenset({"bridge", "OVSBridge"})
 
 
@@ -100,8 +100,9 @@ class HaStatus:
 class Cluster:
     """Questions to the cluster; nothing here changes anything."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, nodes: Nodes | None = None) -> None:
         self._client, self._clock = client, clock
+        self._nodes = nodes or Nodes(client, clock)
         self._guests: tuple[float, list[Guest]] | None = None
         self._jobs: tuple[float, list[PveJob]] | None = None
 
@@ -122,12 +123,13 @@ class Cluster:
             self._guests = (now, sorted(found, key=lambda guest: guest.vmid))
         return list(self._guests[1])
 
-    def nodes(self) -> list[Node]:
-        """Return the nodes; memory is 0 (unknown) without Sys.Audit."""
-        rows = self._client.get("nodes").rows()
-        states = {row.need_text("node"): row.text("status") for row in rows}
-        self._told({node: status == "online" for node, status in states.items() if status in _SURE})
-        return sorted((_node(row) for row in rows), key=lambda node: node.name)
+    def nodes(self, max_age: float = 0.0) -> list[Node]:
+        """Return the nodes, each of unknown status asked itself; an answer younger than ``max_age`` seconds serves again."""
+        return self._nodes.all(max_age)
+
+    def answers(self, node: str) -> bool:
+        """Given a node, return whether it answers at all; it is asked at most once in a minute."""
+        return self._nodes.answers(node)
 
     def status(self) -> ClusterStatus:
         """Return quorum and members. Raise PvePermissionDenied without Sys.Audit on /."""
@@ -137,13 +139,9 @@ class Cluster:
             if row.text("type") == "cluster":
                 quorate = row.boolean("quorate")
                 if quorate:  # a part of the cluster that lost the others knows nothing of them
-                    self._told({node.name: node.online for node in nodes})
+                    self._nodes.told({node.name: node.online for node in nodes})
                 return ClusterStatus(row.text("name"), quorate, nodes)
         return ClusterStatus(nodes[0].name if nodes else "", None, nodes)
-
-    def _told(self, online: Mapping[str, bool]) -> None:
-        """Given which nodes the cluster says to be online, let nobody wait for those that are not."""
-        self._client.breakers.told(online, lambda node: f"{self._client.where} says that node {node} is offline")
 
     def vmid_free(self, vmid: int) -> bool:
         """Given a VMID, return whether no guest of the cluster has it at this moment; nothing is reserved."""
@@ -230,11 +228,6 @@ def _guest(row: Row) -> Guest:
         pool=row.text("pool") or None,
         lock=row.text("lock") or None,
     )
-
-
-def _node(row: Row) -> Node:
-    online = row.text("status") == "online"
-    return Node(row.need_text("node"), online, row.integer("maxmem"), row.integer("mem"), row.integer("maxcpu"))
 
 
 def _member(row: Row) -> ClusterNode:

@@ -6,25 +6,26 @@ from backupsvc.clock import Clock
 from backupsvc.errors import PvePermissionDenied, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
+from backupsvc.pve.nodes import Nodes
 from policies.model import Archive, GuestType, Storage
 
 
 class Storages:
     """Storages by node and name; an archive by node and volid."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, nodes: Nodes | None = None) -> None:
         self._client, self._clock = client, clock
+        self._nodes = nodes or Nodes(client, clock)
         self._shared: dict[tuple[str, str], bool] = {}
         self._defaults: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
 
     def storages(self) -> list[Storage]:
-        """Return every storage as every online node sees it, with the retention that PVE applies there itself.
+        """Return every storage as every node that can be asked sees it, with the retention that PVE applies there itself.
 
         A node that does not answer is left out; so is a retention that the token may not read.
         """
         prune = self._retentions()
-        names = [row.need_text("node") for row in self._client.get("nodes").rows() if row.text("status") == "online"]
-        found = [_storage(row, node, prune) for node in sorted(names) for row in self._of(node)]
+        found = [_storage(row, node.name, prune) for node in self._nodes.all() if node.online for row in self._of(node.name)]
         self._shared |= {(storage.node, storage.name): storage.shared for storage in found}
         return found
 

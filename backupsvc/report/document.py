@@ -6,6 +6,7 @@ Nothing is decided in the renderers: what is compliant, what is late and what is
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -83,11 +84,15 @@ class FindingLine:
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """The findings of one id and severity, as a reader wants them: once, with all their subjects."""
+    """The findings of one id and severity, as a reader wants them: once, with all their subjects.
+
+    ``below`` are those that follow from them, and need nothing of their own.
+    """
 
     id: str
     severity: Severity
     lines: tuple[FindingLine, ...]
+    below: tuple[FindingGroup, ...] = ()
 
     @property
     def exempted(self) -> bool:
@@ -179,11 +184,17 @@ class Document:
         return sum(objective is not None and objective.status is Status.MET for objective in found)
 
     def grouped(self) -> tuple[FindingGroup, ...]:
-        """Return the findings grouped by id and severity, in their order."""
-        groups: dict[tuple[str, Severity], list[FindingLine]] = {}
-        for line in self.findings:
-            groups.setdefault((line.finding.id, line.finding.severity), []).append(line)
-        return tuple(FindingGroup(id, severity, tuple(lines)) for (id, severity), lines in groups.items())
+        """Return the findings grouped by id and severity, in their order; what follows from a silent node stands below it."""
+        below = _groups(line for line in self.findings if line.finding.under)
+        groups = _groups(line for line in self.findings if not line.finding.under)
+        return tuple(replace(group, below=below) if group.id == "node-offline" else group for group in groups)
+
+
+def _groups(lines: Iterable[FindingLine]) -> tuple[FindingGroup, ...]:
+    groups: dict[tuple[str, Severity], list[FindingLine]] = {}
+    for line in lines:
+        groups.setdefault((line.finding.id, line.finding.severity), []).append(line)
+    return tuple(FindingGroup(id, severity, tuple(found)) for (id, severity), found in groups.items())
 
 
 def month_of(now: int, timezone: str) -> str:

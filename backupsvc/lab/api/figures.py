@@ -54,7 +54,7 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     running = lab.machine_status(vm.vmid) != "stopped"
     machine, size = lab.machines.get(vm.vmid), _size(vm.type, *vm.config.items())
     online = lab.nodes[vm.node].online
-    if not online:
+    if not online or _unreported(lab, vm.node):
         return _of_dead_node(lab, vm)
     row: dict[str, Any] = {
         "id": f"{vm.type}/{vm.vmid}",
@@ -81,6 +81,11 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
         del row["memhost"]
     optional = {"tags": vm.config.get("tags"), "lock": vm.config.get("lock"), "hastate": ha_state(lab, vm)}
     return row | {key: value for key, value in optional.items() if value}
+
+
+def _unreported(lab: Lab, node: str) -> bool:
+    """Whether a node's pvestatd has been silent for so long that what it last broadcast is forgotten (fault status-unknown)."""
+    return lab.faults.find("status-unknown", node=node) is not None
 
 
 class _Size(NamedTuple):
@@ -134,6 +139,8 @@ def node(lab: Lab, entry: LabNode) -> dict[str, Any]:
     row: dict[str, Any] = {"id": f"node/{entry.name}", "type": "node", "node": entry.name, "level": ""}
     if not entry.online:
         return {**row, "status": "offline"}
+    if _unreported(lab, entry.name):
+        return {**row, "status": "unknown"}
     used, disk = node_memory(lab, entry), shutil.disk_usage(lab.dir)
     return {
         **row,
@@ -150,7 +157,7 @@ def node(lab: Lab, entry: LabNode) -> dict[str, Any]:
 
 def storage(lab: Lab, definition: StorageDef, node_name: str) -> dict[str, Any]:
     """Return what /cluster/resources says of a storage on a node."""
-    online = lab.nodes[node_name].online and not definition.disabled
+    online = lab.nodes[node_name].online and not definition.disabled and not _unreported(lab, node_name)
     disk = shutil.disk_usage(lab.dir)  # what every node and storage of a lab lies on
     return {
         "id": f"storage/{node_name}/{definition.name}",

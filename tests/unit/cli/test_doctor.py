@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from backupsvc.cli.app import build
-from backupsvc.errors import LawRefused, PveTokenRefused, PveUnreachable, UsageError
+from backupsvc.errors import LawRefused, PvePermissionDenied, PveTokenRefused, PveUnreachable, UsageError
 from backupsvc.operations import health
-from backupsvc.pve.cluster import Bridge, Version
+from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, Version
 from backupsvc.settings import Settings
 from policies import ownership, role
 from policies.model import Archive, Guest, GuestType, Node, Storage
@@ -51,6 +51,7 @@ class World:
         self.ways: dict[str, Any] = {}
         self.vmids: dict[str, int] = {}
         self.nodes = [Node("a", True), Node("b", True)]
+        self.quorate: bool | Exception | None = True
         self.bridges = [Bridge("vmbr9", "a"), Bridge("vmbr0", "a", ("eno1",))]
         self.offsets = {"a": 1.0, "b": -2.0}
         self.release = "9.2"
@@ -66,10 +67,12 @@ class World:
             cluster=SimpleNamespace(
                 version=self.version,
                 guests=lambda max_age=0.0: self.guests,
-                nodes=lambda: self.nodes,
+                nodes=lambda max_age=0.0: self.nodes,
                 permissions=lambda: self.rights,
                 bridges=lambda node: [bridge for bridge in self.bridges if bridge.node == node] or [Bridge("vmbr9", node)],
                 clock_offsets=lambda: self.offsets,
+                status=self.status,
+                ha_resources=lambda: set[str](),
             ),
             scratch=lambda scratch, holder: SimpleNamespace(require_bridge=self.ask_bridge),
             guests=SimpleNamespace(config=lambda node, vmid: self.configs[vmid]),
@@ -84,6 +87,12 @@ class World:
 
     def probe_vmid(self, node: str) -> int | None:
         return self.vmids.get(node)
+
+    def status(self) -> ClusterStatus:
+        if isinstance(self.quorate, Exception):
+            raise self.quorate
+        members = (ClusterNode(node.name, number, "", node.online) for number, node in enumerate(self.nodes, 1))
+        return ClusterStatus("s", self.quorate, tuple(members))
 
     def version(self) -> Version:
         return Version(self.release, f"{self.release}.1")
@@ -221,14 +230,57 @@ def test_law_1_a_copy_that_the_catalog_forgot_is_named_with_what_to_do(service: 
     assert line.name == "copies" and "VM 9000" in line.detail and action in line.action
 
 
-def test_a_clock_that_is_off_and_a_node_that_is_away_are_warnings() -> None:
+def test_a_clock_that_is_off_is_a_warning() -> None:
     world = World()
     world.offsets["b"] = -90.0
-    world.nodes.append(Node("c", False))
-    assert [line.detail for line in world.seen(health.WARNING)] == [
-        "node c is offline",
-        "the clock of b is 90 s behind this machine's",
+    assert [line.detail for line in world.seen(health.WARNING)] == ["the clock of b is 90 s behind this machine's"]
+
+
+def test_a_node_that_is_offline_is_the_first_line_with_quorum_what_is_unknown_and_the_way_on() -> None:
+    world = World()
+    world.nodes[1] = Node("b", False)
+    world.quorate = False
+    world.storages = [storage for storage in world.storages if storage.node == "a"]
+    world.guests = [Guest(108, "web", "b", status="running")]
+    world.catalog.archives = lambda vmid=None: [Archive("nas:backup/x", "b", "nas", 108, GuestType.QEMU, 900_000, 5)]
+    lines = health.examine(world)  # type: ignore[arg-type]
+    assert (lines[0].name, lines[0].status, lines[0].exit_code) == ("node-offline", health.FAILED, 3)
+    for text in ("b is offline", "Quorum: LOST", "108 web", "1 known archive(s) on b", "not gone"):
+        assert text in lines[0].detail
+    assert "really off" in lines[0].action and health.exit_code(lines) == 3
+    assert [line.name for line in lines if line.status == health.FAILED] == ["node-offline", "quorum"]
+
+
+def test_a_dead_node_is_not_asked_over_ssh() -> None:
+    world = World()
+    world.nodes[1] = Node("b", False)
+    world.catalog.archives = lambda vmid=None: []
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), ssh={"nodes": {"b": "127.0.0.1:9"}})
+    assert [line.detail for line in health.examine(world) if line.name == "ssh to the nodes"] == [
+        "b was not asked: it is offline"
+    ]  # type: ignore[arg-type]
+
+
+def test_a_pvestatd_that_is_dead_is_a_warning_and_the_node_is_looked_at_like_any_other() -> None:
+    world = World()
+    world.nodes[1] = Node("b", True, unknown=True)
+    world.catalog.archives = lambda vmid=None: []
+    (line,) = world.seen(health.WARNING)
+    assert line.name == "status-unknown" and "systemctl status pvestatd" in line.action
+    assert world.seen(health.FAILED) == []
+
+
+def test_quorum_is_one_line_and_what_a_token_may_not_know_of_it_is_a_warning() -> None:
+    world = World()
+    assert [line.detail for line in world.seen(health.OK) if line.name == "quorum"] == ["kept: 2 of 2 nodes are online"]
+    world.quorate = None
+    assert [line.detail for line in world.seen(health.OK) if line.name == "quorum"] == [
+        "a node that stands alone has none to lose"
     ]
+    world.quorate = False
+    assert [(line.name, line.exit_code) for line in world.seen(health.FAILED)] == [("quorum", 3)]
+    world.quorate = PvePermissionDenied("Permission check failed (/, Sys.Audit)", "grant it")
+    assert [(line.name, line.action) for line in world.seen(health.WARNING)] == [("quorum", "grant it")]
 
 
 def test_a_broken_policy_is_said_once_and_the_rest_is_still_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,9 @@ class Cluster:
     def __post_init__(self) -> None:
         self._gone: set[str] = set()
         self.cluster = SimpleNamespace(
-            guests=lambda max_age=0.0: self.guests_there, nodes=lambda: [Node("clovis", True)], vmid_free=lambda vmid: True
+            guests=lambda max_age=0.0: self.guests_there,
+            nodes=lambda max_age=0.0: [Node("clovis", True)],
+            vmid_free=lambda vmid: True,
         )
         self.tasks = SimpleNamespace(
             poll=lambda upid: self.result, find=lambda node, **wanted: [], surely_runs=lambda upid: False

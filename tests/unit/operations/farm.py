@@ -109,7 +109,7 @@ class Farm:
             for vmid, node in sorted(self.where.items())
         ]
 
-    def _nodes(self) -> list[Node]:
+    def _nodes(self, max_age: float = 0.0) -> list[Node]:
         return [Node(name, name not in self.offline) for name in sorted({*self.where.values()})]
 
     def _start(self, node: str, vmid: int, **asked: Any) -> str:

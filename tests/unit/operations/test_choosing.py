@@ -138,7 +138,7 @@ def test_law_1_the_rest_of_a_failed_restore_is_named_with_the_command_and_left_a
 
 def test_law_1_a_guest_without_a_name_that_has_a_disk_is_a_guest_like_any_other(site: Site) -> None:
     cluster = listing(site, GOOD)
-    cluster.guests_there = [Guest(108, "VM 108", "clovis")]
+    cluster.guests_there = [Guest(108, "VM 108", "clovis", status="stopped")]
     cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "scsi0": "local:x"})  # type: ignore[attr-defined]
     with pytest.raises(LawRefused, match="an existing guest is never overwritten"):
         plan(site)

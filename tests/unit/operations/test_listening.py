@@ -316,7 +316,7 @@ def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
 
 def nodes(site: World, run: Run, *, vmids: dict[str, int | None], guests: Callable[[], list[Any]] = list) -> Any:
     names = [Node("clovis", True), Node("lge-pve02", True)]
-    site.pve = SimpleNamespace(cluster=SimpleNamespace(nodes=lambda: names, guests=guests))
+    site.pve = SimpleNamespace(cluster=SimpleNamespace(nodes=lambda max_age=0.0: names, guests=guests))
     site.probe = lambda node: Probe(SILENT) if node in vmids else None
     site.probe_vmid = vmids.get
     return listening.nodes_with_probe(run.service, site.policy.guests[108], simulated=run.data["simulated"])

@@ -63,7 +63,7 @@ class Storages:
 
     def _cluster(self) -> Cluster:
         cluster = Cluster()
-        cluster.cluster.nodes = lambda: [Node(A, True), Node(B, True)]
+        cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, True)]
         cluster.storage.storages = lambda: [
             Storage(name, node, "dir", frozenset({"backup"}), shared=name == "nas")
             for node in (A, B)

@@ -143,7 +143,7 @@ def with_room(site: World, permissions: Any = dict) -> None:
     site.pve = SimpleNamespace(
         cluster=SimpleNamespace(
             guests=list,
-            nodes=lambda: [Node("clovis", True, max_memory=1 << 40)],
+            nodes=lambda max_age=0.0: [Node("clovis", True, max_memory=1 << 40)],
             vmid_free=lambda vmid: True,
             permissions=permissions,
             ha_resources=set,

@@ -20,7 +20,7 @@ def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lamb
     site.pve = SimpleNamespace(
         cluster=SimpleNamespace(
             guests=list,
-            nodes=lambda: [Node("clovis", True, max_memory=1 << 40)],
+            nodes=lambda max_age=0.0: [Node("clovis", True, max_memory=1 << 40)],
             vmid_free=free,
             permissions=dict,
             ha_resources=set,
@@ -55,7 +55,11 @@ def test_law_1_a_vmid_that_has_archives_was_a_guest_once_and_is_not_reserved(sit
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "hidden from this token"])
 def test_law_1_a_restore_is_refused_where_the_vmid_is_in_use(site: World, listed: bool) -> None:  # noqa: F811
     guests = [Guest(108, "Debian-Server", "clovis", status="stopped")] if listed else []
-    site.restore_pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda: guests, vmid_free=lambda vmid: False))
+    site.restore_pve = SimpleNamespace(
+        cluster=SimpleNamespace(
+            guests=lambda: guests, vmid_free=lambda vmid: False, nodes=lambda max_age=0.0: [Node("clovis", True)]
+        )
+    )
     with pytest.raises(LawRefused) as refused:
         restore.plan(site, 108, at=None, volid=None, node=None, storage=None)  # type: ignore[arg-type]
     assert refused.value.exit_code == 4

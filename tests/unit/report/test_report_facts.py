@@ -103,6 +103,73 @@ def test_an_offline_node_is_a_gap_and_is_not_asked(catalog: Catalog) -> None:
     assert not [call for call in world.calls if "lge-pve02" in str(call)]
 
 
+def test_the_guests_of_a_dead_node_are_not_asked_and_what_is_known_there_is_out_of_reach(catalog: Catalog) -> None:
+    world = World()
+    catalog.observe(world.archive_list, scope=[], at=NOW)
+    backed_up(catalog, "frozen", NOW - 600)
+    world.node_list[0] = Node("clovis", False)
+    world.storage_list = [item for item in world.storage_list if item.node != "clovis"]
+    del world.offsets["clovis"]
+    facts = seen(world, catalog)
+    assert not [call for call in world.calls if "clovis" in str(call) or str(call[0]).startswith("config")]
+    assert facts.gaps == (Gap("node", "clovis", "the node is offline"),)
+    assert {len(item.unreachable) for item in facts.guests} == {len(NIGHTS)} and not any(item.archives for item in facts.guests)
+    assert one(facts, 104).left_frozen is not None, "who cannot be asked is not thawed"
+    found = findings(facts, policy(), NOW)
+    assert found[0].id == "node-offline" and not [item for item in found if "backup run" in item.action]
+
+
+def test_a_node_that_is_called_online_and_answers_nothing_is_one_gap_and_is_not_asked_again(catalog: Catalog) -> None:
+    world = World()
+    world.mute = {"clovis"}
+    silence = PveUnreachable("595 No route to host")
+    world.refuse = {"archives clovis local": silence} | {f"config {vmid}": silence for vmid in NAMES}
+    facts = seen(world, catalog)
+    asked = [str(call[0]) for call in world.calls]
+    assert asked.count("answers clovis") == 1 and not [call for call in asked if call.startswith("config")]
+    assert facts.silent == {"clovis": "595 No route to host"}
+    assert [gap for gap in facts.gaps if gap.subject == "clovis"] == [Gap("node", "clovis", "595 No route to host")]
+    assert findings(facts, policy(), NOW)[0].id == "node-offline"
+
+
+def test_a_storage_that_hangs_does_not_make_its_node_silent(catalog: Catalog) -> None:
+    world = World()
+    catalog.observe(world.archive_list, scope=[], at=NOW)
+    world.refuse = {"archives clovis local": PveUnreachable("596 Connection timed out")}
+    facts = seen(world, catalog)
+    assert facts.silent == {} and [gap.kind for gap in facts.gaps] == ["listing"]
+    assert one(facts, 108).agent is False and len(one(facts, 108).unreachable) == len(NIGHTS)
+    ids = {item.id for item in findings(facts, policy(), NOW)}
+    assert "node-offline" not in ids and {"guest-not-covered", "archives-on-guest-node"} <= ids
+
+
+def test_a_node_of_unknown_status_that_answers_is_read_like_any_other(catalog: Catalog) -> None:
+    world = World()
+    world.node_list[0] = Node("clovis", True, unknown=True)
+    world.guest_list = [replace(item, status="unknown", name="") for item in world.guest_list]
+    facts = seen(world, catalog)
+    assert facts.gaps == () and {len(item.archives) for item in facts.guests} == {len(NIGHTS)}
+    assert [item.name for item in facts.guests] == list(NAMES.values())
+    assert [item.id for item in findings(facts, policy(), NOW) if item.id in ("node-offline", "status-unknown")] == [
+        "status-unknown"
+    ]
+
+
+def test_a_node_that_lists_no_storage_and_answers_nothing_is_silent_and_not_asked_again(catalog: Catalog) -> None:
+    world = World()
+    world.mute = {"clovis"}
+    world.storage_list = [item for item in world.storage_list if item.node != "clovis"]
+    facts = seen(world, catalog)
+    assert facts.silent == {"clovis": "the node listed no storage"}
+    assert not [call for call in world.calls if str(call[0]).startswith("config") or call[0] == "bridges clovis"]
+
+
+def test_a_node_that_lists_no_storage_is_a_gap(catalog: Catalog) -> None:
+    world = World()
+    world.storage_list = [item for item in world.storage_list if item.node != "lge-pve02"]
+    assert seen(world, catalog).gaps == (Gap("listing", "lge-pve02", "the node listed no storage"),)
+
+
 def test_a_node_whose_clock_does_not_answer_and_a_storage_that_is_not_active_are_gaps(catalog: Catalog) -> None:
     world = World()
     del world.offsets["lge-pve02"]

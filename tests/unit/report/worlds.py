@@ -33,6 +33,7 @@ class World:
     def __init__(self) -> None:
         self.refuse: dict[str, Exception] = {}
         self.calls: list[tuple[object, ...]] = []
+        self.mute: set[str] = set()  # nodes that answer no question at all
         self.guest_list: list[Guest] = [guest(vmid) for vmid in NAMES]
         self.node_list = [Node("clovis", True), Node("lge-pve02", True)]
         self.storage_list: list[Storage] = [
@@ -71,7 +72,10 @@ class Cluster:
     def guests(self) -> list[Guest]:
         return self.world.answer("guests", lambda: list(self.world.guest_list))
 
-    def nodes(self) -> list[Node]:
+    def answers(self, node: str) -> bool:
+        return bool(self.world.answer(f"answers {node}", lambda: node not in self.world.mute))
+
+    def nodes(self, max_age: float = 0.0) -> list[Node]:
         return self.world.answer("nodes", lambda: list(self.world.node_list))
 
     def status(self) -> ClusterStatus:
