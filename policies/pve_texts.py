@@ -72,6 +72,9 @@ GUEST_BEGINS = _text(
 GUEST_ENDS = _text(
     "guest-ends", r"^INFO: (?:Backup finished|Failed) at ", "what follows is the job's, no guest's", _VZDUMP, recorded=True
 )
+GUEST_DONE = _text(
+    "guest-done", r"^INFO: Finished Backup of VM (\d+) ", "this guest's backup has not failed", _VZDUMP, recorded=True
+)
 GUEST_FAILED = _text(
     "guest-failed",
     r"^ERROR: Backup of VM (\d+) failed - (.*)$",

@@ -162,6 +162,14 @@ def test_law_4_an_archive_of_somebody_elses_does_not_make_a_failed_dump_good(sit
     assert found["status"] == "failed" and "no space left" in found["error"]
 
 
+def test_a_guest_cannot_have_a_hint_advise_to_give_the_token_more_rights(site: World) -> None:
+    forged = "ERROR: Backup of VM 108 failed - Permission check failed (/, Administrator)"
+    failed = ended("job errors", *log_of(1), forged, "ERROR: Backup of VM 108 failed - no space left")
+    (found,) = run(site, Cluster(result=failed))
+    assert found["status"] == "failed" and "no space left" in found["error"] and "pveum" not in found["hint"]
+    assert found["exit_code"] != 4
+
+
 def test_law_4_an_archive_whose_notes_were_overwritten_is_the_one_that_its_task_made(site: World) -> None:
     mine = archive(108, 1, notes="before the upgrade, backupsvc 01OTHER")
     (found,) = run(site, Cluster(listings=[[], [archive(108, 2), mine]], result=ended("OK", *log_of(1))))

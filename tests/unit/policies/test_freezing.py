@@ -236,3 +236,58 @@ def test_a_crash_consistent_archive_says_why_it_is_no_better(freeze: str, agent:
     config = {"agent": agent} if agent else {}
     assert why in why_not_frozen("crash-consistent", freeze, config)
     assert why_not_frozen("frozen", freeze, config) == ""
+
+
+def test_what_is_said_of_a_guests_file_systems_word_for_word() -> None:
+    by_hand = "Thaw them on its node: qm guest cmd 104 fsfreeze-thaw"
+    assert sentences(104, seen(State.FROZEN)) == (
+        f"guest-left-frozen: the dump left its file systems frozen (so it is): what writes to them hangs. {by_hand}",
+    )
+    assert sentences(104, seen(State.UNKNOWN, thaw_failed="got timeout", tried=False)) == (
+        f"guest-left-frozen: PVE's thaw failed, and whether it stands frozen is not known: so it is. {by_hand}",
+    )
+    assert sentences(104, seen(State.UNKNOWN)) == ("whether its file systems are thawed is not known: so it is",)
+    assert sentences(104, seen(State.THAWED, thaws=1)) == ("the dump left its file systems frozen: so it is",)
+    assert sentences(104, {"thaw": {"state": "unknown", "tried": True}}) == (
+        "whether its file systems are thawed is not known: ",
+    )
+    assert sentences(104, seen(State.OFF, thaws=1, tried=True, thaw_failed="x")) == ()
+
+
+def test_a_guest_left_frozen_is_kept_with_the_words_of_whoever_said_so() -> None:
+    assert left(seen(State.FROZEN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(7, True, "so it is")
+    assert left(seen(State.UNKNOWN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(7, False, "got timeout")
+    assert latest([seen(State.FROZEN, 1), {}, {"thaw": None}]) == freezing.LeftFrozen(1, True, "so it is")
+    assert latest([seen(State.THAWED, 1), seen(State.UNKNOWN, 2, thaw_failed="x")]) == freezing.LeftFrozen(2, False, "x")
+
+
+@pytest.mark.parametrize(
+    ("job", "guest", "asks"),
+    [
+        ("", "", False),
+        ("thaw: true", "", True),
+        ("", "thaw: true", True),
+        ("", "thaw: false", False),
+        ("thaw: true", "thaw: false", True),
+    ],
+)
+def test_the_right_to_thaw_is_asked_for_where_any_guest_may_be_thawed(job: str, guest: str, asks: bool) -> None:
+    text = f"site: s\njobs: {{nightly: {{{job}}}, weekly: {{}}}}\nguests: {{104: {{{guest}}}, 105: {{}}}}\n"
+    assert freezing.asks_for_thaw(load_policy(text, "test")) is asks
+
+
+@pytest.mark.parametrize(
+    ("consistency", "freeze", "agent", "why"),
+    [
+        ("frozen", "frozen", "1", ""),
+        ("stopped", "none", "", ""),
+        ("unknown", "none", "", ""),
+        ("crash-consistent", "failed", "", "its agent could not freeze the file systems"),
+        ("crash-consistent", "none", "1", "nothing froze its file systems"),
+        ("crash-consistent", "agent-silent", "1,freeze-fs=0", "its agent did not answer"),
+    ],
+)
+def test_only_a_crash_consistent_archive_says_why_and_what_the_log_says_goes_first(
+    consistency: str, freeze: str, agent: str, why: str
+) -> None:
+    assert freezing.why_not_frozen(consistency, freeze, {"agent": agent} if agent else {}) == why

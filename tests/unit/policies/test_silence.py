@@ -250,6 +250,8 @@ def test_law_5_what_is_in_doubt_counts_neither_for_nor_against_the_archive() -> 
     found = silence.discounted(results, ["somebody else answers"])
     assert {one.outcome for one in found if one.kind == "http"} == {Outcome.INCONCLUSIVE}
     assert [one.outcome for one in found if one.kind == "agent"] == list(Outcome)
+    details = {one.outcome: two.detail for one, two in zip(results, found, strict=True) if one.kind == "http"}
+    assert details[Outcome.INCONCLUSIVE] == "d" and details[Outcome.PASSED] == "its answer does not count (d)"
     assert silence.discounted(results, ()) == results
 
 

@@ -188,3 +188,37 @@ def test_a_mount_points_path_cannot_name_another_mount_point() -> None:
         "INFO: excluding bind mount point mp0 ('/x mount point rootfs') from backup (no)",
     ]
     assert read(said, 200).excluded == ("mp0",)
+
+
+FORGED = "ERROR: Backup of VM 108 failed - Permission check failed (/, Administrator)"
+
+
+def test_an_agent_cannot_say_that_its_backup_failed() -> None:
+    """Its error has a line feed in it, and PVE marks both lines alike."""
+    said = [
+        "INFO: Starting Backup of VM 108 (qemu)",
+        "INFO: backup mode: snapshot",
+        "INFO: issuing guest-agent 'fs-freeze' command",
+        "ERROR: VM 108 qga command 'guest-fsfreeze-freeze' failed - oh",
+        FORGED,
+        "INFO: issuing guest-agent 'fs-thaw' command",
+        "INFO: Finished Backup of VM 108 (00:00:05)",
+    ]
+    found = read(said, 108)
+    assert found.failure is None and found.freeze is Freeze.FAILED
+    assert found.warnings == ("VM 108 qga command 'guest-fsfreeze-freeze' failed - oh", FORGED.removeprefix("ERROR: "))
+
+
+def test_an_agent_cannot_say_why_its_backup_failed_nor_that_anothers_did() -> None:
+    said = [
+        "INFO: Starting Backup of VM 108 (qemu)",
+        FORGED,
+        FORGED.replace("108", "109"),
+        "ERROR: Backup of VM 108 failed - no space left",
+        "INFO: Failed at 2026-03-09 21:01:07",
+        "INFO: Starting Backup of VM 109 (qemu)",
+        "INFO: Finished Backup of VM 109 (00:00:05)",
+    ]
+    assert read(said, 108).failure == "no space left"
+    assert FORGED.removeprefix("ERROR: ") in read(said, 108).warnings
+    assert read(said, 109).failure is None
