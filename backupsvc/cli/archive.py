@@ -130,7 +130,7 @@ def _show(found: Description) -> None:
     lines = {
         "format": found.format,
         "guest": " ".join(str(part) for part in (found.type, found.vmid, found.name) if part),
-        "created": iso(found.ctime) if found.ctime is not None else None,
+        "created": _moment(found.ctime) if found.ctime is not None else None,
         "uuid": found.uuid,
     }
     typer.echo(found.file)
@@ -142,6 +142,14 @@ def _show(found: Description) -> None:
     for name, text in found.configs.items():
         typer.echo(f"\n{name}:")
         typer.echo(text.rstrip("\n"))
+
+
+def _moment(ctime: int) -> str:
+    """Given any 64 bits that a header calls a time, return them as one, or as what they are."""
+    try:
+        return iso(ctime)
+    except (ValueError, OverflowError, OSError):
+        return f"{ctime} seconds after 1970, which is no date"
 
 
 def _device(device: Device) -> str:
