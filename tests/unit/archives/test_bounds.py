@@ -173,7 +173,7 @@ def test_clusters_scattered_over_disks_never_take_more_than_their_account() -> N
         account = Account()
         tracemalloc.start()
         sets = [ClusterSet(2**32, account) for _ in range(4)]
-        for page in range(600_000 // (OVERHEAD + 2 * each) // 4):
+        for page in range(200_000 // (OVERHEAD + 2 * each) // 4):
             for disk in sets:
                 for cluster in range(each):
                     disk.add(page * PAGE + cluster * 7)
