@@ -16,7 +16,9 @@ PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK = b"x", b"g", b"L", b"K"
 KINDS = frozenset((PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK))
 NAMES = (b"path", b"linkpath", b"GNU.sparse.name")
 NUMBERS = re.compile(rb"size|uid|gid|[acm]time|GNU\.sparse\.(?:major|minor|size|realsize|numblocks|offset|numbytes)")
-NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
+NUMBER = re.compile(rb"(-?\d{1,20})(?:\.\d+)?")
+TIMES = (b"atime", b"ctime", b"mtime")
+OWNERS = (b"uid", b"gid")
 MAX_NAME = 4095  # bytes of a path that Linux takes (PATH_MAX, with its NUL); one byte more tells that it is longer
 HEAD = 1024  # bytes in which a record's length and key stand: that of an extended attribute has up to 255, %-escaped
 
@@ -66,12 +68,15 @@ def _tell(told: Told, key: bytes, value: bytes, start: int) -> None:
         told.link = value
     elif key == b"GNU.sparse.name":
         told.sparse_name = value
-    elif not NUMBER.fullmatch(value):
-        raise _broken(start)
-    elif key == b"size":
-        if not value.isdigit() or len(value) > 20:
+    else:
+        found = NUMBER.fullmatch(value)
+        most = 2**32 if key in OWNERS else 2**63
+        if found is None or not (-most if key in TIMES else 0) <= int(found[1]) < most:
             raise _broken(start)
-        told.size = int(value)
+        if key not in TIMES and not value.isdigit():
+            raise _broken(start)
+        if key == b"size":
+            told.size = int(value)
 
 
 def _records(stream: ByteStream, length: int) -> Iterator[tuple[bytes, bytes]]:
@@ -87,7 +92,7 @@ def _records(stream: ByteStream, length: int) -> Iterator[tuple[bytes, bytes]]:
         key, equals, _ = rest.partition(b"=")
         size = int(digits) if digits.isdigit() and len(digits) <= 20 else 0
         value = size - len(digits) - len(key) - 3
-        if not (blank and equals and key) or value < 0 or size > left:
+        if not (blank and equals and key) or b"\0" in key or value < 0 or size > left:
             raise _broken(start)
         stream.skip(size - value - 1)
         if key in NAMES or NUMBERS.fullmatch(key):

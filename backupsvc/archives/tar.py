@@ -22,8 +22,8 @@ HARD_LINK, SYMLINK, SPARSE = b"1", b"2", b"S"
 WITHOUT_DATA = frozenset((b"2", b"3", b"4", b"5", b"6"))
 KINDS = WITHOUT_DATA | frozenset((b"0", b"\0", b"7", HARD_LINK, SPARSE))
 MAX_COMPONENT = 255  # NAME_MAX
-OWN_NUMBERS = ((100, 108), (108, 116), (116, 124), (136, 148))  # mode, owner, group, time
-BINARY = (0x80, 0xFF)  # GNU's base 256, positive and negative
+# Mode, owner, group and time: where they stand, and which values Linux has for them.
+OWN_NUMBERS = ((100, 108, range(2**32)), (108, 116, range(2**32)), (116, 124, range(2**32)), (136, 148, range(-(2**63), 2**63)))
 
 
 def looks_like_tar(head: bytes) -> bool:
@@ -130,8 +130,8 @@ def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
     """Given a member's header, kind, name and told link, return why GNU tar would not extract it, "" if it would."""
     if kind not in KINDS:
         return "a member of a kind that no file system has"
-    if not all(_is_number(header[start:end]) for start, end in OWN_NUMBERS):
-        return "a member whose owner, rights or time is no number"
+    if not all(_is_number(header[start:end], values) for start, end, values in OWN_NUMBERS):
+        return "a member whose owner, rights or time is no number that Linux has"
     if kind in (HARD_LINK, SYMLINK):
         target = link or header[157:257].partition(b"\0")[0]
         if not target or len(target) > pax.MAX_NAME:
@@ -145,8 +145,13 @@ def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
     return ""
 
 
-def _is_number(field: bytes) -> bool:
-    return field[0] in BINARY or not field.strip(b" \0").strip(b"01234567")
+def _is_number(field: bytes, values: range) -> bool:
+    """Given a field, return whether octal digits stand there, or one of the values in GNU's base 256."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big") in values
+    if field[0] == 0xFF:
+        return int.from_bytes(field, "big", signed=True) in values
+    return not field.strip(b" \0").strip(b"01234567")
 
 
 def _number(header: bytes, at: int, offset: int) -> int:

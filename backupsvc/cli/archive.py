@@ -158,5 +158,13 @@ def _moment(ctime: int) -> str:
         return f"{ctime} seconds after 1970, which is no date"
 
 
+def _moment(ctime: int) -> str:
+    """Given any 64 bits that a header calls a time, return them as one, or as what they are."""
+    try:
+        return iso(ctime)
+    except (ValueError, OverflowError, OSError):
+        return f"{ctime} seconds after 1970, which is no date"
+
+
 def _device(device: Device) -> str:
     return f"{device.name}: {device.size} bytes ({size(device.size)}), {device.clusters} clusters"

@@ -73,10 +73,11 @@ def judge(mutant: Mutant, folder: Path, tally: Tally) -> None:
         with _limited():
             intact, checksummed, reasons = _verify(path)
             _info(path)
-            extracted = _extract(path, target)
+            done = _extract(path, target)
     except (AssertionError, Hang) as problem:
         tally.wrong.append(f"{mutant.number} ({mutant.what}): {problem!r}"[:600])
         tally.verdicts["wrong"] += 1
+        _tidy(folder)
         return
     finally:
         peak = (_kilobytes("VmHWM") - before) * 1024
@@ -84,12 +85,21 @@ def judge(mutant: Mutant, folder: Path, tally: Tally) -> None:
     tally.verdicts["intact" if intact else "not intact"] += 1
     try:
         assert peak < MOST_MEMORY, f"{peak} bytes of memory"
-        _hold(mutant, intact, checksummed, reasons, extracted)
+        _hold(mutant, intact, checksummed, reasons, _content(target) if done else None)
+    except reference.TooFar:
+        tally.verdicts["of these, too large for the second reading"] += 1
     except AssertionError as problem:
         tally.wrong.append(f"{mutant.number} ({mutant.what}): {problem}"[:600])
     finally:
-        shutil.rmtree(target, ignore_errors=True)
-        path.unlink()
+        _tidy(folder)
+
+
+def _tidy(folder: Path) -> None:
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink()
 
 
 def _hold(mutant: Mutant, intact: bool, checksummed: bool, reasons: list[str], extracted: dict[str, bytes] | None) -> None:
@@ -132,6 +142,8 @@ def _is_whole(raw: bytes) -> bool:
         reference.vma(raw)
     except (reference.NotWhole, ValueError):
         return False
+    except reference.TooFar:
+        return True
     return True
 
 
@@ -172,8 +184,15 @@ def _info(path: Path) -> None:
         assert code in (0, 1), f"info ended with {code}"
 
 
-def _extract(path: Path, target: Path) -> dict[str, bytes] | None:
-    """Return the files that were extracted, None if it was refused. Raise AssertionError if anything else is left or touched."""
+def _content(target: Path) -> dict[str, bytes]:
+    """Return the files that were extracted. Raise TooFar if they are too large to be held here."""
+    if any(file.stat().st_size > reference.MOST for file in target.iterdir()):
+        raise reference.TooFar
+    return {file.name: file.read_bytes() for file in target.iterdir()}
+
+
+def _extract(path: Path, target: Path) -> bool:
+    """Return whether the archive was extracted; it may be refused. Raise AssertionError if anything else is left or touched."""
     WATCH.paths.clear()
     WATCH.on = True
     try:
@@ -184,9 +203,7 @@ def _extract(path: Path, target: Path) -> dict[str, bytes] | None:
     outside = [str(one) for one in touched if ".." in one.parts or (one != target and target not in one.parents)]
     assert not outside, f"touched outside of the target: {outside[:3]}"
     assert sorted(one.name for one in path.parent.iterdir()) == sorted([path.name, *([target.name] if not code else [])])
-    if code:
-        return None
-    return {file.name: file.read_bytes() for file in target.iterdir()}
+    return not code
 
 
 # --- the watch ----------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,10 @@ class NotWhole(Exception):
     """The stream is no whole VMA."""
 
 
+class TooFar(Exception):
+    """A memory's stream that may be whole, and would be too large to be held here."""
+
+
 def need(condition: object, text: str) -> None:
     if not condition:
         raise NotWhole(text)
@@ -69,9 +73,9 @@ def _devices(raw: bytes, blobs: bytes) -> dict[int, Disk]:
         if pointer or length:
             need(pointer and length and number, "half a device")
             name = _blob(blobs, pointer).rstrip(b"\0").decode("utf-8", "replace")
-            need(length <= MOST, f"{length} bytes of {name} cannot all be there")
+            need(name == "vmstate" or length <= MOST, f"{length} bytes of {name} cannot all be there")
             need(name not in [disk[0] for disk in disks.values()], "a device twice")
-            disks[number] = name, length, bytearray(length), set()
+            disks[number] = name, length, bytearray(0 if name == "vmstate" else length), set()
     return disks
 
 
@@ -104,7 +108,8 @@ def _fill(extent: bytes, uuid: bytes, disks: dict[int, Disk]) -> None:
             if mask >> bit & 1:
                 start = cluster * CLUSTER + bit * BLOCK
                 need(name == "vmstate" or start < length, "a block beyond the end")
-                need(start < MOST, "too far for this reading")
+                if start >= MOST:
+                    raise TooFar
                 content.extend(bytes(max(0, start + BLOCK - len(content))))
                 content[start : start + BLOCK] = extent[at : at + BLOCK]
                 at += BLOCK

@@ -26,12 +26,18 @@ def scattered(step: int, extents: int, size: int = 2**48) -> bytes:
     return Vma(disks, sizes=dict.fromkeys(disks, size)).with_extents(plan).bytes()
 
 
+def repeated(times: int) -> bytes:
+    """Return a VMA of one extent again and again."""
+    return Vma({"drive-scsi0": bytes(CLUSTER)}).with_extents([[(1, 0, 0, b"")]] * times).bytes()
+
+
 def overlapping() -> bytes:
     """Return a VMA whose 254 device names and 256 configs all point into one another, each of 64 KiB."""
     size = MIB
     header = bytearray(size)
     struct.pack_into(">4sI16sq16xIII", header, 0, b"VMA\0", 1, UUID, CTIME, 12288, size - 12288, size)
     header[12288:] = b"\xff" * (size - 12288)
+    header[12288 + 50_000] = 0x41  # at another place of each of them, so that they differ
     for slot in range(256):
         struct.pack_into(">I", header, 2044 + 4 * slot, 1 + slot)
         struct.pack_into(">I", header, 3068 + 4 * slot, 1000 + slot)

@@ -226,6 +226,37 @@ def test_law_5_an_owner_that_is_no_number_is_told() -> None:
     assert "is no number" in one(b"a", change=foul).problems[0].text
 
 
+@pytest.mark.parametrize(
+    ("at", "field", "good"),
+    [
+        (108, b"\x80" + bytes(3) + b"\xff" * 4, True),
+        (108, b"\x80" + bytes(2) + b"\1" + bytes(4), False),
+        (116, b"\xff" * 8, False),
+        (136, b"\xff" * 12, True),
+        (136, b"\x80" + b"\xff" * 11, False),
+    ],
+)
+def test_law_5_numbers_in_base_256_are_those_that_linux_has(at: int, field: bytes, good: bool) -> None:
+    def put(header: bytearray) -> None:
+        header[at : at + len(field)] = field
+
+    assert (one(b"a", change=put).problems == []) is good
+
+
+FOUL = (b"10 uid=-1\n", b"18 gid=4294967296\n", b"11 uid=1.5\n", b"29 mtime=9223372036854775808\n", b"9 k\0=abc\n")
+
+
+@pytest.mark.parametrize("record", FOUL)
+def test_law_5_a_pax_record_that_tar_refuses_is_damage(record: bytes) -> None:
+    with pytest.raises(Damage, match="pax"):
+        read(hostile.tar([(b"x", b"x", record), (b"f", b"0", b"")]))
+
+
+@pytest.mark.parametrize("record", [b"19 mtime=-1.500000\n", b"18 gid=4294967295\n", b"24 mtime=1773086402.123\n"])
+def test_a_pax_record_that_tar_writes_is_read(record: bytes) -> None:
+    assert read(hostile.tar([(b"x", b"x", record), (b"f", b"0", b"")])).problems == []
+
+
 @pytest.mark.parametrize("kind", [b"L", b"x"])
 @pytest.mark.parametrize(("name", "good"), [(b"n" * 255, True), (b"n" * 256, False), (b"n/" * 2047, True), (b"n/" * 3000, False)])
 def test_law_5_a_name_that_is_longer_than_linux_takes_is_told(kind: bytes, name: bytes, good: bool) -> None:
