@@ -150,6 +150,10 @@ class Cluster:
         """Return what the token may do, by path. PVE answers whether each propagates: having the key is having it."""
         return {path: frozenset(privileges) for path, privileges in self._client.get("access/permissions").items()}
 
+    def permissions_at(self, path: str) -> frozenset[str]:
+        """Given an ACL path, return what the token may do just there, as PVE itself counts pools and what does not propagate."""
+        return frozenset(self._client.get("access/permissions", {"path": path}).get(path, ()))
+
     def jobs(self, max_age: float = 0.0) -> list[PveJob]:
         """Return PVE's own backup jobs. Raise PvePermissionDenied without Sys.Audit on /.
 

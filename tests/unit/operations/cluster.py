@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from backupsvc.pve.cluster import Bridge
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
 from policies.model import Archive, Guest, GuestType, Node, Storage
@@ -46,6 +47,10 @@ def _next(answers: list[Any]) -> Any:
     return answer
 
 
+# what a restore may ask for
+EVERYTHING = frozenset({"VM.Allocate", "VM.Audit", "VM.PowerMgmt", "Datastore.AllocateSpace", "SDN.Use", "Mapping.Use"})
+
+
 @dataclass
 class Cluster:
     """What stands in for ``Pve``. ``listings`` are handed out one a call, the last one again and again."""
@@ -65,8 +70,9 @@ class Cluster:
     def __post_init__(self) -> None:
         self._gone: set[str] = set()
         self.cluster = SimpleNamespace(
-            guests=lambda max_age=0.0: self.guests_there, nodes=lambda: [Node("clovis", True)], vmid_free=lambda vmid: True
-        )
+            guests=lambda max_age=0.0: self.guests_there, nodes=lambda: [Node("clovis", True)], vmid_free=lambda vmid: True,
+            bridges=lambda node: [Bridge("vmbr0", node, ("eno1",))], permissions_at=lambda path: EVERYTHING,
+        )  # fmt: skip
         self.tasks = SimpleNamespace(
             poll=lambda upid: self.result, find=lambda node, **wanted: [], surely_runs=lambda upid: False
         )
