@@ -377,6 +377,7 @@ def test_what_cannot_work_without_an_isolated_bridge_fails_with_the_command_that
     (line,) = linked_down(Bridge("vmbr9", "a", ("eno1",)), Bridge("vmbr9", "b")).seen(health.FAILED)
     assert line.exit_code == 4 and "may use no bridge" in line.detail
     assert "pvesh create /nodes/NODE/network --iface vmbr90 --type bridge" in line.action  # vmbr9 is used for something else
+    assert "doctor --role --bridge vmbr90`" in line.action
     (line,) = linked_down(Bridge("vmbr7", "a"), Bridge("vmbr0", "b"), vmbr7=USE).seen(health.FAILED)
     assert line.exit_code == 1 and line.detail.endswith("does not exist on b")
 
