@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from backupsvc import setting_names
 from backupsvc.errors import UsageError
 
 
@@ -40,7 +41,13 @@ def lab_hosts() -> list[str]:
     return list(dict.fromkeys([str(saved["pve"]["host"]), *saved.get("api", {}).values()]))
 
 
-class PveSettings(BaseModel):
+class _Group(BaseModel):
+    """Settings that belong together. A name that is none of them is refused, wherever it is written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PveSettings(_Group):
     """The cluster's API. ``token`` is user@realm!name=secret.
 
     ``host`` is host:port, of several nodes separated by commas: the first that answers is asked. ``fingerprint`` is that of its
@@ -56,7 +63,7 @@ class PveSettings(BaseModel):
     timeout: float = 60
 
 
-class CatalogSettings(BaseModel):
+class CatalogSettings(_Group):
     """The catalog's database, as an SQLAlchemy URL; empty means SQLite in the state directory.
 
     ``patience`` in seconds: for how long a catalog that is locked or down is waited for (10 at most for one that has not yet
@@ -67,7 +74,7 @@ class CatalogSettings(BaseModel):
     patience: float = Field(default=120, ge=0)
 
 
-class ProbeSettings(BaseModel):
+class ProbeSettings(_Group):
     """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key.
 
     ``node`` is where its bridge is, for the single probe alone: a bridge without ports ends at its node. ``vmid`` is the probe's
@@ -82,20 +89,20 @@ class ProbeSettings(BaseModel):
     host_key: str | None = None
 
 
-class BrokerSettings(BaseModel):
+class BrokerSettings(_Group):
     """The Redis that carries hints between beat and workers, as a URL; the command line needs none."""
 
     url: str = "redis://127.0.0.1:6379/0"
 
 
-class LogSettings(BaseModel):
+class LogSettings(_Group):
     """What beat, the workers and their supervisor write, and how: ``text`` is key=value, ``json`` one object a line."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
-class SshSettings(BaseModel):
+class SshSettings(_Group):
     """SSH to the nodes, to read archives: node name -> host:port. Without it only archives of our own making are proven."""
 
     nodes: dict[str, str] = {}
@@ -196,10 +203,24 @@ def node_key(name: str) -> str:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings in force. Raise UsageError, naming the variable, if one has no sensible value."""
+    """Return the settings in force. Raise UsageError, naming the variable, if we have none of that name or its value is no good.
+
+    Variables whose names begin with BACKUPSVC_ are all meant for us: a misspelt one would be ignored in silence.
+    """
+    if strange := setting_names.unknown(Settings, os.environ):
+        raise _no_such(strange[0])
     try:
         return Settings(**{"state_dir": state_dir(), **overrides})
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        name = "BACKUPSVC_" + "__".join(str(part).upper() for part in first["loc"])
+        name = setting_names.PREFIX + "__".join(str(part).upper() for part in first["loc"])
+        if first["type"] == "extra_forbidden":  # in a variable's JSON, or in what the lab saved
+            raise _no_such(name) from None
         raise UsageError(f"{name}: {first['msg']}", "correct the variable, or unset it") from None
+
+
+def _no_such(name: str) -> UsageError:
+    return UsageError(
+        f"{name} is no setting of this service",
+        f"is {setting_names.nearest(Settings, name)} meant? correct the name, or unset it",
+    )

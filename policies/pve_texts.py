@@ -415,6 +415,7 @@ ABOUT_SPACE = _text(
     f"{_STORAGE}; zfs",
     recorded=True,
 )
+FULL = (ABOUT_SPACE, VMA_TARGET_FULL, NO_SPACE, NOT_ENOUGH_SPACE)  # whatever prints it
 ABOUT_DIGEST = _text("about-digest", r"checksum mismatch", "the config was changed meanwhile", _TOOLS, recorded=True)
 ABOUT_TIMEOUT = _text(
     "about-timeout", r"got timeout", "the node was too busy, or another task held the lock", _TOOLS, recorded=True

@@ -100,8 +100,8 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "proof-rung: booted.",
     ),
     "scratch-not-isolated.none": (
-        "The policy names no isolated bridge: restored copies start with their links down, on their production "
-        "bridges, and nothing that answers over the network can be checked.",
+        "The policy names no isolated bridge: restored copies start with their links down, and nothing that answers over "
+        "the network can be checked.",
         "Create a bridge without ports on the nodes, name it under scratch: bridge: in the policy, and grant the "
         "token SDN.Use on it alone.",
     ),

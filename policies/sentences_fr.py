@@ -110,8 +110,8 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "avec proof-rung: booted.",
     ),
     "scratch-not-isolated.none": (
-        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, sur leurs ponts de "
-        "production, et rien de ce qui répond par le réseau ne peut être contrôlé.",
+        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, et rien de ce qui répond "
+        "par le réseau ne peut être contrôlé.",
         "Créer sur les nœuds un pont sans port, le nommer sous scratch: bridge: dans la politique, et n'accorder au "
         "jeton SDN.Use que sur lui.",
     ),

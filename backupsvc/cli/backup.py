@@ -37,22 +37,26 @@ def run(
 ) -> None:
     """Back up the guests of a job now. Exit 1 if any has no new archive, or a corrupt one, or was left frozen."""
     from backupsvc.cli.driving import announce, check_options
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, tell
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
+    from backupsvc.operations.room import warnings
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
         chosen = _job(service.policy, job)
+        room = warnings(service, chosen, vmid or [])
+        for sentence in room:
+            tell(f"backupsvc: WARNING: {sentence}")
         if dry_run:
-            _preview(service, chosen, vmid or [], as_json)
+            _preview(service, chosen, vmid or [], as_json, room)
             return
         opened = _open(service, chosen, vmid or [])
         told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
             result = _run(service, chosen, opened, progress, enqueue=enqueue)
     if as_json:
-        emit_json(result | {key: told[key] for key in ("workers",) if key in told})
+        emit_json(result | {"room": room} | {key: told[key] for key in ("workers",) if key in told})
     else:
         _show(result)
     raise typer.Exit(exit_code(result))
@@ -119,7 +123,7 @@ def _job(policy: Policy, name: str | None) -> Job:
     raise UsageError(asked, f"its jobs are: {', '.join(sorted(jobs)) or 'none'}")
 
 
-def _preview(service: Service, job: Job, only: list[int], as_json: bool) -> None:
+def _preview(service: Service, job: Job, only: list[int], as_json: bool, room: list[str]) -> None:
     from backupsvc.cli.output import emit_json, say, table
     from policies import reach
     from policies.jobs import expected
@@ -137,7 +141,7 @@ def _preview(service: Service, job: Job, only: list[int], as_json: bool) -> None
         for item in found
     ]
     if as_json:
-        emit_json({"job": job.id, "storage": job.storage, "dry_run": True, "guests": guests})
+        emit_json({"job": job.id, "storage": job.storage, "dry_run": True, "guests": guests, "room": room})
         return
     where = {node: f"{node} ({how})" for node, how in down.items()} | {None: "NOT IN THE CLUSTER"}
     rows = [(g["vmid"], g["name"], where.get(g["node"], g["node"])) for g in guests]

@@ -35,7 +35,7 @@ def restore(
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
-        planned = operation.plan(service, vmid, at=at, volid=archive, node=node, storage=storage)
+        planned = operation.plan(service, vmid, at=at, volid=archive, node=node, storage=storage, start=start)
         if dry_run:
             _preview(vmid, planned, as_json)
             return

@@ -15,9 +15,9 @@ from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound
 from backupsvc.operations import choosing, standing_back, thawing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Again, NoTask, Run, Wait
-from backupsvc.pve.answers import grant_for
+from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.tasks import parse_upid
-from policies import freezing, pve_texts, reach, vzdumplog
+from policies import causes, freezing, pve_texts, reach, vzdumplog
 from policies.isolation import parse_config
 from policies.jobs import Expected, expected, rank
 from policies.made import made
@@ -122,6 +122,7 @@ def dump(run: Run) -> Wait | Again | None:
         "consistency": str(report.consistency),
         "freeze": str(report.freeze),
         "exitstatus": result.exitstatus,
+        "cause": "" if result.ok else causes.in_words(result.exitstatus, result.log),
         "upid": result.upid,
         "begun": list(vzdumplog.archives_begun(result.log, run.vmid)),
     }
@@ -328,11 +329,13 @@ def _job(run: Run) -> Job:
 
 def _no_archive(run: Run, job: Job) -> BackupsvcError:
     dumped = run.data["dump"]
-    why = str(dumped["failure"] or dumped["exitstatus"])
-    message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {why}"
+    why, cause = str(dumped["failure"] or dumped["exitstatus"]), dumped.get("cause", "")
+    said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
+    message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {said}"
     if pve_texts.DENIED.search(why):
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
-    return PveError(message, f"read the task's log with `backupsvc operations show {run.id}`", text=why)
+    hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
+    return PveError(message, hint, text=why)
 
 
 def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive]) -> None:

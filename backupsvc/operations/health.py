@@ -15,13 +15,11 @@ from backupsvc.operations.listing import look, survey
 from policies import compliance_nodes, isolation, prune_guard, reach, role, wording
 from policies.compliance import Speaker
 from policies.model import Node, PolicyError, Severity, Storage
-from policies.retention import prunes
-from policies.scratch_network import scratch_network
+from policies.scratch_network import linked_down, scratch_network
 from policies.site_facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.pve import Pve
 
 T = TypeVar("T")
 OK, WARNING, FAILED = "ok", "warning", "failed"
@@ -58,7 +56,7 @@ def examine(service: Service) -> list[Line]:
             ("isolated bridge", _bridge),
             ("clocks", _clocks),
         )
-        for name, question in (*questions, ("retention", _retention), ("copies", _copies)):
+        for name, question in (*questions, ("room", _room), ("retention", _retention), ("copies", _copies)):
             lines += _ask(name, service, question)
         if service.settings.pve.restore_token:
             lines += _ask("restore token", service, _restore_token)
@@ -168,38 +166,21 @@ def _major(release: str) -> int:
 
 
 def _token(service: Service) -> Iterator[Line]:
-    pruning = [storage.name for storage in service.pve.storage.storages() if prunes(storage.prune)]
-    yield from _rights(service, service.pve, "token", role.everyday(service.policy, pruning=pruning))
-    yield from _optional_rights(service, service.pve)
+    from backupsvc.operations.token_health import everyday
+
+    yield from everyday(service, _major(service.pve.cluster.version().release))
 
 
 def _restore_token(service: Service) -> Iterator[Line]:
-    yield from _rights(service, service.restore_pve, "restore token", role.restoring(service.policy, bridges=()))
+    from backupsvc.operations.token_health import restoring
+
+    yield from restoring(service, _major(service.restore_pve.cluster.version().release))
 
 
-def _rights(service: Service, pve: Pve, name: str, needs: tuple[role.Need, ...]) -> Iterator[Line]:
-    """Which privileges a token lacks, path by path, with the command that gives them to it and to its user."""
-    wanted = role.on_release(needs, _major(pve.cluster.version().release))
-    lacking = role.missing(wanted, pve.cluster.permissions())
-    if not lacking:
-        yield Line(name, OK, f"{pve.token_id} holds all of {len({need.privilege for need in wanted})} privileges that are needed")
-    user = pve.token_id.partition("!")[0]
-    for path in sorted({need.path for need in lacking}):
-        here = [need for need in lacking if need.path == path]
-        privs = " ".join(sorted({need.privilege for need in here}))
-        why = "; ".join(dict.fromkeys(need.why for need in here))
-        action = (
-            f"give user and token a role that holds them there: pveum acl modify {path} --users '{user}' "
-            f"--tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all that is needed)"
-        )
-        yield Line(name, FAILED, f"{pve.token_id} lacks {privs} on {path}, to {why}", action, 4)
+def _room(service: Service) -> Iterator[Line]:
+    from backupsvc.operations.room import rooms
 
-
-def _optional_rights(service: Service, pve: Pve) -> Iterator[Line]:
-    wanted = role.on_release(role.optional(service.policy), _major(pve.cluster.version().release))
-    for need in role.missing(wanted, pve.cluster.permissions()):
-        text = f"{pve.token_id} lacks {need.privilege} on {need.path}, so that no test can {need.why}"
-        yield Line("token", WARNING, text, "give it to user and token, or read in each verdict what was not seen")
+    yield from (Line("room", *item) for item in rooms(service))
 
 
 def _storages(service: Service) -> Iterator[Line]:
@@ -238,6 +219,9 @@ def _bridge(service: Service) -> Iterator[Line]:
         detail, action = wording.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
         harmless = fault.kind in _HARMLESS
         yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
+    if scratch.bridge is None:
+        for unusable in linked_down(facts):
+            yield Line("isolated bridge", FAILED, unusable.detail, unusable.action, unusable.exit_code)
     asks = scratch.bridge is not None and {fault.kind for fault in faults} <= {"token"}
     neighbours = list(_neighbours(service, nodes)) if asks else []
     yield from neighbours

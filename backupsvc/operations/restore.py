@@ -8,17 +8,18 @@ own left that failed: an empty config, which is removed before the next try.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable, Refused, UsageError
-from backupsvc.operations import choosing, identity, listing, wholeness
+from backupsvc.operations import choosing, identity, listing, restore_rights, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from policies import causes, isolation, reach, whole, wording
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
+from policies.role import Need
 from policies.site import policy_for
 
 if TYPE_CHECKING:
@@ -29,13 +30,14 @@ DEADLINE = 24 * 3600  # seconds
 
 
 def plan(
-    service: Service, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None
+    service: Service, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None, start: bool = True
 ) -> dict[str, Any]:
     """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
 
     Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, or when one
-    that was not named was changed or is of another machine (law 10), PveNotFound when there is no archive, UsageError when the
-    archive cannot be read from the node asked for, PveUnreachable when archive or node is out of reach, or quorum is lost.
+    that was not named was changed or is of another machine (law 10), PvePermissionDenied when the token lacks a right that PVE
+    would miss only in mid-restore, PveNotFound when there is no archive, UsageError when the archive cannot be read from the node
+    asked for, PveUnreachable when archive or node is out of reach, or quorum is lost.
     """
     rest = _must_be_absent(service, vmid)
     passed_over: list[str] = []
@@ -52,6 +54,8 @@ def plan(
         )
     warnings = identity.refuse_unless_named(service, archive, text, named=volid is not None)
     config = parse_config(text)
+    rights = restore_rights.wanted(service, vmid, archive.volid, where, config, storage=storage, start=start)
+    restore_rights.require(service, vmid, rights)
     return {
         "archive": as_dict(archive),
         "passed_over": [*([rest.said(vmid)] if rest else []), *passed_over],
@@ -63,6 +67,7 @@ def plan(
         "missing_disks": list(isolation.missing_disks(config, config)),
         "left_out": _left_out(config),
         "nics": {key: value for key, value in config.items() if key.startswith("net")},
+        "rights": [asdict(need) for need in rights],
     }
 
 
@@ -82,7 +87,7 @@ def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start:
 
 
 def choose(run: Run) -> Wait | None:
-    """Look once more, just before the restore, that nobody has taken the VMID or changed the archive meanwhile.
+    """Look once more, just before the restore, that nobody has taken VMID or rights or changed the archive meanwhile.
 
     What our own failed restore left there is removed.
     """
@@ -91,6 +96,7 @@ def choose(run: Run) -> Wait | None:
     archive = choosing.chosen(run)
     if archive.changed and not run.data.get("warnings"):
         raise Refused(identity.was_changed(archive), f"name it with --archive {archive.volid} if it is the one that you want")
+    restore_rights.require(run.service, run.vmid, [Need(**item) for item in run.data.get("rights", ())])
     choosing.pin(run, archive)
     run.data["said"] = str(run.data["archive"]["volid"])
     return None

@@ -26,7 +26,7 @@ _HINTS: tuple[tuple[pve_texts.Text, str], ...] = (
         "another task holds the guest: wait for it, or see /etc/pve/qemu-server on the node (qm unlock)",
     ),
     (pve_texts.ABOUT_VMID, "the VMID is taken: choose another one"),
-    (pve_texts.ABOUT_SPACE, "free space on the storage, or choose another one"),
+    *((text, "free space on the storage, or choose another one") for text in pve_texts.FULL),
     (pve_texts.ABOUT_DIGEST, "somebody else changed the guest's configuration meanwhile: run the command again"),
     (pve_texts.ABOUT_TIMEOUT, "the node was too busy or another task held the lock: run the command again"),
     (pve_texts.ABOUT_AGENT, "install and enable the QEMU guest agent in the guest"),
@@ -129,6 +129,11 @@ def grant_for(text: str, token: str) -> str:
     path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (PVE_FACTS 1)
     if found := pve_texts.PRIVILEGE.search(text):
         path, privilege = found[1], found[2].replace("|", " or ")
+    if privilege == "SDN.Use":  # law 2: which bridge a token may use is never answered with the one that it was refused
+        return (
+            "give no everyday token a production bridge: `backupsvc doctor` names the bridge for copies and what the token lacks "
+            "on it; a lost guest is brought back by a second token (`backupsvc doctor --role --restore BRIDGE`)"
+        )
     user = token.partition("!")[0]
     return (
         f"give a role with {privilege} on {path} (or above it) to the user and to its token: "

@@ -158,6 +158,11 @@ class Cluster:
         found = self._client.get("access/permissions").row()
         return {path: frozenset(found.row(path).names()) for path in found.names()}
 
+    def permissions_at(self, path: str) -> frozenset[str]:
+        """Given an ACL path, return what the token may do just there, as PVE itself counts pools and what does not propagate."""
+        found = self._client.get("access/permissions", {"path": path}).row().row_if_any(path)
+        return frozenset(found.names() if found else ())
+
     def jobs(self, max_age: float = 0.0) -> list[PveJob]:
         """Return PVE's own backup jobs. Raise PvePermissionDenied without Sys.Audit on /.
 

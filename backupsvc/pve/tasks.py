@@ -13,7 +13,7 @@ from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnre
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.client import Client, Value
 from backupsvc.pve.fields import UPID, Row
-from policies import pve_texts
+from policies import causes, pve_texts
 from policies.foreign import Dumping
 
 OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
@@ -54,9 +54,10 @@ class TaskResult:
             token = parse_upid(self.upid).user
             raise PvePermissionDenied(f"{what} failed: {self.exitstatus}", grant_for(self.exitstatus, token))
         if not self.ok:
+            cause = causes.in_words(self.exitstatus, self.log)
             raise TaskFailed(
-                f"{what} failed: {self.exitstatus}",
-                hint_for(self.exitstatus) or f"read the task's log in PVE: {self.upid}",
+                f"{what} failed: {f'{cause}; PVE ended it with: ' if cause else ''}{self.exitstatus}",
+                hint_for(cause) or hint_for(self.exitstatus) or f"read the task's log in PVE: {self.upid}",
                 upid=self.upid,
                 exitstatus=self.exitstatus,
                 log=self.log,

@@ -381,3 +381,65 @@ def test_a_probe_that_was_moved_off_its_node_is_told() -> None:
     world.pve.cluster.guests = lambda max_age=0.0: [Guest(901, "probe-a", "a"), Guest(902, "probe-b", "a")]
     assert [status for status, _, _ in lines_of(world)] == ["ok", "warning"]
     assert "guest 902, is on a" in lines_of(world)[1][1]
+
+
+def test_law_2_a_restore_token_that_is_the_everyday_one_is_told_and_not_sent_to_take_production_bridges() -> None:
+    world = World()
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), pve={"restore_token": "svc@pve!t=secret"})
+    world.restore_pve = world.pve  # type: ignore[attr-defined]
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "restore token"]
+    assert "is the everyday token svc@pve!t" in line.detail
+    assert "doctor --role --restore" in line.action and "acl modify" not in line.action
+
+
+def test_law_2_no_line_advises_a_bridge_before_it_is_seen_to_lead_nowhere() -> None:
+    world = World()
+    del world.rights["/sdn/zones/localnetwork/vmbr9"]
+    (line,) = world.seen(health.FAILED)
+    assert line.action.startswith("once the line `isolated bridge` says that it leads nowhere, ")
+
+
+def linked_down(*bridges: Bridge, **rights: frozenset[str]) -> World:
+    """A world whose policy names no isolated bridge."""
+    world = World()
+    world.policy = load_policy(POLICY.replace("bridge: vmbr9, ", ""), "site.yaml")
+    del world.rights["/sdn/zones/localnetwork/vmbr9"]
+    world.rights |= {f"/sdn/zones/localnetwork/{name}": held for name, held in rights.items()}
+    world.bridges = list(bridges)
+    world.pve.cluster.bridges = lambda node: [bridge for bridge in bridges if bridge.node == node]
+    return world
+
+
+USE = frozenset({"SDN.Use"})
+
+
+def test_law_2_without_an_isolated_bridge_one_of_its_own_is_enough_and_is_not_called_production() -> None:
+    world = linked_down(Bridge("vmbr9", "a"), Bridge("vmbr9", "b"), Bridge("vmbr0", "a", ("eno1",)), vmbr9=USE)
+    assert world.seen(health.FAILED) == []
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "isolated bridge"]
+    assert "names no isolated bridge" in line.detail
+
+
+def test_law_2_a_bridge_with_ports_is_production_though_it_is_the_only_one_that_the_token_may_use() -> None:
+    world = linked_down(Bridge("vmbr0", "a", ("eno1",)), Bridge("vmbr0", "b", ("eno1",)), vmbr0=USE)
+    assert ["vmbr0" in line.detail for line in world.seen(health.WARNING) if "production networks" in line.detail] == [True]
+
+
+def test_what_cannot_work_without_an_isolated_bridge_fails_with_the_command_that_helps() -> None:
+    (line,) = linked_down(Bridge("vmbr9", "a", ("eno1",)), Bridge("vmbr9", "b")).seen(health.FAILED)
+    assert line.exit_code == 4 and "may use no bridge" in line.detail
+    assert "pvesh create /nodes/NODE/network --iface vmbr90 --type bridge" in line.action  # vmbr9 is used for something else
+    assert "doctor --role --bridge vmbr90`" in line.action
+    (line,) = linked_down(Bridge("vmbr7", "a"), Bridge("vmbr0", "b"), vmbr7=USE).seen(health.FAILED)
+    assert line.exit_code == 1 and line.detail.endswith("does not exist on b")
+
+
+def test_a_storage_without_room_fails_and_one_that_tells_nothing_is_not_called_roomy() -> None:
+    world = World()
+    world.guests = [Guest(108, "glpi", "a")]
+    world.listed = [Archive("nas:backup/x", "a", "nas", 108, GuestType.QEMU, 900_000, 500)]
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "room"]
+    assert "not known" in line.detail
+    world.storages[0] = Storage("nas", "a", "dir", frozenset({"backup"}), total=1000, available=499)
+    (line,) = [line for line in world.seen(health.FAILED) if line.name == "room"]
+    assert line.exit_code == 1 and "499 B free" in line.detail and "500 B" in line.detail

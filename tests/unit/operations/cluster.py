@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from backupsvc.pve.cluster import Bridge
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
 from policies.model import Archive, Guest, GuestType, Node, Storage
@@ -47,6 +48,10 @@ def _next(answers: list[Any]) -> Any:
     return answer
 
 
+# what a restore may ask for
+EVERYTHING = frozenset({"VM.Allocate", "VM.Audit", "VM.PowerMgmt", "Datastore.AllocateSpace", "SDN.Use", "Mapping.Use"})
+
+
 @dataclass
 class Cluster:
     """What stands in for ``Pve``. ``listings`` are handed out one a call, the last one again and again."""
@@ -69,6 +74,8 @@ class Cluster:
             guests=lambda max_age=0.0: self.guests_there,
             nodes=lambda max_age=0.0: [Node("clovis", True)],
             vmid_free=lambda vmid: True,
+            bridges=lambda node: [Bridge("vmbr0", node, ("eno1",))],
+            permissions_at=lambda path: EVERYTHING,
         )
         self.tasks = SimpleNamespace(
             poll=lambda upid: self.result, find=lambda node, **wanted: [], surely_runs=lambda upid: False

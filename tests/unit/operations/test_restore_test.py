@@ -136,7 +136,10 @@ def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:
     assert run.data["checks"]["agent"]["outcome"] == "inconclusive"
 
 
-def with_room(site: World, permissions: Any = dict) -> None:
+ONE_BRIDGE = {"/sdn/zones/localnetwork/vmbr9": frozenset({"SDN.Use"})}
+
+
+def with_room(site: World, permissions: Any = lambda: ONE_BRIDGE) -> None:
     """Let PVE have room for a copy."""
     free = Storage("local-lvm", "clovis", "lvmthin", frozenset({"images"}), available=1 << 40, total=1 << 40)
     local = Storage("local", "clovis", "dir", frozenset({"backup"}))
@@ -154,7 +157,7 @@ def with_room(site: World, permissions: Any = dict) -> None:
 
 
 def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World) -> None:
-    with_room(site, once(PveError("got timeout", status=500), {}))
+    with_room(site, once(PveError("got timeout", status=500), ONE_BRIDGE))
     steps = Steps(site)
     with pytest.raises(PveError):
         steps("reserve")

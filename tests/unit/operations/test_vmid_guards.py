@@ -11,7 +11,7 @@ from backupsvc.errors import LawRefused
 from backupsvc.operations import restore
 from policies.model import Guest, Node, Storage
 from tests.unit.operations.cluster import archive
-from tests.unit.operations.test_restore_test import SCRATCH, Steps, World, site  # noqa: F401
+from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, World, site  # noqa: F401
 
 
 def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lambda node, storage, vmid: []) -> None:  # noqa: F811
@@ -22,7 +22,7 @@ def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lamb
             guests=list,
             nodes=lambda max_age=0.0: [Node("clovis", True, max_memory=1 << 40)],
             vmid_free=free,
-            permissions=dict,
+            permissions=lambda: ONE_BRIDGE,
             ha_resources=set,
         ),
         scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: ()),

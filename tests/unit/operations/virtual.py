@@ -150,7 +150,7 @@ class VirtualCluster:
         return []
 
     def _permissions(self, *, asked: Mapping[str, Any]) -> Any:
-        return {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}}
+        return {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}, "/sdn/zones/localnetwork/vmbr9": {"SDN.Use": 1}}
 
     def _network(self, node: str, *, asked: Mapping[str, Any]) -> Any:
         return [{"iface": "vmbr9", "type": "bridge", "active": 1, "method": "manual", "method6": "manual", "bridge_ports": ""}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.bridges import usable
+from policies.bridges import free_name, lacking, usable
 from policies.model import Scratch
 
 SCRATCH = Scratch(9000, 9009)
@@ -49,3 +49,19 @@ def test_law_2_only_a_bridge_of_the_nodes_own_that_the_token_may_use_is_taken() 
 
 def test_a_right_on_one_vlan_of_a_bridge_names_the_bridge() -> None:
     assert usable(CONFIG, SCRATCH, {"/sdn/zones/localnetwork/vmbr1/5": frozenset({"SDN.Use"})}).bridge == "vmbr1"
+
+
+def test_law_2_a_token_without_any_bridge_is_told_before_anything_is_restored() -> None:
+    assert lacking(CONFIG, SCRATCH, {"/vms": frozenset({"VM.Backup"})}) == ("vmbr0",)
+    assert lacking(CONFIG, SCRATCH, ONLY_VMBR1) == ()
+    assert lacking(CONFIG, Scratch(9000, 9009, bridge="vmbr9"), {}) == ()
+    assert lacking({}, SCRATCH, {}) == ()
+
+
+def test_law_2_the_name_that_is_proposed_is_no_bridge_that_there_is() -> None:
+    assert free_name([]) == "vmbr9"
+    assert free_name(["vmbr9", "vmbr90"]) == "vmbr91"
+
+
+def test_a_nic_on_no_bridge_is_given_the_one_of_its_own() -> None:
+    assert usable({"net0": "virtio=BC:24:11:04:03:6D"}, SCRATCH, ONLY_VMBR1).bridge == "vmbr1"
