@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backupsvc.cli.output import console, emit_json, interactive, one_line, say, size
+from backupsvc.cli.output import console, emit_json, interactive, say, size
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
+from backupsvc.visible import one_line
 
 if TYPE_CHECKING:
     from backupsvc.archives.describe import Description
@@ -148,14 +149,6 @@ def _show(found: Description) -> None:
         say(f"{name}:")
         for line in text.rstrip("\n").split("\n"):
             say(f"  {line}")
-
-
-def _moment(ctime: int) -> str:
-    """Given any 64 bits that a header calls a time, return them as one, or as what they are."""
-    try:
-        return iso(ctime)
-    except (ValueError, OverflowError, OSError):
-        return f"{ctime} seconds after 1970, which is no date"
 
 
 def _moment(ctime: int) -> str:

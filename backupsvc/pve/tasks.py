@@ -174,8 +174,8 @@ class Tasks:
 
     def of_guest(self, node: str, vmid: int) -> list[TaskRow]:
         """Given a node and a VMID, return all tasks on it that the node remembers and the token may see (others': Sys.Audit)."""
-        rows = self._client.get(f"nodes/{node}/tasks", {"source": "all", "vmid": vmid, "limit": LIST_LIMIT})
-        return [task_row(row) for row in rows or []]
+        rows = self._client.get(f"nodes/{node}/tasks", {"source": "all", "vmid": vmid, "limit": LIST_LIMIT}).rows()
+        return [task_row(row) for row in rows]
 
     def _offset(self, node: str) -> int:
         """Seconds that the node's clock is ahead of ours; 0 if the token may not ask (Sys.Audit)."""

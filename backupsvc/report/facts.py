@@ -296,8 +296,8 @@ def _orphans(
         cleaned={copy.vmid for copy in found if catalog.lease_holder(copy.vmid) is not None},
         service=catalog.identity() if found else "",
     )
-    asked = gaps.ask("copies", "", _bound(leftovers.confirmed, pve, forgotten))
-    return tuple(replace(one, ours=False) for one in forgotten) if asked is None else asked
+    confirmed = gaps.ask("copies", "", _bound(leftovers.confirmed, pve, forgotten))
+    return tuple(replace(one, ours=False) for one in forgotten) if confirmed is None else confirmed
 
 
 def _moves(catalog: Catalog) -> tuple[MovedCopy, ...]:
