@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from backupsvc.pve.client import Client
 from backupsvc.pve.fields import boolean, integer, text
 from policies import ownership
 from policies.model import Scratch
+from policies.stillness import Reads
 
 _SCRATCH_MARK = ownership.marker("")
 
@@ -20,7 +21,8 @@ class GuestStatus:
     """A guest's state. ``agent`` says whether its config switches the agent on, not whether it answers.
 
     ``uptime`` is that of the QEMU process, in seconds: a reset does not end it. ``pid`` is that process.
-    It and ``ha_managed`` are None when PVE did not say.
+    It and ``ha_managed`` are None when PVE did not say. ``reads`` are what the guest has read from its disks since its start, by
+    their keys; None where PVE does not tell it, as of a guest that is off.
     """
 
     status: str
@@ -30,6 +32,7 @@ class GuestStatus:
     uptime: int
     ha_managed: bool | None = None
     pid: int | None = None
+    reads: Mapping[str, Reads] | None = None
 
     @property
     def running(self) -> bool:
@@ -62,6 +65,7 @@ class Guests:
             uptime=integer(data, "uptime"),
             ha_managed=_ha_managed(data),
             pid=integer(data, "pid") or None,
+            reads=_reads(data),
         )
 
     def start(self, node: str, vmid: int) -> str:
@@ -78,6 +82,15 @@ class Guests:
         if _SCRATCH_MARK in self.config(node, vmid).get("description", ""):
             raise LawRefused(2, f"guest {vmid} on {node} is the copy of a restore test: it is not started as a production guest")
         return str(self._client.post(f"nodes/{node}/qemu/{vmid}/status/start"))
+
+
+def _reads(data: dict[str, Any]) -> dict[str, Reads] | None:
+    """QEMU's count of each disk (``query-blockstats``)."""
+    told = data.get("blockstat")
+    if not isinstance(told, dict):
+        return None
+    rows = {key: row for key, row in told.items() if isinstance(row, dict) and "rd_bytes" in row}
+    return {key: Reads(integer(row, "rd_operations"), integer(row, "rd_bytes")) for key, row in rows.items()}
 
 
 def _ha_managed(data: dict[str, Any]) -> bool | None:
