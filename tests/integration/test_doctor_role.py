@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shlex
 import ssl
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -29,6 +28,7 @@ from backupsvc.settings import CatalogSettings, PveSettings, Settings
 from policies import role
 from policies.site import load_policy
 from tests.commands import Shell
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -71,9 +71,7 @@ class Root:
         """Start a task on the node and wait until it has ended well."""
         upid = self(method, path, **params)
         where = f"/nodes/{NODE}/tasks/{urllib.parse.quote(upid, safe='')}/status"
-        end = time.monotonic() + 60
-        while (found := self("GET", where))["status"] == "running" and time.monotonic() < end:
-            time.sleep(0.1)
+        found = wait_until(lambda: row if (row := self("GET", where))["status"] != "running" else None, pause=0.1)
         assert found["exitstatus"] == "OK", found
 
     def type(self, line: str) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import random
 import threading
-import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from backupsvc.remote import ahead
 from backupsvc.remote.nodes import open_archive
 from backupsvc.settings import SshSettings
 from tests.unit.remote.sshd import Sshd, running_sshd
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,4 @@ def test_reading_leaves_no_thread_behind(sshd: Sshd, tmp_path: Path) -> None:
     before = threading.active_count()
     with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
         stream.read(10)
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before, threading.enumerate)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import HANGS
+
 SSHD = Path("/usr/sbin/sshd")
 
 CONFIG = """
@@ -50,7 +52,7 @@ class Sshd:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(HANGS)
 
 
 def free_port() -> int:
@@ -95,7 +97,7 @@ def running_sshd(directory: Path, *, extra: str = "", sftp: bool = True) -> Iter
 
 
 def _await(server: Sshd) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + HANGS
     while True:
         try:
             with socket.create_connection(("127.0.0.1", server.port), 1) as sock:
