@@ -195,7 +195,8 @@ def why_not_frozen(consistency: str, freeze: str, config: Mapping[str, str]) -> 
     """Given what a dump's log says and the config in the archive, return why it is only crash-consistent, "" if it is not."""
     if consistency != Consistency.CRASH:
         return ""
-    if freeze == Freeze.NONE and not agent_configured(config):
+    # since qemu-server 9.1.10 vzdump calls that "disabled in VM options", too
+    if freeze in (Freeze.NONE, Freeze.OFF) and not agent_configured(config):
         return "it has no agent configured"
     if freeze == Freeze.NONE and freeze_switched_off(config):
         freeze = Freeze.OFF

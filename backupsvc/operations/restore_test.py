@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, Refused
-from backupsvc.operations import choosing, copying, free_vmids, identity, listening, proving, reading, settling
+from backupsvc.operations import choosing, copying, free_vmids, identity, listening, proving, reading, settling, standstill
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import release_vmids, scratch_task, tear_down
@@ -229,14 +229,18 @@ def boot(run: Run) -> Wait | None:
         run.data["booted"], run.data["said"] = True, alive
         return None
     listening.trusted(run, {})
-    if run.passed("boot") > wanted.boot_timeout and not run.data.get("heard"):
+    found, timed_out = standstill.look(run, _config(run)), run.passed("boot") > wanted.boot_timeout
+    standstill.end_if_halted(run, found, timed_out=timed_out)
+    standstill.end_if_unbootable(run, found)
+    if timed_out and not run.data.get("heard"):
         run.data["booted"] = None  # a question that was never put is no sign of death
         run.say("nothing could be asked of the copy in its time: nothing can tell whether it boots")
         return None
-    if run.passed("boot") > wanted.boot_timeout:
+    if timed_out:
         run.data["booted"] = False
+        seen = f": {found.said}" if found.said else ""
         raise OperationFailed(
-            f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} s", operation=run.id
+            f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} s{seen}", operation=run.id
         )
     return Wait("the copy is booting", most=0.25)
 

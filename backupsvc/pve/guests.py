@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from backupsvc.errors import LawRefused
@@ -10,6 +10,7 @@ from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
 from policies import ownership
 from policies.model import Scratch
+from policies.stillness import Reads
 
 _SCRATCH_MARK = ownership.marker("")
 
@@ -19,7 +20,8 @@ class GuestStatus:
     """A guest's state. ``agent`` says whether its config switches the agent on, not whether it answers.
 
     ``uptime`` is that of the QEMU process, in seconds: a reset does not end it. ``pid`` is that process.
-    It and ``ha_managed`` are None when PVE did not say.
+    It and ``ha_managed`` are None when PVE did not say. ``reads`` are what the guest has read from its disks since its start, by
+    their keys; None where PVE does not tell it, as of a guest that is off.
     """
 
     status: str
@@ -29,6 +31,7 @@ class GuestStatus:
     uptime: int
     ha_managed: bool | None = None
     pid: int | None = None
+    reads: Mapping[str, Reads] | None = None
 
     @property
     def running(self) -> bool:
@@ -61,6 +64,7 @@ class Guests:
             uptime=data.integer("uptime"),
             ha_managed=_ha_managed(data),
             pid=data.integer("pid") or None,
+            reads=_reads(data),
         )
 
     def start(self, node: str, vmid: int) -> str:
@@ -77,6 +81,15 @@ class Guests:
         if _SCRATCH_MARK in self.config(node, vmid).get("description", ""):
             raise LawRefused(2, f"guest {vmid} on {node} is the copy of a restore test: it is not started as a production guest")
         return self._client.post(f"nodes/{node}/qemu/{vmid}/status/start").upid()
+
+
+def _reads(data: Row) -> dict[str, Reads] | None:
+    """QEMU's count of each disk (``query-blockstats``)."""
+    told = data.row_if_any("blockstat")
+    if told is None:
+        return None
+    rows = {key: told.row(key) for key in told.names()}
+    return {key: Reads(row.integer("rd_operations"), row.integer("rd_bytes")) for key, row in rows.items() if "rd_bytes" in row}
 
 
 def _ha_managed(data: Row) -> bool | None:

@@ -22,6 +22,7 @@ from policies import silence
 from policies.model import CheckSpec, Outcome
 from tests.unit.checks.test_checks import closed_port, serving, talking
 from tests.unit.remote.sshd import Sshd, keygen, running_sshd
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +46,9 @@ def jumps() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("jump ")]
 
 
-def gone(seconds: float = 5.0) -> bool:
-    """Whether every pump ends within the given time."""
-    deadline = time.monotonic() + seconds
-    while jumps() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not jumps()
+def gone() -> bool:
+    """Wait until every pump has ended."""
+    return bool(wait_until(lambda: not jumps(), jumps))
 
 
 def echo(peer: socket.socket) -> None:

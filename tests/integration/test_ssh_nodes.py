@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import threading
-import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from backupsvc.remote.kernel import Kernels
 from backupsvc.remote.nodes import open_archive
 from backupsvc.settings import SshSettings
 from tests.unit.remote.sshd import Sshd, free_port, keygen, running_sshd
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,4 @@ def test_reading_leaves_no_thread_behind(sshd: Sshd, tmp_path: Path) -> None:
     before = threading.active_count()
     with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
         stream.read(10)
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before, threading.enumerate)

@@ -7,12 +7,14 @@ import re
 import shutil
 from typing import Any, NamedTuple
 
-from backupsvc.lab.kernel import Lab, LabNode, StorageDef, VmConfig
+from backupsvc.lab.kernel import Lab, LabNode, Machine, StorageDef, VmConfig
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _DISK = re.compile(r"(?:scsi|virtio|sata|ide|efidisk)\d+")
 _NODE_BASE_MEMORY = 2 * 1024**3
 _NODE_CPUS = 16
+# how long a guest runs until its share of the processors was measured twice (05_restore_ok: an integer 0 until then)
+_MEASURED_AFTER = 10.0
 _BROADCAST_LIFE = 300.0  # seconds (pmxcfs: RRD entries expire)
 
 
@@ -40,6 +42,12 @@ def cpus(config: dict[str, str]) -> int:
     return int(config.get("cores", 1)) * int(config.get("sockets", 1))
 
 
+def cpu(machine: Machine | None) -> float:
+    """Return what share of its processors a guest uses; a whole 0 for one that is off or was just started."""
+    up = machine is not None and machine.status() != "stopped" and machine.uptime() >= _MEASURED_AFTER
+    return 0.01 if up else 0
+
+
 def name(vm: VmConfig) -> str:
     """Return what PVE calls a guest: a VM's name, a container's hostname, else its VMID."""
     if vm.type == "lxc":
@@ -65,7 +73,7 @@ def guest(lab: Lab, vm: VmConfig) -> dict[str, Any]:
         "status": "running" if running else "stopped",
         "template": int(vm.config.get("template", 0)),
         "uptime": int(machine.uptime()) if running and machine else 0,
-        "cpu": 0.01 if running else 0,
+        "cpu": cpu(machine),
         "maxcpu": size.cpus,
         "mem": size.memory // 2 if running else 0,
         "memhost": size.memory if running else 0,

@@ -21,6 +21,7 @@ from policies.transitions import PLANS
 from tests.unit.operations import test_engine_model
 from tests.unit.operations.actors import Fate, WatchedCatalog
 from tests.unit.operations.test_engine_model import START, EngineModel
+from tests.unit.operations.worlds import emptied
 
 Guard = Callable[[pytest.MonkeyPatch], None]
 History = Callable[[EngineModel], None]
@@ -44,7 +45,7 @@ def live(model: EngineModel, history: History) -> None:
         check(model)
     except BaseException:
         model.stage.close()
-        test_engine_model._wipe(model.catalog)
+        emptied(model.catalog)
         raise
     model.teardown()
 

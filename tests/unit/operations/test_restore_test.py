@@ -17,6 +17,7 @@ from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run
 from backupsvc.operations.showing import exit_code
 from backupsvc.operations.turns import describe
+from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
 from backupsvc.settings import Settings
 from policies import ownership
@@ -60,6 +61,12 @@ def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
 
 
 LIVED_ON = {"seconds": 1, "outcome": "passed", "said": [], "cause": None}
+
+
+def running(**parts: Any) -> SimpleNamespace:
+    """A PVE that says of every guest that it runs, and nothing of its disks."""
+    state = GuestStatus("running", "running", True, None, 60)
+    return SimpleNamespace(guests=SimpleNamespace(status=lambda node, vmid: state), **parts)
 
 
 class Steps:
@@ -331,6 +338,7 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
     site.probe = lambda node: SimpleNamespace(connect=None, refused=None)
     left = list(looks)
     monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: CheckResult("ssh 22", left.pop(0), "", kind="ssh"))
+    site.pve = running()
     steps = Steps(site, scratch=PLACE, network="isolated", agent=False)
     operation = site.catalog.claim(steps.id, steps.engine.driver())
     assert operation
@@ -374,7 +382,7 @@ def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_
 
 
 def test_a_copy_that_is_dumped_all_the_time_is_neither_alive_nor_dead(site: World) -> None:
-    site.pve = SimpleNamespace(agent=held_agent(True))
+    site.pve = running(agent=held_agent(True))
     steps = Steps(site, scratch=PLACE, agent=True)
     assert "booted" not in steps("boot").data
     site.clock.sleep(601)

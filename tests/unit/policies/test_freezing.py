@@ -223,6 +223,7 @@ def test_a_guest_is_thawed_only_if_the_policy_says_so_and_its_own_word_goes_firs
         ("failed", "1", "its agent could not freeze"),
         ("agent-silent", "1", "did not answer"),
         ("switched-off", "1", "switched off"),
+        ("switched-off", None, "no agent"),  # so says 9.2 of a guest without one
         ("already-frozen", "1", "somebody else"),
         ("none", "", "no agent configured"),
         ("none", "0", "no agent configured"),

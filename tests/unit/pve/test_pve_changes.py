@@ -11,6 +11,7 @@ from backupsvc.pve import Pve, connect
 from backupsvc.pve.vzdump import NOTES_LIMIT, notes_template
 from policies import ownership
 from policies.model import Scratch
+from policies.stillness import Reads
 
 from .conftest import settings_for
 from .server import FakeClock, FakePve, refuse
@@ -170,3 +171,4 @@ def test_a_status_tells_what_the_config_says_of_agent_and_ha(fake: FakePve, pve:
         830,
     )
     assert (restoring.running, restoring.lock, restoring.agent, restoring.ha_managed) == (False, "create", False, False)
+    assert running.reads == {"scsi0": Reads(272, 16463872), "scsi1": Reads(1, 4096)} and restoring.reads is None

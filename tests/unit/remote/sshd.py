@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import HANGS
+
 SSHD = Path("/usr/sbin/sshd")
 
 CONFIG = """
@@ -53,7 +55,7 @@ class Sshd:
         for pid in self.sessions() if self.process.poll() is None else ():
             os.kill(pid, signal.SIGKILL)
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(HANGS)
 
     def replace_host_key(self) -> None:
         """Start again, after ``stop``, at the same address and with another host key."""
@@ -107,7 +109,7 @@ def running_sshd(directory: Path, *, extra: str = "", sftp: bool = True) -> Iter
 
 
 def _await(server: Sshd) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + HANGS
     while True:
         try:
             with socket.create_connection(("127.0.0.1", server.port), 1) as sock:

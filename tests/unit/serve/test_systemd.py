@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from backupsvc.serve.systemd import Notifier
+from tests.waiting import HANGS
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -19,7 +20,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
     name = str(tmp_path / "n") if request.param == "path" else f"@backupsvc-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(name.replace("@", "\0"))
-        listener.settimeout(5)
+        listener.settimeout(HANGS)
         yield name, listener
 
 
