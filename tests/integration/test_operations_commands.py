@@ -248,9 +248,9 @@ def test_after_kill_9_of_a_command_what_it_left_in_a_nodes_queue_is_waited_for_b
     one = Started(user, tmp_path / "log", "backup", "run", *words)
     open_at(user, "dump", "task")
     one.process.kill()
-    dumped = len(until(lambda: user("operations", "list", "--open", "--json").json["operations"]))
+    dumped = len(wait_until(lambda: user("operations", "list", "--open", "--json").json["operations"]))
     assert dumped >= 3, "some wait in the queue of their node"
-    answer = user("backup", "run", "--vmid", 105, "--json", timeout=DEADLINE)
+    answer = user("backup", "run", "--vmid", 105, "--json", timeout=HANGS)
     one.process.wait()
     assert answer.code == 0, answer.out + answer.err
     still = user("operations", "list", "--open", "--json").json["operations"]

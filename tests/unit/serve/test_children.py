@@ -129,7 +129,7 @@ def test_what_a_child_writes_is_passed_on_its_log_as_it_is_and_the_rest_as_lines
     child: Child, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     child.tend()
-    wait_for(lambda: child.tend() < 60 and said)
+    wait_until(lambda: child.tend() < 60 and said)
     assert capsys.readouterr().err.splitlines() == ["time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready"]
     assert [(record.getMessage(), record.process_name) for record in caplog.records] == [  # type: ignore[attr-defined]
         ("Redis is now ready to exit", "sleeper"),
