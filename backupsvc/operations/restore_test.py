@@ -33,6 +33,7 @@ from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.pve.tasks import TaskResult
 
 MOST_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
 
@@ -117,7 +118,9 @@ def _reserve(run: Run) -> None:
 def begin(run: Run) -> Wait | None:
     """Start the restore, with every NIC overridden before the copy ever exists. Nobody waits for it yet: it is read meanwhile."""
     with proving.blaming(run):
-        _is_restored(run)
+        result = _restoring(run)
+        if result and not result.ok:
+            _accept(run, result)
     if not run.data.get("restore_upid"):
         return Wait("it is not known yet whether the restore was started", most=2.0)
     listening.knock(run)
@@ -127,9 +130,11 @@ def begin(run: Run) -> Wait | None:
 def restore(run: Run) -> Wait | None:
     """Wait until the archive is restored."""
     with proving.blaming(run):
-        if not _is_restored(run):
+        result = _restoring(run)
+        if result is None:
             listening.before(run)
             return Wait("the archive is being restored", most=5.0)
+        _accept(run, result)
     took = run.service.pve.tasks.lasted(str(run.data["restore_upid"]))
     if took is not None:  # it may have ended long before its archive was read: who restores in need reads nothing
         run.data["waited"] = max(0.0, run.passed("begin") - took)
@@ -137,8 +142,8 @@ def restore(run: Run) -> Wait | None:
     return None
 
 
-def _is_restored(run: Run) -> bool:
-    """Return whether the restore, which is started once, has ended. Raise TaskFailed if it has failed."""
+def _restoring(run: Run) -> TaskResult | None:
+    """Start the restore, once; return how it has ended, None while it runs."""
     service, archive, scratch = run.service, choosing.chosen(run), run.data["scratch"]
 
     def start() -> str:
@@ -153,12 +158,14 @@ def _is_restored(run: Run) -> bool:
             bandwidth=service.policy.scratch.bandwidth,
         )
 
-    result = run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
-    if result is None:
-        return False
+    return run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
+
+
+def _accept(run: Run, result: TaskResult) -> None:
+    """Write down how the restore ended. Raise TaskFailed if it has failed."""
     run.ended("restore", result)
-    result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
-    return True
+    volid, vmid = run.data["archive"]["volid"], run.data["scratch"]["vmid"]
+    result.raise_if_failed(f"restoring {volid} of guest {run.vmid} into scratch VMID {vmid}")
 
 
 def isolate(run: Run) -> Wait | None:

@@ -64,8 +64,8 @@ class Failed:
 
     def blame(self, silent: Place, path: str) -> None:
         """Given who was found to be silent, remember it. What hangs in a node that answers hangs through every other host."""
-        self.silent = silent
-        self.transient = silent != places(silent[0], path)[-1]
+        in_a_node = silent == places(silent[0], path)[-1] and silent[1] != ""
+        self.silent, self.transient = silent, not in_a_node
         if isinstance(self.error, PveUnreachable):
             self.error.node = _node(silent)
 

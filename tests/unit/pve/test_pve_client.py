@@ -113,7 +113,7 @@ def test_a_write_is_never_repeated(fake: FakePve, client: Client, reply: Reply) 
     fake.on("POST", "/nodes/pve/vzdump", reply)
     with pytest.raises(PveUnreachable):
         client.post("nodes/pve/vzdump", {"vmid": 100})
-    assert len(fake.requests) == 1
+    assert len(fake.changes()) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 500, 501])
