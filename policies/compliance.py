@@ -6,7 +6,7 @@ finding can disappear. What could not be read is never taken for right: it stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -121,13 +121,13 @@ def _archives_on_guest_node(facts: SiteFacts, policy: Policy, now: int, speaker:
         if held and {place(archive) for archive in held} == {item.guest.node}:
             key = "archives-on-guest-node" + (".down" if item.guest.node in gone else "")
             yield speaker.about(key, item, node=item.guest.node, count=len(held))
-        elif not held and (job := job_for(policy, item.vmid)) and _writes_beside(facts, job, item.guest.node):
+        elif not held and (job := job_for(policy, item.vmid)) and _writes_beside(facts, job, item.guest.node, gone):
             yield speaker.about("archives-on-guest-node.planned", item, node=item.guest.node, job=job.id, storage=job.storage)
 
 
-def _writes_beside(facts: SiteFacts, job: Job, node: str) -> bool:
+def _writes_beside(facts: SiteFacts, job: Job, node: str, gone: Collection[str]) -> bool:
     """A node that is down shows no storage: what another one shows of that name is the same definition."""
-    places = {node} if any(item.node == node for item in facts.storages) else {item.node for item in facts.storages}
+    places = {item.node for item in facts.storages} if node in gone else {node}
     return any(item.name == job.storage and item.node in places and not item.shared for item in facts.storages)
 
 

@@ -14,6 +14,7 @@ from backupsvc.cli.app import build
 from backupsvc.errors import LawRefused, PvePermissionDenied, PveTokenRefused, PveUnreachable, UsageError
 from backupsvc.operations import health
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, Version
+from backupsvc.pve.tasks import TaskRow
 from backupsvc.settings import Settings
 from policies import ownership, role
 from policies.model import Archive, Guest, GuestType, Node, Storage
@@ -39,6 +40,7 @@ class World:
         self.policy: Any = load_policy(POLICY, "site.yaml")
         self.settings = Settings(policy=Path("site.yaml"), state_dir=Path())
         self.clock = SimpleNamespace(now=lambda: 1_000_000.0)
+        self.tasks: dict[tuple[str, int], list[TaskRow]] = {}
         self.knowledge = Knowledge()
         self.catalog = SimpleNamespace(
             archives=list, knowledge=lambda: self.knowledge, lease_holder=lambda vmid: None, operation=lambda id: None,
@@ -76,6 +78,7 @@ class World:
             ),
             scratch=lambda scratch, holder: SimpleNamespace(require_bridge=self.ask_bridge),
             guests=SimpleNamespace(config=lambda node, vmid: self.configs[vmid]),
+            tasks=SimpleNamespace(of_guest=lambda node, vmid: self.tasks.get((node, vmid), [])),
             storage=SimpleNamespace(
                 storages=lambda: self.storages,
                 archives=lambda node, storage, vmid=None: [one for one in self.listed if one.node == node],
@@ -221,9 +224,20 @@ def refusing_of(node: str, error: Exception) -> Any:
     return ask
 
 
-@pytest.mark.parametrize(("service", "action"), [("a" * 32, "backupsvc serve"), ("b" * 32, "qm destroy 9000 --purge")])
-def test_law_1_a_copy_that_the_catalog_forgot_is_named_with_what_to_do(service: str, action: str) -> None:
+@pytest.mark.parametrize(
+    ("service", "restored", "action"),
+    [
+        ("a" * 32, True, "backupsvc serve"),
+        ("a" * 32, False, "see whose it is; if nobody needs it, remove it on a: qm stop 9000; qm destroy 9000 --purge"),
+        ("b" * 32, True, "qm destroy 9000 --purge"),
+    ],
+    ids=["ours", "perhaps a clone", "another service's"],
+)
+def test_law_1_a_copy_that_the_catalog_forgot_is_named_with_what_to_do(service: str, restored: bool, action: str) -> None:
     world = World()
+    if restored:
+        upid = "UPID:a:0000A1B2:00097285:69AF0000:qmrestore:9000:svc@pve!t:"
+        world.tasks["a", 9000] = [TaskRow(upid, "OK", 1_000, "svc@pve!t")]
     world.guests = [Guest(9000, "restore-test-108", "a", status="running")]
     world.configs = {9000: {"description": ownership.mark("01GONE", service)}}
     (line,) = world.seen(health.WARNING)

@@ -28,7 +28,7 @@ def site(catalog_url: str) -> Iterator[World]:
     made.clock = SystemClock()  # type: ignore[assignment]
     made.policy = Policy("s", "Europe/Paris", "en", (job,), nothing, nothing, Scratch(9000, 9009), "standard")
     made.settings = Settings.model_construct()
-    made.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda max_age=0.0: []))
+    made.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda max_age=0.0: [], nodes=lambda max_age=0.0: []))
     made.engine = build_engine(made, foreground=False)  # type: ignore[arg-type]
     yield made
     made.catalog.close()

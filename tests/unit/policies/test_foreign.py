@@ -100,6 +100,12 @@ def test_what_was_made_at_the_very_moment_counts_and_the_newest_is_taken() -> No
     assert decided(beside(), archive(AT + 60, size=1), archive(AT + 5)) == Adopt(archive(AT + 60, size=1), "PVE job backup-1")
 
 
+def test_a_task_is_no_reason_to_adopt_what_was_there_before_it_began_and_a_schedule_is_from_our_own_time_on() -> None:
+    late, early = Beside("PVE task UPID:x", AT + 600), archive(AT + 60)
+    assert isinstance(decided(late, early, runs=True), StandBack)
+    assert isinstance(decided(replace(late, certain=True), early), Adopt)
+
+
 def test_the_first_of_two_that_back_a_guest_up_is_the_one_beside_ours() -> None:
     later = replace(JOB, id="backup-0", schedule="21:20")
     found = foreign.scheduled(108, "clovis", AT, [later, JOB], "Europe/Paris")

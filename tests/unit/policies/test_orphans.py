@@ -26,6 +26,7 @@ def test_a_copy_whose_operation_is_open_or_that_is_being_cleaned_up_is_no_orphan
 def test_law_1_only_a_copy_that_bears_this_services_identity_is_ours() -> None:
     found = orphans([copy(), copy(9001, service=THEM), copy(9002, service=None)], open_operations=(), cleaned=(), service=US)
     assert [orphan.ours for orphan in found] == [True, False, False]
+    assert not any(orphan.unconfirmed for orphan in found), "nobody has asked PVE yet"
     assert not any(orphan.ours for orphan in orphans([copy(service="")], open_operations=(), cleaned=(), service=""))
 
 
