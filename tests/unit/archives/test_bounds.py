@@ -167,6 +167,7 @@ def test_a_memory_beyond_what_any_guest_has_is_told_and_not_written(tmp_path: Pa
         extract(path, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_clusters_scattered_over_disks_never_take_more_than_their_account() -> None:
     """Its worst cases, measured: a page for each cluster, pages just before they become one bit a cluster, and just after."""
     for each in (1, SPARSE, SPARSE + 1):
