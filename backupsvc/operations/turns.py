@@ -320,9 +320,9 @@ def trouble_of(error: BackupsvcError) -> Trouble:
     What is known to be out of reach is not waited for: a restore test of another guest could be made meanwhile.
     An answer that cannot be read is tried again as one of those: it is no silence, and a call that it answered may have begun.
     """
-    if isinstance(error, PveAnswerUnreadable):
+    if isinstance(error, PveAnswerUnreadable | OutOfReach):
         return Trouble.HICCUP
-    if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused | OutOfReach):
+    if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
         return Trouble.OUTAGE
     answered = isinstance(error, PveError) and not isinstance(error, PveNotFound | TaskFailed)
     if answered and isinstance(error, PveError) and (error.status >= 500 or error.status == 200):

@@ -160,7 +160,8 @@ class Client:
                 return Answer(self.where, f"{method} {path}", answer, dict(self._threads.beside))
             # A try that already used up its patience is not repeated: the reader has waited long enough.
             waited = self._clock.monotonic() - started > CONNECT_TIMEOUT / 2
-            if pause is None or waited or not answer.transient or len(asked.useless) == len(self._hosts):
+            hopeless = not (answer.transient or answer.busy) or len(asked.useless) == len(self._hosts)
+            if pause is None or waited or hopeless:
                 break
             self._clock.sleep(pause)
         raise answer.error

@@ -46,7 +46,7 @@ class Failed:
 
     ``transient`` if a second try, or another host, may fare better; ``unsent`` if the request certainly never left this machine;
     ``answered`` if whoever was asked did answer; ``timed_out`` if nobody knows yet who was silent, ``silent`` who it was;
-    ``quick`` if that passes soon, such as a daemon's restart.
+    ``quick`` if that passes soon, such as a daemon's restart; ``busy`` if its node answers, so that the same host may do so soon.
     """
 
     error: BackupsvcError
@@ -56,6 +56,7 @@ class Failed:
     timed_out: bool = False
     silent: Place | None = None
     quick: bool = False
+    busy: bool = False
 
     @property
     def words(self) -> str:
@@ -65,13 +66,15 @@ class Failed:
     def blame(self, silent: Place, path: str) -> None:
         """Given who was found to be silent, remember it. What hangs in a node that answers hangs through every other host."""
         in_a_node = silent == places(silent[0], path)[-1] and silent[1] != ""
-        self.silent, self.transient = silent, not in_a_node
+        self.silent, self.transient, self.busy = silent, not in_a_node, in_a_node
         if isinstance(self.error, PveUnreachable):
             self.error.node = _node(silent)
 
     @property
     def useless(self) -> bool:
         """Whether the same call is not made again through this host."""
+        if self.busy:
+            return False
         return self.timed_out or (self.silent is not None and not self.quick)
 
 

@@ -68,9 +68,9 @@ def live_through(lab: Shell, tmp_path: Path, guests: str, **env: str) -> tuple[S
     """Let a serve live through a night; return it, with what /healthz says once the night has ended and its line is written."""
     one = served.start(lab.state, tmp_path / "log", {"BACKUPSVC_POLICY": str(policy_for(tmp_path / "p.yaml", guests))} | env)
     try:
-        wait_until(lambda: one.health().get("last_nights"), 400, one.said, pause=0.5)
-        wait_until(lambda: re.search(r"event=night|\"event\": \"night\"", one.said()), 120, one.said)
-        wait_until(lambda: one.health()["status"] not in ("starting", "failing"), 60, one.said)
+        wait_until(lambda: one.health().get("last_nights"), one.said, pause=0.5)
+        wait_until(lambda: re.search(r"event=night|\"event\": \"night\"", one.said()), one.said)
+        wait_until(lambda: one.health()["status"] not in ("starting", "failing"), one.said)
     except BaseException:
         one.stop()
         raise

@@ -196,7 +196,7 @@ def test_a_storage_that_hangs_is_told_from_its_node(among: Callable[..., Client]
     for path in ("storage/nfs/content", "storage/nfs/content", "storage/nfs/status"):
         with pytest.raises(PveUnreachable, match=r"did not answer within 0\.5 s"):
             client.get(f"nodes/b/{path}")
-    assert asked(fake, "/nodes/b/storage/nfs/content") == 1
+    assert asked(fake, "/nodes/b/storage/nfs/content") == 3  # as long as each takes a moment; a wait of a minute is not repeated
     assert client.get("nodes/b/storage/local/content").data == []
     assert client.breakers.silent_nodes() == {}
 
