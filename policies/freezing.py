@@ -42,11 +42,12 @@ class Guest:
 
 
 class Trouble(StrEnum):
-    """Why a question got no answer. PASSING may pass, SILENT is the agent's, DENIED stays so."""
+    """Why a question got no answer. PASSING may pass, SILENT is the agent's, DENIED and NO_AGENT stay so."""
 
     PASSING = "passing"
     SILENT = "silent"
     DENIED = "denied"
+    NO_AGENT = "no-agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ def after_asking(answer: Answer, standing: Standing) -> Later | ThawIt | Settled
         return Settled(State.THAWED, by_us)
     if answer.frozen:
         return _frozen(standing)
+    if answer.trouble is Trouble.NO_AGENT:
+        return Settled(State.OFF, "it has no agent configured")
     waits = answer.trouble is Trouble.PASSING or (answer.trouble is Trouble.SILENT and standing.tried)
     if waits and standing.since < SILENT_FOR:
         return Later(f"whether the guest is thawed is not known yet: {answer.text}")
@@ -195,8 +198,7 @@ def why_not_frozen(consistency: str, freeze: str, config: Mapping[str, str]) -> 
     """Given what a dump's log says and the config in the archive, return why it is only crash-consistent, "" if it is not."""
     if consistency != Consistency.CRASH:
         return ""
-    # since qemu-server 9.1.10 vzdump calls that "disabled in VM options", too
-    if freeze in (Freeze.NONE, Freeze.OFF) and not agent_configured(config):
+    if freeze == Freeze.NONE and not agent_configured(config):
         return "it has no agent configured"
     if freeze == Freeze.NONE and freeze_switched_off(config):
         freeze = Freeze.OFF

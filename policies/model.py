@@ -107,18 +107,13 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A cluster node; memory in bytes, 0 if not known. ``online`` is what the answering node believes.
-
-    ``unknown``: PVE's own status of it is ``unknown``, because its pvestatd reports nothing; ``online`` is then whether the node
-    itself answered when it was asked.
-    """
+    """A cluster node; memory in bytes. ``online`` is what the answering node believes."""
 
     name: str
     online: bool
     max_memory: int = 0
     memory: int = 0
     max_cpu: int = 0
-    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,10 +331,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that the facts show to be wrong. ``id`` is stable; ``action`` is the reader's next step.
-
-    ``under``: the node whose silence it follows from; it then has no action of its own.
-    """
+    """Something that the facts show to be wrong. ``id`` is stable; ``action`` is the reader's next step."""
 
     id: str
     severity: Severity
@@ -347,7 +339,6 @@ class Finding:
     detail: str
     action: str
     vmid: int | None = None
-    under: str = ""
 
 
 @dataclass(frozen=True, slots=True)

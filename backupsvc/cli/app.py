@@ -54,9 +54,8 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
 def _version(wanted: bool) -> None:
     if wanted:
         from backupsvc import __version__
-        from backupsvc.cli.output import say
 
-        say(f"backupsvc {__version__}")
+        typer.echo(f"backupsvc {__version__}")
         raise typer.Exit
 
 

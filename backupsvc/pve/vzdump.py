@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backupsvc.errors import PveError
 from backupsvc.pve.client import Client
 
 NOTES_LIMIT = 1024  # characters of a notes template (PVE_FACTS 3.1)
@@ -39,8 +40,12 @@ class Vzdump:
             "prune-backups": "keep-all=1" if keep_all else None,
             "bwlimit": bandwidth or None,
         }
-        answer = self._client.post(f"nodes/{node}/vzdump", asked)
-        return None if answer.data == "OK" else answer.upid()
+        answer = str(self._client.post(f"nodes/{node}/vzdump", asked))
+        if answer == "OK":
+            return None
+        if not answer.startswith("UPID:"):
+            raise PveError(f"{node} answered the backup of guest {vmid} with {answer!r} instead of a task", text=answer)
+        return answer
 
 
 def notes_template(notes: str) -> str:

@@ -17,8 +17,6 @@ from typing import Any
 from backupsvc.errors import BackupsvcError
 from backupsvc.pve import Pve
 from backupsvc.pve.answers import BadAnswer, Caller, error_for
-from backupsvc.pve.breakers import Breakers
-from backupsvc.pve.fields import Answer
 from policies.model import Scratch
 
 TOKEN_ID = "svc@pve!b1"
@@ -152,7 +150,7 @@ class VirtualCluster:
         return []
 
     def _permissions(self, *, asked: Mapping[str, Any]) -> Any:
-        return {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}, "/sdn/zones/localnetwork/vmbr9": {"SDN.Use": 1}}
+        return {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}}
 
     def _network(self, node: str, *, asked: Mapping[str, Any]) -> Any:
         return [{"iface": "vmbr9", "type": "bridge", "active": 1, "method": "manual", "method6": "manual", "bridge_ports": ""}]
@@ -220,9 +218,8 @@ class VirtualCluster:
             {"upid": task.upid, "starttime": int(task.began), "user": TOKEN_ID}
             | ({"status": task.ended, "endtime": int(task.ends)} if task.ended else {})
             for task in known
-            if task.node == node
-            and asked.get("typefilter") in (None, task.type)
-            and int(task.began) >= asked.get("since", 0)
+            if (task.node, task.type) == (node, asked["typefilter"])
+            and int(task.began) >= asked["since"]
             and asked.get("vmid") in (None, task.vmid)
         ]
 
@@ -233,13 +230,7 @@ class VirtualCluster:
     def _task_log(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
         task = self._task(upid)
         last = "TASK OK" if task.ended == "OK" else f"TASK ERROR: {task.ended}"
-        name = f"vzdump-qemu-{task.vmid}-{stamp(int(task.began))}.vma.zst"
-        lines = [
-            f"INFO: Starting Backup of VM {task.vmid} (qemu)",
-            "INFO: backup mode: snapshot",
-            f"INFO: creating vzdump archive '/var/lib/vz/dump/{name}'",
-            last,
-        ]
+        lines = [f"INFO: Starting Backup of VM {task.vmid} (qemu)", "INFO: backup mode: snapshot", last]
         return [{"n": number + 1, "t": line} for number, line in enumerate(lines)]
 
     def _stop_task(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
@@ -381,25 +372,27 @@ class VirtualClient:
     """Stands where ``backupsvc.pve.client.Client`` stands. ``around`` may wrap every call; a read is tried once only."""
 
     def __init__(self, cluster: VirtualCluster, around: Around | None = None) -> None:
-        self.token_id, self.where, self.breakers = TOKEN_ID, WHERE, Breakers(cluster.clock)
+        self.token_id, self.where = TOKEN_ID, WHERE
         self._cluster, self._around = cluster, around or (lambda method, path, act: act())
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Answer:
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Any:
         return self._call("GET", path, params)
 
-    def post(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+    def get_with_beside(self, path: str) -> tuple[Any, dict[str, Any]]:
+        return self.get(path), {}
+
+    def post(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._call("POST", path, params)
 
-    def put(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+    def put(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._call("PUT", path, params)
 
-    def delete(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
+    def delete(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._call("DELETE", path, params)
 
-    def _call(self, method: str, path: str, params: Mapping[str, Any] | None) -> Answer:
+    def _call(self, method: str, path: str, params: Mapping[str, Any] | None) -> Any:
         asked = {name: value for name, value in (params or {}).items() if value is not None}
-        data = self._around(method, path, lambda: self._cluster.answer(method, path, asked))
-        return Answer("virtual", f"{method} /{path}", data)
+        return self._around(method, path, lambda: self._cluster.answer(method, path, asked))
 
 
 def connect(cluster: VirtualCluster, scratch: Scratch, around: Around | None = None) -> Pve:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ from celery import Celery
 
 from backupsvc.errors import Unreachable, UsageError
 from backupsvc.serve import private_redis
-from tests.waiting import HANGS, wait_until
 
 
 def started(state: Path) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(private_redis.command(state), stdout=subprocess.DEVNULL)
-    wait_until(lambda: private_redis.answers(state) or server.poll() is not None)
-    assert server.poll() is None
+    end = time.monotonic() + 10
+    while not private_redis.answers(state):
+        assert time.monotonic() < end and server.poll() is None
+        time.sleep(0.02)
     return server
 
 
@@ -38,7 +40,7 @@ def test_it_keeps_its_file_evicts_nothing_and_listens_on_no_port(tmp_path: Path)
         assert not [line for line in listening.splitlines()[1:] if len(line.split()) > 9 and line.split()[9] in sockets]
     finally:
         server.terminate()
-        server.wait(HANGS)
+        server.wait(10)
     assert not private_redis.answers(state)
 
 
