@@ -11,7 +11,7 @@ help:
 	@echo "make test-quick  the tests that need no guest, in two minutes"
 	@echo "make explore     the tests that draw their inputs, with new ones each time"
 	@echo "make mutants     policies mutated: what no test would notice (MINUTES=60, MODULES=\"retention whole\")"
-	@echo "make soak        COUNT=50 good restore tests in a row with every core busy"
+	@echo "make soak        MUTANTS=20000 of archives read, then COUNT=50 good restore tests in a row with every core busy"
 	@echo "make lint        format, lint, types, layers"
 	@echo "make bench       measurements, as ratios against named yardsticks"
 
@@ -35,6 +35,7 @@ mutants: setup
 	@$(PYTHON) -m tests.mutants --minutes $(or $(MINUTES),60) $(MODULES)
 
 soak: setup
+	FUZZ_COUNT=$(or $(MUTANTS),20000) $(PYTEST) tests/fuzz
 	SOAK_COUNT=$(or $(COUNT),50) $(PYTHON) -m pytest -m soak -s tests/soak
 
 lint: setup

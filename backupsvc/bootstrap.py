@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backupsvc.catalog import Catalog
     from backupsvc.operations.engine import Engine
     from backupsvc.pve import Pve
+    from backupsvc.pve.breakers import Breakers
     from backupsvc.remote.jump import Jump
     from backupsvc.remote.kernel import Kernels
     from policies.attached import Kernel
@@ -32,15 +33,17 @@ NO_CLUSTER = (
 class Service:
     """Settings, policy, clock, catalog and cluster, each opened at first use and closed together.
 
-    ``foreground``: operations are driven to their end by this process; else they are opened for workers.
+    ``foreground``: operations are driven to their end by this process; else they are opened for workers. ``breakers``: what this
+    process knows of the silence of hosts and nodes, where it keeps several services.
 
     Raises at first use: UsageError or PolicyError (policy), CatalogUnreachable (catalog), Unreachable or Refused (cluster).
     """
 
-    def __init__(self, settings: Settings, clock: Clock, *, foreground: bool = True) -> None:
+    def __init__(self, settings: Settings, clock: Clock, *, foreground: bool = True, breakers: Breakers | None = None) -> None:
         self.settings, self.clock, self._foreground = settings, clock, foreground
         self._stack = ExitStack()
         self._probes: dict[str, Jump | None] = {}
+        self._breakers = breakers
 
     @cached_property
     def policy(self) -> Policy:
@@ -75,6 +78,13 @@ class Service:
         """The cluster, by the token that may use production bridges (the everyday one if there is no other)."""
         return self._connect(restore=True)
 
+    @cached_property
+    def breakers(self) -> Breakers:
+        """Which hosts and nodes are not asked at this moment, because they did not answer; both tokens share it."""
+        from backupsvc.pve.breakers import Breakers
+
+        return self._breakers or Breakers(self.clock)
+
     def probe(self, node: str) -> Jump | None:
         """Given a node, return the way onto its isolated bridge, or None when no probe is there."""
         from backupsvc.remote.jump import Jump
@@ -106,6 +116,7 @@ class Service:
         """The engine that drives operations, with every kind registered."""
         from backupsvc.operations import build_engine
 
+        self.breakers.live_long()
         return build_engine(self, foreground=self._foreground)
 
     def close(self) -> None:
@@ -118,7 +129,7 @@ class Service:
         if not self.settings.pve.host:
             raise UsageError(*NO_CLUSTER)
         scratch = self.policy.scratch if self.settings.policy else None  # listing archives needs no policy
-        pve = connect(self.settings.pve, self.clock, restore=restore, scratch=scratch)
+        pve = connect(self.settings.pve, self.clock, restore=restore, scratch=scratch, breakers=self.breakers)
         pve.probes, pve.kernel = self.settings.probe_vmids, self._kernel
         return pve
 

@@ -3,7 +3,9 @@
     BackupsvcError                  base; carries .hint (the reader's next action) and .exit_code
     ├── UsageError                  wrong usage, settings or policy                                   exit 2
     ├── Unreachable                 a system that is needed cannot be reached                         exit 3
-    │   ├── PveUnreachable          no answer: refused, timed out, no such host, 595-599
+    │   ├── PveUnreachable          no answer: refused, timed out, no such host, 595-599; carries .node
+    │   ├── PveAnswerUnreadable     what answered is of another type than PVE's API says: nothing is concluded from it
+    │   ├── OutOfReach              what is needed lies on a node or a storage that is known not to answer: no use to ask again
     │   ├── PveCertificateRefused   the server's certificate is not the one that was pinned
     │   ├── CatalogUnreachable      the catalog's database does not open
     │   │   └── CatalogCut          it was lost in mid-transaction; carries .undone: certainly nothing was written
@@ -11,7 +13,8 @@
     ├── Refused                     refused by a law or a permission                                  exit 4
     │   ├── LawRefused              one of the ten laws forbids it; carries .law
     │   ├── PveTokenRefused         401: the token or ticket is not accepted
-    │   └── PvePermissionDenied     403: the token lacks a privilege; carries PVE's own text
+    │   ├── PvePermissionDenied     403: the token lacks a privilege; carries PVE's own text
+    │   └── SshRefused              a host key is not the known one, or the login is not accepted
     ├── PveError                    PVE answered with an error; carries .status, .text and .errors    exit 1
     │   ├── PveNotFound             the guest, archive, task or storage does not exist
     │   ├── AgentHeld               a guest's agent is not asked, because a dump of the guest runs
@@ -54,7 +57,19 @@ class Unreachable(BackupsvcError):
 
 
 class PveUnreachable(Unreachable):
-    """The cluster's API does not answer."""
+    """The cluster's API does not answer. ``node`` is the node that is silent, where it is known that the fault is one node's."""
+
+    def __init__(self, message: str, hint: str = "", *, node: str = "") -> None:
+        super().__init__(message, hint)
+        self.node = node
+
+
+class PveAnswerUnreadable(Unreachable):
+    """What answered is no answer of the API: it names the call, the key, what should stand there and what does."""
+
+
+class OutOfReach(Unreachable):
+    """An archive lies where nothing answers: it is not gone, and asking again at once is of no use."""
 
 
 class PveCertificateRefused(Unreachable):
@@ -101,6 +116,10 @@ class PveTokenRefused(Refused):
 
 class PvePermissionDenied(Refused):
     """The token lacks a privilege for this call."""
+
+
+class SshRefused(Refused):
+    """A machine shows another SSH host key than the known one, or does not accept our login. Waiting changes neither."""
 
 
 class PveError(BackupsvcError):

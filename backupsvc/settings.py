@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from backupsvc import setting_names
 from backupsvc.errors import UsageError
 
 
@@ -39,7 +41,13 @@ def lab_hosts() -> list[str]:
     return list(dict.fromkeys([str(saved["pve"]["host"]), *saved.get("api", {}).values()]))
 
 
-class PveSettings(BaseModel):
+class _Group(BaseModel):
+    """Settings that belong together. A name that is none of them is refused, wherever it is written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PveSettings(_Group):
     """The cluster's API. ``token`` is user@realm!name=secret.
 
     ``host`` is host:port, of several nodes separated by commas: the first that answers is asked. ``fingerprint`` is that of its
@@ -55,7 +63,7 @@ class PveSettings(BaseModel):
     timeout: float = 60
 
 
-class CatalogSettings(BaseModel):
+class CatalogSettings(_Group):
     """The catalog's database, as an SQLAlchemy URL; empty means SQLite in the state directory.
 
     ``patience`` in seconds: for how long a catalog that is locked or down is waited for (10 at most for one that has not yet
@@ -66,7 +74,7 @@ class CatalogSettings(BaseModel):
     patience: float = Field(default=120, ge=0)
 
 
-class ProbeSettings(BaseModel):
+class ProbeSettings(_Group):
     """The SSH host with a foot on the isolated bridge. ``host`` is host:port, ``host_key`` a known_hosts key.
 
     ``node`` is where its bridge is, for the single probe alone: a bridge without ports ends at its node. ``vmid`` is the probe's
@@ -81,13 +89,20 @@ class ProbeSettings(BaseModel):
     host_key: str | None = None
 
 
-class BrokerSettings(BaseModel):
+class BrokerSettings(_Group):
     """The Redis that carries hints between beat and workers, as a URL; the command line needs none."""
 
     url: str = "redis://127.0.0.1:6379/0"
 
 
-class SshSettings(BaseModel):
+class LogSettings(_Group):
+    """What beat, the workers and their supervisor write, and how: ``text`` is key=value, ``json`` one object a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class SshSettings(_Group):
     """SSH to the nodes, to read archives: node name -> host:port. Without it only archives of our own making are proven."""
 
     nodes: dict[str, str] = {}
@@ -117,6 +132,7 @@ class Settings(BaseSettings):
     probes: dict[str, ProbeSettings] = {}
     ssh: SshSettings = SshSettings()
     broker: BrokerSettings = BrokerSettings()
+    log: LogSettings = LogSettings()
     state_dir: Path = Path()
     policy: Path | None = None
     tick: float = Field(default=30.0, gt=0)  # seconds between two looks of beat at what is due
@@ -169,6 +185,13 @@ class Settings(BaseSettings):
         return frozenset(probe.vmid for probe in every if probe.vmid is not None)
 
     @property
+    def secrets(self) -> frozenset[str]:
+        """The secrets that these settings hold, to be struck out of whatever is written (law 7)."""
+        tokens = [token.get_secret_value().rpartition("=")[2] for token in (self.pve.token, self.pve.restore_token) if token]
+        words = [urlsplit(url).password or "" for url in (self.broker.url, self.catalog.url)]
+        return frozenset(word for word in (*tokens, *words, *map(unquote, words)) if word)
+
+    @property
     def catalog_url(self) -> str:
         """The catalog's URL with its default filled in."""
         return self.catalog.url or f"sqlite:///{self.state_dir / 'catalog.db'}"
@@ -180,10 +203,24 @@ def node_key(name: str) -> str:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings in force. Raise UsageError, naming the variable, if one has no sensible value."""
+    """Return the settings in force. Raise UsageError, naming the variable, if we have none of that name or its value is no good.
+
+    Variables whose names begin with BACKUPSVC_ are all meant for us: a misspelt one would be ignored in silence.
+    """
+    if strange := setting_names.unknown(Settings, os.environ):
+        raise _no_such(strange[0])
     try:
         return Settings(**{"state_dir": state_dir(), **overrides})
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        name = "BACKUPSVC_" + "__".join(str(part).upper() for part in first["loc"])
+        name = setting_names.PREFIX + "__".join(str(part).upper() for part in first["loc"])
+        if first["type"] == "extra_forbidden":  # in a variable's JSON, or in what the lab saved
+            raise _no_such(name) from None
         raise UsageError(f"{name}: {first['msg']}", "correct the variable, or unset it") from None
+
+
+def _no_such(name: str) -> UsageError:
+    return UsageError(
+        f"{name} is no setting of this service",
+        f"is {setting_names.nearest(Settings, name)} meant? correct the name, or unset it",
+    )

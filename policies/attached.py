@@ -50,7 +50,7 @@ def card(vmid: int, name: str, options: Iterable[tuple[str, str]]) -> Card:
     """Given a guest's options, present and pending, return what of them matters to a bridge."""
     given = tuple(options)
     kept = tuple((key, value) for key, value in given if _NIC.fullmatch(key) or key in _RAW)
-    return Card(vmid, name, kept, any(ownership.operation_of({key: value}) for key, value in given if key == "description"))
+    return Card(vmid, name, kept, any(ownership.operation_of({key: value}) for key, value in given))
 
 
 def strangers(
@@ -64,14 +64,17 @@ def strangers(
 ) -> tuple[str, ...]:
     """Given the guests of a node, return a sentence for each that has a NIC on the bridge and is no copy and no probe.
 
+    The marker alone makes no copy: anybody may write it, and a clone of a copy bears it. A copy has all its NICs on the bridge.
     Without VM.Audit on /vms guests are left out of every list, so that is a sentence too.
     """
     found = list(_unseen(node, permissions))
     for one in cards:
         keys = [key for key, value in one.options if _joins(key, value, bridge)]
-        if keys and one.vmid not in probes and not (one.vmid in scratch and one.marked):
+        elsewhere = [key for key, value in one.options if not _stays(key, value, bridge)]
+        if keys and one.vmid not in probes and (one.vmid not in scratch or not one.marked or elsewhere):
             who = f"guest {one.vmid} ({one.name})" if one.name else f"guest {one.vmid}"
-            found.append(f"{who} on {node} is on bridge {bridge} too, by its {', '.join(dict.fromkeys(keys))}")
+            more = f", and leads elsewhere by its {', '.join(dict.fromkeys(elsewhere))}" if elsewhere else ""
+            found.append(f"{who} on {node} is on bridge {bridge} too, by its {', '.join(dict.fromkeys(keys))}{more}")
     return tuple(found)
 
 
@@ -85,6 +88,11 @@ def _joins(key: str, value: str, bridge: str) -> bool:
     if key in _RAW:
         return bridge in _WORD.findall(value)
     return any(part.partition("=")[2].strip() == bridge for part in value.split(",") if part.strip().startswith("bridge="))
+
+
+def _stays(key: str, value: str, bridge: str) -> bool:
+    """Whether an option leads nowhere but onto the bridge. A NIC without any bridge leads out through the node itself."""
+    return key not in _RAW and _joins(key, value, bridge)
 
 
 def foreign_ports(kernel: Kernel, node: str, bridge: str, known: Collection[int]) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ def clock_changes(tz: str, after: int, until: int) -> list[tuple[int, int]]:
 def _expression(spec: str) -> str:
     """Given PVE's form, return oncalendar's: ``*/5`` and ``30`` are minutes, ``*/n`` starts at the field's first value."""
     parts = spec.lower().replace("semi-annually", "semiannually").split()
-    if parts and ":" not in parts[-1] and _MINUTES.fullmatch(parts[-1]):
+    if parts and _MINUTES.fullmatch(parts[-1]):
         parts[-1] = f"*:{parts[-1]}"
     return " ".join(_repeats(part) for part in parts)
 

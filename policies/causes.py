@@ -101,9 +101,25 @@ TEXTS = (
 )
 
 
+def in_words(exitstatus: str, log: Iterable[str]) -> str:
+    """Given how a failed PVE task ended and its log's lines, return the cause with the line that names it, "" if none does.
+
+    PVE's own last word often names none: a full disk ends a backup in ``Broken pipe`` and a restore in ``exit code 133``
+    (PVE_TEXTS, backup and restore), and the line that says so stands somewhere before.
+    """
+    found = blame(exitstatus, log)
+    if not found.text or found.text in exitstatus or exitstatus in found.text:
+        return ""
+    meaning = next(rule.text.meaning for rule in TEXTS if rule.text.search(found.text))
+    return f"{meaning.partition(', unless ')[0]} ({found.text})"
+
+
 def blame(exitstatus: str, log: Iterable[str] = ()) -> Blame:
-    """Given how a PVE task or call ended and its log's lines, return who is to blame: the platform, unless a text says other."""
-    lines = [*log, exitstatus]
+    """Given how a PVE task or call ended and its log's lines, return who is to blame: the platform, unless a text says other.
+
+    A line in which PVE quotes the archive decides nothing: whoever made that could have it blame whom he likes.
+    """
+    lines = [line for line in (*log, exitstatus) if not pve_texts.QUOTED.search(line)]
     written = any(pve_texts.DATA_WRITTEN.among(lines))
     for rule in TEXTS:
         if written and rule.cause is Cause.ARCHIVE:

@@ -6,14 +6,14 @@ finding can disappear. What could not be read is never taken for right: it stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from policies import retention, whole, wording
+from policies import compliance_nodes, reach, retention, whole, wording
 from policies.calendar import occurrences
 from policies.jobs import job_for
-from policies.model import Exemption, Finding, GuestType, Job, Policy, Severity
+from policies.model import Archive, Exemption, Finding, GuestType, Job, Policy, Severity
 from policies.privileges import privileges
 from policies.scratch_network import scratch_network
 from policies.service_checks import unasked, wanted_rung
@@ -29,6 +29,7 @@ _LOOK_BACK = tuple(
 # what is not critical is a warning: something to plan, not something to get up for
 WARNINGS = frozenset(
     {
+        "status-unknown",
         "job-pinned-to-node",
         "clock-drift",
         "clock-drift.own",
@@ -84,7 +85,8 @@ def findings(facts: SiteFacts, policy: Policy, now: int) -> tuple[Finding, ...]:
     """Given facts, policy and the time, return all findings in the policy's language, critical first."""
     speaker = Speaker(policy)
     found = [finding for rule in RULES.values() for finding in rule(facts, policy, now, speaker)]
-    return tuple(sorted(found, key=lambda finding: list(Severity).index(finding.severity)))
+    folded = compliance_nodes.fold(found, facts, policy)
+    return tuple(sorted(folded, key=lambda finding: list(Severity).index(finding.severity)))
 
 
 def exemption_for(finding: Finding, policy: Policy, now: int) -> Exemption | None:
@@ -111,18 +113,27 @@ def local_day(now: int, timezone: str) -> date:
 
 
 def _archives_on_guest_node(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
+    gone = reach.down(facts.nodes, facts.silent)
     for item in facts.guests:
         if item.guest is None:
             continue
-        held = usable(item.archives)
+        held = _known(item)
         if held and {place(archive) for archive in held} == {item.guest.node}:
-            yield speaker.about("archives-on-guest-node", item, node=item.guest.node, count=len(held))
-        elif not held and (job := job_for(policy, item.vmid)) and _writes_beside(facts, job, item.guest.node):
+            key = "archives-on-guest-node" + (".down" if item.guest.node in gone else "")
+            yield speaker.about(key, item, node=item.guest.node, count=len(held))
+        elif not held and (job := job_for(policy, item.vmid)) and _writes_beside(facts, job, item.guest.node, gone):
             yield speaker.about("archives-on-guest-node.planned", item, node=item.guest.node, job=job.id, storage=job.storage)
 
 
-def _writes_beside(facts: SiteFacts, job: Job, node: str) -> bool:
-    return any(item.name == job.storage and item.node == node and not item.shared for item in facts.storages)
+def _writes_beside(facts: SiteFacts, job: Job, node: str, gone: Collection[str]) -> bool:
+    """A node that is down shows no storage: what another one shows of that name is the same definition."""
+    places = {item.node for item in facts.storages} if node in gone else {node}
+    return any(item.name == job.storage and item.node in places and not item.shared for item in facts.storages)
+
+
+def _known(item: GuestFacts) -> tuple[Archive, ...]:
+    """What could be restored from, within reach or out of it."""
+    return usable(item.archives + item.unreachable)
 
 
 def _never_proven(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker) -> Iterator[Finding]:
@@ -160,6 +171,9 @@ def _guest_not_covered(facts: SiteFacts, policy: Policy, now: int, speaker: Spea
             continue
         elif job_for(policy, item.vmid) is None:
             yield speaker.about("guest-not-covered.job", item)
+        elif not usable(item.archives) and (out := usable(item.unreachable)):
+            places = wording.names(sorted({f"{one.storage} ({place(one)})" for one in out}))
+            yield speaker.about("guest-not-covered.unreachable", item, count=len(out), places=places)
         elif not usable(item.archives):
             yield speaker.about("guest-not-covered.archive", item)
 
@@ -187,7 +201,7 @@ def _archives_missed(facts: SiteFacts, policy: Policy, now: int, speaker: Speake
     due = {job.id: last_due(job, policy.timezone, now) for job in policy.jobs}
     slack = policy.max_clock_drift + max((-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0)
     for item in _backed_up(facts, policy):
-        held, last = usable(item.archives), item.last_backup
+        held, last = _known(item), item.last_backup
         job = job_for(policy, item.vmid)
         wanted = due[job.id] if job else None
         if last and not last.succeeded and (not held or held[-1].ctime < max(last.at, last.until)):
@@ -228,7 +242,7 @@ def _archive_shrunk(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker
         elif whole.key(newest) in whole.hollow(item.archives):
             yield speaker.about("archive-shrunk.no-disk", item, volid=newest.volid)
         elif (before := whole.usual(item.archives, newest)) and whole.below(newest, before):
-            size, median_size = wording.size(newest.size, speaker.language), wording.size(before[1], speaker.language)
+            size, median_size = wording.sizes(speaker.language, newest.size, int(before[1]))
             yield speaker.about("archive-shrunk", item, volid=newest.volid, size=size, count=before[0], usual=median_size)
 
 
@@ -347,12 +361,13 @@ def _storage_filling(facts: SiteFacts, policy: Policy, now: int, speaker: Speake
         if item.name not in ours or not item.active or item.total <= 0 or subject in seen:
             continue
         seen.add(subject)
-        share, left = round(100 * item.used / item.total), wording.size(item.available, speaker.language)
+        share = round(100 * item.used / item.total)
         needed = int(ROUND * _round_of(facts, item.name, None if item.shared else item.node))
         if needed > item.available:
-            amount = wording.size(needed, speaker.language)
+            left, amount = wording.sizes(speaker.language, item.available, needed)
             yield speaker.says("storage-filling.night", subject, {"available": left, "needed": amount})
         elif share >= FULL:
+            left = wording.size(item.available, speaker.language)
             yield speaker.says("storage-filling", subject, {"share": share, "available": left})
 
 
@@ -413,6 +428,8 @@ def _exception_expired(facts: SiteFacts, policy: Policy, now: int, speaker: Spea
 
 
 RULES: dict[str, Rule] = {
+    "node-offline": compliance_nodes.node_offline,
+    "status-unknown": compliance_nodes.status_unknown,
     "guest-not-covered": _guest_not_covered,
     "guest-left-frozen": _guest_left_frozen,
     "backup-missed": _backup_missed,

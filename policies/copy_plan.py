@@ -55,6 +55,13 @@ class CopyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class NoBridge:
+    """There is no bridge that the token may put the copy's NICs on, link down; ``wanted`` are the archive's own (law 2)."""
+
+    wanted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Harmful:
     """No copy of this archive could be made harmless (law 2), and why: one sentence a key."""
 
@@ -71,7 +78,7 @@ def plan(
     taken: Collection[int],
     operation: str,
     service: str,
-) -> CopyPlan | Harmful | NoPlace:
+) -> CopyPlan | Harmful | NoBridge | NoPlace:
     """Given an archive, the config in it, what is wanted of its guest and what the cluster says, return the copy to make.
 
     ``taken`` are VMIDs that are leased, or were found to be in use. The copy's marker names ``operation``, whose copy it is, and
@@ -81,6 +88,8 @@ def plan(
         return Harmful(refused)
     cap = memory_cap(guest, scratch)
     try:
+        if forbidden := bridges.lacking(config, scratch, facts.permissions):
+            return NoBridge(forbidden)
         usable = bridges.usable(config, scratch, facts.permissions)
         sent = overrides(config, guest=guest, scratch=scratch, bridge=usable.bridge, operation=operation, service=service)
     except PolicyError as error:

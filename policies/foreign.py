@@ -14,7 +14,7 @@ from policies.model import Archive, PolicyError
 from policies.site_facts import ClusterJob
 
 NEAR = 1800  # seconds between two occurrences that are taken for the same night's
-OURS = "backupsvc "  # what the notes of every archive of ours carry, before the operation's id
+OURS = "backupsvc "  # what the notes of our archives carry, before the operation's id, unless somebody wrote others
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,16 @@ def decide(
 ) -> Own | StandBack | Adopt:
     """Given PVE's own backup of a guest and the guest's archives, return what becomes of our occurrence at ``at``.
 
+    No archive is adopted that names us in its notes, or that the catalog knows as ours whatever its notes say by now.
     ``runs`` says whether PVE works on it right now; ``window`` is how long our job may be late, ``drift`` how far clocks may
     differ (seconds).
     """
     if beside is None:
         return Own()
     begun = (min(at, beside.begins) if beside.certain else beside.begins) - drift
-    fresh = [item for item in archives if item.ctime >= begun and item.size > 0 and OURS not in item.notes]
+    fresh = [
+        item for item in archives if item.ctime >= begun and item.size > 0 and item.operation is None and OURS not in item.notes
+    ]
     if fresh:
         return Adopt(max(fresh, key=lambda item: (item.ctime, item.volid)), beside.origin)
     if now < at + window and (beside.certain or runs):

@@ -42,12 +42,11 @@ class Guest:
 
 
 class Trouble(StrEnum):
-    """Why a question got no answer. PASSING may pass, SILENT is the agent's, DENIED and NO_AGENT stay so."""
+    """Why a question got no answer. PASSING may pass, SILENT is the agent's, DENIED stays so."""
 
     PASSING = "passing"
     SILENT = "silent"
     DENIED = "denied"
-    NO_AGENT = "no-agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +117,6 @@ def after_asking(answer: Answer, standing: Standing) -> Later | ThawIt | Settled
         return Settled(State.THAWED, by_us)
     if answer.frozen:
         return _frozen(standing)
-    if answer.trouble is Trouble.NO_AGENT:
-        return Settled(State.OFF, "it has no agent configured")
     waits = answer.trouble is Trouble.PASSING or (answer.trouble is Trouble.SILENT and standing.tried)
     if waits and standing.since < SILENT_FOR:
         return Later(f"whether the guest is thawed is not known yet: {answer.text}")
@@ -198,7 +195,8 @@ def why_not_frozen(consistency: str, freeze: str, config: Mapping[str, str]) -> 
     """Given what a dump's log says and the config in the archive, return why it is only crash-consistent, "" if it is not."""
     if consistency != Consistency.CRASH:
         return ""
-    if freeze == Freeze.NONE and not agent_configured(config):
+    # since qemu-server 9.1.10 vzdump calls that "disabled in VM options", too
+    if freeze in (Freeze.NONE, Freeze.OFF) and not agent_configured(config):
         return "it has no agent configured"
     if freeze == Freeze.NONE and freeze_switched_off(config):
         freeze = Freeze.OFF

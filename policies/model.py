@@ -107,13 +107,18 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A cluster node; memory in bytes. ``online`` is what the answering node believes."""
+    """A cluster node; memory in bytes, 0 if not known. ``online`` is what the answering node believes.
+
+    ``unknown``: PVE's own status of it is ``unknown``, because its pvestatd reports nothing; ``online`` is then whether the node
+    itself answered when it was asked.
+    """
 
     name: str
     online: bool
     max_memory: int = 0
     memory: int = 0
     max_cpu: int = 0
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +336,10 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that the facts show to be wrong. ``id`` is stable; ``action`` is the reader's next step."""
+    """Something that the facts show to be wrong. ``id`` is stable; ``action`` is the reader's next step.
+
+    ``under``: the node whose silence it follows from; it then has no action of its own.
+    """
 
     id: str
     severity: Severity
@@ -339,6 +347,7 @@ class Finding:
     detail: str
     action: str
     vmid: int | None = None
+    under: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class GuestAssessment:
     status: Status
     objectives: tuple[Objective, ...]
     archives: int
+    unreachable: int
     last_backup: int | None
     last_proven: int | None
     rpo: int | None
@@ -136,6 +137,7 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
         status=worst(objective.status for objective in objectives),
         objectives=objectives,
         archives=len(case.held),
+        unreachable=len(usable(item.unreachable)),
         last_backup=case.held[-1].ctime if case.held else None,
         last_proven=case.proofs[-1].archive_ctime if case.proofs else None,
         rpo=None if rpo is None else int(rpo),

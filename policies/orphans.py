@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+_RESTORED = "qmrestore"
+_MADE = frozenset({_RESTORED, "qmcreate", "vzrestore", "vzcreate"})
+_REMOVED = frozenset({"qmdestroy", "vzdestroy"})
+
 
 @dataclass(frozen=True, slots=True)
 class Copy:
@@ -25,10 +29,24 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A copy without an open operation. ``ours``: this very service made it, so its reaper may remove it."""
+    """A copy without an open operation. ``ours``: this very service made it, so its reaper may remove it.
+
+    ``unconfirmed``: it bears this service's identity, but PVE's tasks do not say that this service restored it.
+    """
 
     copy: Copy
     ours: bool
+    unconfirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task on a VMID as its node lists it: when it began (epoch seconds, the node's clock), whose it was, how it went."""
+
+    type: str
+    began: int
+    user: str
+    failed: bool = False
 
 
 def orphans(
@@ -41,3 +59,14 @@ def orphans(
     """
     left = (copy for copy in copies if copy.operation not in open_operations and copy.vmid not in cleaned)
     return tuple(Orphan(copy, bool(service) and copy.service == service) for copy in left)
+
+
+def restored_by(token: str, tasks: Iterable[Task]) -> bool:
+    """Given a token and all that PVE remembers of a VMID, return whether the guest that has it now is of a restore by that token.
+
+    A description is written by whoever may edit the guest, and a clone of a copy bears it too. So the last task that made or
+    removed a guest there must be such a restore; a clone is listed under the VMID that it was made of.
+    """
+    told = [task for task in tasks if task.type in _MADE | _REMOVED and not task.failed]
+    last = max(told, key=lambda task: (task.began, task.type in _REMOVED), default=None)
+    return last is not None and (last.type, last.user) == (_RESTORED, token)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from policies.amounts import apart
 from policies.model import Archive, Guest, Node, Scratch, Storage
 
 _HEADROOM = 110  # percent of the disks' sizes: a thin disk may land on a thick storage (FIELD D37)
@@ -101,7 +102,8 @@ def _node_problem(node: Node, site: _Site) -> str | None:
         return f"the node cannot read storage {site.archive.storage}{'' if site.archive.shared else f' of {site.archive.node}'}"
     spare = node.max_memory - node.memory
     if node.max_memory and node.memory and spare < site.memory:  # 0 is unknown: a token without Sys.Audit sees none
-        return f"{_size(site.memory)} of memory are needed, {_size(max(spare, 0))} are to spare"
+        needed, to_spare = apart(site.memory, max(spare, 0))
+        return f"{needed} of memory are needed, {to_spare} are to spare"
     return None
 
 
@@ -127,8 +129,19 @@ def _storage(node: str, site: _Site) -> tuple[Storage | None, list[str]]:
         else:
             return storage, passed
     if not candidates:
-        passed.append(f"{node}: there is no storage {named}" if named else f"{node}: there is no storage")
+        passed.append(f"{node}: {_unseen(node, site)}")
     return None, passed
+
+
+def _unseen(node: str, site: _Site) -> str:
+    """Why a node has no candidate. PVE leaves out in silence what the token has no right to see, so absence proves little."""
+    named = site.scratch.storage
+    if any(storage.node == node and named in (None, storage.name) for storage in site.storages):
+        return f"storage {named} is disabled" if named else "every storage is disabled"
+    if elsewhere := sorted({storage.node for storage in site.storages if storage.name == named}):
+        return f"storage {named} is not there, only on {', '.join(elsewhere)}"
+    what, path = (f"no storage {named}", f"/storage/{named}") if named else ("no storage", "/storage")
+    return f"{what} is shown to this token: there is none, or the token lacks Datastore.Audit on {path}"
 
 
 def _rank(storage: Storage, site: _Site) -> tuple[bool, int, str]:
@@ -145,7 +158,8 @@ def _storage_problem(storage: Storage, site: _Site) -> str | None:
     if not storage.active:
         return "is not active"
     if storage.total and storage.available < _needed(site):
-        return f"has {_size(storage.available)} free, {_size(_needed(site))} are needed"
+        free, needed = apart(storage.available, _needed(site))
+        return f"has {free} free, {needed} are needed"
     return None
 
 
@@ -162,9 +176,6 @@ def _why(node: Node, storage: Storage, site: _Site) -> tuple[str, ...]:
         place = f"{node.name} can read the archive, and is not the guest's node"
     if node.name == site.avoided:
         place += ", and the last test could not be decided there, but no other node can take the copy"
-    free = f"{_size(storage.available)} free" if storage.total else "of unknown room"
-    return (place, f"storage {storage.name}: {free}, {_size(_needed(site))} needed")
-
-
-def _size(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB"
+    free, needed = apart(storage.available, _needed(site))
+    room = f"{free} free" if storage.total else "of unknown room"
+    return (place, f"storage {storage.name}: {room}, {needed} needed")

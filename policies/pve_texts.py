@@ -72,10 +72,20 @@ GUEST_BEGINS = _text(
 GUEST_ENDS = _text(
     "guest-ends", r"^INFO: (?:Backup finished|Failed) at ", "what follows is the job's, no guest's", _VZDUMP, recorded=True
 )
+GUEST_DONE = _text(
+    "guest-done", r"^INFO: Finished Backup of VM (\d+) ", "this guest's backup has not failed", _VZDUMP, recorded=True
+)
 GUEST_FAILED = _text(
     "guest-failed",
     r"^ERROR: Backup of VM (\d+) failed - (.*)$",
     "this guest's backup failed, for this reason",
+    _VZDUMP,
+    recorded=True,
+)
+ARCHIVE_BEGUN = _text(
+    "archive-begun",
+    r"^INFO: creating (?:vzdump|Proxmox Backup Server) archive '(?:.*/)?([^/']+)'$",
+    "the name of the archive that this task makes of this guest",
     _VZDUMP,
     recorded=True,
 )
@@ -94,7 +104,7 @@ DISK_EXCLUDED = _text(
 )
 MOUNT_EXCLUDED = _text(
     "mount-excluded",
-    r"^INFO: excluding .*mount point (\S+)",
+    r"^INFO: excluding \w+ mount point (\S+)",
     "the archive lacks this mount point of a container",
     "pve-container PVE/VZDump/LXC.pm",
 )
@@ -198,7 +208,6 @@ NO_AGENT_ANSWER = _text(
     _AGENT_API,
     recorded=True,
 )
-NO_AGENT = _text("no-agent", r"No QEMU guest agent configured", "the guest is not to have an agent", _AGENT_API, recorded=True)
 PRIVILEGE = _text(
     "privilege",
     r"\((/[^,()]*), ([\w.|]+)\)",
@@ -375,6 +384,13 @@ STORAGE_REFUSES = _text(
     f"{_QEMU}; {_STORAGE}",
     recorded=True,
 )
+QUOTED = _text(
+    "quoted",
+    r"^(?:CFG: |DEV: |vm \d+ - (?:unable to parse|skipping unknown) |skipping unknown section)",
+    "what follows stands in the archive, and whoever made that may have written anything: no word of PVE's",
+    f"{_VMA}; {_QEMU}",
+    recorded=True,
+)
 DATA_WRITTEN = _text(
     "data-written",
     r"error after data was restored, VM disks should be OK",
@@ -399,6 +415,7 @@ ABOUT_SPACE = _text(
     f"{_STORAGE}; zfs",
     recorded=True,
 )
+FULL = (ABOUT_SPACE, VMA_TARGET_FULL, NO_SPACE, NOT_ENOUGH_SPACE)  # whatever prints it
 ABOUT_DIGEST = _text("about-digest", r"checksum mismatch", "the config was changed meanwhile", _TOOLS, recorded=True)
 ABOUT_TIMEOUT = _text(
     "about-timeout", r"got timeout", "the node was too busy, or another task held the lock", _TOOLS, recorded=True
@@ -419,6 +436,14 @@ ABOUT_STORAGE = _text(
 )
 ABOUT_STORAGE_OFF = _text(
     "about-storage-off", r"storage '.*' is (disabled|not available)", "the storage is off on that node", _STORAGE, recorded=True
+)
+# how pveproxy ends a status line of 595 or 596: in the words of the C library, as AnyEvent::HTTP passes them on
+_PROXYING = "pve-http-server PVE/APIServer/AnyEvent.pm, proxy_request; AnyEvent::HTTP; glibc strerror"
+CONNECTION_REFUSED = _text(
+    "connection-refused", r"^Connection refused$", "the node is up, and nobody listens there just now", _PROXYING
+)
+CONNECTION_TIMED_OUT = _text(
+    "connection-timed-out", r"^Connection timed out$", "the node took a call and did not answer", _PROXYING
 )
 
 TABLE = MappingProxyType(_found)

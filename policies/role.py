@@ -7,10 +7,11 @@ What each is for: OBSERVED, minimal privileges, and what fails when it is taken 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from policies import freezing
+from policies import bridges, freezing
 from policies.model import Policy
 from policies.privileges import LOCAL_ZONE, privileges
 
@@ -52,12 +53,12 @@ def everyday(policy: Policy, *, pruning: Iterable[str] = (), bridge: str | None 
     """Given a policy, return what backing up, pruning, proving and reporting need.
 
     ``pruning`` are the storages with a retention of their own, which our backups overrule; ``bridge`` is the one that copies may
-    use when the policy names no isolated bridge.
+    use, links down, when the policy names no isolated bridge (None: the one that is proposed).
     """
     needs = [*_guests(policy), *_copies(policy), *_archives(policy, pruning)]
     needs.append(Need(_storage(policy.scratch.storage), "Datastore.AllocateSpace", "make the disks of copies"))
-    if joined := policy.scratch.bridge or bridge:
-        needs.append(Need(f"{LOCAL_ZONE}/{joined}", "SDN.Use", "restore copies onto this bridge"))
+    joined = policy.scratch.bridge or bridge or bridges.OWN
+    needs.append(Need(f"{LOCAL_ZONE}/{joined}", "SDN.Use", "restore copies onto this bridge"))
     needs.append(Need("/", "Sys.Audit", "read quorum, clocks, PVE's own jobs and high availability"))
     if any(job.bandwidth for job in policy.jobs):
         needs.append(Need("/", "Sys.Modify", "limit the bandwidth of a backup"))
@@ -75,7 +76,7 @@ def optional(policy: Policy) -> tuple[Need, ...]:
 def restoring(policy: Policy, *, bridges: Iterable[str], disks: Iterable[str] = ()) -> tuple[Need, ...]:
     """Given a policy and the production bridges, return what bringing a lost guest back needs.
 
-    ``disks`` are the storages that production disks lie on, when they are others than the scratch storage.
+    ``disks`` are the storages that production disks lie on.
     """
     whys = {
         "VM.Audit": "see that a guest is gone, and then that it is back",
@@ -85,8 +86,7 @@ def restoring(policy: Policy, *, bridges: Iterable[str], disks: Iterable[str] = 
     }
     needs = [Need("/vms", privilege, why) for privilege, why in whys.items()]
     needs += [Need(path, "Datastore.AllocateSpace", "read archives") for path in _archive_paths(policy)]
-    homes = tuple(disks) or (policy.scratch.storage,)
-    needs += [Need(_storage(name), "Datastore.AllocateSpace", "make the guest's disks") for name in homes]
+    needs += [Need(_storage(name), "Datastore.AllocateSpace", "make the guest's disks") for name in disks]
     return (*needs, *(Need(f"{LOCAL_ZONE}/{bridge}", "SDN.Use", "put guests back onto this bridge") for bridge in bridges))
 
 
@@ -114,28 +114,55 @@ def missing(needs: Iterable[Need], permissions: Mapping[str, frozenset[str]]) ->
     return tuple(need for need in needs if not held(need.path) & {need.privilege, _ALSO_IN.get(need.privilege)})
 
 
+def role_name(privs: Iterable[str]) -> str:
+    """Given privileges, return the name of the role that holds just these: whatever run printed it, it means the same."""
+    every = sorted(set(privs))
+    if len(every) == 1:
+        return f"Backupsvc-{every[0]}"
+    return f"Backupsvc-{every[0].partition('.')[0]}-{hashlib.sha256(' '.join(every).encode()).hexdigest()[:8]}"
+
+
 def commands(found: Iterable[Holder]) -> Iterator[str]:
-    """Given the holders, yield the pveum commands that make roles, user, tokens and rights, in their order."""
+    """Given the holders, yield the commands that make roles, user, tokens and rights, in their order, for a node's root shell.
+
+    They may be run again, also for other needs: what an earlier run gave the user and its tokens is taken back first, and a role
+    that exists is set to what its name says. The tokens stay, with their secrets.
+    """
     held = tuple(found)
-    names: dict[tuple[str, ...], str] = {}
-    for privs in (privs for holder in held for privs in holder.grants.values()):
-        names.setdefault(privs, f"Backupsvc{len(names) + 1}")
-    for privs, name in names.items():
-        yield f'pveum role add {name} --privs "{" ".join(privs)}"'
+    yield _take_back(USER)
+    for privs in dict.fromkeys(privs for holder in held for privs in holder.grants.values()):
+        name, listed = role_name(privs), " ".join(privs)
+        yield f'pveum role add {name} --privs "{listed}" 2>/dev/null || pveum role modify {name} --privs "{listed}"'
     for holder in held:
         user, _, token = holder.name.partition("!")
         yield f"pveum user token add {user} {token} --privsep 1" if token else f"pveum user add {user}"
     for holder in held:
         who = f"--tokens '{holder.name}'" if "!" in holder.name else f"--users {holder.name}"
         for path, privs in holder.grants.items():
-            yield f"pveum acl modify {path} {who} --roles {names[privs]}"
+            yield f"pveum acl modify {path} {who} --roles {role_name(privs)}"
 
 
-def notes(policy: Policy) -> tuple[str, ...]:
-    """Given a policy, return what somebody who grants the role has to know, one sentence each."""
-    said = []
+def _take_back(user: str) -> str:
+    """The line that deletes every entry of the access control list that names the user or a token of its."""
+    mine = user.replace("@", "\\@")
+    delete = 'system("pveum", "acl", "delete", $_->{path}, "--$_->{type}s", $_->{ugid}, "--roles", $_->{roleid})'
+    loop = f'for (@{{decode_json(join "", <STDIN>)}}) {{ {delete} if $_->{{ugid}} =~ /^{mine}(!|$)/ }}'
+    return f"pveum acl list --output-format json | perl -MJSON::PP -e '{loop}'"
+
+
+def notes(policy: Policy, bridge: str | None = None) -> tuple[str, ...]:
+    """Given a policy and the bridge that ``everyday`` was asked for, return what somebody who grants the role has to know."""
+    said = [
+        "the commands may be run again, also with other options: the first takes back what was given before, and the service is "
+        "refused until the last has run; that user and token exist already is then no matter"
+    ]
     if not policy.scratch.bridge:
-        said.append("the policy names no isolated bridge (scratch.bridge): name one that copies may use with --bridge")
+        name = bridge or bridges.OWN
+        other = "" if bridge else "; if your nodes use that name for something else, choose another with --bridge"
+        said.append(
+            f"the policy names no isolated bridge (scratch.bridge), so copies hang on {name} with their links down: a bridge for "
+            f"them alone, without port or address, that every node must have: {bridges.to_make(name)}{other}"
+        )
     if not policy.scratch.storage:
         said.append("the policy names no scratch.storage, so the right holds on every storage: naming one narrows it")
     if not policy.jobs:

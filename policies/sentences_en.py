@@ -4,6 +4,17 @@ from __future__ import annotations
 
 # key: a finding's id, with a dot and the variant where it has several -> (detail, action)
 FINDINGS: dict[str, tuple[str, str]] = {
+    "node-offline": (
+        "{how}\n{quorum}\n{guests}\n{archives}\n{reach}",
+        "{steps}",
+    ),
+    "status-unknown": (
+        "PVE's status of {node} is unknown: its pvestatd has reported nothing for five minutes.\n"
+        "{node} itself answers, and is read like any other node: guests, archives, storages. Only PVE's own lists do not tell "
+        "which of its guests run, how they are called, and how full it is.",
+        "On {node}: systemctl status pvestatd; then look for the storage that hangs it, mostly NFS or CIFS (pvesm status; "
+        "findmnt -t nfs,nfs4,cifs; dmesg). Once that answers again: systemctl restart pvestatd.",
+    ),
     "archives-on-guest-node": (
         "All archives of this guest ({count}) lie on {node}, the node that runs it: losing {node} loses the guest "
         "and every copy.",
@@ -12,6 +23,12 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "archives-on-guest-node.planned": (
         "The job {job} writes to the storage {storage} of {node}, the node that runs this guest: losing {node} would lose both.",
         "Copy the archives to another node or site, or back up to a storage that does not live on {node}.",
+    ),
+    "archives-on-guest-node.down": (
+        "All known archives of this guest ({count}) lie on {node}, the node that ran it and that does not answer: guest "
+        "and archives "
+        "are out of reach together.",
+        "Bring {node} back, or save its disks: they hold the only archives. Later, copy archives to another node or site.",
     ),
     "job-pinned-to-node": (
         "The PVE job is pinned to {node}: a guest that moves to another node is silently skipped, and PVE still answers OK.",
@@ -69,7 +86,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     ),
     "never-proven.tried": (
         "{count} restore test(s) were run, none of them proved anything; the latest, on {when}, ended {verdict}: {reason}",
-        "Remove the cause named above, then run backupsvc restore-test {vmid}.",
+        "Remove the cause that its latest restore test names, then run backupsvc restore-test {vmid}.",
     ),
     "no-service-check": (
         "The checks of this guest ({checks}) are signs of life only: a restore test can show that a copy boots, not that its "
@@ -83,8 +100,8 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "proof-rung: booted.",
     ),
     "scratch-not-isolated.none": (
-        "The policy names no isolated bridge: restored copies start with their links down, on their production "
-        "bridges, and nothing that answers over the network can be checked.",
+        "The policy names no isolated bridge: restored copies start with their links down, and nothing that answers over "
+        "the network can be checked.",
         "Create a bridge without ports on the nodes, name it under scratch: bridge: in the policy, and grant the "
         "token SDN.Use on it alone.",
     ),
@@ -121,6 +138,11 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "guest-not-covered.archive": (
         "No storage that could be read holds an archive of this guest: there is nothing to restore it from.",
         "Run backupsvc backup run --vmid {vmid}, and read what it says.",
+    ),
+    "guest-not-covered.unreachable": (
+        "No archive of this guest is within reach; {count} are known on {places}, which could not be listed. They are not gone.",
+        "Bring that storage or its node back (pvesm status there says what is wrong); nothing need be backed up anew "
+        "because of it.",
     ),
     "disk-excluded": (
         "Disk(s) {disks} are excluded from backup (backup=0): a restored copy comes without them, and is never proven.",
@@ -228,6 +250,38 @@ FINDINGS: dict[str, tuple[str, str]] = {
 }
 
 REASONS: dict[str, str] = {
+    "more": "and {count} more",
+    "down.offline": (
+        "The cluster says that {node} is offline. Whether its machine is off, or only cut off, cannot be told from here."
+    ),
+    "down.unknown": "PVE does not know the state of {node}, and {node} does not answer when it is asked itself.",
+    "down.silent": "PVE calls {node} online, but {node} does not answer ({why}).",
+    "down.quorum.kept": "Quorum: kept, {online} of {votes} nodes are online.",
+    "down.quorum.lost": "Quorum: LOST, {online} of {votes} nodes are online: HA does not act, and PVE refuses every restore.",
+    "down.quorum.unknown": "Quorum: not known, {online} of {votes} nodes are online.",
+    "down.guests": "Not known: whether its {count} guest(s) still run: {guests}.",
+    "down.no-guests": "No guest is on it.",
+    "down.ha": "HA moves these by itself once it has fenced the node, so leave them to it: {guests}.",
+    "down.ha-stands-still": "HA manages these, and does nothing without quorum: {guests}.",
+    "down.archives": "Out of reach, not gone: {count} known archive(s) on {node} (storage {storages}).",
+    "down.no-archives": "No archive is known on {node}; what may lie there could not be listed.",
+    "down.reach": "Within reach: {nodes}.",
+    "down.reach.none": "Within reach: {nodes}; no archive of these guests.",
+    "down.reach.all": "Within reach: {nodes}, with an archive of each of these guests.",
+    "down.reach.some": "Within reach: {nodes}; archives of {guests}.",
+    "way.seen": (
+        "See on the spot (console, IPMI, power) whether {node} is really off: a guest that still runs there must not run twice."
+    ),
+    "way.back": "If it can be brought back soon, do that: what is on it is as it was.",
+    "way.quorum": "If it is lost, and off: give the rest quorum with `pvecm expected 1` on {alive}.",
+    "way.free": "Then free each guest's VMID on {alive}: mv /etc/pve/nodes/{node}/qemu-server/VMID.conf /root/.",
+    "way.ha": "Take out of HA what it manages, else it moves that by itself: {commands}.",
+    "way.restore": "Then restore with {command}, from the newest archive within reach: {guests}.",
+    "way.guest": "{vmid} of {when} ({volid})",
+    "way.none": (
+        "Guests without an archive within reach cannot be restored before {node} is back: do not reinstall it, and keep "
+        "its disks."
+    ),
     "rpo.met": "the last proven backup began {age} ago (objective {objective})",
     "rpo.breached": "the last proven backup began {age} ago; {objective} is the objective",
     "rpo.unproven": "no backup of this guest is proven: what a restore would bring back is not known",

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 # same keys and placeholders as in sentences_en
 FINDINGS: dict[str, tuple[str, str]] = {
+    "node-offline": (
+        "{how}\n{quorum}\n{guests}\n{archives}\n{reach}",
+        "{steps}",
+    ),
+    "status-unknown": (
+        "Pour PVE, l'état de {node} est inconnu : son pvestatd n'a rien signalé depuis cinq minutes.\n"
+        "{node} répond de lui-même, et il est lu comme tout autre nœud : invités, archives, stockages. Seules les listes "
+        "de PVE ne "
+        "disent plus quels invités y tournent, comment ils s'appellent, ni s'il est plein.",
+        "Sur {node} : systemctl status pvestatd ; puis chercher le stockage qui le bloque, le plus souvent NFS ou CIFS (pvesm "
+        "status ; findmnt -t nfs,nfs4,cifs ; dmesg). Dès qu'il répond à nouveau : systemctl restart pvestatd.",
+    ),
     "archives-on-guest-node": (
         "Toutes les archives de cet invité ({count}) sont sur {node}, le nœud qui l'exécute : perdre {node}, c'est "
         "perdre l'invité et toutes ses copies.",
@@ -13,6 +25,13 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "La tâche {job} écrit sur le stockage {storage} de {node}, le nœud qui exécute cet invité : perdre "
         "{node}, ce serait perdre les deux.",
         "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+    ),
+    "archives-on-guest-node.down": (
+        "Toutes les archives connues de cet invité ({count}) sont sur {node}, le nœud qui l'exécutait et qui ne répond pas : "
+        "invité et archives sont hors d'atteinte ensemble.",
+        "Remettre {node} en service, ou sauver ses disques : ils portent les seules archives. Ensuite, copier les "
+        "archives sur un "
+        "autre nœud ou un autre site.",
     ),
     "job-pinned-to-node": (
         "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est ignoré sans bruit, et PVE dit OK.",
@@ -76,7 +95,7 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "never-proven.tried": (
         "Test(s) de restauration effectué(s) : {count}, aucun n'a rien prouvé ; le dernier, le {when}, a pour "
         "verdict « {verdict} » : {reason}",
-        "Supprimer la cause indiquée, puis lancer backupsvc restore-test {vmid}.",
+        "Supprimer la cause que nomme son dernier test de restauration, puis lancer backupsvc restore-test {vmid}.",
     ),
     "no-service-check": (
         "Les contrôles de cet invité ({checks}) ne sont que des signes de vie : un test de restauration peut montrer qu'une "
@@ -91,8 +110,8 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "avec proof-rung: booted.",
     ),
     "scratch-not-isolated.none": (
-        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, sur leurs ponts de "
-        "production, et rien de ce qui répond par le réseau ne peut être contrôlé.",
+        "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, et rien de ce qui répond "
+        "par le réseau ne peut être contrôlé.",
         "Créer sur les nœuds un pont sans port, le nommer sous scratch: bridge: dans la politique, et n'accorder au "
         "jeton SDN.Use que sur lui.",
     ),
@@ -131,6 +150,14 @@ FINDINGS: dict[str, tuple[str, str]] = {
     "guest-not-covered.archive": (
         "Aucun stockage lisible ne contient d'archive de cet invité : il n'y a rien à partir de quoi le restaurer.",
         "Lancer backupsvc backup run --vmid {vmid}, et lire ce qui est dit.",
+    ),
+    "guest-not-covered.unreachable": (
+        "Aucune archive de cet invité n'est à portée ; {count} sont connues sur {places}, qui n'a pas pu être listé. "
+        "Elles ne sont "
+        "pas perdues.",
+        "Remettre en service ce stockage ou son nœud (pvesm status y dit ce qui ne va pas) ; aucune sauvegarde n'est à "
+        "refaire pour "
+        "cela.",
     ),
     "disk-excluded": (
         "Disque(s) exclu(s) de la sauvegarde (backup=0) : {disks}. Une copie restaurée ne les a pas, et n'est jamais prouvée.",
@@ -245,6 +272,41 @@ FINDINGS: dict[str, tuple[str, str]] = {
 }
 
 REASONS: dict[str, str] = {
+    "more": "et {count} de plus",
+    "down.offline": (
+        "Le cluster dit que {node} est hors ligne. Machine éteinte ou seulement coupée du réseau : d'ici, on ne peut le dire."
+    ),
+    "down.unknown": "PVE ne connaît pas l'état de {node}, et {node} ne répond pas quand on l'interroge lui-même.",
+    "down.silent": "PVE dit {node} en ligne, mais {node} ne répond pas ({why}).",
+    "down.quorum.kept": "Quorum : conservé, nœuds en ligne : {online} sur {votes}.",
+    "down.quorum.lost": (
+        "Quorum : PERDU, nœuds en ligne : {online} sur {votes} ; la HA n'agit pas, et PVE refuse toute restauration."
+    ),
+    "down.quorum.unknown": "Quorum : inconnu, nœuds en ligne : {online} sur {votes}.",
+    "down.guests": "Inconnu : si ses invités ({count}) tournent encore : {guests}.",
+    "down.no-guests": "Aucun invité ne s'y trouve.",
+    "down.ha": "La HA déplace ceux-ci d'elle-même une fois le nœud isolé, donc les lui laisser : {guests}.",
+    "down.ha-stands-still": "La HA gère ceux-ci, et ne fait rien sans quorum : {guests}.",
+    "down.archives": "Hors d'atteinte, pas perdu : archives connues sur {node} (stockage {storages}) : {count}.",
+    "down.no-archives": "Aucune archive n'est connue sur {node} ; ce qui peut s'y trouver n'a pas pu être listé.",
+    "down.reach": "À portée : {nodes}.",
+    "down.reach.none": "À portée : {nodes} ; aucune archive de ces invités.",
+    "down.reach.all": "À portée : {nodes}, avec une archive de chacun de ces invités.",
+    "down.reach.some": "À portée : {nodes} ; des archives de {guests}.",
+    "way.seen": (
+        "Voir sur place (console, IPMI, alimentation) si {node} est vraiment éteint : un invité qui y tourne encore ne "
+        "doit pas tourner deux fois."
+    ),
+    "way.back": "S'il peut revenir bientôt, le remettre en service : ce qui s'y trouve est resté tel quel.",
+    "way.quorum": "S'il est perdu, et éteint : rendre le quorum au reste par `pvecm expected 1` sur {alive}.",
+    "way.free": "Puis libérer le VMID de chaque invité sur {alive} : mv /etc/pve/nodes/{node}/qemu-server/VMID.conf /root/.",
+    "way.ha": "Sortir d'abord de la HA ce qu'elle gère, sinon elle le déplace elle-même : {commands}.",
+    "way.restore": "Puis restaurer par {command}, d'après l'archive la plus récente à portée : {guests}.",
+    "way.guest": "{vmid} du {when} ({volid})",
+    "way.none": (
+        "Les invités sans archive à portée ne peuvent être restaurés avant le retour de {node} : ne pas le réinstaller, "
+        "garder ses disques."
+    ),
     "rpo.met": "la dernière sauvegarde prouvée a commencé il y a {age} (objectif {objective})",
     "rpo.breached": "la dernière sauvegarde prouvée a commencé il y a {age} ; l'objectif est {objective}",
     "rpo.unproven": "aucune sauvegarde de cet invité n'est prouvée : on ignore ce qu'une restauration rendrait",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from policies.outcomes import Night
+
 WELL_SECONDS = 60.0  # a child that ran so long is well: its next death counts as the first
 LONGEST_PAUSE = 60.0
 TICKS_OF_SILENCE = 3
@@ -27,7 +29,8 @@ class ChildFact:
 class Vitals:
     """What is known of a running service. ``pulses`` is when each queue last consumed a canary (epoch), as far as it ever did.
 
-    ``open`` counts the open operations; ``due`` is since when the first of those that nobody drives is due (epoch).
+    ``open`` counts the open operations; ``due`` is since when the first of those that nobody drives is due (epoch); ``nights``
+    are the last ended one of each job.
     """
 
     started: float
@@ -38,11 +41,14 @@ class Vitals:
     open: int = 0
     due: float | None = None
     catalog_error: str | None = None
+    nights: tuple[Night, ...] = ()
 
 
 @dataclass(frozen=True)
 class Health:
-    """A judgement: ``ok``, ``starting`` (a queue has not consumed yet, and may still) or ``failing``, with the reasons."""
+    """A judgement, with the reasons: ``ok``; ``starting``: a queue has not consumed yet, and may still; ``failing``: work is not
+    consumed; ``degraded``: it is, but a job's last night was not good.
+    """
 
     status: str
     reasons: tuple[str, ...]
@@ -50,7 +56,7 @@ class Health:
 
     @property
     def good(self) -> bool:
-        """Whether nothing is wrong so far."""
+        """Whether work is consumed, as far as is known. Starting the service anew would mend nothing else."""
         return self.status != "failing"
 
 
@@ -70,7 +76,10 @@ def silence(vitals: Vitals, queue: str, now: float) -> float:
 
 
 def judge(vitals: Vitals, now: float) -> Health:
-    """Given the vitals and the time, say whether work is consumed. A process that lives proves nothing; a canary does."""
+    """Given the vitals and the time, say whether work is consumed, and then whether the last nights were good.
+
+    A process that lives proves nothing; a canary does.
+    """
     silent = {queue: silence(vitals, queue, now) for queue in vitals.queues}
     limit = TICKS_OF_SILENCE * vitals.tick
     reasons = [_complaint(vitals, queue, quiet) for queue, quiet in silent.items() if quiet > limit]
@@ -80,7 +89,10 @@ def judge(vitals: Vitals, now: float) -> Health:
     if reasons:
         return Health("failing", tuple(reasons), silent)
     waiting = [queue for queue in vitals.queues if vitals.pulses.get(queue, 0.0) < vitals.started]
-    return Health("starting" if waiting else "ok", tuple(f"queue {queue} has not consumed yet" for queue in waiting), silent)
+    if waiting:
+        return Health("starting", tuple(f"queue {queue} has not consumed yet" for queue in waiting), silent)
+    bad = tuple(night.reason for night in vitals.nights if not night.good)
+    return Health("degraded" if bad else "ok", bad, silent)
 
 
 def _complaint(vitals: Vitals, queue: str, quiet: float) -> str:

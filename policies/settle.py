@@ -221,11 +221,11 @@ def _silences(watch: Watch) -> Iterator[Settled]:
 
 def _stood_still(watch: Watch) -> Settled | None:
     """An uptime that does not grow with the time is no life, and no death either: PVE repeats an old answer."""
-    known = [look for look in watch.looks if look.uptime is not None]
+    known = [(look.at, look.uptime) for look in watch.looks if look.uptime is not None]
     if len(known) < 2:
         return None
-    first, last = known[0], known[-1]
-    passed, grown = last.at - first.at, (last.uptime or 0) - (first.uptime or 0)
+    (began, first), (ended, last) = known[0], known[-1]
+    passed, grown = ended - began, last - first
     if grown >= passed - _LAG:
         return None
     return _unknown(f"PVE let the copy's uptime grow by {grown} s while {passed:.0f} s passed", Cause.PLATFORM)

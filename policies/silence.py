@@ -25,7 +25,6 @@ ASKED_ANEW = 10.0  # seconds in which an entry that may be old is asked anew
 LAPSES_WITHIN = 60.0  # seconds; one that is still REACHABLE becomes old within 45, where the login may not clear it
 _MAC = re.compile(r"(?i)[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NO_MAC = "00:00:00:00:00:00"
-_IP_ROUTE_KINDS = ("local", "broadcast", "multicast", "unreachable", "prohibit", "blackhole", "throw", "anycast", "unicast")
 
 
 class State(StrEnum):
@@ -173,12 +172,16 @@ def _arp(lines: Sequence[str], wanted: object) -> Iterator[tuple[State, str | No
 
 
 def _way(lines: Sequence[str], wanted: object) -> Way:
-    """``192.168.10.8 dev eth0 src 192.168.10.250``, with ``via`` where it is routed and ``local`` before the probe's own."""
+    """``192.168.10.8 dev eth0 src 192.168.10.250``, with ``via`` where it is routed and ``local`` before the probe's own.
+
+    Any other word before the address (``broadcast``, ``unreachable`` ...) leads to no guest.
+    """
     words = next((line.split() for line in lines if line.strip()), [])
-    kind = words.pop(0) if words and words[0] in _IP_ROUTE_KINDS else "unicast"
-    if kind == "local":
+    if words[:1] == ["local"]:
         return Way.OWN
-    if kind != "unicast" or not words or _ip(words[0]) != wanted:
+    if words[:1] == ["unicast"]:
+        del words[0]
+    if not words or _ip(words[0]) != wanted:
         return Way.NONE
     return Way.ROUTED if "via" in words else Way.ON_LINK
 

@@ -35,7 +35,8 @@ class GuestFacts:
     """All that is known of one guest. ``guest`` None: expected, but the cluster does not list it (law 4).
 
     ``agent`` says whether its QEMU guest agent is configured, ``excluded`` which disks no backup holds (``backup=0``).
-    ``archives`` are those that storages list now, ``removed`` those that the catalog remembers and that are gone.
+    ``archives`` are those that storages list now, ``unreachable`` those that the catalog knows on storages that could not be
+    listed now, ``removed`` those that it remembers and that are gone.
     ``proofs`` are its restore tests and ``backups`` its ended backup operations, in any order. ``left_frozen`` if a dump left its
     file systems frozen, and no later look showed them thawed.
     """
@@ -51,6 +52,7 @@ class GuestFacts:
     backups: tuple[BackupOutcome, ...] = ()
     ha_managed: bool = False
     left_frozen: LeftFrozen | None = None
+    unreachable: tuple[Archive, ...] = ()
 
     @property
     def last_backup(self) -> BackupOutcome | None:
@@ -158,7 +160,8 @@ class MovedCopy:
 class SiteFacts:
     """A site as it was seen at ``at`` (epoch seconds). ``permissions`` are the token's privileges by ACL path.
 
-    ``simulated``: the guests are only modelled, so that nothing here proves anything (law 5).
+    ``silent`` are the nodes that were called online and did not answer, each with why. ``simulated``: the guests are only
+    modelled, so that nothing here proves anything (law 5).
     """
 
     cluster: str
@@ -178,6 +181,7 @@ class SiteFacts:
     release: str = ""
     orphans: tuple[Orphan, ...] = ()
     moves: tuple[MovedCopy, ...] = ()
+    silent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:

@@ -52,7 +52,7 @@ BACKUP = Plan(
 )
 RESTORE_TEST = Plan(
     "restore-test",
-    ("choose", "read", "reserve", "restore", "isolate", "start", "boot", "check", "settle"),
+    ("choose", "reserve", "begin", "read", "restore", "isolate", "start", "boot", "check", "settle"),
     ("tear-down", "judge"),
     failure_is_result=True,
     long=frozenset({"read", "boot", "check", "settle"}),

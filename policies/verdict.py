@@ -98,7 +98,7 @@ def _without_flaw(evidence: Evidence, rung: Rung) -> Judgement:
 
 def _cause(evidence: Evidence, *, failed: bool) -> Cause | None:
     """The first thing on the way up that went wrong, of those that the verdict rests on."""
-    if failed and (evidence.missing_disks or evidence.wrong or evidence.verified_intact is False):
+    if evidence.missing_disks or evidence.wrong or evidence.verified_intact is False:
         return Cause.ARCHIVE
     if evidence.restore_error or not failed:
         unanswered = Cause.NETWORK if evidence.answers or _unreached(evidence) else None

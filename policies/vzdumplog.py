@@ -59,13 +59,26 @@ class DumpReport:
 def read(log: Sequence[str], vmid: int) -> DumpReport:
     """Given a task's log lines and a VMID, return what they say about that guest."""
     lines = _section(log, vmid)
-    failure = next((m[2] for m in pve_texts.GUEST_FAILED.among(tuple(log)) if int(m[1]) == vmid), None)
+    failure = _failure(log, vmid)
     out = (pve_texts.DISK_EXCLUDED.search(line) or pve_texts.MOUNT_EXCLUDED.search(line) for line in lines)
     freeze, thaw_failed = _freeze(lines)
     return DumpReport(
         bool(lines), _consistency(lines, freeze), tuple(m[1] for m in out if m), _warnings(lines, failure), failure,
         freeze, thaw_failed,
     )  # fmt: skip
+
+
+def _failure(log: Sequence[str], vmid: int) -> str | None:
+    """Why the guest's backup failed: PVE's last word on it. An agent's error may run over lines that look just like it."""
+    if any(int(done[1]) == vmid for done in pve_texts.GUEST_DONE.among(tuple(log))):
+        return None
+    told = [failed[2] for failed in pve_texts.GUEST_FAILED.among(tuple(log)) if int(failed[1]) == vmid]
+    return told[-1] if told else None
+
+
+def archives_begun(log: Sequence[str], vmid: int) -> tuple[str, ...]:
+    """Given a task's log lines and a VMID, return the names that PVE gave to the archives of that guest: mostly one."""
+    return tuple(found[1] for found in pve_texts.ARCHIVE_BEGUN.among(_section(log, vmid)))
 
 
 def _section(log: Sequence[str], vmid: int) -> list[str]:
@@ -87,8 +100,9 @@ def _warnings(lines: Sequence[str], failure: str | None) -> tuple[str, ...]:
         ended = ended or bool(pve_texts.GUEST_ENDS.search(line))
         if warned := pve_texts.WARNED.search(line):
             found.append(warned[1])
-        elif not ended and not pve_texts.GUEST_FAILED.search(line) and (said := pve_texts.COMPLAINED.search(line)):
-            found += [said[1]] if said[1] != failure else []
+        elif not ended and (said := pve_texts.COMPLAINED.search(line)):
+            last_word = pve_texts.GUEST_FAILED.search(line) if failure is not None else None
+            found += [] if said[1] == failure or (last_word and last_word[2] == failure) else [said[1]]
     return tuple(found)
 
 

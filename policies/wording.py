@@ -12,6 +12,7 @@ from types import ModuleType
 from zoneinfo import ZoneInfo
 
 from policies import sentences_en, sentences_fr
+from policies.amounts import apart
 
 ENGLISH, FRENCH = "en", "fr"
 LANGUAGES = (ENGLISH, FRENCH)
@@ -67,13 +68,18 @@ def duration(seconds: float, language: str) -> str:
     return " ".join(parts)
 
 
-def size(octets: int, language: str) -> str:
+def sizes(language: str, *amounts: int) -> tuple[str, ...]:
+    """Given bytes that one sentence compares, return each as ``size`` does, in so many digits that different ones differ."""
+    return apart(*amounts, write=lambda octets, digits: size(octets, language, digits))
+
+
+def size(octets: int, language: str, digits: int = 1) -> str:
     """Given bytes, return them in decimal units as PVE's own pages write them, such as ``21.5 GB``."""
     value, unit = float(octets), 0
     while value >= 1000 and unit < 4:
         value, unit = value / 1000, unit + 1
     letter = "B" if language_of(language) == ENGLISH else "o"
-    text = f"{value:.0f} {letter}" if unit == 0 else f"{value:.1f} {'kMGT'[unit - 1]}{letter}"
+    text = f"{value:.0f} {letter}" if unit == 0 else f"{value:.{digits}f} {'kMGT'[unit - 1]}{letter}"
     return _decimal(text, language)
 
 

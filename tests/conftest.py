@@ -3,11 +3,14 @@
 A catalog for whoever needs one: each test that asks for it runs on SQLite and on PostgreSQL. And figures: what a test counted is
 printed at the end of the run, also where xdist swallows its output. And the order: long tests first.
 
+And signals: what a test starts finds them as a user's processes do, whoever started the tests.
+
 Hypothesis draws the same examples in every run, so that what is green stays green; ``make explore`` draws new ones.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from backupsvc.catalog import Catalog
 from tests.postgres import bare_database, drop_database, fresh_database, private_postgres
+from tests.signals import children_get_defaults
+
+children_get_defaults()
 
 COUNTED = "counted"
 LONG = 300  # seconds; a test that is allowed more than that begins early
@@ -62,10 +69,20 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite catalog that every test may copy: to make the tables of a new one takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "catalog.db"
+    Catalog.open(f"sqlite:///{path}").close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "nothing of it is still in a log beside it"
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where a test's own catalog is, empty."""
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("empty_catalog"), tmp_path / "catalog.db")
         yield f"sqlite:///{tmp_path}/catalog.db"
         return
     url = fresh_database(request.getfixturevalue("postgres"))

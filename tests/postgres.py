@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from backupsvc.catalog.database import HEAD, Database
+from tests.waiting import HANGS, wait_until
 
 # For a module whose ``site`` shall have its catalog on SQLite, and then again on PostgreSQL.
 ON_BOTH = pytest.mark.parametrize("site", ["sqlite", "postgresql"], indirect=True, scope="module")
@@ -51,16 +51,15 @@ class Server:
         with (self._home / "log").open("ab") as log:
             command = [_binary("postgres"), *words, "-c", "listen_addresses="]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._home, **self._other_user)
-        end = time.monotonic() + 30
-        while not self._answers():
-            assert self._process.poll() is None and time.monotonic() < end, (self._home / "log").read_text()
-            time.sleep(0.05)
+        process = self._process
+        wait_until(lambda: self._answers() or process.poll() is not None, (self._home / "log").read_text)
+        assert process.poll() is None, (self._home / "log").read_text()
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it and cut all its connections: in order (SIGINT), or as if the power failed (SIGQUIT)."""
         if self._process:
             self._process.send_signal(how)
-            self._process.wait(30)
+            self._process.wait(HANGS)
             self._process = None
 
     def _answers(self) -> bool:

@@ -7,22 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backupsvc.errors import Unreachable
 from backupsvc.serve import healthz, lock
-
-
-def wait_until(condition: Callable[[], Any], seconds: float, what: object = "", pause: float = 0.05) -> Any:
-    """Return the condition's value once it is true. Fail after so many seconds, with ``what`` (or what it returns)."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, what() if callable(what) else what
-        time.sleep(pause)
-    return found
+from tests.waiting import HANGS, wait_until
 
 
 def processes(word: str) -> dict[int, str]:
@@ -55,14 +47,27 @@ class Served:
         except Unreachable:
             return {}
 
-    def becomes(self, status: str, seconds: float) -> dict[str, Any]:
+    def becomes(self, status: str) -> dict[str, Any]:
         """Wait until /healthz says that status; return all that it says then."""
 
         def reached() -> dict[str, Any] | None:
             found = self.health()
             return found if found.get("status") == status else None
 
-        return dict(wait_until(reached, seconds, lambda: f"{self.health()}\n{self.said()}"))
+        return dict(wait_until(reached, lambda: f"{self.health()}\n{self.said()}"))
+
+    def consumes(self, times: int = 4) -> None:
+        """Wait until canaries were consumed from each queue so many times from now on, and /healthz says that all is well."""
+        seen: dict[str, set[int]] = {}
+
+        def often() -> bool:
+            for name, queue in self.health().get("queues", {}).items():
+                if (ago := queue["seconds_since_consumed"]) is not None:
+                    seen.setdefault(name, set()).add(round(time.monotonic() - ago))
+            return bool(seen) and all(len(moments) > times for moments in seen.values())
+
+        wait_until(often, lambda: f"{seen}\n{self.health()}\n{self.said()}", pause=0.3)
+        self.becomes("ok")
 
     def said(self) -> str:
         """Everything that it and its children wrote."""
@@ -72,12 +77,12 @@ class Served:
         """A child's process id."""
         return int(self.health()["children"][child]["pid"])
 
-    def stop(self, seconds: float = 40) -> int:
+    def stop(self) -> int:
         """Ask it to end, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(seconds)
+            return self.process.wait(HANGS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import HANGS
+
 BASE = "dc=example,dc=test"
 _ENTRIES = f"dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Example\n"
 
@@ -52,7 +54,7 @@ def private_slapd(*, certificate: Path | None = None, database: bool = True, clo
             yield Directory(port, secure)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(HANGS)
     finally:
         shutil.rmtree(home)
 
@@ -68,7 +70,7 @@ def _config(home: Path, certificate: Path | None, database: bool, closed: bool) 
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANGS
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

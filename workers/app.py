@@ -10,6 +10,7 @@ from celery import Celery
 
 from backupsvc.serve.queues import POLLS, QUEUES, TASK_SECONDS
 from backupsvc.settings import load_settings
+from workers import logs as _logs  # noqa: F401 (it connects to Celery's signal)
 from workers.routing import route
 from workers.schedule import beat_schedule, site_policy
 from workers.transport import install

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from backupsvc.bootstrap import Service
 from backupsvc.clock import SystemClock
 from backupsvc.errors import CatalogUnreachable
+from backupsvc.pve.breakers import Breakers
 from backupsvc.settings import Settings, load_settings
+from policies.breaker import LONG_LIVED
 
+_silence = Breakers(SystemClock(), LONG_LIVED)  # one thread's wait for a dead node spares the others
 _kept = threading.local()
 
 
@@ -21,7 +24,7 @@ def open_site() -> Iterator[Service]:
     stamp = (settings.model_dump_json(), _stamp(settings))
     if getattr(_kept, "stamp", None) != stamp:
         forget()
-        _kept.service, _kept.stamp = Service(settings, SystemClock(), foreground=False), stamp
+        _kept.service, _kept.stamp = Service(settings, SystemClock(), foreground=False, breakers=_silence), stamp
     try:
         yield _kept.service
     except CatalogUnreachable:

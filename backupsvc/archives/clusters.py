@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 import itertools
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass
 
-PAGE = 4096
+PAGE = 32768  # clusters: 2 GiB of a disk
+SPARSE = 2048  # up to so many clusters a page is a list of two-byte numbers; with more it is smaller as one bit for each cluster
+OVERHEAD = 400  # bytes that a page takes beside its content: its object, its number, its places in the two maps
+
+
+@dataclass(slots=True)
+class Account:
+    """How many bytes the sets of one archive take together."""
+
+    bytes: int = 0
 
 
 class ClusterSet:
-    """Clusters seen so far, out of ``count``.
+    """Clusters seen so far, out of ``count``. What it takes is added to the ``account``.
 
-    Kept as pages of 4096 flags that exist from their first cluster to their last, so neither a header that claims 256 TiB nor
-    a disk in order costs memory.
+    Kept as pages that exist from their first cluster to their last, so neither a header that claims 256 TiB nor a disk in order
+    costs memory. Clusters scattered over a disk cost two bytes each, or a bit for each cluster of their page.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, account: Account | None = None) -> None:
         self.count = count
-        self._pages: dict[int, bytearray] = {}
+        self._account = account or Account()
+        self._pages: dict[int, array[int] | bytearray] = {}
         self._left: dict[int, int] = {}
+        self._complete = bytearray()
         self._added = 0
 
     def add(self, cluster: int) -> bool:
         """Given a cluster below ``count``, note it. Return False if it was there already."""
         number, bit = divmod(cluster, PAGE)
-        left = self._left.get(number)
-        if left is None:
-            self._pages[number], left = bytearray(PAGE), self._size(number)
-        elif left == 0 or self._pages[number][bit]:
-            return False
-        self._added += 1
-        self._left[number] = left - 1
-        if left == 1:
-            del self._pages[number]
+        page = self._pages.get(number)
+        if page is None:
+            if self._is_complete(number):
+                return False
+            page = self._begin(number)
+        if isinstance(page, bytearray):
+            byte, flag = bit >> 3, 1 << (bit & 7)
+            if page[byte] & flag:
+                return False
+            page[byte] |= flag
         else:
-            self._pages[number][bit] = 1
+            at = bisect_left(page, bit)
+            if at < len(page) and page[at] == bit:
+                return False
+            page.insert(at, bit)
+            self._account.bytes += 2
+            if len(page) > SPARSE:
+                self._condense(number, page)
+        self._added += 1
+        self._left[number] -= 1
+        if not self._left[number]:
+            self._finish(number)
         return True
 
     def missing(self) -> tuple[int, int]:
@@ -41,9 +66,37 @@ class ClusterSet:
         total = self.count - self._added
         if not total:
             return 0, 0
-        number = next(number for number in itertools.count() if self._left.get(number, 1))
-        page = self._pages.get(number)
-        return number * PAGE + (page.index(0) if page else 0), total
+        number = next(number for number in itertools.count() if not self._is_complete(number))
+        return number * PAGE + _first_gap(self._pages.get(number, array("H"))), total
 
-    def _size(self, number: int) -> int:
-        return min(PAGE, self.count - number * PAGE)
+    def _begin(self, number: int) -> array[int]:
+        page = self._pages[number] = array("H")
+        self._left[number] = min(PAGE, self.count - number * PAGE)
+        self._account.bytes += OVERHEAD
+        return page
+
+    def _condense(self, number: int, page: array[int]) -> None:
+        flags = self._pages[number] = bytearray(PAGE // 8)
+        for bit in page:
+            flags[bit >> 3] |= 1 << (bit & 7)
+        self._account.bytes += len(flags) - 2 * len(page)
+
+    def _finish(self, number: int) -> None:
+        page = self._pages.pop(number)
+        del self._left[number]
+        self._account.bytes -= OVERHEAD + len(page) * (1 if isinstance(page, bytearray) else 2)
+        grown = max(0, (number >> 3) + 1 - len(self._complete))
+        self._complete.extend(bytes(grown))
+        self._account.bytes += grown
+        self._complete[number >> 3] |= 1 << (number & 7)
+
+    def _is_complete(self, number: int) -> bool:
+        return number >> 3 < len(self._complete) and bool(self._complete[number >> 3] >> (number & 7) & 1)
+
+
+def _first_gap(page: array[int] | bytearray) -> int:
+    """Given a page that is not complete, return its first cluster that was never seen."""
+    if isinstance(page, bytearray):
+        at = next(at for at, byte in enumerate(page) if byte != 0xFF)
+        return 8 * at + (~page[at] & (page[at] + 1)).bit_length() - 1
+    return next((at for at, bit in enumerate(page) if bit != at), len(page))

@@ -85,7 +85,8 @@ class Members:
         rest = b""
         while rest or self._source.peek(1):
             start = self._source.offset - len(rest)
-            if start and not (rest + self._source.peek(len(self._magic))).startswith(self._magic):
+            head = rest[: len(self._magic)]
+            if start and not (head + self._source.peek(len(self._magic))).startswith(self._magic):
                 raise Damage(start, f"{len(rest) + self._source.drain()} bytes of garbage after the end of the {self._word} data")
             decompressor = self._member()
             yield from self._read(decompressor, rest)

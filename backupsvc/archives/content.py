@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from backupsvc.archives import compression
 from backupsvc.archives.names import EXTENSION
+from backupsvc.archives.pax import BLOCK
 from backupsvc.archives.streams import ByteStream, Damage
-from backupsvc.archives.tar import BLOCK, TarPass, looks_like_tar
+from backupsvc.archives.tar import TarPass, looks_like_tar
 from backupsvc.archives.vma import MAGIC, Sink, VmaPass
+
+# The deadline of every reader, counted in work so that a slow machine blames no archive: an archive may swell to 256 GiB, and to
+# 4 KiB more with each byte of its file (zstd makes 32 KiB of zeros of one byte). Taking a header apart counts as 32 KiB; both are
+# some ten microseconds. What reaches the end of that is no dump of a guest: what a dump stores of zeros are the masks and holes.
+ROOM, SWELL, STEP = 256 * 1024**3, 4096, 32 * 1024
 
 
 def extension_of(name: str) -> str:
@@ -32,7 +40,19 @@ class Content:
         self._kind, _, wrapped = extension.partition(".")
         self.compression = wrapped if extension else compression.recognise(head)
         self.decoder = compression.DECODERS[self.compression](file)
-        self.raw = ByteStream(self.decoder)
+        self.raw = ByteStream(self._bounded(file))
+
+    def _bounded(self, file: ByteStream) -> Iterator[bytes]:
+        """Yield the decoded chunks. Raise Damage when the work on them is out of all proportion to the file."""
+        decoded = 0
+        for chunk in self.decoder:
+            decoded += len(chunk)
+            if decoded + STEP * self.raw.steps > ROOM + SWELL * file.offset:
+                text = (
+                    f"{file.offset} bytes of the file swell to {decoded}, and on: no guest's dump does, so it is not read further"
+                )
+                raise Damage(file.offset, text)
+            yield chunk
 
     def kind(self) -> str:
         """Return ``vma`` or ``tar``. Raise Damage if the name does not tell and the content is neither."""

@@ -16,7 +16,9 @@ from backupsvc.errors import ArchiveError, UsageError
 from policies.model import GuestType
 
 # The name's line in the current section of a guest's config; a container calls it hostname. A snapshot's section starts with "[".
-NAME_LINE = re.compile(r"^(?:name|hostname):\s*(\S+)\s*$", re.MULTILINE)
+NAME_LINE = re.compile(r"^(?:name|hostname):[^\S\n]*(\S+)[^\S\n]*$", re.MULTILINE)
+# vzdump writes a container's configs before all else: an archive that has none among its first members has none at all.
+MOST_MEMBERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,9 @@ def _describe(content: Content, path: Path) -> Description:
 def _container_configs(raw: ByteStream) -> dict[str, bytes]:
     """Return a container's configs. vzdump writes them before all else, so the first other file behind them ends the search."""
     reader = TarPass()
-    reader.read(raw, until=lambda name: bool(reader.configs) and not name.startswith(CONFIG_FOLDER))
+    reader.read(
+        raw, until=lambda name: (bool(reader.configs) and not name.startswith(CONFIG_FOLDER)) or reader.members >= MOST_MEMBERS
+    )
     return reader.configs
 
 

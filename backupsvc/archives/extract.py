@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from backupsvc.archives.vma import BLOCK, VMSTATE, Device, Header, VmaPass
 from backupsvc.errors import ArchiveError, UsageError
 
 ZEROS = bytes(BLOCK)
-UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +30,6 @@ class Extraction:
             "directory": str(self.directory),
             "files": [{"file": str(file), "size": file.stat().st_size} for file in self.files],
         }
-
-
-def safe_name(name: str) -> str:
-    """Given a name from an archive, return one that stays inside its folder and is visible there."""
-    return UNSAFE.sub("_", name).lstrip(".") or "unnamed"
 
 
 def extract(path: Path | str, directory: Path | str, *, on_progress: Progress | None = None) -> Extraction:
@@ -82,17 +76,17 @@ class _Disks:
         self._open: dict[int, int] = {}
         self._files: list[tuple[Path, Path]] = []
 
-    def begin(self, header: Header) -> None:
-        """Given the header, open a file for each device and write the configs. Raise UsageError rather than overwrite one."""
-        names = [f"{safe_name(device.name)}.raw" for device in header.devices.values()] + [
-            safe_name(name) for name in header.configs
-        ]
-        self._claim(names)
-        for device, name in zip(header.devices.values(), names, strict=False):
+    def begin(self, header: Header, files: Sequence[str]) -> None:
+        """Given the header and the files' names, open a file for each device and write the configs.
+
+        Raise UsageError rather than overwrite one.
+        """
+        self._claim(files)
+        for device, name in zip(header.devices.values(), files, strict=False):
             self._open[device.id] = self._create(name)
             if device.name != VMSTATE:
                 os.truncate(self._open[device.id], device.size)
-        for name, data in zip(names[len(header.devices) :], header.configs.values(), strict=True):
+        for name, data in zip(files[len(header.devices) :], header.configs.values(), strict=True):
             with open(self._create(name), "wb", closefd=False) as file:
                 file.write(data)
 
@@ -114,9 +108,7 @@ class _Disks:
             temporary.rename(final)
         return tuple(final for _, final in self._files)
 
-    def _claim(self, names: list[str]) -> None:
-        if len(set(names)) < len(names):
-            raise ArchiveError(f"two things in the archive would get the same file name: {', '.join(sorted(names))}")
+    def _claim(self, names: Sequence[str]) -> None:
         new = not self._directory.exists()
         self._directory.mkdir(parents=True, exist_ok=True)
         if new:
@@ -127,7 +119,7 @@ class _Disks:
 
     def _create(self, name: str) -> int:
         """Return the descriptor of a new file under a temporary name."""
-        temporary = self._directory / f".{name}.{os.getpid()}.partial"
+        temporary = self._directory / f".{os.getpid()}-{len(self._files)}.partial"
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._undo.callback(temporary.unlink, missing_ok=True)
         self._opened.callback(os.close, descriptor)

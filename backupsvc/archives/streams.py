@@ -49,9 +49,13 @@ class Damage(ArchiveError):
 
 
 class ByteStream:
-    """Reads exact amounts from chunks of any size, and knows its ``offset``."""
+    """Reads exact amounts from chunks of any size, and knows its ``offset``.
+
+    ``steps`` counts what its readers say of the headers that they took apart; whoever bounds the work adds them to the bytes.
+    """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.steps = 0
         self._chunks = iter(chunks)
         self._chunk = b""
         self._at = 0
@@ -61,6 +65,10 @@ class ByteStream:
     def offset(self) -> int:
         """How many bytes have been taken or skipped."""
         return self._before + self._at
+
+    def step(self, count: int = 1) -> None:
+        """Note that a header is taken apart, which costs more time than its bytes do."""
+        self.steps += count
 
     def take(self, size: int) -> bytes:
         """Given a size, return as many bytes, or fewer when the stream ends before."""
@@ -94,6 +102,8 @@ class ByteStream:
 
     def peek(self, size: int) -> bytes:
         """Return up to ``size`` next bytes without taking them."""
+        if self._at + size <= len(self._chunk):
+            return self._chunk[self._at : self._at + size]
         head = self.take(size)
         rest = self._chunk[self._at :]
         self._before, self._at = self.offset - len(head), 0

@@ -1,22 +1,29 @@
 """Container archives: a tar stream as vzdump writes it, read in one pass (POSIX ustar and pax, GNU long names and sparse files).
 
-``tarfile`` is no choice here: it takes a stream that stops between two members for complete.
+``tarfile`` is no choice here: it takes a stream that stops between two members for complete. What GNU tar, with which PVE
+restores a container, could not extract is a problem too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from backupsvc.archives import pax
+from backupsvc.archives.pax import BLOCK, Told, cut, skip
 from backupsvc.archives.streams import ByteStream, Damage, Problem
 
-BLOCK = 512
-CONFIG_FOLDER = "etc/vzdump/"
-CONFIGS = ("etc/vzdump/pct.conf", "etc/vzdump/vps.conf")
-# A container's config is some hundred bytes; a member of this name but of another size is not one to keep in memory.
+CONFIG_FOLDER = b"etc/vzdump/"
+CONFIGS = ("pct.conf", "vps.conf")
+# What vzdump puts there (PVE/VZDump/LXC.pm); whatever else lies in that folder is the guest's own.
+KEPT = {CONFIG_FOLDER + name.encode(): name for name in (*CONFIGS, "pct.fw")}
+# A container's config is some hundred bytes, and pmxcfs takes no file above 1 MiB.
 MAX_CONFIG = 1024 * 1024
-PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK, SPARSE = b"x", b"g", b"L", b"K", b"S"
-WITHOUT_DATA = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
-MAX_EXTRA = 16 * 1024 * 1024
+HARD_LINK, SYMLINK, SPARSE = b"1", b"2", b"S"
+WITHOUT_DATA = frozenset((b"2", b"3", b"4", b"5", b"6"))
+KINDS = WITHOUT_DATA | frozenset((b"0", b"\0", b"7", HARD_LINK, SPARSE))
+MAX_COMPONENT = 255  # NAME_MAX
+# Mode, owner, group and time: where they stand, and which values Linux has for them.
+OWN_NUMBERS = ((100, 108, range(2**32)), (108, 116, range(2**32)), (116, 124, range(2**32)), (136, 148, range(-(2**63), 2**63)))
 
 
 def looks_like_tar(head: bytes) -> bool:
@@ -32,53 +39,58 @@ class TarPass:
     def __init__(self) -> None:
         self.configs: dict[str, bytes] = {}
         self.members = 0
-        self.problems: list[Problem] = []
+        self._found: dict[str, list[int]] = {}
+        self._lacks: list[Problem] = []
 
-    def read(self, stream: ByteStream, until: Callable[[str], bool] = lambda name: False) -> None:
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong but did not end the pass; the same problem is told once, with the number of times."""
+        repeated = [
+            Problem(offset, what + (f" (and {count - 1} more)" if count > 1 else ""), "tar")
+            for what, (offset, count) in self._found.items()
+        ]
+        return repeated + self._lacks
+
+    def read(self, stream: ByteStream, until: Callable[[bytes], bool] = lambda name: False) -> None:
         """Given a tar stream, read it to its end, or to a member whose name ``until`` picks. Raise Damage where it breaks off."""
-        name, size = "", None
+        told: Told | None = None
         while True:
             offset = stream.offset
+            stream.step()
             header = stream.take(BLOCK)
-            if len(header) == BLOCK and not any(header):
+            if told is None and len(header) == BLOCK and not any(header):
                 return self._end(stream)
             _check(header, offset)
             kind = header[156:157]
-            if kind in (PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK):
-                name, size = self._extra(stream, header, offset, name, size)
+            if kind in pax.KINDS:
+                told = told or Told()
+                pax.read(stream, kind, _number(header, 124, offset), told)
                 continue
-            name = (name or _header_name(header)).removeprefix("./")
+            told = told or Told()
+            name = (told.sparse_name or told.name or _header_name(header)).removeprefix(b"./")
             if until(name):
                 return None
-            self._member(stream, header, offset, name, size)
-            name, size = "", None
+            self._member(stream, header, offset, name, told)
+            told = None
 
-    def _extra(self, stream: ByteStream, header: bytes, offset: int, name: str, size: int | None) -> tuple[str, int | None]:
-        """Read a member that only describes the next one; return that one's name and size as far as they are known."""
-        length = _number(header, 124, offset)
-        if length > MAX_EXTRA:
-            raise Damage(offset + 124, f"a tar header extension of {length} bytes", "tar")
-        data = _content(stream, length)
-        kind = header[156:157]
-        if kind == LONG_NAME:
-            return data.rstrip(b"\0").decode("utf-8", "replace"), size
-        if kind == PAX:
-            records = _pax(data, offset)
-            return records.get("GNU.sparse.name") or records.get("path") or name, _pax_size(records, offset, size)
-        return name, size
-
-    def _member(self, stream: ByteStream, header: bytes, offset: int, name: str, size: int | None) -> None:
+    def _member(self, stream: ByteStream, header: bytes, offset: int, name: bytes, told: Told) -> None:
         self.members += 1
         kind = header[156:157]
+        length = _number(header, 124, offset) if told.size is None else told.size
+        if reason := _unextractable(header, kind, name, told.link):
+            self._found.setdefault(reason, [offset, 0])[1] += 1
+        if kind == HARD_LINK:
+            return
+        if kind in WITHOUT_DATA and length:
+            raise Damage(offset + 124, f"a tar member that holds no data says that it has {length} bytes of it", "tar")
         if kind == SPARSE and header[482]:
             _skip_sparse_maps(stream)
-        length = _number(header, 124, offset) if size is None else size
-        if kind in WITHOUT_DATA:
-            return
-        if name.startswith(CONFIG_FOLDER) and length <= MAX_CONFIG:
-            self.configs[name.removeprefix(CONFIG_FOLDER)] = _content(stream, length)
-        elif stream.skip(_padded(length)) < _padded(length):
-            raise _cut(stream)
+        kept = KEPT.get(name)
+        # The first one counts, as for PVE (``tar --occurrence``): what comes later is a file of the guest's own.
+        if kept is not None and kept not in self.configs and length <= MAX_CONFIG:
+            self.configs[kept] = _content(stream, length)
+        else:
+            skip(stream, _padded(length))
 
     def _end(self, stream: ByteStream) -> None:
         """After a first block of zeros: a second must follow, and nothing but zeros after it (tar fills its last record)."""
@@ -91,8 +103,8 @@ class TarPass:
             second = stream.some(1024 * 1024)
         if second:
             raise Damage(start, "data after the end of the tar archive", "tar")
-        if not any(self.configs.get(name.removeprefix(CONFIG_FOLDER), b"").strip() for name in CONFIGS):
-            self.problems.append(
+        if not any(self.configs.get(name, b"").strip() for name in CONFIGS):
+            self._lacks.append(
                 Problem(stream.offset, "no etc/vzdump/pct.conf inside: PVE cannot restore a container from it alone", "tar")
             )
 
@@ -114,6 +126,34 @@ def _checksum_holds(header: bytes) -> bool:
     return int(field, 8) == sum(header[:148]) + sum(header[156:]) + 8 * 0x20
 
 
+def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
+    """Given a member's header, kind, name and told link, return why GNU tar would not extract it, "" if it would."""
+    if kind not in KINDS:
+        return "a member of a kind that no file system has"
+    if not all(_is_number(header[start:end], values) for start, end, values in OWN_NUMBERS):
+        return "a member whose owner, rights or time is no number that Linux has"
+    if kind in (HARD_LINK, SYMLINK):
+        target = link or header[157:257].partition(b"\0")[0]
+        if not target or len(target) > pax.MAX_NAME:
+            return "a link to nothing, or to a name that is too long"
+    if not name.strip(b"/") and kind != b"5":
+        return "a member without a name"
+    if len(name) > pax.MAX_NAME or (len(name) > MAX_COMPONENT and max(map(len, name.split(b"/"))) > MAX_COMPONENT):
+        return "a member whose name is longer than Linux takes"
+    if b"\0" in name or (b".." in name and b".." in name.split(b"/")):
+        return "a member whose name leads out of the folder into which it is extracted"
+    return ""
+
+
+def _is_number(field: bytes, values: range) -> bool:
+    """Given a field, return whether octal digits stand there, or one of the values in GNU's base 256."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big") in values
+    if field[0] == 0xFF:
+        return int.from_bytes(field, "big", signed=True) in values
+    return not field.strip(b" \0").strip(b"01234567")
+
+
 def _number(header: bytes, at: int, offset: int) -> int:
     """Given a header and where a 12-byte number stands, return it: octal digits, or GNU's base 256 when the top bit is set."""
     field = header[at : at + 12]
@@ -125,56 +165,29 @@ def _number(header: bytes, at: int, offset: int) -> int:
     return int(digits or b"0", 8)
 
 
-def _header_name(header: bytes) -> str:
+def _header_name(header: bytes) -> bytes:
     name = header[:100].partition(b"\0")[0]
     prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-    return (prefix + b"/" + name if prefix else name).decode("utf-8", "replace")
-
-
-def _pax(data: bytes, offset: int) -> dict[str, str]:
-    """Given a pax extension's data (``LENGTH KEY=VALUE\\n`` records, the length counting itself), return it as a dict."""
-    records: dict[str, str] = {}
-    while data:
-        digits, blank, _ = data.partition(b" ")
-        length = int(digits) if digits.isdigit() and len(digits) < 10 else 0
-        record = data[len(digits) + 1 : length - 1]
-        if not blank or length > len(data) or data[length - 1 : length] != b"\n" or b"=" not in record:
-            raise Damage(offset + BLOCK, "broken pax extension", "tar")
-        key, _, value = record.partition(b"=")
-        records[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
-        data = data[length:]
-    return records
-
-
-def _pax_size(records: dict[str, str], offset: int, size: int | None) -> int | None:
-    text = records.get("size")
-    if text is None:
-        return size
-    if not text.isdecimal() or len(text) > 20:
-        raise Damage(offset + BLOCK, "broken pax extension", "tar")
-    return int(text)
+    return prefix + b"/" + name if prefix else name
 
 
 def _skip_sparse_maps(stream: ByteStream) -> None:
     """Pass over the extra blocks in which GNU's old sparse format continues its map; byte 504 says whether one more follows."""
     more = 1
     while more:
+        stream.step()
         block = stream.take(BLOCK)
         if len(block) < BLOCK:
-            raise _cut(stream)
+            raise cut(stream)
         more = block[504]
 
 
 def _content(stream: ByteStream, size: int) -> bytes:
     data = stream.take(_padded(size))
     if len(data) < _padded(size):
-        raise _cut(stream)
+        raise cut(stream)
     return data[:size]
 
 
 def _padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
-
-
-def _cut(stream: ByteStream) -> Damage:
-    return Damage(stream.offset, "the tar stream ends inside a member", "tar")

@@ -16,6 +16,8 @@ from policies import whole
 
 # What PVE makes the guest from (qemu-server PVE/QemuServer.pm, restore_vma_archive).
 CONFIG = "qemu-server.conf"
+# A config can contradict itself two thousand times, each time at the length of its longest line.
+MOST_LACKS, LONGEST_LACK = 50, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,9 @@ def _account(reader: VmaPass | TarPass) -> tuple[str, ...]:
         state = f"no {CONFIG} inside" if config is None else f"the {CONFIG} inside is empty"
         return (f"{state}: PVE cannot restore the guest from it alone",)
     devices = [device.name for device in reader.header.devices.values() if device.name != VMSTATE]
-    return whole.contradictions(config.decode("utf-8", "replace"), devices)
+    lacks = whole.contradictions(config.decode("utf-8", "replace"), devices)
+    more = (f"and {len(lacks) - MOST_LACKS} more of the kind",) if len(lacks) > MOST_LACKS else ()
+    return *(lack if len(lack) <= LONGEST_LACK else f"{lack[:LONGEST_LACK]} ..." for lack in lacks[:MOST_LACKS]), *more
 
 
 def _drain(stream: ByteStream, findings: _Findings) -> None:

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from backupsvc.archives.clusters import ClusterSet
+from backupsvc.archives.clusters import Account, ClusterSet
+from backupsvc.archives.files import MAX_NAME, file_names
 from backupsvc.archives.streams import ByteStream, Damage, Problem
 
 MAGIC, EXTENT_MAGIC = b"VMA\0", b"VMAE"
 HEADER, EXTENT = 12288, 512
 BLOCK, CLUSTER, SLOTS = 4096, 65536, 59
 # The writer's buffer holds 512 KiB; the rest is room for other writers, and a bound for what a broken size can make us read.
-MAX_HEADER = 4 * 1024 * 1024
+MAX_HEADER = 1024 * 1024
 MAX_CLUSTERS = 2**32
 VMSTATE = "vmstate"
+# A guest's memory is 4 TiB at most (qemu-server, the schema of ``memory``); its stream tells no size that could be relied on.
+VMSTATE_CLUSTERS = 2**26
+# Bytes for the account of seen clusters: 16 million of them scattered at a time, where vzdump reads disks in order.
+MAX_ACCOUNT = 32 * 1024 * 1024
+EXTENT_STEPS = 2
 INFOS = struct.Struct(f">{SLOTS}Q")
 INFOS_AT = 40
 
@@ -44,7 +50,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What stands before the first extent. ``ctime`` in epoch seconds, ``size`` in bytes of the stream."""
+    """What stands before the first extent. ``ctime`` in epoch seconds (any 64 bits), ``size`` in bytes of the stream."""
 
     uuid: UUID
     ctime: int
@@ -56,8 +62,8 @@ class Header:
 class Sink(Protocol):
     """Takes the disks' content while the pass goes on."""
 
-    def begin(self, header: Header) -> None:
-        """The header is good; its devices will follow."""
+    def begin(self, header: Header, files: Sequence[str]) -> None:
+        """The header is good; its devices will follow. ``files`` are the names for its devices, then for its configs."""
         ...
 
     def write(self, device: Device, offset: int, data: memoryview) -> None:
@@ -84,11 +90,11 @@ def read_header(stream: ByteStream) -> Header:
         raise _damage(4, f"wrong vma version {version}")
     if blobs_at != HEADER or blobs_at + blobs_size > size:
         raise _damage(48, "wrong vma blob buffer offset")
-    blobs = memoryview(header)[HEADER : HEADER + blobs_size]
+    blobs = _Blobs(memoryview(header)[HEADER : HEADER + blobs_size])
     return Header(UUID(bytes=uuid), ctime, size, _devices(header, blobs), _configs(header, blobs))
 
 
-def _devices(header: bytes, blobs: memoryview) -> dict[int, Device]:
+def _devices(header: bytes, blobs: _Blobs) -> dict[int, Device]:
     devices: dict[int, Device] = {}
     for number in range(256):
         at = 4096 + 32 * number
@@ -97,7 +103,7 @@ def _devices(header: bytes, blobs: memoryview) -> dict[int, Device]:
             continue
         if not (pointer and size and number):
             raise _damage(at, "vma contains invalid data pointers")
-        name = _name(blobs, pointer, at)
+        name = blobs.name(pointer, at)
         if -(-size // CLUSTER) > MAX_CLUSTERS:
             raise _damage(at, f"wrong size {size} of device {name}: more than 2^32 clusters")
         if any(name == other.name for other in devices.values()):
@@ -106,7 +112,7 @@ def _devices(header: bytes, blobs: memoryview) -> dict[int, Device]:
     return devices
 
 
-def _configs(header: bytes, blobs: memoryview) -> dict[str, bytes]:
+def _configs(header: bytes, blobs: _Blobs) -> dict[str, bytes]:
     configs: dict[str, bytes] = {}
     names, contents = struct.unpack_from(">256I", header, 2044), struct.unpack_from(">256I", header, 3068)
     for slot, (name_at, content_at) in enumerate(zip(names, contents, strict=True)):
@@ -115,23 +121,39 @@ def _configs(header: bytes, blobs: memoryview) -> dict[str, bytes]:
         at = 2044 + 4 * slot
         if not (name_at and content_at):
             raise _damage(at, "vma contains invalid data pointers")
-        name = _name(blobs, name_at, at)
+        name = blobs.name(name_at, at)
         if name in configs:
             raise _damage(at, f"config name {name} appears twice")
-        configs[name] = _blob(blobs, content_at, at)
+        configs[name] = blobs.content(content_at, at)
     return configs
 
 
-def _blob(blobs: memoryview, at: int, pointer_at: int) -> bytes:
-    """Given an offset into the blob buffer, return what lies there: a little-endian length, then as many bytes."""
-    size = int.from_bytes(blobs[at : at + 2], "little")
-    if at + 2 + size > len(blobs):
-        raise _damage(pointer_at, "vma contains invalid data pointers")
-    return bytes(blobs[at + 2 : at + 2 + size])
+class _Blobs:
+    """The blob buffer: at an offset lies a little-endian length, then as many bytes.
 
+    Two pointers may name the same blob, but what all of them name is at most twice what there is: a writer puts blob after blob,
+    and 510 pointers into one would make 32 MiB of it.
+    """
 
-def _name(blobs: memoryview, at: int, pointer_at: int) -> str:
-    return _blob(blobs, at, pointer_at).rstrip(b"\0").decode("utf-8", "replace")
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer, self._left = buffer, 2 * len(buffer)
+
+    def content(self, at: int, pointer_at: int) -> bytes:
+        """Given an offset and where it was read, return what lies there. Raise Damage."""
+        size = int.from_bytes(self._buffer[at : at + 2], "little")
+        self._left -= size
+        if at + 2 + size > len(self._buffer):
+            raise _damage(pointer_at, "vma contains invalid data pointers")
+        if self._left < 0:
+            raise _damage(pointer_at, "vma contains data pointers that overlap")
+        return bytes(self._buffer[at + 2 : at + 2 + size])
+
+    def name(self, at: int, pointer_at: int) -> str:
+        """Given an offset and where it was read, return the name that lies there. Raise Damage, also if no file could have it."""
+        name = self.content(at, pointer_at).rstrip(b"\0")
+        if len(name) > MAX_NAME:
+            raise _damage(pointer_at, f"vma contains a name of {len(name)} bytes, which no file can have")
+        return name.decode("utf-8", "replace")
 
 
 def _digest(header: bytes, at: int) -> bytes:
@@ -159,6 +181,7 @@ def _extents(stream: ByteStream, uuid: bytes) -> Iterator[_Extent]:
     """Yield each extent's header; the caller passes over its data before asking for the next. Raise Damage."""
     while True:
         offset = stream.offset
+        stream.step(EXTENT_STEPS)
         header = stream.take(EXTENT)
         if not header:
             return
@@ -187,6 +210,7 @@ class VmaPass:
     def __init__(self, sink: Sink | None = None) -> None:
         self.header: Header | None = None
         self._sink = sink
+        self._account = Account()
         self._seen: dict[int, ClusterSet] = {}
         self._found: dict[tuple[str, str], list[int]] = {}
         self._missing: list[Problem] = []
@@ -203,9 +227,12 @@ class VmaPass:
     def read(self, stream: ByteStream) -> None:
         """Given a VMA stream, read it to its end. Raise Damage where it cannot be followed any further."""
         self.header = header = read_header(stream)
-        self._seen = {device.id: ClusterSet(device.clusters) for device in header.devices.values() if device.name != VMSTATE}
+        files = file_names((device.name for device in header.devices.values()), header.configs, HEADER)
+        for device in header.devices.values():
+            count = VMSTATE_CLUSTERS if device.name == VMSTATE else device.clusters
+            self._seen[device.id] = ClusterSet(count, self._account)
         if self._sink:
-            self._sink.begin(header)
+            self._sink.begin(header, files)
         for extent in _extents(stream, header.uuid.bytes):
             if self._sink:
                 data = stream.take(extent.data)
@@ -215,6 +242,8 @@ class VmaPass:
             if got < extent.data:
                 raise _damage(extent.offset, f"short vma extent ({EXTENT + got} < {EXTENT + extent.data})")
             self._extent(extent, header.devices, memoryview(data))
+            if self._account.bytes > MAX_ACCOUNT:
+                raise _damage(extent.offset, "the clusters come too scattered to keep account of them: no vzdump writes them so")
         self._count_missing(stream.offset, header.devices)
 
     def _extent(self, extent: _Extent, devices: Mapping[int, Device], data: memoryview) -> None:
@@ -233,15 +262,14 @@ class VmaPass:
         """Given one blockinfo and where it stands, return whether its cluster is good and new; note what is wrong."""
         if device is None:
             return self._note("got wrong dev id", "", at, dev_id)
-        seen = self._seen.get(dev_id)
-        if seen is None:
-            return True
+        seen = self._seen[dev_id]
         stream = f" for stream {device.name}"
         if cluster >= seen.count:
             return self._note("got wrong block address - write beyond end, cluster", stream, at, cluster)
         if not seen.add(cluster):
             return self._note("found duplicated cluster", stream, at, cluster)
-        if cluster == seen.count - 1 and (mask.bit_length() - 1) * BLOCK >= device.size - cluster * CLUSTER:
+        last = cluster == seen.count - 1 and device.name != VMSTATE
+        if last and (mask.bit_length() - 1) * BLOCK >= device.size - cluster * CLUSTER:
             return self._note("got wrong block address - write beyond end, cluster", stream, at, cluster)
         return True
 
@@ -263,7 +291,7 @@ class VmaPass:
     def _count_missing(self, end: int, devices: Mapping[int, Device]) -> None:
         for dev_id, seen in self._seen.items():
             first, count = seen.missing()
-            if count:
+            if count and devices[dev_id].name != VMSTATE:
                 text = f"detected missing cluster {first} for stream {devices[dev_id].name}{_more(count)}"
                 self._missing.append(Problem(end, text, "vma"))
 

@@ -17,6 +17,7 @@ MAGIC = b"\x28\xb5\x2f\xfd"
 SKIPPABLE = 0x184D2A50
 BLOCK_MAX = 128 * 1024
 PIECE = 32 * 1024  # the size of the first buffer that the decoder allocates
+MAX_WINDOW = 64 * 1024 * 1024  # vzdump's level 3 takes 2 MiB, `zstd -19` takes 8, and the decoder allocates what a frame asks for
 RLE, COMPRESSED = 1, 2
 DICTIONARY_ID_BYTES = (0, 1, 2, 4)
 
@@ -57,7 +58,8 @@ class ZstdDecoder:
         while not last:
             start = self._source.offset
             size, last = self._block(decoder)
-            yield from self._pieces(decoder, self._exactly(size), start)
+            if size:
+                yield from self._pieces(decoder, self._exactly(size), start)
         if has_checksum:
             start = self._source.offset
             self._decode(decoder, self._exactly(4), start)
@@ -68,11 +70,16 @@ class ZstdDecoder:
 
     def _header(self) -> tuple[bytes, bool]:
         """Return the rest of the frame header and whether a checksum will follow the blocks."""
+        start = self._source.offset - len(MAGIC)
         descriptor = self._exactly(1)
         flags = descriptor[0]
         single_segment = flags >> 5 & 1
         content_size = (single_segment, 2, 4, 8)[flags >> 6]
         rest = self._exactly((1 - single_segment) + DICTIONARY_ID_BYTES[flags & 3] + content_size)
+        window = _content_size(rest[-content_size:]) if single_segment else _window(rest[0])
+        if window > MAX_WINDOW:
+            text = f"its zstd data asks for {window} bytes of memory, of which {MAX_WINDOW} are given"
+            raise Damage(start, f"{text}; run `zstd -d --memory={window}` and check the decompressed file")
         return descriptor + rest, bool(flags & 4)
 
     def _block(self, decoder: ZstdDecompressor) -> tuple[int, bool]:
@@ -112,3 +119,14 @@ class ZstdDecoder:
 
     def _premature_end(self) -> Damage:
         return Damage(self._source.offset, "the file ends in the middle of its zstd data (premature end)")
+
+
+def _window(descriptor: int) -> int:
+    """Given a frame's window descriptor, return the window's size in bytes (RFC 8878, 3.1.1.1.2)."""
+    base = 1 << 10 + (descriptor >> 3)
+    return base + base // 8 * (descriptor & 7)
+
+
+def _content_size(field: bytes) -> int:
+    """Given a frame's content size field, return the size (RFC 8878, 3.1.1.1.4: that of two bytes counts from 256)."""
+    return int.from_bytes(field, "little") + (256 if len(field) == 2 else 0)

@@ -6,7 +6,9 @@ can no more change what the operation holds than anything else of it.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from collections.abc import Callable
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
@@ -18,6 +20,12 @@ from policies.model import OperationState
 LEFT_ALONE = 120  # seconds past its time after which an operation that nobody drives holds up nobody
 
 Fence = tuple[str, str]  # an operation, and the driver that must hold its lease for the change to be made
+Gone = Callable[[str], bool]  # whether a lease's owner is known to be a process that is no more
+
+
+def nobody(owner: str) -> bool:
+    """Of no driver is it known that it is gone."""
+    return False
 
 
 class LeaseStore:
@@ -64,21 +72,21 @@ class LaneStore:
         self._database = database
 
     @repeatable
-    def enter_lane(self, lane: str, operation: str, now: int, fence: Fence | None = None) -> str | None:
+    def enter_lane(self, lane: str, operation: str, now: int, fence: Fence | None = None, gone: Gone = nobody) -> str | None:
         """Given a lane, let the operation wait for it and take it if it is its turn; return None when it has it.
 
         Otherwise return the operation in front: the one that holds the lane, or the next in turn. One that has ended, or that
-        waits but was left alone (nobody drives it, and its time is long past), holds up nobody.
+        waits but was left alone (its driver is ``gone``, or nobody drives it and its time is long past), holds up nobody.
         """
         try:
             with self._database.write() as connection:
                 hold(connection, fence)
                 connection.execute(update(OPERATION).where(OPERATION.c.id == operation).values(lane=lane))
-                return self._in_front(connection, lane, operation, now)
+                return self._in_front(connection, lane, operation, now, gone)
         except IntegrityError:  # another has taken it between our look and our hand
             return self.lane_holders().get(lane)
 
-    def _in_front(self, connection: Connection, lane: str, operation: str, now: int) -> str | None:
+    def _in_front(self, connection: Connection, lane: str, operation: str, now: int, gone: Gone) -> str | None:
         holder = connection.execute(select(LANE.c.operation).where(LANE.c.name == lane)).scalar()
         if holder == operation:
             return None
@@ -87,23 +95,33 @@ class LaneStore:
             and connection.execute(select(OPERATION.c.state).where(OPERATION.c.id == holder)).scalar() == OperationState.OPEN
         ):
             return str(holder)
-        if (first := self._first(connection, lane, operation, now)) != operation:
+        if (first := self._first(connection, lane, now, gone, operation)) != operation:
             return first
         # Only the ended holder's row: another may have taken the lane since we looked, and then our insert must fail.
         connection.execute(delete(LANE).where(LANE.c.name == lane, LANE.c.operation == holder))
         connection.execute(insert(LANE).values(name=lane, operation=operation, at=now))
         return None
 
-    def _first(self, connection: Connection, lane: str, operation: str, now: int) -> str:
-        column = OPERATION.c
-        attended = or_(column.id == operation, column.due > now - LEFT_ALONE, column.lease_until > now)
-        waiting = (column.lane == lane, column.state == OperationState.OPEN.value, attended)
-        query = select(column.id).where(*waiting).order_by(column.rank, column.number).limit(1)
-        return str(connection.execute(query).scalar())
+    def _first(self, connection: Connection, lane: str, now: int, gone: Gone, operation: str | None = None) -> str | None:
+        """The next in turn of those that somebody attends to; ``operation`` is attended to in any case."""
+        column, lost = OPERATION.c, set[str]()
+        while True:
+            expected = or_(column.due > now - LEFT_ALONE, column.lease_until > now)
+            lives: ColumnElement[bool] = or_(column.lease_owner.is_(None), column.lease_owner.not_in(lost))
+            attended = or_(column.id == operation, and_(expected, lives))
+            waiting = (column.lane == lane, column.state == OperationState.OPEN.value, attended)
+            query = select(column.id, column.lease_owner).where(*waiting).order_by(column.rank, column.number).limit(1)
+            first = connection.execute(query).first()
+            if first is None or first.id == operation or not first.lease_owner or not gone(first.lease_owner):
+                return str(first.id) if first else None
+            lost.add(first.lease_owner)
 
     @retried
-    def leave_lane(self, operation: str, now: int, fence: Fence | None = None) -> str | None:
-        """Given an operation, take it out of the lane that it waits for or holds; return who is next in turn, due now."""
+    def leave_lane(self, operation: str, now: int, fence: Fence | None = None, gone: Gone = nobody) -> str | None:
+        """Given an operation, take it out of the lane that it waits for or holds; return who is next in turn, due now.
+
+        That is the first whom somebody attends to, as for ``enter_lane``; if nobody attends to any, the first of them.
+        """
         with self._database.write() as connection:
             hold(connection, fence)
             lane = connection.execute(select(OPERATION.c.lane).where(OPERATION.c.id == operation)).scalar()
@@ -113,7 +131,7 @@ class LaneStore:
             connection.execute(delete(LANE).where(LANE.c.operation == operation))
             waiting = (OPERATION.c.lane == lane, OPERATION.c.state == OperationState.OPEN.value)
             query = select(OPERATION.c.id).where(*waiting).order_by(OPERATION.c.rank, OPERATION.c.number).limit(1)
-            following = connection.execute(query).scalar()
+            following = self._first(connection, lane, now, gone) or connection.execute(query).scalar()
             if following is not None:
                 connection.execute(update(OPERATION).where(OPERATION.c.id == following, OPERATION.c.due > now).values(due=now))
         return following

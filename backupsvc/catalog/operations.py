@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
@@ -19,6 +19,7 @@ from backupsvc.catalog.database import Database
 from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import operation_of, plain, transition_of
 from backupsvc.catalog.tables import ARCHIVE_PIN, OPERATION, TRANSITION
+from backupsvc.catalog.untold import HEAD_START, note_untold
 from backupsvc.errors import LeaseLost, OperationFailed
 from policies.model import Operation, OperationState, Transition
 
@@ -81,7 +82,7 @@ class OperationStore:
     def record_missed(self, new: NewOperation, at: int, why: str) -> Operation | None:
         """Given an occurrence whose time has passed, record that it was missed; None if it is recorded already, or was opened."""
         state = OperationState.MISSED.value
-        return self._insert(self._row(new, at) | {"state": state, "due": at, "finished": at, "error": why})
+        return self._insert(self._row(new, at) | {"state": state, "due": at, "finished": at, "error": why}, untold=at)
 
     def _row(self, new: NewOperation, at: int) -> dict[str, Any]:
         row: dict[str, Any] = {"id": ulid.new(at), "kind": new.kind, "subject": new.subject, "step": new.step, "attempts": 0}
@@ -89,9 +90,11 @@ class OperationStore:
         return row | {"alone": new.alone, "rank": new.rank, "lane": new.lane}
 
     @repeatable
-    def _insert(self, row: dict[str, Any]) -> Operation | None:
+    def _insert(self, row: dict[str, Any], untold: int | None = None) -> Operation | None:
         with suppress(IntegrityError), self._database.write() as connection:
             connection.execute(insert(OPERATION).values(row))
+            if untold is not None:
+                note_untold(connection, row["id"], untold)
         return self.operation(str(row["id"]))  # there also if an earlier try of this call wrote it, and only its answer was lost
 
     @retried
@@ -136,6 +139,29 @@ class OperationStore:
         query = select(OPERATION.c.id).where(fits).order_by(OPERATION.c.number.desc()).limit(limit)
         with self._database.read() as connection:
             return [row.id for row in connection.execute(query)]
+
+    @retried
+    def open_pieces(self, occurrence: str | None) -> list[str]:
+        """Given an operation's occurrence, return the ids of the open operations that it opened, in the order of opening.
+
+        Their occurrences are its own, a # and a name (``operations.pieces``). An operation without one has opened none.
+        """
+        if occurrence is None:
+            return []
+        query = select(OPERATION.c.id).where(OPERATION.c.state == OPEN, _begins(f"{occurrence}#")).order_by(OPERATION.c.number)
+        with self._database.read() as connection:
+            return [row.id for row in connection.execute(query)]
+
+    @retried
+    def last_ended(self, kind: str, prefix: str) -> Operation | None:
+        """Given a kind and how occurrences begin (up to their time), return the ended one whose occurrence was the last."""
+        states = [state.value for state in OperationState if state is not OperationState.OPEN]  # so that an index serves
+        ended = (OPERATION.c.kind == kind, OPERATION.c.state.in_(states), _begins(prefix))
+        # The time in the key counts, not the row's number: an occurrence that was missed is written down late.
+        query = select(OPERATION).where(*ended).order_by(OPERATION.c.occurrence.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return operation_of(row) if row else None
 
     @retried
     def still_open(self, ids: Iterable[str]) -> set[str]:
@@ -215,7 +241,10 @@ class OperationStore:
     def finish(
         self, id: str, driver: Driver, state: OperationState, *, data: Mapping[str, object], error: str | None, note: Note | None
     ) -> Operation:
-        """Given an open operation that the driver holds, end it in ``state``, for ever. Raise LeaseLost as ``record`` does."""
+        """Given an open operation that the driver holds, end it in ``state``, for ever. Raise LeaseLost as ``record`` does.
+
+        That this is still to be told is noted with it (``catalog.untold``).
+        """
         if state is OperationState.OPEN:
             raise ValueError("an operation cannot end in the state open")
         values = {"state": state.value, "updated": driver.now, "finished": driver.now, "error": error, "data": plain(data)}
@@ -224,6 +253,7 @@ class OperationStore:
             if note:
                 self._append(connection, id, note, driver.now)
             connection.execute(delete(ARCHIVE_PIN).where(ARCHIVE_PIN.c.operation == id))
+            note_untold(connection, id, driver.now + HEAD_START)
             row = connection.execute(select(OPERATION).where(OPERATION.c.id == id)).one()
         return operation_of(row)
 
@@ -310,6 +340,11 @@ class OperationStore:
         query = select(OPERATION.c.kind, func.count()).where(OPERATION.c.state == OPEN).group_by(OPERATION.c.kind)
         with self._database.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _begins(prefix: str) -> ColumnElement[bool]:
+    """Occurrences that begin so, letter by letter: SQLite's LIKE knows no capitals, and % and _ are letters here."""
+    return func.substr(OPERATION.c.occurrence, 1, len(prefix)) == prefix
 
 
 def _unknown(id: str) -> OperationFailed:

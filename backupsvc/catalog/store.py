@@ -13,10 +13,22 @@ from backupsvc.catalog.operations import OperationStore
 from backupsvc.catalog.pins import PinStore
 from backupsvc.catalog.proofs import ProofStore
 from backupsvc.catalog.pulse import PulseStore
+from backupsvc.catalog.untold import UntoldStore
 
 
-class Catalog(ArchiveStore, IdentityStore, LookStore, OperationStore, LeaseStore, LaneStore, PinStore, ProofStore, PulseStore):
-    """Archives, identity, looks, operations, leases, lanes, pins, proofs and pulses over one database, for many processes."""
+class Catalog(
+    ArchiveStore,
+    IdentityStore,
+    LookStore,
+    OperationStore,
+    LeaseStore,
+    LaneStore,
+    PinStore,
+    ProofStore,
+    PulseStore,
+    UntoldStore,
+):
+    """Archives, identity, looks, operations, leases, lanes, pins, proofs, pulses and untold outcomes in one database."""
 
     @classmethod
     def open(cls, url: str, patience: float = PATIENCE) -> Catalog:

@@ -207,6 +207,16 @@ class PulseRow(SQLModel, table=True):
     at: int = Field(sa_type=BigInteger)
 
 
+class UntoldRow(SQLModel, table=True):
+    """An operation that has ended and whose outcome is still to be told, by anybody from ``due`` on."""
+
+    __tablename__ = "untold"
+    __table_args__ = (Index("ix_untold_due", "due"),)
+
+    operation: str = Field(primary_key=True)
+    due: int = Field(sa_type=BigInteger)
+
+
 class IdentityRow(SQLModel, table=True):
     """Who this service is: one row, written when the catalog was made."""
 
@@ -228,3 +238,4 @@ ARCHIVE_PIN = METADATA.tables["archive_pin"]
 PROOF = METADATA.tables["proof"]
 PULSE = METADATA.tables["pulse"]
 IDENTITY = METADATA.tables["identity"]
+UNTOLD = METADATA.tables["untold"]

@@ -54,8 +54,9 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
 def _version(wanted: bool) -> None:
     if wanted:
         from backupsvc import __version__
+        from backupsvc.cli.output import say
 
-        typer.echo(f"backupsvc {__version__}")
+        say(f"backupsvc {__version__}")
         raise typer.Exit
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backupsvc.cli.output import console, emit_json, interactive, say, size
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
+from backupsvc.visible import one_line
 
 if TYPE_CHECKING:
     from backupsvc.archives.describe import Description
@@ -38,7 +40,7 @@ def verify(
         for file in files:
             results.append(verify_file(file, on_progress=track(file)))
     if as_json:
-        typer.echo(json.dumps({"archives": [result.as_dict() for result in results]}, indent=2))
+        emit_json({"archives": [result.as_dict() for result in results]})
     else:
         for result in results:
             _tell(result, quiet)
@@ -54,7 +56,7 @@ def info(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: Json = 
     _must_be_readable([file])
     found = describe(file)
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), indent=2))
+        emit_json(found.as_dict())
     else:
         _show(found)
 
@@ -72,10 +74,10 @@ def extract(
     with _progress("extracting", [file], silent=as_json) as track:
         done = extract_archive(file, directory, on_progress=track(file))
     if as_json:
-        typer.echo(json.dumps(done.as_dict(), indent=2))
+        emit_json(done.as_dict())
     else:
         for path in done.files:
-            typer.echo(str(path))
+            say(str(path))
 
 
 def _must_be_readable(files: Sequence[Path]) -> None:
@@ -93,19 +95,22 @@ def _must_be_readable(files: Sequence[Path]) -> None:
 @contextmanager
 def _progress(verb: str, files: Sequence[Path], *, silent: bool) -> Iterator[Callable[[Path], Callable[[int], None] | None]]:
     """Yield what makes a file's progress callback: a bar on a terminal, nothing in a pipe or when silent."""
-    import sys
-
-    if silent or not sys.stderr.isatty():
+    if silent or not interactive(sys.stderr):
         yield lambda file: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
 
         def track(file: Path) -> Callable[[int], None]:
-            task = progress.add_task(f"{verb} {file.name}", total=file.stat().st_size)
+            task = progress.add_task(one_line(f"{verb} {file.name}"), total=file.stat().st_size)
             return lambda done: progress.update(task, completed=done)
 
         yield track
@@ -113,45 +118,46 @@ def _progress(verb: str, files: Sequence[Path], *, silent: bool) -> Iterator[Cal
 
 def _tell(result: Verification, quiet: bool) -> None:
     if not result.intact:
-        typer.echo(f"{result.file}: NOT intact")
+        say(f"{result.file}: NOT intact")
         for problem in result.problems:
-            typer.echo(f"  {problem}")
+            say(f"  {problem}")
     elif not quiet:
         disks = sum(device.size for device in result.devices)
-        typer.echo(f"{result.file}: intact")
-        held = f"{_size(disks)} of disks, " if result.devices else ""
-        typer.echo(f"  {result.format}, {_size(result.size)}, {held}{result.seconds:.1f} s")
-        typer.echo(f"  SHA-256 {result.sha256}")
+        say(f"{result.file}: intact")
+        held = f"{size(disks)} of disks, " if result.devices else ""
+        say(f"  {result.format}, {size(result.size)}, {held}{result.seconds:.1f} s")
+        say(f"  SHA-256 {result.sha256}")
         if not result.checksummed:
-            typer.echo("  structure only: this archive carries no checksum of its data, so a flipped bit in it would not be seen")
+            say("  structure only: this archive carries no checksum of its data, so a flipped bit in it would not be seen")
 
 
 def _show(found: Description) -> None:
     lines = {
         "format": found.format,
         "guest": " ".join(str(part) for part in (found.type, found.vmid, found.name) if part),
-        "created": iso(found.ctime) if found.ctime is not None else None,
+        "created": _moment(found.ctime) if found.ctime is not None else None,
         "uuid": found.uuid,
     }
-    typer.echo(found.file)
+    say(found.file)
     for key, value in lines.items():
         if value:
-            typer.echo(f"  {key:<8} {value}")
+            say(f"  {key:<8} {value}")
     for device in found.devices:
-        typer.echo(f"  {'device':<8} {_device(device)}")
+        say(f"  {'device':<8} {_device(device)}")
     for name, text in found.configs.items():
-        typer.echo(f"\n{name}:")
-        typer.echo(text.rstrip("\n"))
+        say()
+        say(f"{name}:")
+        for line in text.rstrip("\n").split("\n"):
+            say(f"  {line}")
+
+
+def _moment(ctime: int) -> str:
+    """Given any 64 bits that a header calls a time, return them as one, or as what they are."""
+    try:
+        return iso(ctime)
+    except (ValueError, OverflowError, OSError):
+        return f"{ctime} seconds after 1970, which is no date"
 
 
 def _device(device: Device) -> str:
-    return f"{device.name}: {device.size} bytes ({_size(device.size)}), {device.clusters} clusters"
-
-
-def _size(count: float) -> str:
-    """Given bytes, return them in the largest unit that leaves a number of at least one."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
+    return f"{device.name}: {device.size} bytes ({size(device.size)}), {device.clusters} clusters"

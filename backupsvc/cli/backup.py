@@ -37,22 +37,26 @@ def run(
 ) -> None:
     """Back up the guests of a job now. Exit 1 if any has no new archive, or a corrupt one, or was left frozen."""
     from backupsvc.cli.driving import announce, check_options
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, tell
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
+    from backupsvc.operations.room import warnings
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
         chosen = _job(service.policy, job)
+        room = warnings(service, chosen, vmid or [])
+        for sentence in room:
+            tell(f"backupsvc: WARNING: {sentence}")
         if dry_run:
-            _preview(service, chosen, vmid or [], as_json)
+            _preview(service, chosen, vmid or [], as_json, room)
             return
         opened = _open(service, chosen, vmid or [])
         told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
             result = _run(service, chosen, opened, progress, enqueue=enqueue)
     if as_json:
-        emit_json(result | {key: told[key] for key in ("workers",) if key in told})
+        emit_json(result | {"room": room} | {key: told[key] for key in ("workers",) if key in told})
     else:
         _show(result)
     raise typer.Exit(exit_code(result))
@@ -119,20 +123,42 @@ def _job(policy: Policy, name: str | None) -> Job:
     raise UsageError(asked, f"its jobs are: {', '.join(sorted(jobs)) or 'none'}")
 
 
-def _preview(service: Service, job: Job, only: list[int], as_json: bool) -> None:
-    from backupsvc.cli.output import emit_json, table
+def _preview(service: Service, job: Job, only: list[int], as_json: bool, room: list[str]) -> None:
+    from backupsvc.cli.output import emit_json, say, table
+    from policies import reach
     from policies.jobs import expected
+    from policies.site import policy_for
 
     found = expected(job, service.policy, service.pve.cluster.guests(), only)
-    guests = [
-        {"vmid": item.vmid, "name": item.guest.name if item.guest else "", "node": item.guest.node if item.guest else None}
+    down = reach.down(service.pve.cluster.nodes())
+    guests: list[dict[str, Any]] = [
+        {
+            "vmid": item.vmid,
+            "name": (item.guest.name or policy_for(service.policy, item.vmid, "").name) if item.guest else "",
+            "node": item.guest.node if item.guest else None,
+            "reachable": item.guest is not None and item.guest.node not in down,
+        }
         for item in found
     ]
     if as_json:
-        emit_json({"job": job.id, "storage": job.storage, "dry_run": True, "guests": guests})
+        emit_json({"job": job.id, "storage": job.storage, "dry_run": True, "guests": guests, "room": room})
         return
-    rows = [(g["vmid"], g["name"], g["node"] or "NOT IN THE CLUSTER") for g in guests]
+    where = {node: f"{node} ({how})" for node, how in down.items()} | {None: "NOT IN THE CLUSTER"}
+    rows = [(g["vmid"], g["name"], where.get(g["node"], g["node"])) for g in guests]
     table(("VMID", "name", "node"), rows, f"job {job.id} would back up to {job.storage}:")
+    for node in down:
+        struck = ", ".join(str(g["vmid"]) for g in guests if g["node"] == node)
+        if struck:
+            say(f"not now: {struck}: node {node} cannot be asked ({down[node]}); bring it back first")
+
+
+def _failures(guests: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Given the guests' lines, return each error with its hint once, after all the guests that it struck."""
+    struck: dict[tuple[str, str], list[str]] = {}
+    for guest in guests:
+        if guest["error"]:
+            struck.setdefault((guest["error"], guest["hint"] or ""), []).append(str(guest["vmid"]))
+    return [(", ".join(vmids), error, hint) for (error, hint), vmids in struck.items()]
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -152,10 +178,13 @@ def _show(result: dict[str, Any]) -> None:
         for guest in result["guests"]
     ]
     table(("VMID", "name", "node", "backup", "size", "rung", "consistency", "seconds"), rows)
+    for whom, error, hint in _failures(result["guests"]):
+        say(f"{whom}: {error}")
+        if hint:
+            say(f"  -> {hint}")
     for guest in result["guests"]:
-        for text in [guest["error"], guest["hint"], *guest["warnings"]]:
-            if text:
-                say(f"{guest['vmid']}: {text}")
+        for text in guest["warnings"]:
+            say(f"{guest['vmid']}: {text}")
         if guest["consistency_reason"]:
             say(f"{guest['vmid']}: {guest['consistency']}: {guest['consistency_reason']}")
         for disk in guest["excluded_disks"]:

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from backupsvc.operations.accepting import Synced
+    from backupsvc.operations.listing import Survey
     from policies.model import Archive
 
 app = typer.Typer(no_args_is_help=True)
@@ -24,15 +25,17 @@ def list_archives(
     offline: Annotated[bool, typer.Option("--offline", help="What the catalog remembers, without asking the storages.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the archives, newest first. An archive that is remembered and no longer listed is marked missing."""
+    """List the archives, newest first.
+
+    One that is remembered and no longer listed is marked missing; one whose storage could not be listed, out of reach.
+    """
     from backupsvc.cli.session import open_service
-    from backupsvc.operations.listing import observe
+    from backupsvc.operations.listing import survey
 
     with open_service() as service:
-        listed = None if offline else {(a.node, a.volid) for a in observe(service, vmid)}
+        seen = None if offline else survey(service, vmid)
         archives = sorted(service.catalog.archives(vmid=vmid), key=lambda a: (-a.ctime, a.volid))
-    missing = set() if listed is None else {(a.node, a.volid) for a in archives} - listed
-    _print(archives, missing, as_json)
+    _print(archives, seen, as_json)
 
 
 @app.command()
@@ -45,6 +48,8 @@ def sync(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List every storage, and record what is found: archives that are no longer there are recorded as gone.
+
+    Only a storage that was listed can have lost one. Exit 3 if some could not be: what is known there is out of reach, not gone.
 
     Prune touches no guest with archives from before this catalog until a restore test has proven it, or until --accept.
     """
@@ -60,18 +65,21 @@ def sync(
         found = accepting.sync(service, accept=accept, vmid=vmid, dry_run=dry_run)
     if not as_json:
         _show(found, dry_run)
-        return
+        raise typer.Exit(3 if found.blind else 0)
     accepted = [{"vmid": one.vmid, "who": one.who, "why": one.why, "archives": list(one.archives)} for one in found.accepted]
     emit_json(
         {
             "archives": found.archives,
             "new": [as_dict(archive) for archive in found.new],
             "gone": [as_dict(archive) for archive in found.gone],
+            "unreachable": [as_dict(archive) for archive in found.unreachable],
+            "not_listed": list(found.blind),
             "accepted": accepted,
             "stopped": [{"vmid": guest, "why": why} for guest, why in found.stopped.items()],
             "dry_run": dry_run,
         }
     )
+    raise typer.Exit(3 if found.blind else 0)
 
 
 @app.command()
@@ -100,6 +108,7 @@ def show(
 
 def _tell(found: dict[str, Any], whole: bool) -> None:
     from backupsvc.cli.output import say, size, table
+    from backupsvc.cli.values import in_words
 
     lineage = found["lineage"]
     known = f"SMBIOS UUID {lineage['uuid'] or 'unknown'}, created {lineage['created'] or 'at a time unknown'}"
@@ -113,14 +122,17 @@ def _tell(found: dict[str, Any], whole: bool) -> None:
         return
     for item in found["archives"]:
         for key, value in item.items():
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            say(f"  {key:<12} {'' if shown is None else shown}".rstrip())
+            say(f"  {key:<12} {'' if value in (None, []) else in_words(value)}".rstrip())
 
 
 def _show(found: Synced, dry_run: bool) -> None:
     from backupsvc.cli.output import say
 
-    say(f"{found.archives} archives listed, {len(found.new)} new, {len(found.gone)} gone")
+    say(f"{found.archives} archives listed, {len(found.new)} new, {len(found.gone)} gone" + _out_of_reach(found))
+    for sentence in found.blind:
+        say(f"not listed: {sentence}")
+    if found.blind:
+        say("  -> bring it back, then run `backupsvc catalog sync` again; `backupsvc pra status` says what can be done meanwhile")
     for archive in found.gone:
         say(f"gone: {archive.volid} on {archive.node}")
     for one in found.accepted:
@@ -132,13 +144,23 @@ def _show(found: Synced, dry_run: bool) -> None:
         say("  -> look whether this is the right catalog, then prove these guests or run `backupsvc catalog sync --accept`")
 
 
-def _print(archives: list[Archive], missing: set[tuple[str, str]], as_json: bool) -> None:
-    from backupsvc.cli.output import emit_json, size, table
-    from backupsvc.operations.listing import as_dict
+def _out_of_reach(found: Synced) -> str:
+    return f", {len(found.unreachable)} out of reach" if found.unreachable else ""
 
-    found: list[dict[str, Any]] = [as_dict(a) | {"missing": (a.node, a.volid) in missing} for a in archives]
+
+def _print(archives: list[Archive], seen: Survey | None, as_json: bool) -> None:
+    from backupsvc.cli.output import emit_json, say, size, table
+    from backupsvc.operations.listing import as_dict
+    from policies import whole
+
+    out = {whole.key(one) for one in seen.unreachable} if seen else set()
+    listed = {whole.key(one) for one in seen.listed} if seen else {whole.key(one) for one in archives}
+    found: list[dict[str, Any]] = [
+        as_dict(one) | {"missing": whole.key(one) not in listed | out, "unreachable": whole.key(one) in out} for one in archives
+    ]
+    blind = seen.said() if seen else []
     if as_json:
-        emit_json({"archives": found})
+        emit_json({"archives": found} | ({"not_listed": blind} if blind else {}))
         return
     rows = [
         (
@@ -149,8 +171,12 @@ def _print(archives: list[Archive], missing: set[tuple[str, str]], as_json: bool
             item["volid"],
             size(item["size"]),
             "MISSING" if item["missing"] else item["rung"],
-            ", ".join(word for word in ("protected", "changed") if item[word]),
+            ", ".join(word for word in ("unreachable", "protected", "changed") if item[word]),
         )
         for item in found
     ]
     table(("VMID", "name", "time", "node", "archive", "size", "rung", "note"), rows)
+    for sentence in blind:
+        say(f"not listed: {sentence}")
+    if blind:
+        say("  -> `backupsvc pra status` says what is within reach, and the way on")

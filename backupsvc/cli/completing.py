@@ -1,8 +1,14 @@
-"""What the shell offers when Tab is pressed: ids of operations, open ones first, and VMIDs. Never an error, never the cluster."""
+"""What the shell offers when Tab is pressed: ids of operations, open ones first, and VMIDs. Never an error, never the cluster.
+
+A shell evaluates what it is offered: zsh's completion runs it through ``eval``. So a name is shown in harmless characters alone.
+"""
 
 from __future__ import annotations
 
+import re
+
 MOST = 50
+_HARMLESS = re.compile(r"[^\w .,@+/-]")  # no quote, bracket, backslash or dollar, and no markup
 
 
 def operation_ids(incomplete: str) -> list[tuple[str, str]]:
@@ -17,7 +23,7 @@ def operation_ids(incomplete: str) -> list[tuple[str, str]]:
         return []
     fitting = [operation for operation in found if operation.id.startswith(incomplete.upper())]
     fitting.sort(key=lambda operation: operation.state != "open")
-    return [(item.id, f"{item.kind} {item.subject or ''} {item.state}".replace("  ", " ")) for item in fitting]
+    return [(item.id, offered(f"{item.kind} {item.subject or ''} {item.state}".replace("  ", " "))) for item in fitting]
 
 
 def vmids(incomplete: str) -> list[tuple[str, str]]:
@@ -30,4 +36,9 @@ def vmids(incomplete: str) -> list[tuple[str, str]]:
             names = {archive.vmid: archive.name for archive in service.catalog.archives() if archive.vmid is not None}
     except BackupsvcError:
         return []
-    return [(str(vmid), name) for vmid, name in sorted(names.items()) if str(vmid).startswith(incomplete)]
+    return [(str(vmid), offered(name or "")) for vmid, name in sorted(names.items()) if str(vmid).startswith(incomplete)]
+
+
+def offered(text: str) -> str:
+    """Given a foreign text, return it as a shell may be offered it: what is neither letter, digit nor plain sign is ``?``."""
+    return _HARMLESS.sub("?", text)

@@ -21,7 +21,7 @@ def doctor(
         list[str] | None, typer.Option("--disks", help="With --restore: a storage of production disks, if not scratch.storage.")
     ] = None,
     bridge: Annotated[
-        str | None, typer.Option("--bridge", help="With --role: the bridge for copies, if the policy names none.")
+        str | None, typer.Option("--bridge", help="With --role: the bridge for copies, if the policy names none (vmbr9).")
     ] = None,
     prunes: Annotated[
         list[str] | None, typer.Option("--prunes", metavar="STORAGE", help="With --role: a storage with a retention of its own.")
@@ -42,12 +42,15 @@ def doctor(
     with open_service() as service:
         policy = service.policy
     needs = rights.on_release(rights.everyday(policy, pruning=prunes or (), bridge=bridge), pve)
-    again = rights.on_release(rights.restoring(policy, bridges=restore, disks=disks or ()), pve) if restore else ()
-    held = rights.holders(needs, again)
+    homes = disks or [name for name in (policy.scratch.storage,) if name]
+    again = rights.on_release(rights.restoring(policy, bridges=restore, disks=homes), pve) if restore else ()
+    held, said = rights.holders(needs, again), rights.notes(policy, bridge)
+    if restore and not homes:
+        said += ("the restore token may make disks nowhere: name the storages of production disks with --disks",)
     if as_json:
-        _emit_role(policy, held, pve)
+        _emit_role(policy, held, pve, said)
     else:
-        _show_role(policy, held, rights.on_release(rights.optional(policy), pve), named=bool(bridge))
+        _show_role(held, rights.on_release(rights.optional(policy), pve), said)
 
 
 def _examine(as_json: bool) -> None:
@@ -71,15 +74,19 @@ def _examine(as_json: bool) -> None:
 def _show(lines: list[Any]) -> None:
     from backupsvc.cli.output import say, table
 
-    table(("what", "status", "seen"), [(line.name, line.status, line.detail) for line in lines])
+    table(("what", "status", "seen"), [(line.name, line.status, line.detail.partition("\n")[0]) for line in lines])
     for line in lines:
         if line.action:
+            first, *more = line.detail.splitlines()
             say()
-            say(f"{line.status}: {line.name}: {line.detail}")
-            say(f"  -> {line.action}")
+            say(f"{line.status}: {line.name}: {first}")
+            for sentence in more:
+                say(f"  {sentence}")
+            for step in line.action.splitlines():
+                say(f"  -> {step}")
 
 
-def _emit_role(policy: Policy, held: tuple[Holder, ...], release: int) -> None:
+def _emit_role(policy: Policy, held: tuple[Holder, ...], release: int, said: tuple[str, ...]) -> None:
     from backupsvc.cli.output import emit_json
     from policies import role as rights
 
@@ -94,17 +101,16 @@ def _emit_role(policy: Policy, held: tuple[Holder, ...], release: int) -> None:
     found: dict[str, Any] = {"pve": release, "holders": holders, "commands": list(rights.commands(held))}
     could = rights.on_release(rights.optional(policy), release)
     optional = [{"path": need.path, "privilege": need.privilege, "why": need.why} for need in could]
-    emit_json(found | {"notes": list(rights.notes(policy)), "optional": optional})
+    emit_json(found | {"notes": list(said), "optional": optional})
 
 
-def _show_role(policy: Policy, held: tuple[Holder, ...], optional: tuple[Need, ...], *, named: bool) -> None:
+def _show_role(held: tuple[Holder, ...], optional: tuple[Need, ...], said: tuple[str, ...]) -> None:
     """Commands that can be pasted into a root shell of a node; what they are for stands above them as comments."""
     from backupsvc.cli.output import say
     from policies import role as rights
 
-    for note in rights.notes(policy):
-        if not (named and "--bridge" in note):
-            say(f"# note: {note}")
+    for note in said:
+        say(f"# note: {note}")
     for need in sorted(set(held[0].needs), key=lambda need: (need.path, need.privilege)):
         say(f"# {need.path} {need.privilege}: {need.why}")
     for need in optional:

@@ -121,8 +121,12 @@ def left_to_others(ids: Sequence[str]) -> Iterator[None]:
 
 
 def _on_interrupt(handler: Any) -> Any:
-    """Set what Ctrl-C does, and return what it did before. Only a process's main thread may."""
-    if threading.current_thread() is not threading.main_thread():
+    """Set what Ctrl-C does, and return what it did before. Only a process's main thread may.
+
+    A command that was started with SIGINT ignored (a shell's background job) goes on ignoring it: whoever presses Ctrl-C means
+    another.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return handler
     return signal.signal(signal.SIGINT, handler)
 

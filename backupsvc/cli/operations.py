@@ -55,7 +55,7 @@ def list_operations(
         emit_json({"operations": rows})
         return
     if not rows:
-        say("no such operation")
+        say("no operation is open" if wanted == "open" and (kind, vmid) == (None, None) else "there is no such operation")
         return
     cells = [(o["id"], o["kind"], o["subject"], o["state"], o["step"], o["since"], _outcome(o)) for o in rows]
     table(("operation", "kind", "VMID", "state", "step", "since", "driver or result"), cells)
@@ -65,6 +65,7 @@ def list_operations(
 def show(
     id: OneId,
     follow: Annotated[bool, typer.Option("--follow", help="Print what is new until it has ended; exit as it ended.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print every line of the logs, those of progress too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show an operation with every transition, and the PVE task logs that it kept."""
@@ -81,7 +82,7 @@ def show(
         if as_json:
             emit_json(as_dict(service, operation))
         else:
-            sheet = Sheet(service)
+            sheet = Sheet(service, whole=verbose)
             sheet.head(operation)
             operation = sheet.live(operation) if follow else sheet.history(operation)
         if follow:
@@ -211,6 +212,7 @@ def _show_cancelled(answers: list[dict[str, Any]], dry_run: bool) -> None:
 
 def _show_retry(planned: Any, as_json: bool) -> None:
     from backupsvc.cli.output import emit_json, say
+    from backupsvc.cli.values import in_words, label
 
     if as_json:
         kept = {"kind": planned.kind, "subject": planned.subject, "retry_of": planned.of, "asked": dict(planned.asked)}
@@ -219,4 +221,4 @@ def _show_retry(planned: Any, as_json: bool) -> None:
     about = f" of guest {planned.subject}" if planned.subject is not None else ""
     say(f"would open a {planned.kind}{about}, as {planned.of} was asked:")
     for key, value in planned.asked.items():
-        say(f"  {key}: {value}")
+        say(f"  {label(key)}: {in_words(value)}")

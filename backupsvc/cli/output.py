@@ -1,28 +1,82 @@
-"""The output port: one JSON object for programs, tables and sentences for people, errors for the reader at 3 a.m."""
+"""The output port: one JSON object for programs, tables and sentences for people, errors for the reader at 3 a.m.
+
+All that the command line shows leaves through here, so that nothing foreign in it acts on the terminal (backupsvc.visible).
+Whoever needs rich takes ``console``. What Python, Typer or a library prints by itself meets the wall that ``guard`` builds.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from backupsvc.visible import json_text, one_line, visible
+from policies.amounts import size as size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MORE = "\n    | "  # before the further lines of a foreign text: none of them may pass for a line of ours
+
+
+class Wall:
+    """A text stream that writes foreign characters out instead of passing them on. Has no ``buffer``: no way leads around it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.behind = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, visible."""
+        self.behind.write(visible(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write lines, visible."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer":
+            raise AttributeError(name)
+        return getattr(self.behind, name)
+
+
+def guard() -> None:
+    """Put a wall before standard output and standard error, if none stands there. Also what they cannot encode is written out."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, Wall):
+            if reconfigure := getattr(stream, "reconfigure", None):
+                reconfigure(errors="backslashreplace")
+            setattr(sys, name, Wall(stream))
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON object on standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """Print one JSON object on standard output, in ASCII where that takes no UTF-8, which JSON is else written in."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    plain = encoding.lower().replace("-", "") != "utf8"
+    sys.stdout.write(f"{json_text(value, indent=2, ascii=plain)}\n")
+
+
+def emit_json_lines(values: Sequence[Any]) -> None:
+    """Print a JSON list on standard output, in ASCII and an element a line, which takes half the time of indenting.
+
+    Half a surrogate pair comes back as it came: this is for a program's own values, which it wants to find again.
+    """
+    lines = ",\n".join(json.dumps(value) for value in values)
+    sys.stdout.write(f"[\n{lines}\n]\n" if lines else "[]\n")
 
 
 def say(text: str = "") -> None:
-    """Print one line on standard output."""
-    print(text, flush=True)
+    """Print one line on standard output; further lines of a foreign text stand below it, marked."""
+    print(_paragraph(text), flush=True)
 
 
 def tell(text: str) -> None:
     """Print one line on standard error, where progress and warnings go."""
-    print(text, file=sys.stderr, flush=True)
+    print(_paragraph(text), file=sys.stderr, flush=True)
 
 
 def fail(message: str, hint: str, exit_code: int, *, as_json: bool) -> int:
@@ -35,17 +89,38 @@ def fail(message: str, hint: str, exit_code: int, *, as_json: bool) -> int:
     return exit_code
 
 
+def ask(question: str) -> bool:
+    """Given a question, ask it on standard error and return the answer."""
+    import typer
+
+    return typer.confirm(one_line(question), err=True)
+
+
 def interactive(stream: Any = None) -> bool:
     """Return whether a stream (standard output by default) is a terminal that wants colours."""
     stream = stream or sys.stdout
     return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
+def console(*, stderr: bool = False) -> Console:
+    """Return rich's console, whose own styles pass the wall, and nothing else does. It reads no markup."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Port(Console):
+        def render(self, *args: Any, **options: Any) -> Iterable[Segment]:
+            for segment in super().render(*args, **options):
+                yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+    stream: Any = sys.stderr if stderr else sys.stdout
+    return Port(file=stream.behind if isinstance(stream, Wall) else stream, markup=False, emoji=False, highlight=False)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     """Given headers and rows, print a table: framed on a terminal, plain aligned columns in a pipe."""
-    cells = [[str(cell) if cell is not None else "-" for cell in row] for row in rows]
+    cells = [[one_line(str(cell)) if cell is not None else "-" for cell in row] for row in rows]
     if interactive():
-        _rich_table(headers, cells, title)
+        _rich_table(headers, cells, one_line(title))
         return
     if title:
         say(title)
@@ -54,37 +129,25 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str =
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _rich_table(headers: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def _paragraph(text: str) -> str:
+    return visible(text.rstrip("\n")).replace("\n", _MORE)
 
-    shown = Table(title=title or None, title_justify="left")
+
+def _rich_table(headers: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=Text(title) if title else None, title_justify="left")
     for header in headers:
         shown.add_column(header)
     for row in cells:
-        shown.add_row(*(_coloured(escape(cell)) for cell in row))
-    Console().print(shown)
+        shown.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+    console().print(shown)
 
 
-def _coloured(cell: str) -> str:
-    colours = {"proven": "green", "ok": "green", "passed": "green", "met": "green", "compliant": "green", "keep": "green"}
-    colours |= {
-        "failed": "red",
-        "breached": "red",
-        "critical": "red",
-        "remove": "red",
-        "inconclusive": "yellow",
-        "warnings": "yellow",
-    }
-    colours |= {"warning": "yellow", "unknown": "yellow", "simulated": "yellow", "protected": "cyan"}
-    return f"[{colours[cell]}]{cell}[/]" if cell in colours else cell
-
-
-def size(value: float) -> str:
-    """Given bytes, return them as a person reads them, in powers of 1024."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
+_COLOURS = {
+    **dict.fromkeys(("proven", "ok", "passed", "met", "compliant", "keep"), "green"),
+    **dict.fromkeys(("failed", "breached", "critical", "remove"), "red"),
+    **dict.fromkeys(("inconclusive", "warnings", "warning", "unknown", "simulated"), "yellow"),
+    "protected": "cyan",
+}

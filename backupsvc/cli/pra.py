@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from backupsvc.report.document import Document
     from policies.model import Proof
+    from policies.objectives import GuestAssessment
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -86,10 +87,20 @@ def _short_of(proof: Proof | None) -> str:
     return " (booted)" if proof and proof.rung == "booted" else ""
 
 
+def _node_of(node: str | None, gone: dict[str, str]) -> str | None:
+    return f"{node} ({gone[node]})" if node in gone else node
+
+
+def _archives_of(item: GuestAssessment) -> str:
+    return f"{item.archives}, {item.unreachable} out of reach" if item.unreachable else str(item.archives)
+
+
 def _show(document: Document) -> None:
     """Guests first, then the findings once each with their subjects, then what is not known."""
     from backupsvc.cli.output import say, table
-    from policies.wording import duration, typeset
+    from backupsvc.report.words import chrome
+    from policies import reach
+    from policies.wording import duration, names, typeset
 
     def span(seconds: float | None) -> str:
         return "-" if seconds is None else typeset(duration(seconds, document.language), document.language)
@@ -97,13 +108,14 @@ def _show(document: Document) -> None:
     if document.facts.simulated:
         say("SIMULATED: the guests of this cluster are only modelled; nothing here proves anything")
     say(f"{document.policy.site}: {document.status.replace('-', ' ')}")
+    gone = reach.down(document.facts.nodes, document.facts.silent)
     rows = [
         (
             line.assessment.vmid,
             line.assessment.name,
-            line.assessment.node,
+            _node_of(line.assessment.node, gone),
             line.assessment.tier,
-            line.assessment.archives,
+            _archives_of(line.assessment),
             f"{span(line.assessment.rpo)} / {span(line.rpo.objective)}",
             f"{span(line.assessment.rto)} / {span(line.rto.objective)}",
             span(line.assessment.proof_age) + _short_of(line.assessment.last_good),
@@ -112,13 +124,25 @@ def _show(document: Document) -> None:
         for line in document.guests
     ]
     table(("VMID", "name", "node", "tier", "archives", "RPO / objective", "RTO / objective", "proven ago", "status"), rows)
+    shortfalls = document.short_of()
+    if shortfalls:
+        say()
+    for one in shortfalls:
+        say(f"{one.status}: {chrome(f'of.{one.objective}', document.language)}: {one.reason}: {names(one.guests)}")
     for group in document.grouped():
-        subjects = ", ".join(line.finding.subject for line in group.lines)
+        subjects = names(line.finding.subject for line in group.lines)
         say()
         say(f"{'exempted' if group.exempted else group.severity}: {group.id}: {subjects}")
-        say(f"  {group.lines[0].finding.detail}")
+        for who, cause in group.causes:
+            first, *rest = cause.splitlines()
+            for sentence in [first if len(group.causes) == 1 else f"{who}: {first}", *rest]:
+                say(f"  {sentence}")
         for action in group.actions:
-            say(f"  -> {action}")
+            for step in action.splitlines():
+                say(f"  -> {step}")
+        for item in group.below:
+            whom = ", ".join(str(line.finding.vmid or line.finding.subject) for line in item.lines)
+            say(f"  follows from it: {item.id}: {whom}")
     if document.gaps:
         say()
     for gap in document.gaps:

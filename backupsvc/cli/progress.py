@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.cli.output import interactive, tell
+from backupsvc.cli.output import console, guard, interactive, tell
 from backupsvc.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ class Progress:
         self._open: dict[str, Standing] = {}
         self._live: Any = None
         if not quiet and interactive(sys.stderr):
-            from rich.console import Console
             from rich.live import Live
 
-            self._console = Console(stderr=True)
+            self._console = console(stderr=True)
             self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
         if self._live:
             self._live.start()
+            guard()  # rich now stands between us and the terminal, and reads styles in what others print
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -100,6 +100,6 @@ class Progress:
 
     def _line(self, text: str) -> None:
         if self._live:
-            self._console.print(text, highlight=False, markup=False)
+            self._console.print(text)
         else:
             tell(text)

@@ -35,7 +35,7 @@ def restore(
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
-        planned = operation.plan(service, vmid, at=at, volid=archive, node=node, storage=storage)
+        planned = operation.plan(service, vmid, at=at, volid=archive, node=node, storage=storage, start=start)
         if dry_run:
             _preview(vmid, planned, as_json)
             return
@@ -63,13 +63,13 @@ def _preview(vmid: int, planned: dict[str, Any], as_json: bool) -> None:
 
 
 def _confirm(vmid: int, planned: dict[str, Any]) -> None:
-    from backupsvc.cli.output import tell
+    from backupsvc.cli.output import ask, tell
 
     for line in _lines(vmid, planned):
         tell(line)
     if not sys.stdin.isatty():
         return
-    if not typer.confirm("Restore it?", err=True):
+    if not ask("Restore it?"):
         raise UsageError("nothing was restored, as answered")
 
 
@@ -81,6 +81,7 @@ def _lines(vmid: int, planned: dict[str, Any]) -> list[str]:
         f"  disks to {planned['storage'] or 'the storages that they were on'}",
         *(f"  WARNING: {sentence}" for sentence in planned["warnings"]),
         *(f"  {sentence}" for sentence in planned["passed_over"]),
+        *(f"  WARNING: {sentence}" for sentence in planned["left_out"]),
         *(f"  {key}: {value}" for key, value in planned["nics"].items()),
     ]
 
@@ -95,5 +96,5 @@ def _show(result: dict[str, Any]) -> None:
     started = "and started" if result["started"] else "and not started"
     say(f"guest {result['vmid']} ({result['name']}) is restored on {result['node']} {started}, in {result['seconds']:.1f} s")
     say(f"from {result['archive']['volid']}, backed up {result['archive']['time']}")
-    for sentence in result["warnings"]:
+    for sentence in (*result["warnings"], *result["left_out"]):
         tell(f"backupsvc: WARNING: {sentence}")

@@ -114,12 +114,13 @@ def _archive(entry: Mapping[str, Any]) -> Archive:
 
 
 def _print_json(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None]) -> None:
+    from backupsvc.cli.output import emit_json_lines
+
     result = [
         dict(entry) if one is None else {**entry, "mark": str(one.mark), "reasons": list(one.reasons)}
         for entry, one in zip(entries, marked, strict=True)
     ]
-    lines = ",\n".join(json.dumps(one) for one in result)  # one archive a line: half the time of indenting
-    sys.stdout.write(f"[\n{lines}\n]\n" if lines else "[]\n")
+    emit_json_lines(result)
 
 
 def _show(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None], rules: str) -> None:

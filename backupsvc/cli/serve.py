@@ -14,43 +14,59 @@ def serve(
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="How many tasks each of the two workers runs.")] = 2,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds that running tasks get when it is stopped.")] = 60,
     log_level: Annotated[
-        str, typer.Option("--log-level", help="What beat and the workers say: error, warning, info.")
-    ] = "warning",
+        str | None, typer.Option("--log-level", help="debug, info, warning or error (BACKUPSVC_LOG__LEVEL; info).")
+    ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Ask the one that runs. Exit 3 if it does not consume its work.")
+        bool,
+        typer.Option(
+            "--check", help="Ask the one that runs. Exit 3 if it does not consume its work, 1 if a job's last night was not good."
+        ),
     ] = False,
     queue: Annotated[
         str | None, typer.Option("--queue", help="With --check: judge this queue by the catalog, wherever its workers run.")
     ] = None,
+    ignore_nights: Annotated[
+        bool,
+        typer.Option("--ignore-nights", help="With --check: only whether work is consumed, for what restarts the unhealthy."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print one JSON object.")] = False,
 ) -> None:
     """Run beat, the workers and a private Redis until stopped; what dies is restarted. Settings come from the environment."""
     if check or queue:
-        _check(listen, queue, as_json)
+        _check(listen, queue, {"failing": 3} | ({} if ignore_nights else {"degraded": 1}), as_json)
         return
-    import time
+    import logging
 
-    from backupsvc.cli.output import tell
-    from backupsvc.cli.session import open_service
-    from backupsvc.clock import iso
+    from backupsvc import logs
+    from backupsvc.bootstrap import open_service
+    from backupsvc.cli.session import SIMULATED
+    from backupsvc.errors import UsageError
     from backupsvc.serve import run
 
     with open_service() as service:
-        plan = run.plan_for(service.settings, concurrency=concurrency, log_level=log_level, grace=grace)
-        run.serve(service, plan, listen or service.settings.listen, lambda text: tell(f"{iso(time.time())} serve: {text}"))
+        settings = service.settings
+        level = log_level or settings.log.level
+        if level not in logs.LEVELS:
+            raise UsageError(f"--log-level {level} is none", f"the levels are {', '.join(logs.LEVELS)}")
+        logs.configure(process="serve", level=level, form=settings.log.format, secrets=settings.secrets)
+        log = logging.getLogger("backupsvc.serve")
+        if settings.simulated:
+            log.warning(SIMULATED)
+        plan = run.plan_for(settings, concurrency=concurrency, log_level=level, grace=grace)
+        run.serve(service, plan, listen or settings.listen, log.info, log.warning)
 
 
-def _check(listen: str | None, queue: str | None, as_json: bool) -> None:
+def _check(listen: str | None, queue: str | None, codes: dict[str, int], as_json: bool) -> None:
     from backupsvc.cli.output import emit_json
     from backupsvc.serve import run
 
-    good, state = run.check_queue(queue) if queue else run.check(listen)
+    state = run.check_queue(queue) if queue else run.check(listen)
     if as_json:
         emit_json(state)
     else:
         _show(state)
-    if not good:
-        raise typer.Exit(3)
+    if code := codes.get(state["status"], 0):
+        raise typer.Exit(code)
 
 
 def _show(state: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from backupsvc.cli.output import tell
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
+SIMULATED = "SIMULATED: the lab's guests are only modelled; nothing that is seen here is proven"
+
 
 @contextmanager
 def open_service(*, enqueue: bool = False) -> Iterator[Service]:
@@ -19,5 +21,5 @@ def open_service(*, enqueue: bool = False) -> Iterator[Service]:
 
     with bootstrap.open_service(foreground=not enqueue) as service:
         if service.settings.simulated:
-            tell("SIMULATED: the lab's guests are only modelled; nothing that is seen here is proven")
+            tell(SIMULATED)
         yield service

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.cli.driving import left_to_others
 from backupsvc.cli.output import say
+from backupsvc.cli.values import in_words, label
 from backupsvc.clock import iso
 from backupsvc.operations import showing
 from backupsvc.operations.following import Look, follow
+from policies.task_logs import without_progress
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -26,10 +28,10 @@ def as_dict(service: Service, operation: Operation) -> dict[str, Any]:
 
 
 class Sheet:
-    """Prints one operation, from its head to its end."""
+    """Prints one operation, from its head to its end; unless ``whole``, logs without their progress."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, *, whole: bool = False) -> None:
+        self._service, self._whole = service, whole
 
     def head(self, operation: Operation) -> None:
         """Print what it is, and how it stands."""
@@ -75,10 +77,12 @@ class Sheet:
         detail: Any = line.detail
         seconds = f"{detail['seconds']:.1f} s" if "seconds" in detail else ""
         text = next((detail[key] for key in ("message", "said", "what", "why") if detail.get(key)), "")
-        rest = " ".join(f"{key}={value}" for key, value in detail.items() if key not in _OWN_PLACE)
-        words = "  ".join(str(part) for part in (seconds, text, rest, line.upid) if part)
+        others = {key: value for key, value in detail.items() if key not in _OWN_PLACE and value is not None}
+        rest = ", ".join(f"{label(key)} {in_words(value)}" for key, value in others.items())
+        words = "  ".join(in_words(part) for part in (seconds, text, rest, line.upid) if part)
         say(f"{iso(line.at)}  {line.step:<10} {line.event:<10} {words}".rstrip())
         if detail.get("hint"):
             say(f"{'':<22}-> {detail['hint']}")
-        for entry in detail.get("log", ()):
+        log = [str(entry) for entry in detail.get("log", ())]
+        for entry in log if self._whole else without_progress(log):
             say(f"{'':<22}| {entry}")

@@ -33,6 +33,8 @@ def _say(text: str) -> None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{name} {item}" for name, item in value.items())
     return ", ".join(value) or "none" if isinstance(value, list) else str(value)
@@ -60,15 +62,23 @@ def up(
     container: Annotated[
         bool, typer.Option("--with-container", help="Add container 200, modelled: its files are real, nothing runs in it.")
     ] = False,
+    pve: Annotated[
+        str, typer.Option(metavar="9.0|9.2", help="Which Proxmox VE a new lab answers as, in its version and its words (9.2).")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Start the lab and wait until all its guests answer; print what points other programs at it."""
     from backupsvc.errors import UsageError
     from backupsvc.lab import control
+    from backupsvc.lab.release import release_of
 
     if hypervisor not in control.HYPERVISORS:
         raise UsageError(f"--hypervisor {hypervisor}: there is no such hypervisor", f"one of {', '.join(control.HYPERVISORS)}")
-    access = control.up(_lab_dir(), hypervisor=hypervisor, scale=scale, years=years, container=container, progress=_say)
+    if pve:
+        release_of({"release": pve})
+    access = control.up(
+        _lab_dir(), hypervisor=hypervisor, scale=scale, years=years, container=container, release=pve, progress=_say
+    )
     if as_json:
         print(json.dumps(access.as_json()))
         return

@@ -21,6 +21,7 @@ from typing import Any
 from backupsvc.clock import SystemClock, polls
 from backupsvc.errors import OperationFailed, UsageError
 from backupsvc.lab.faults import board
+from backupsvc.lab.release import release_of
 from backupsvc.lab.seed import STATE_FILE
 
 HYPERVISORS = ("auto", "qemu", "simulated")
@@ -69,18 +70,21 @@ def up(
     scale: str = "",
     years: int = 3,
     container: bool = False,
+    release: str = "",
     progress: Callable[[str], None] = lambda text: None,
 ) -> LabAccess:
     """Start the lab in ``lab_dir`` (from its kept state when there is one) and return when all its guests answer.
 
     ``scale`` (``50x2000``: nodes x guests) makes a new one a big cluster with ``years`` of archives; it needs modelled guests.
-    ``container`` adds one modelled container.
+    ``container`` adds one modelled container. ``release`` (``9.0`` or ``9.2``) is what a new lab answers as.
     Raise OperationFailed with the server's own last words if it does not come up. A lab that runs already is returned as it is.
     """
     started = time.monotonic()
     if scale and hypervisor != "simulated":
         raise UsageError(f"--scale {scale} is for modelled guests only", "add --hypervisor simulated")
     if running(lab_dir):
+        if release and (other := release_of(_read(lab_dir / STATE_FILE)).name) != release:
+            raise UsageError(f"the lab runs already, and answers as PVE {other}", "`backupsvc lab down` removes it")
         progress("the lab runs already")
         return _wait(lab_dir, started, progress)
     if lab_dir.exists() and any(lab_dir.iterdir()) and not _is_lab(lab_dir):
@@ -90,6 +94,7 @@ def up(
     command = [sys.executable, "-m", "backupsvc.lab.server", "--dir", str(lab_dir), "--hypervisor", hypervisor]
     command += ["--scale", scale, "--years", str(years)] if scale else []
     command += ["--with-container"] if container else []
+    command += ["--pve", release] if release else []
     with (lab_dir / LOG_FILE).open("ab") as log:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
     return _wait(lab_dir, started, progress, server)
@@ -125,6 +130,7 @@ def status(lab_dir: Path) -> dict[str, Any]:
     ports = runtime["ports"] or {"the whole cluster": runtime["port"]}
     return found | {
         "pid": pid,
+        "pve": release_of(_read(lab_dir / STATE_FILE)).version,
         "host": f"127.0.0.1:{runtime['port']}",
         "api": {name: f"127.0.0.1:{port}" + (" (dead)" if name in dead else "") for name, port in ports.items()},
         "hypervisor": runtime["hypervisor"],

@@ -132,6 +132,12 @@ def drift(
 
 
 @app.command()
+def status_unknown(node: Node, as_json: Json = False) -> None:
+    """Let a node's pvestatd be dead for five minutes: every status of it, its guests and its storages is unknown."""
+    _set("status-unknown", as_json, node=node)
+
+
+@app.command()
 def node_death(node: Node, as_json: Json = False) -> None:
     """Cut a node's power: guests, tasks, SSH and its vote are gone at once."""
     _set("node-death", as_json, node=node)

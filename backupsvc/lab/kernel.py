@@ -19,6 +19,7 @@ from backupsvc.lab.errors import LabError, TaskDied, TaskVanished, parameter_err
 from backupsvc.lab.faults import board, waiting
 from backupsvc.lab.ha import Ha
 from backupsvc.lab.jobs import Jobs
+from backupsvc.lab.release import release_of
 from backupsvc.lab.tasks import TaskLog, Tasks, Upid
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Machine(Protocol):
     def resume(self) -> None: ...
     def resize_disk(self, key: str, size: int) -> None: ...
     def status(self) -> str: ...
+    def run_state(self) -> str: ...
+    def block_stats(self) -> Mapping[str, Mapping[str, Any]]: ...
     @property
     def pid(self) -> int | None: ...
     def uptime(self) -> float: ...
@@ -191,6 +194,7 @@ class Lab:
         self.dir, self.etc, self.run_dir, self.tz = directory, directory / "etc" / "pve", run_dir, tz
         self.nodes, self.storages, self.bridges = dict(nodes), dict(storages), bridges
         self.settings = dict(settings or {})
+        self.release = release_of(self.settings)
         self.hypervisor = hypervisor
         self._started = time.monotonic()
         self.clock = ClusterClock(float(self.settings.get("time_factor", 1)))

@@ -84,7 +84,7 @@ def _switched_off(lab: Lab, vm: VmConfig, log: TaskLog) -> bool:
         containers.switch_off(lab, vm.vmid)
         return True
     log.line("lab: the guest is restarted on the target, live migration is not modelled")
-    power.ask_to_shut_down(vm, machine, log)
+    power.ask_to_shut_down(lab, vm, machine, log)
     if not power.wait_until_off(lab, vm.vmid, machine, _SHUTDOWN, log):
         power.switch_off(lab, vm.vmid)
     return True

@@ -27,6 +27,7 @@ from backupsvc.lab.containers.seed import VMID, seed_container
 from backupsvc.lab.hypervisors import Platform, choose
 from backupsvc.lab.images.site import GUESTS
 from backupsvc.lab.kernel import Lab
+from backupsvc.lab.release import DEFAULT, RELEASES, release_of
 from backupsvc.lab.serving import Front
 from backupsvc.lab.upkeep import Upkeep
 
@@ -36,7 +37,7 @@ _log = logging.getLogger(__name__)
 class LabServer:
     """One lab from start to end. ``progress`` is told, line by line, what takes time; ``size`` makes it a scaled lab.
 
-    ``container`` adds one modelled container to it.
+    ``container`` adds one modelled container to it; ``release`` is what a new one answers as.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class LabServer:
         progress: Callable[[str], None],
         size: scale.Scale | None = None,
         container: bool = False,
+        release: str = "",
     ) -> None:
         self.directory, self._progress, self._size, self._container = directory, progress, size, container
+        self._release = release
         self._runtime: dict[str, Any] = {"pid": os.getpid(), "started": control.process_start(os.getpid()), "since": time.time()}
         self.run_dir = seed.new_run_dir()
         self._note(run_dir=str(self.run_dir))
@@ -62,6 +65,8 @@ class LabServer:
             raise UsageError("this lab was made with another size", "`backupsvc lab down` removes it")
         if known and hypervisor not in ("auto", known["hypervisor"]):
             raise UsageError(f"this lab was made for the hypervisor {known['hypervisor']}", "`backupsvc lab down` removes it")
+        if known and self._release and release_of(known).name != self._release:
+            raise UsageError(f"this lab answers as PVE {release_of(known).name}", "`backupsvc lab down` removes it")
         return str(known["hypervisor"]) if known else hypervisor
 
     def start(self) -> None:
@@ -105,6 +110,7 @@ class LabServer:
             for name in ("etc", "nodes"):
                 shutil.rmtree(self.directory / name, ignore_errors=True)
             definition = {**(scale.cluster(self._size) if self._size else seed.cluster()), "hypervisor": self.platform.name}
+            definition["release"] = self._release or DEFAULT
             lab = seed.open_lab(self.directory, self.platform, self.run_dir, definition)
             (scale.seed_lab if self._size else self._seed)(lab)
             seed.write_definition(self.directory, definition)
@@ -161,6 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", default="", help="nodes x guests: a cluster of modelled guests with a past")
     parser.add_argument("--years", type=int, default=scale.YEARS, help="how many years of archives a scaled lab has")
     parser.add_argument("--with-container", action="store_true", help="add one modelled container")
+    parser.add_argument("--pve", choices=list(RELEASES), default="", help="the release that a new lab answers as")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     directory: Path = options.dir.absolute()
@@ -170,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         size = scale.Scale.parse(options.scale, options.years) if options.scale else None
-        server = LabServer(directory, options.hypervisor, _progress_file(directory), size, options.with_container)
+        server = LabServer(directory, options.hypervisor, _progress_file(directory), size, options.with_container, options.pve)
         return _run(server, ended)
     except BackupsvcError as error:
         print(f"{error.message}. {error.hint}".strip(), file=sys.stderr)

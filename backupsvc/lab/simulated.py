@@ -25,6 +25,7 @@ from backupsvc.lab.vmm.spec import MachineSpec, with_disk_size
 
 _COPY_PIECE = 1024 * 1024
 _MEMORY_BLOCK = 128  # MiB
+_READS_AFTER = 2.0  # seconds after power-on; firmware comes first (05_restore_ok: nothing at 1 s, all at 3 s)
 # what a frozen guest's agent still does (QEMU qga/main.c)
 _WHILE_FROZEN = frozenset({"guest-ping", "guest-info", "guest-fsfreeze-status", "guest-fsfreeze-thaw"})
 _pids = itertools.count(900_000)
@@ -84,6 +85,18 @@ class SimulatedMachine:
         if self._started is None:
             return "stopped"
         return "paused" if self._paused else "running"
+
+    def run_state(self) -> str:
+        """Return the same: a modelled guest knows no other state."""
+        return self.status()
+
+    def block_stats(self) -> dict[str, dict[str, Any]]:
+        """Return what a guest that is up has read (02_inventory 22): its boot disk, a bit of the others; nothing at first."""
+        if self.uptime() < _READS_AFTER:
+            return {}
+        read = {disk.key: (272, min(disk.size, 16463872)) if n == 0 else (1, 4096) for n, disk in enumerate(self.spec.disks)}
+        idle = int(self.uptime() * 1e9)
+        return {key: {"rd_operations": n, "rd_bytes": size, "idle_time_ns": idle} for key, (n, size) in read.items()}
 
     def uptime(self) -> float:
         """Return seconds since it was switched on."""

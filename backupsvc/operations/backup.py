@@ -11,17 +11,20 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, Refused
+from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
 from backupsvc.operations import choosing, standing_back, thawing, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Again, NoTask, Run, Wait
-from backupsvc.pve.answers import grant_for
-from policies import freezing, pve_texts, vzdumplog
+from backupsvc.pve.answers import grant_for, hint_for
+from backupsvc.pve.tasks import parse_upid
+from policies import causes, freezing, pve_texts, reach, vzdumplog
 from policies.isolation import parse_config
 from policies.jobs import Expected, expected, rank
+from policies.made import made
 from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
 from policies.property_string import smbios_uuid
 from policies.retention import prunes
+from policies.site import policy_for
 from policies.vzdumplog import Freeze
 from policies.wording import size
 
@@ -46,10 +49,15 @@ def open_backup(
     ``at`` is when the occurrence was due (epoch seconds): a scheduled backup stands back where PVE makes its own.
     """
     guest = item.guest
-    data = {"job": job.id, "node": guest.node if guest else None, "name": guest.name if guest else "", "at": at}
+    data = {"job": job.id, "node": guest.node if guest else None, "name": _name(service, guest), "at": at}
     ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
     lane = f"vzdump {guest.node}" if guest else None
     return service.engine.open("backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane)
+
+
+def _name(service: Service, guest: Guest | None) -> str:
+    """The cluster lists no name for a guest of a node whose pvestatd is silent; the policy may have one."""
+    return (guest.name or policy_for(service.policy, guest.vmid, "").name) if guest else ""
 
 
 def locate(run: Run) -> Wait | None:
@@ -57,11 +65,12 @@ def locate(run: Run) -> Wait | None:
     guest, job = _guest(run), _job(run)
     if run.data["node"] != guest.node:
         run.leave()  # it waited for a node on which it is no longer
-    run.data.update(node=guest.node, name=guest.name, type=str(guest.type))
+    run.data.update(node=guest.node, name=_name(run.service, guest), type=str(guest.type))
     if wait := standing_back.stand_back(run, guest, job):
         return wait
     if "adopted" in run.data:
         return None
+    _refuse_silent_node(run, guest)
     if wait := run.turn(f"vzdump {guest.node}", f"another guest of {guest.node} is being dumped"):
         return wait
     storage = run.service.pve.storage
@@ -71,6 +80,16 @@ def locate(run: Run) -> Wait | None:
     run.data["before"] = [archive.volid for archive in listed]
     _refuse_rest_of_a_restore(run, guest, listed)
     return None
+
+
+def _refuse_silent_node(run: Run, guest: Guest) -> None:
+    """Raise PveUnreachable if the guest's node cannot be asked: asked once for all its guests, and none waits for the others."""
+    if how := reach.down(run.service.pve.cluster.nodes(max_age=GUESTS_AGE)).get(guest.node):
+        silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
+        raise PveUnreachable(
+            f"node {guest.node} {silent}, so its guests cannot be backed up now",
+            f"bring {guest.node} back; `backupsvc pra status` says what is known, what is within reach, and the way on",
+        )
 
 
 def dump(run: Run) -> Wait | Again | None:
@@ -103,7 +122,9 @@ def dump(run: Run) -> Wait | Again | None:
         "consistency": str(report.consistency),
         "freeze": str(report.freeze),
         "exitstatus": result.exitstatus,
+        "cause": "" if result.ok else causes.in_words(result.exitstatus, result.log),
         "upid": result.upid,
+        "begun": list(vzdumplog.archives_begun(result.log, run.vmid)),
     }
     run.ended("dump", result)
     run.leave()  # the node's next guest need not wait until this archive is read back and verified
@@ -280,13 +301,12 @@ def _task(run: Run) -> dict[str, Any]:
 
 
 def _fresh(run: Run, listed: Collection[Archive]) -> Archive | None:
-    """The archive that this operation made: the newest that was not there before, by its notes if they name an operation."""
+    """The archive that this operation made, by what PVE says of its task."""
     if "adopted" in run.data:
         return next((archive for archive in listed if archive.volid == run.data["adopted"]["volid"]), None)
-    fresh = [archive for archive in listed if archive.volid not in run.data["before"] and archive.size > 0]
-    ours = [archive for archive in fresh if run.id in archive.notes]
-    unnamed = [archive for archive in fresh if "backupsvc " not in archive.notes]
-    return max(ours or unnamed, key=lambda item: item.ctime, default=None)
+    dumped, before = run.data["dump"], run.data["before"]
+    since = parse_upid(str(dumped["upid"])).start
+    return made(listed, before=before, begun=dumped.get("begun", ()), since=since, operation=run.id)
 
 
 def _guest(run: Run) -> Guest:
@@ -309,11 +329,13 @@ def _job(run: Run) -> Job:
 
 def _no_archive(run: Run, job: Job) -> BackupsvcError:
     dumped = run.data["dump"]
-    why = str(dumped["failure"] or dumped["exitstatus"])
-    message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {why}"
+    why, cause = str(dumped["failure"] or dumped["exitstatus"]), dumped.get("cause", "")
+    said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
+    message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {said}"
     if pve_texts.DENIED.search(why):
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
-    return PveError(message, f"read the task's log with `backupsvc operations show {run.id}`", text=why)
+    hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
+    return PveError(message, hint, text=why)
 
 
 def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from backupsvc.errors import PveNotFound, Refused, UsageError
-from backupsvc.operations.listing import observe
+from backupsvc.errors import OutOfReach, PveNotFound, Refused, UsageError
+from backupsvc.operations.listing import Survey, survey
 from backupsvc.operations.wholeness import holds_disk
+from policies import reach
 from policies.model import Archive
 
 if TYPE_CHECKING:
@@ -29,22 +30,53 @@ def choose(
     """Given a guest, return its newest archive: the newest of all, the newest until the end of day ``at``, or the named one.
 
     One that holds no disk restores an empty machine, so unless it is named the next older one is taken; ``say`` is told. With
-    ``trusted`` so is one that was changed since it was recorded. Raise PveNotFound when the storages list none that fits,
-    UsageError when ``at`` is not a date or time.
+    ``trusted`` so is one that was changed since it was recorded. So is one on a storage that cannot be listed now. Raise
+    PveNotFound when the storages list none that fits, OutOfReach when one is known that is out of reach, UsageError when
+    ``at`` is not a date or time.
     """
-    archives = observe(service, vmid)
     latest = _until(at, service.policy.timezone) if at else None
+    seen = survey(service, vmid)
+    archives = seen.listed
     fitting = [archive for archive in archives if _fits(archive, vmid, latest, volid)]
+    beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
     for archive in sorted(fitting, key=lambda archive: -archive.ctime):
         if volid or (why := _passed_over(service, archive, trusted)) is None:
+            for newer in sorted((one for one in beyond if one.ctime > archive.ctime), key=lambda one: one.ctime):
+                say(f"{newer.volid} is newer and out of reach ({seen.why[reach.place(newer)]}), so it was passed over")
             return archive
         say(f"{archive.volid} {why}, so it was passed over")
+    if beyond:
+        raise _out_of_reach(vmid, beyond, seen)
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
     missing = f"{which} of guest {vmid}" + (f" that holds a disk{' and is as it was recorded' * trusted}" if fitting else "")
-    listed = ", ".join(archive.volid for archive in sorted(archives, key=lambda item: item.ctime)) or "none"
-    raise PveNotFound(
-        f"the storages list no {missing}",
-        f"its archives are: {listed}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage",
+    raise PveNotFound(f"the storages list no {missing}", _way_on(service, vmid, archives, at if not fitting else None, volid))
+
+
+def _way_on(service: Service, vmid: int, archives: Sequence[Archive], at: str | None, volid: str | None) -> str:
+    """The next action where no archive fits. Rights are a cause only of what is not listed at all."""
+    known = sorted(archives, key=lambda item: item.ctime)
+    if known and at and not volid:
+        began = datetime.fromtimestamp(known[0].ctime, ZoneInfo(service.policy.timezone))
+        return (
+            f"its oldest archive is {known[0].volid}, begun on {began:%Y-%m-%d} at {began:%H:%M} {began.tzname()}: "
+            f"choose --at {began:%Y-%m-%d} or later, or leave --at out for the newest one"
+        )
+    hint = f"its archives are: {', '.join(archive.volid for archive in known) or 'none'}"
+    if known and not volid:
+        return hint
+    return f"{hint}. To see one, a token needs VM.Backup on /vms/{vmid} and AllocateSpace on its storage"
+
+
+def _out_of_reach(vmid: int, beyond: Sequence[Archive], seen: Survey) -> OutOfReach:
+    """No archive within reach fits, and these would: they are not gone, and no right is missing."""
+    newest = max(beyond, key=lambda archive: archive.ctime)
+    where = f"{newest.storage} of {newest.node}" if not newest.shared else newest.storage
+    count = f"its newest of {len(beyond)} known," if len(beyond) > 1 else "the one known,"
+    bring = f"bring {newest.node} back" if newest.node in seen.down else f"bring storage {newest.storage} back (pvesm status)"
+    return OutOfReach(
+        f"no archive of guest {vmid} that fits is within reach: {count} {newest.volid}, lies on {where}, and "
+        f"{seen.why[reach.place(newest)]}; it is not gone",
+        f"{bring}; `backupsvc pra status` says what is within reach meanwhile",
     )
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, LawRefused, NoRoom
+from backupsvc.errors import BackupsvcError, LawRefused, NoRoom, PvePermissionDenied
 from backupsvc.operations import free_vmids, listening
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.proving import node_to_avoid
-from policies import copy_plan, isolation
-from policies.copy_plan import CopyPlan, Facts, Harmful
+from policies import bridges, copy_plan, isolation
+from policies.copy_plan import CopyPlan, Facts, Harmful, NoBridge
 from policies.model import Archive
 from policies.placement import NoPlace
 from policies.site import policy_for
@@ -21,6 +21,7 @@ from policies.site import policy_for
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
+_MEND = "mend what is named for one of the nodes: free a VMID, storage or memory there, or give the token the right that it lacks"
 PREVIEW = "PREVIEW"  # stands where the operation's id stands in a real copy's marker
 
 
@@ -39,7 +40,8 @@ def find(
 
     ``simulated``: its guests are only modelled. ``take`` is asked last and may still refuse a VMID, which another operation was
     quicker to lease; ``say`` is told what the reader should know. Raise LawRefused if no copy
-    could be made harmless, or if the bridge is not isolated on the node; NoRoom if there is no place.
+    could be made harmless, or if the bridge is not isolated on the node; PvePermissionDenied if the token may use no bridge;
+    NoRoom if there is no place.
     """
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
     permissions = pve.cluster.permissions()
@@ -53,7 +55,7 @@ def find(
             archive, config, guest=guest, scratch=scratch, facts=facts, taken=taken, operation=operation, service=identity
         )
         if not isinstance(found, CopyPlan):
-            raise _refusal(archive, found)
+            raise _refusal(service, archive, found)
         for note in pve.scratch(scratch, service.catalog.lease_holder).require_bridge(found.node, found.network):
             say(note)
         used = service.catalog.archives(vmid=found.vmid) or pve.storage.volumes(found.node, found.storage, found.vmid)
@@ -76,7 +78,7 @@ def preview(service: Service, vmid: int, archive: Archive) -> dict[str, Any]:
     simulated = service.pve.cluster.version().simulated
     try:
         found = find(service, vmid, archive, config, operation=PREVIEW, simulated=simulated, take=lambda vmid: True)
-    except (LawRefused, NoRoom) as error:
+    except (LawRefused, NoRoom, PvePermissionDenied) as error:
         return told | {"refused": {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}}
     return told | {
         "scratch": {"vmid": found.vmid, "node": found.node, "storage": found.storage},
@@ -91,7 +93,19 @@ def preview(service: Service, vmid: int, archive: Archive) -> dict[str, Any]:
     }
 
 
-def _refusal(archive: Archive, why: Harmful | NoPlace) -> BackupsvcError:
+def _refusal(service: Service, archive: Archive, why: Harmful | NoBridge | NoPlace) -> BackupsvcError:
+    if isinstance(why, NoBridge):
+        taken = {
+            bridge.name
+            for node in service.pve.cluster.nodes()
+            if node.online
+            for bridge in service.pve.cluster.bridges(node.name)
+        }
+        return PvePermissionDenied(
+            f"no copy of guest {archive.vmid} is restored: PVE wants a bridge even for NICs whose links are down, and "
+            f"{service.pve.token_id} may use none (SDN.Use)",
+            bridges.way_out(bridges.free_name(taken)),
+        )
     reasons = "; ".join(why.reasons)
     if isinstance(why, Harmful):
         return LawRefused(
@@ -99,4 +113,4 @@ def _refusal(archive: Archive, why: Harmful | NoPlace) -> BackupsvcError:
             f"archive {archive.volid} of guest {archive.vmid} is not restored: no copy of it could be made harmless: {reasons}",
             "remove it in the guest and back up again",
         )
-    return NoRoom(f"there is no place for a copy of guest {archive.vmid}: {reasons}", "free a scratch VMID, storage or memory")
+    return NoRoom(f"there is no place for a copy of guest {archive.vmid}: {reasons}", _MEND)

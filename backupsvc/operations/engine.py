@@ -9,15 +9,14 @@ given back between two calls, due at a time of its own).
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backupsvc.catalog.leases import LEFT_ALONE
 from backupsvc.catalog.operations import NewOperation
-from backupsvc.errors import BackupsvcError, LeaseLost, Refused
-from backupsvc.operations.turns import Advance, HeldElsewhere, Turns, not_open
+from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
+from backupsvc.operations import drivers
+from backupsvc.operations.turns import Advance, HeldElsewhere, Turns, not_open, pieces_end
 from policies.model import Operation, OperationState
 from policies.transitions import PLANS
 
@@ -70,17 +69,20 @@ class Engine(Turns):
     def attended(self, operation: Operation) -> bool:
         """Given an open operation, return whether somebody drives it, or is expected to come for it.
 
-        A lease counts unless its holder was a process of this machine that is no more.
+        A lease counts unless its holder was a process of this machine that is no more. What a command in the foreground left,
+        nobody is expected to come for; what a worker left, its fellows are, for a while.
         """
-        now = self.service.clock.now()
+        now, owner = self.service.clock.now(), operation.lease_owner
         if operation.lease_until is not None and operation.lease_until > now:
-            return not _gone(str(operation.lease_owner))
+            return not self.gone(str(owner))
+        if drivers.of_a_command(owner) and self.gone(str(owner)):
+            return False
         return operation.due > now - LEFT_ALONE
 
     def free_orphans(self) -> list[str]:
         """Let the leases run out whose holders were processes of this machine and are no more; return their operations."""
         now, catalog = int(self.service.clock.now()), self.service.catalog
-        orphans = [(id, owner) for id, owner in catalog.leased(now).items() if _gone(owner)]
+        orphans = [(id, owner) for id, owner in catalog.leased(now).items() if self.gone(owner)]
         for id, owner in orphans:
             catalog.expire(id, owner, now)
         return [id for id, _ in orphans]
@@ -112,7 +114,7 @@ class Engine(Turns):
     def cancel(self, id: str, why: str) -> Operation:
         """Given an open operation, ask whoever drives it to end it; if nobody does, do its cleanup here. Return it.
 
-        Raise OperationFailed if it is not there, or has ended.
+        What it opened is cancelled with it. Raise OperationFailed if it is not there, or has ended.
         """
         asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
         if asked is None:
@@ -120,6 +122,9 @@ class Engine(Turns):
         held = asked.lease_until is not None and asked.lease_until > self.service.clock.now()
         if not (held and self.attended(asked)):
             self.abandon(id, why)
+        for piece in self.service.catalog.open_pieces(asked.occurrence):
+            with contextlib.suppress(OperationFailed):  # it ended meanwhile
+                self.cancel(piece, pieces_end(asked.kind, why))
         return self.service.catalog.operation(id) or asked
 
     def abandon(self, id: str, why: str) -> None:
@@ -127,8 +132,7 @@ class Engine(Turns):
         asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
         if asked is None:
             return
-        if asked.lease_owner and asked.lease_owner != self.owner and _gone(asked.lease_owner):
-            self.service.catalog.expire(id, asked.lease_owner, asked.due)
+        self._free(asked)
         self._turns([id], {})
 
     def _turns(self, ids: list[str], ended: dict[str, Operation]) -> None:
@@ -162,8 +166,13 @@ class Engine(Turns):
         """Given an operation that others wait behind, drive it too if nobody else will: what it left must be finished."""
         other = self.service.catalog.operation(id)
         if id not in due and other and other.state is OperationState.OPEN and not self.attended(other):
-            self.free_orphans()
+            self._free(other)
             due[id] = 0.0
+
+    def _free(self, operation: Operation) -> None:
+        """Let an operation's lease run out if its holder is gone. Others' are not touched: nobody comes for them from here."""
+        if operation.lease_owner and operation.lease_owner != self.owner and self.gone(operation.lease_owner):
+            self.service.catalog.expire(operation.id, operation.lease_owner, operation.due)
 
 
 def _at_work(alone: str, other: Operation) -> Refused:
@@ -171,17 +180,3 @@ def _at_work(alone: str, other: Operation) -> Refused:
         f"{alone} already has an operation at work: {other.kind} {other.id}, at step {other.step}",
         f"wait for it, or look at it with `backupsvc operations show {other.id}`",
     )
-
-
-def _gone(owner: str) -> bool:
-    """Given a driver's name, return whether it was a process of this machine that is no more."""
-    host, pid, *_ = [*owner.split(":"), ""]
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, Refused
 from backupsvc.operations.taking_down import tried
+from policies import reach
 from policies.model import Operation, OperationState, PolicyError
 from policies.orphans import Copy, Orphan, orphans
 
@@ -23,8 +24,10 @@ def look(service: Service, max_age: float = 0.0) -> tuple[Orphan, ...]:
     """Return the copies in the scratch range that no open operation attends to. Asks the cluster, then the catalog."""
     from backupsvc.pve import leftovers
 
-    guests = service.pve.cluster.guests(max_age=max_age)
-    return decide(service.catalog, leftovers.copies(service.pve, service.policy.scratch, guests))
+    down = reach.down(service.pve.cluster.nodes(max_age=max_age))  # a copy there is looked for once its node is back
+    guests = [guest for guest in service.pve.cluster.guests(max_age=max_age) if guest.node not in down]
+    found = decide(service.catalog, leftovers.copies(service.pve, service.policy.scratch, guests))
+    return leftovers.confirmed(service.pve, found)
 
 
 def decide(catalog: Catalog, copies: list[Copy]) -> tuple[Orphan, ...]:
@@ -66,8 +69,14 @@ def says(orphan: Orphan) -> tuple[str, str]:
     )
     if orphan.ours:
         return detail, "this service made it, and removes it while workers run (`backupsvc serve`)"
-    whose = "another service" if copy.service else "a service that did not sign it"
     by_hand = f"on {copy.node}: qm stop {copy.vmid}; qm destroy {copy.vmid} --purge"
+    if orphan.unconfirmed:
+        return (
+            f"{detail}; it bears this service's identity, but PVE's tasks do not say that this service restored it: it may be a "
+            "clone of a copy",
+            f"see whose it is; if nobody needs it, remove it {by_hand}",
+        )
+    whose = "another service" if copy.service else "a service that did not sign it"
     return (
         f"{detail}; it was made by {whose}, or its catalog was lost",
         f"see that no other service uses it, then remove it {by_hand}",

@@ -6,22 +6,22 @@ Nothing here changes anything. A failed line carries an exit code: 1 wrong, 2 se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from backupsvc.errors import BackupsvcError, LawRefused
+from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.operations import forgotten
-from backupsvc.operations.listing import look
-from policies import isolation, prune_guard, role, wording
-from policies.model import Node, PolicyError, Storage
-from policies.retention import prunes
-from policies.scratch_network import scratch_network
-from policies.site_facts import BridgeFacts, SiteFacts
+from backupsvc.operations.listing import look, survey
+from policies import compliance_nodes, isolation, prune_guard, reach, role, wording
+from policies.compliance import Speaker
+from policies.model import Node, PolicyError, Severity, Storage
+from policies.scratch_network import linked_down, scratch_network
+from policies.site_facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.pve import Pve
 
+T = TypeVar("T")
 OK, WARNING, FAILED = "ok", "warning", "failed"
 _WORD = "en"  # the language of the command line; only the report speaks two
 _HARMLESS = frozenset(
@@ -31,7 +31,7 @@ _HARMLESS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that was looked at: ``action`` is the reader's next step where it is not ok."""
+    """One thing that was looked at: ``action`` is the reader's next step where it is not ok. Both may have several lines."""
 
     name: str
     status: str
@@ -41,13 +41,22 @@ class Line:
 
 
 def examine(service: Service) -> list[Line]:
-    """Given the service, return one line or more for each thing it leans on, in the order in which to put them right."""
+    """Given the service, return one line or more for each thing it leans on, in the order in which to put them right.
+
+    A node that does not answer comes first: much of the rest follows from it.
+    """
     lines = [*_ask("policy", service, _policy), *_ask("catalog", service, _catalog)]
-    reached = _ask("cluster", service, _cluster)
-    lines += reached
+    lines += _ask("cluster", service, _cluster)
     if not any(line.status == FAILED for line in lines if line.name in ("policy", "cluster")):
-        questions = (("token", _token), ("storages", _storages), ("isolated bridge", _bridge), ("clocks", _clocks))
-        for name, question in (*questions, ("retention", _retention), ("copies", _copies)):
+        lines = [*_ask("nodes", service, _nodes), *lines]
+        questions = (
+            ("quorum", _quorum),
+            ("token", _token),
+            ("storages", _storages),
+            ("isolated bridge", _bridge),
+            ("clocks", _clocks),
+        )
+        for name, question in (*questions, ("room", _room), ("retention", _retention), ("copies", _copies)):
             lines += _ask(name, service, question)
         if service.settings.pve.restore_token:
             lines += _ask("restore token", service, _restore_token)
@@ -92,9 +101,63 @@ def _cluster(service: Service) -> Iterator[Line]:
         yield Line("cluster", WARNING, f"{seen}: not a release that this service was made for", f"use Proxmox VE {known}")
     for error in service.pve.silent():
         yield Line("cluster", WARNING, f"a host of BACKUPSVC_PVE__HOST is of no use now: {error.message}", error.hint)
-    for node in cluster.nodes():
-        if not node.online:
-            yield Line("cluster", WARNING, f"node {node.name} is offline", "bring it back: its guests are not backed up")
+
+
+def _nodes(service: Service) -> Iterator[Line]:
+    """The findings of ``pra status`` about nodes, with what is known without any long question."""
+    nodes = service.pve.cluster.nodes()
+    if not any(node.unknown or not node.online for node in nodes):
+        return
+    policy = replace(service.policy, language=_WORD)
+    facts, speaker = _around(service, nodes), Speaker(policy)
+    for rule in (compliance_nodes.node_offline, compliance_nodes.status_unknown):
+        for finding in rule(facts, policy, facts.at, speaker):
+            bad = finding.severity is Severity.CRITICAL
+            yield Line(finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0)
+
+
+def _around(service: Service, nodes: list[Node]) -> SiteFacts:
+    """Guests, archives, quorum and HA, as the nodes that answer tell them; what is refused is not known."""
+    cluster, seen = service.pve.cluster, survey(service, remember=False)
+    status, managed = _unless_denied(cluster.status), _unless_denied(cluster.ha_resources) or set()
+    guests = tuple(
+        GuestFacts(
+            guest.vmid,
+            guest.name or (known.name if (known := service.policy.guests.get(guest.vmid)) else ""),
+            guest,
+            archives=tuple(one for one in seen.listed if one.vmid == guest.vmid),
+            unreachable=tuple(one for one in seen.unreachable if one.vmid == guest.vmid),
+            ha_managed=bool({f"vm:{guest.vmid}", f"ct:{guest.vmid}"} & managed),
+        )
+        for guest in cluster.guests()
+        if guest.vmid not in service.policy.scratch
+    )
+    quorum = Quorum(True, len(status.nodes), status.quorate) if status else None
+    return SiteFacts(service.policy.site, int(service.clock.now()), guests, nodes=tuple(nodes), quorum=quorum)
+
+
+def _unless_denied(question: Callable[[], T]) -> T | None:
+    try:
+        return question()
+    except PvePermissionDenied:
+        return None
+
+
+def _quorum(service: Service) -> Iterator[Line]:
+    try:
+        status = service.pve.cluster.status()
+    except PvePermissionDenied as denied:
+        yield Line("quorum", WARNING, f"not known: {denied.message}", denied.hint)
+        return
+    online, votes = sum(node.online for node in status.nodes), len(status.nodes)
+    if status.quorate is None:
+        yield Line("quorum", OK, "a node that stands alone has none to lose")
+    elif status.quorate:
+        yield Line("quorum", OK, f"kept: {online} of {votes} nodes are online")
+    else:
+        text = f"LOST: {online} of {votes} nodes are online; HA does not act, and PVE refuses every restore and every new setting"
+        action = "bring the missing node back" if online == votes else "see node-offline, the first line"
+        yield Line("quorum", FAILED, text, action, 3)
 
 
 def _major(release: str) -> int:
@@ -103,38 +166,21 @@ def _major(release: str) -> int:
 
 
 def _token(service: Service) -> Iterator[Line]:
-    pruning = [storage.name for storage in service.pve.storage.storages() if prunes(storage.prune)]
-    yield from _rights(service, service.pve, "token", role.everyday(service.policy, pruning=pruning))
-    yield from _optional_rights(service, service.pve)
+    from backupsvc.operations.token_health import everyday
+
+    yield from everyday(service, _major(service.pve.cluster.version().release))
 
 
 def _restore_token(service: Service) -> Iterator[Line]:
-    yield from _rights(service, service.restore_pve, "restore token", role.restoring(service.policy, bridges=()))
+    from backupsvc.operations.token_health import restoring
+
+    yield from restoring(service, _major(service.restore_pve.cluster.version().release))
 
 
-def _rights(service: Service, pve: Pve, name: str, needs: tuple[role.Need, ...]) -> Iterator[Line]:
-    """Which privileges a token lacks, path by path, with the command that gives them to it and to its user."""
-    wanted = role.on_release(needs, _major(pve.cluster.version().release))
-    lacking = role.missing(wanted, pve.cluster.permissions())
-    if not lacking:
-        yield Line(name, OK, f"{pve.token_id} holds all of {len({need.privilege for need in wanted})} privileges that are needed")
-    user = pve.token_id.partition("!")[0]
-    for path in sorted({need.path for need in lacking}):
-        here = [need for need in lacking if need.path == path]
-        privs = " ".join(sorted({need.privilege for need in here}))
-        why = "; ".join(dict.fromkeys(need.why for need in here))
-        action = (
-            f"give user and token a role that holds them there: pveum acl modify {path} --users '{user}' "
-            f"--tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all that is needed)"
-        )
-        yield Line(name, FAILED, f"{pve.token_id} lacks {privs} on {path}, to {why}", action, 4)
+def _room(service: Service) -> Iterator[Line]:
+    from backupsvc.operations.room import rooms
 
-
-def _optional_rights(service: Service, pve: Pve) -> Iterator[Line]:
-    wanted = role.on_release(role.optional(service.policy), _major(pve.cluster.version().release))
-    for need in role.missing(wanted, pve.cluster.permissions()):
-        text = f"{pve.token_id} lacks {need.privilege} on {need.path}, so that no test can {need.why}"
-        yield Line("token", WARNING, text, "give it to user and token, or read in each verdict what was not seen")
+    yield from (Line("room", *item) for item in rooms(service))
 
 
 def _storages(service: Service) -> Iterator[Line]:
@@ -173,6 +219,9 @@ def _bridge(service: Service) -> Iterator[Line]:
         detail, action = wording.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
         harmless = fault.kind in _HARMLESS
         yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
+    if scratch.bridge is None:
+        for unusable in linked_down(facts):
+            yield Line("isolated bridge", FAILED, unusable.detail, unusable.action, unusable.exit_code)
     asks = scratch.bridge is not None and {fault.kind for fault in faults} <= {"token"}
     neighbours = list(_neighbours(service, nodes)) if asks else []
     yield from neighbours
@@ -221,24 +270,36 @@ def _retention(service: Service) -> Iterator[Line]:
         _, action = prune_guard.refusal({0: why}) or ("", "")
         yield Line("retention", WARNING, f"{why}; prune removes nothing of it", action)
     if not stopped:
-        yield Line("retention", OK, "every guest's archives are known well enough to be pruned")
+        unseen = f"; what lies on {wording.names(down)} was not looked at" if (down := _down(service)) else ""
+        yield Line("retention", OK, f"every guest's archives are known well enough to be pruned{unseen}")
 
 
 def _ssh(service: Service) -> Iterator[Line]:
-    from backupsvc.remote.ssh import Peer, open_client
+    from backupsvc.remote.nodes import peer_of
+    from backupsvc.remote.ssh import open_client
 
     ssh = service.settings.ssh
     if not ssh.nodes:
         yield Line("ssh to the nodes", OK, "not configured: only archives that this service made, or once read, can be proven")
-    setting = "BACKUPSVC_SSH__NODES, __USER, __KEY_FILE, __KNOWN_HOSTS"
+    down = _down(service)
     for node, address in sorted(ssh.nodes.items()):
-        peer = Peer(f"node {node}", address, ssh.user, ssh.key_file, setting, known_hosts=ssh.known_hosts)
+        if node in down:
+            yield Line("ssh to the nodes", WARNING, f"{node} was not asked: it is {down[node]}")
+            continue
         try:
-            open_client(peer).close()
+            open_client(peer_of(ssh, node)).close()
         except BackupsvcError as error:
             yield Line("ssh to the nodes", FAILED, error.message, error.hint, error.exit_code)
         else:
             yield Line("ssh to the nodes", OK, f"{node} lets us in at {address}")
+
+
+def _down(service: Service) -> dict[str, str]:
+    """The nodes that cannot be asked; none is known where the cluster does not answer, which its own line says."""
+    try:
+        return reach.down(service.pve.cluster.nodes())
+    except (BackupsvcError, PolicyError):
+        return {}
 
 
 def _probe(service: Service) -> Iterator[Line]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.clock import iso
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, Refused
 from backupsvc.operations.listing import as_dict, observe
-from policies import lineage, ownership, whole
+from policies import lineage, ownership, reach, whole
 from policies.causes import Blame, Cause
 from policies.lineage import Identity, Kind
 from policies.model import Archive, Guest, GuestType
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backupsvc.pve import Pve
 
 GUEST, RECORD = "the guest's own config", "the catalog's record of its other archives"
-OFFLINE = "unknown"  # the status that the cluster gives a guest whose node does not answer
+NODES_AGE = 30.0  # seconds that an answer of the cluster about its nodes serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def recorded_lineage(service: Service, vmid: int, *, besides: Archive | None = N
 
 
 def _of_guest(pve: Pve, guest: Guest) -> Identity | None:
-    if guest.type is not GuestType.QEMU or guest.status == OFFLINE:
+    if guest.type is not GuestType.QEMU or guest.node in reach.down(pve.cluster.nodes(max_age=NODES_AGE)):
         return None
     try:
         config = pve.guests.config(guest.node, guest.vmid)

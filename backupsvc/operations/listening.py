@@ -8,10 +8,10 @@ own. A probe that cannot be asked decides nothing: it makes a test inconclusive,
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError
+from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError, SshRefused
 from backupsvc.operations.run import Run, Wait
 from policies import agent_identity, silence
 from policies.check_levels import NETWORK_KINDS
@@ -22,15 +22,30 @@ from policies.site_checks import needs_network, port_of
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.remote.jump import Jump
+    from backupsvc.remote.jump import Jump, Knock
 
 # Seconds for which an attempt is out before the probe is asked who answered. A neighbour answers within milliseconds; one under
 # emulation, on a busy machine, may take tenths of a second: the long look is for it, the short one sees who came since.
 LONG, SHORT, AFTER = 1.0, 0.15, 0.3
+FRESH = 3.0  # seconds: a knock that has been out for longer tells less of the neighbour than a new one
 PAUSE = 0.25  # seconds between two questions about an entry that may be old
 COUNTED = (Outcome.PASSED, Outcome.FAILED)
 NOWHERE = "192.0.2.1"  # an address that is nobody's (RFC 5737)
 NO_LOGIN = "the probe's login may only forward connections, so who answers there cannot be told: allow it to run `ip neigh`"
+
+
+@dataclass(frozen=True, slots=True)
+class _Knocked:
+    """A knock that is out since ``at`` (monotonic seconds). ``cleared``: the probe knew nobody there when it was sent.
+
+    ``may_ask``: the login may ask the probe what it knows.
+    """
+
+    address: str
+    knock: Knock
+    at: float
+    cleared: bool
+    may_ask: bool
 
 
 def probe(run: Run) -> Jump | None:
@@ -62,7 +77,25 @@ def before(run: Run) -> None:
     memory = _memory(run)
     if memory is None or _settled(memory, "before"):
         return
-    _look(run, memory, "before", LONG, "restore")
+    _look(run, memory, "before", LONG)
+
+
+def knock(run: Run) -> None:
+    """Knock at the copy's address, which takes a moment to be answered; ``before`` and ``last`` ask what came of it.
+
+    Raise what they do where that is known by now.
+    """
+    memory, began = _memory(run), run.clock.monotonic()
+    jump = probe(run) if memory and not memory.get("before") else None
+    if memory is None or jump is None:
+        return
+    try:
+        jump.under_way = _knocked(run, memory, jump)
+    except (NotTheCopy, LawRefused, SshRefused):
+        raise
+    except BackupsvcError:
+        return  # who looks next says it
+    _spent(run, "silence-before", began)
 
 
 def last(run: Run) -> Wait | None:
@@ -72,9 +105,9 @@ def last(run: Run) -> Wait | None:
         _refuse_forwarding(run)
         return None
     if not _settled(memory, "before"):
-        _look(run, memory, "before", LONG, "restore")
+        _look(run, memory, "before", LONG)
     elif memory["before"]["verdict"] == Verdict.SILENT:
-        _look(run, memory, "before", SHORT, "restore", clear=False)
+        _look(run, memory, "before", SHORT, clear=False)
     _spent(run, "silence-before", began)
     if memory["before"]["verdict"] == Verdict.UNSETTLED:
         return Wait(memory["before"]["words"], most=1.0)
@@ -93,7 +126,7 @@ def after(run: Run) -> Wait | None:
         return None
     try:
         found = _hear(run, memory, AFTER, clear=True, waited=run.passed("tear-down"))
-    except (NotTheCopy, LawRefused) as error:  # so it was while the copy ran
+    except (NotTheCopy, LawRefused, SshRefused) as error:  # so it was while the copy ran
         found = Finding(Verdict.UNKNOWN, error.message)
     memory["after"] = _kept(found, found.verdict is Verdict.SILENT)
     if run.data.get("destroyed"):
@@ -101,8 +134,9 @@ def after(run: Run) -> Wait | None:
     return None if _settled(memory, "after") else Wait(found.words, most=1.0)
 
 
-def _look(run: Run, memory: dict[str, Any], phase: str, out: float, step: str, *, clear: bool = True) -> None:
-    found = _hear(run, memory, out, clear=clear, waited=run.passed(step) - memory.setdefault("since", run.passed(step)))
+def _look(run: Run, memory: dict[str, Any], phase: str, out: float, *, clear: bool = True) -> None:
+    passed = run.passed("reserve")
+    found = _hear(run, memory, out, clear=clear, waited=passed - memory.setdefault("since", passed))
     memory[phase] = _kept(found, found.verdict is Verdict.SILENT)
     if found.verdict is Verdict.ANSWERED:
         node, address = run.data["scratch"]["node"], memory["address"]
@@ -120,26 +154,39 @@ def _hear(run: Run, memory: dict[str, Any], out: float, *, clear: bool, waited: 
     if jump is None:
         return Finding(Verdict.UNKNOWN, f"no probe is on the isolated bridge of {run.data['scratch']['node']}")
     try:
-        first = silence.read(jump.ask(silence.question(address, clear=True)) or "", address) if clear else None
-        if clear and first is None:
-            return Finding(Verdict.UNKNOWN, NO_LOGIN)
-        if first:
-            _refuse_unfit(run, first, address)
-        began = run.clock.monotonic()
-        knock = jump.knock(address, memory["ports"])
-        run.clock.sleep(out)
-        passed = run.clock.monotonic() - began
-        table = silence.read(jump.ask(silence.question(address)) or "", address)
+        knocked = _fresh(run, jump, address) if clear else None
+        knocked = knocked or _knocked(run, memory, jump, clear=clear)
+        run.clock.sleep(max(0.0, knocked.at + out - run.clock.monotonic()))
+        passed = run.clock.monotonic() - knocked.at
+        table = silence.read(jump.ask(silence.question(address)) or "", address) if knocked.may_ask else None
         if table is None:
             return Finding(Verdict.UNKNOWN, NO_LOGIN)
-        # without clearing, the long look has found it empty
-        cleared = first is None or first.state in silence.SILENT_STATES
-        found = silence.listen(table, address, knock.heard(), cleared=cleared, out=passed)
+        found = silence.listen(table, address, knocked.knock.heard(), cleared=knocked.cleared, out=passed)
         return silence.settled(found, waited, lingering=table.state is State.REACHABLE)
-    except (NotTheCopy, LawRefused):
+    except (NotTheCopy, LawRefused, SshRefused):
         raise
     except BackupsvcError as error:
         return Finding(Verdict.UNKNOWN, f"{error.message}: {error.hint}" if error.hint else error.message)
+
+
+def _fresh(run: Run, jump: Jump, address: str) -> _Knocked | None:
+    """The knock that is under way, if it is at this address and no older than a moment; it serves once."""
+    found, jump.under_way = jump.under_way, None
+    if isinstance(found, _Knocked) and found.address == address and run.clock.monotonic() - found.at < FRESH:
+        return found
+    return None
+
+
+def _knocked(run: Run, memory: dict[str, Any], jump: Jump, *, clear: bool = True) -> _Knocked:
+    """Knock at every port; with ``clear`` the probe forgets first who was at the address."""
+    address = memory["address"]
+    first = silence.read(jump.ask(silence.question(address, clear=True)) or "", address) if clear else None
+    if first:
+        _refuse_unfit(run, first, address)
+    # without clearing, the long look has found it empty
+    cleared = first is None or first.state in silence.SILENT_STATES
+    at, may_ask = run.clock.monotonic(), first is not None or not clear
+    return _Knocked(address, jump.knock(address, memory["ports"]), at, cleared, may_ask)
 
 
 def _refuse_forwarding(run: Run) -> None:
@@ -149,6 +196,8 @@ def _refuse_forwarding(run: Run) -> None:
         return
     try:
         table = silence.read(jump.ask(silence.question(NOWHERE)) or "", NOWHERE)
+    except SshRefused:
+        raise
     except BackupsvcError:
         table = None
     run.data["forwarding"] = "none" if table else "not known"
@@ -251,8 +300,25 @@ def _whose(run: Run, memory: dict[str, Any]) -> Finding:
             clear = found.verdict is Verdict.UNSETTLED
             jump.knock(address, memory["ports"])
             run.clock.sleep(PAUSE)
+    except SshRefused:
+        raise
     except BackupsvcError as error:
         return Finding(Verdict.UNKNOWN, error.message)
+
+
+def trusted(run: Run, results: dict[str, Any]) -> None:
+    """Raise SshRefused if the probe is no longer the machine that is known: nothing that was asked through it was answered.
+
+    A check that had not passed yet is then left without an answer: its time was cut short, so it has not failed.
+    """
+    jump = probe(run)
+    refused = jump.refused if jump else None
+    if refused is None:
+        return
+    for one in results.values():
+        if one["outcome"] == Outcome.FAILED:
+            one |= {"outcome": str(Outcome.INCONCLUSIVE), "detail": f"{one['detail']}; {refused.message}"}
+    raise refused
 
 
 def _compare_agent(run: Run, results: dict[str, Any]) -> None:

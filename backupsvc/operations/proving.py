@@ -58,7 +58,11 @@ def _blame(data: Mapping[str, Any]) -> Blame | None:
     if not error:
         return None
     kept = data.get("blame")
-    if kept and error["step"] in ("choose", "read", "restore") and error["kind"] in ("PveError", "TaskFailed", "ArchiveError"):
+    if (
+        kept
+        and error["step"] in ("choose", "begin", "read", "restore")
+        and error["kind"] in ("PveError", "TaskFailed", "ArchiveError")
+    ):
         return Blame(Cause(kept["cause"]), kept["text"], kept["damaged"])
     return Blame(_BY_KIND.get(error["kind"], Cause.PLATFORM))
 

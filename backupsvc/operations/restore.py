@@ -7,16 +7,20 @@ own left that failed: an empty config, which is removed before the next try.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import LawRefused, PveError, Refused, UsageError
-from backupsvc.operations import choosing, identity, wholeness
+from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable, Refused, UsageError
+from backupsvc.operations import choosing, identity, listing, restore_rights, wholeness
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
-from policies import causes, whole
+from policies import causes, isolation, reach, whole, wording
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
+from policies.role import Need
+from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -26,13 +30,14 @@ DEADLINE = 24 * 3600  # seconds
 
 
 def plan(
-    service: Service, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None
+    service: Service, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None, start: bool = True
 ) -> dict[str, Any]:
     """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
 
     Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, or when one
-    that was not named was changed or is of another machine (law 10), PveNotFound when there is no archive, UsageError when the
-    archive cannot be read from the node asked for.
+    that was not named was changed or is of another machine (law 10), PvePermissionDenied when the token lacks a right that PVE
+    would miss only in mid-restore, PveNotFound when there is no archive, UsageError when the archive cannot be read from the node
+    asked for, PveUnreachable when archive or node is out of reach, or quorum is lost.
     """
     rest = _must_be_absent(service, vmid)
     passed_over: list[str] = []
@@ -40,6 +45,7 @@ def plan(
     if archive.type is not GuestType.QEMU:
         raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restored yet", "restore it in PVE")
     where = _readable_from(archive, node)
+    _refuse_now(service, where)
     text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
     if not whole.holds_disk(text):
         raise Refused(
@@ -48,6 +54,8 @@ def plan(
         )
     warnings = identity.refuse_unless_named(service, archive, text, named=volid is not None)
     config = parse_config(text)
+    rights = restore_rights.wanted(service, vmid, archive.volid, where, config, storage=storage, start=start)
+    restore_rights.require(service, vmid, rights)
     return {
         "archive": as_dict(archive),
         "passed_over": [*([rest.said(vmid)] if rest else []), *passed_over],
@@ -56,8 +64,21 @@ def plan(
         "storage": storage,
         "name": config.get("name", ""),
         "disks": sorted(key for key in config if key.startswith("#qmdump#map:")),
+        "missing_disks": list(isolation.missing_disks(config, config)),
+        "left_out": _left_out(config),
         "nics": {key: value for key, value in config.items() if key.startswith("net")},
+        "rights": [asdict(need) for need in rights],
     }
+
+
+def _left_out(config: Mapping[str, str]) -> list[str]:
+    """Given the config in an archive, return a sentence for each disk of the guest that the archive does not hold."""
+    wanted = isolation.disks_to_dump(config)
+    return [
+        f"disk {disk} is not in the archive ({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
+        "so the guest comes back without it"
+        for disk in isolation.missing_disks(config, config)
+    ]
 
 
 def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start: bool) -> Operation | None:
@@ -66,7 +87,7 @@ def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start:
 
 
 def choose(run: Run) -> Wait | None:
-    """Look once more, just before the restore, that nobody has taken the VMID or changed the archive meanwhile.
+    """Look once more, just before the restore, that nobody has taken VMID or rights or changed the archive meanwhile.
 
     What our own failed restore left there is removed.
     """
@@ -75,6 +96,7 @@ def choose(run: Run) -> Wait | None:
     archive = choosing.chosen(run)
     if archive.changed and not run.data.get("warnings"):
         raise Refused(identity.was_changed(archive), f"name it with --archive {archive.volid} if it is the one that you want")
+    restore_rights.require(run.service, run.vmid, [Need(**item) for item in run.data.get("rights", ())])
     choosing.pin(run, archive)
     run.data["said"] = str(run.data["archive"]["volid"])
     return None
@@ -109,7 +131,8 @@ def read_back(run: Run) -> Wait | None:
             f"guest {run.vmid} was restored without {', '.join(lost)}, which its archive holds",
             "look at the restore's log in PVE",
         )
-    run.data["said"] = f"{config.get('name', '')} with {', '.join(sorted(archived))}"
+    held = f"{config.get('name', '')} with {', '.join(sorted(archived))}"
+    run.data["said"] = "; ".join([held, *run.data.get("left_out", [])])
     return None
 
 
@@ -168,6 +191,8 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "storage": data["storage"],
         "archive": data["archive"],
         "warnings": data.get("warnings", []),
+        "missing_disks": data.get("missing_disks", []),
+        "left_out": data.get("left_out", []),
         "restored": "read-back" in data.get("seconds", {})
         and not (error and error["step"] in ("choose", "restore", "read-back")),
         "started": bool(done and data["start"]),
@@ -222,6 +247,8 @@ def _must_be_absent(service: Service, vmid: int) -> Rest | None:
             1, f"VMID {vmid} lies in the scratch range, where restored copies come and go", "choose a VMID outside it"
         )
     found: Guest | None = next((guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None)
+    if found and (how := reach.down(service.restore_pve.cluster.nodes()).get(found.node)):
+        raise _of_silent_node(service, found, how)
     if found and wholeness.rest_of_a_restore(service.restore_pve, found):
         rest, why = _our_rest(service, vmid, found.node)
         if rest:
@@ -235,7 +262,8 @@ def _must_be_absent(service: Service, vmid: int) -> Rest | None:
     if found:
         raise LawRefused(
             1,
-            f"guest {vmid} ({found.name}) exists on {found.node} and is {found.status}; an existing guest is never overwritten",
+            f"guest {_named(service, found)} exists on {found.node} and is {_state(service, found)}; an existing guest is never"
+            " overwritten",
             f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first remove the guest in PVE yourself",
         )
     if not service.restore_pve.cluster.vmid_free(vmid):
@@ -243,6 +271,66 @@ def _must_be_absent(service: Service, vmid: int) -> Rest | None:
             1, f"VMID {vmid} is in use, by a guest that this token may not see", "look at it in PVE as an administrator"
         )
     return None
+
+
+def _of_silent_node(service: Service, guest: Guest, how: str) -> LawRefused:
+    """A guest of a node that does not answer may run there: its VMID stays taken until a human has seen that the node is off."""
+    seen = listing.survey(service, guest.vmid)
+    quorate = _quorate(service)
+    held = [one for one in seen.listed if one.vmid == guest.vmid and one.size > 0 and not one.changed]
+    alive = [node.name for node in service.restore_pve.cluster.nodes() if node.online]
+    newest = max(held, key=lambda one: one.ctime, default=None)
+    managed = [f"{'ct' if guest.type is GuestType.LXC else 'vm'}:{guest.vmid}"] if guest.ha_state else []
+    rest = reach.Rest(alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed)
+    when = partial(wording.moment, timezone=service.policy.timezone, language=wording.ENGLISH)
+    steps = reach.way_on(guest.node, rest, wording.ENGLISH, when)
+    silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
+    return LawRefused(
+        1,
+        f"guest {_named(service, guest)} belongs to node {guest.node}, which {silent}: whether it still runs there is not known, "
+        "so nothing is restored in its place",
+        " ".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
+    )
+
+
+def _named(service: Service, guest: Guest) -> str:
+    """A guest whose pvestatd is silent has no name in the cluster's list; the policy may know it."""
+    name = guest.name or policy_for(service.policy, guest.vmid, "").name
+    return f"{guest.vmid} ({name})" if name else str(guest.vmid)
+
+
+def _state(service: Service, guest: Guest) -> str:
+    """What the cluster says, or the node itself where the cluster does not know."""
+    if guest.status != "unknown" or guest.type is not GuestType.QEMU:
+        return guest.status
+    try:
+        return service.pve.guests.status(guest.node, guest.vmid).status
+    except (PveError, PvePermissionDenied, PveUnreachable):
+        return "in a state that nobody knows"
+
+
+def _refuse_now(service: Service, node: str) -> None:
+    """Raise PveUnreachable if the node cannot be asked, or if the cluster has lost quorum: PVE refuses every restore then."""
+    nodes = service.restore_pve.cluster.nodes()
+    down = reach.down(nodes)
+    if node in down:
+        raise PveUnreachable(
+            f"node {node} is {'offline' if down[node] == reach.OFFLINE else 'silent'}: nothing can be restored there now",
+            f"name another with --node, of those that answer: {wording.names(one.name for one in nodes if one.online) or 'none'}",
+        )
+    if down and _quorate(service) is False:
+        raise PveUnreachable(
+            f"the cluster has lost quorum ({wording.names(down)} is silent), so PVE refuses every restore",
+            f"bring {wording.names(down)} back; if it is lost, and off, give the rest quorum on {node}: pvecm expected 1",
+        )
+
+
+def _quorate(service: Service) -> bool | None:
+    """Whether the cluster is quorate, None if it is none, or if the token may not know."""
+    try:
+        return service.restore_pve.cluster.status().quorate
+    except PvePermissionDenied:
+        return None
 
 
 def _readable_from(archive: Archive, node: str | None) -> str:

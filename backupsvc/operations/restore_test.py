@@ -1,7 +1,7 @@
 """Prove an archive: restore it into a scratch VMID, isolate it, boot it, check it, see it live on, take it down, and
 record what was found.
 
-The first eight steps may fail: that is a result. Tear-down and judgement follow whatever happened.
+The first ten steps may fail: that is a result. Tear-down and judgement follow whatever happened.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, Refused
-from backupsvc.operations import choosing, copying, free_vmids, identity, listening, proving, reading, settling
+from backupsvc.operations import choosing, copying, free_vmids, identity, listening, proving, reading, settling, standstill
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import release_vmids, scratch_task, tear_down
@@ -33,6 +33,7 @@ from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.pve.tasks import TaskResult
 
 MOST_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
 
@@ -114,10 +115,36 @@ def _reserve(run: Run) -> None:
     run.note("reserved", vmid=plan.vmid, node=plan.node, reasons=list(plan.reasons))
 
 
+def begin(run: Run) -> Wait | None:
+    """Start the restore, with every NIC overridden before the copy ever exists. Nobody waits for it yet: it is read meanwhile."""
+    with proving.blaming(run):
+        result = _restoring(run)
+        if result and not result.ok:
+            _accept(run, result)
+    if not run.data.get("restore_upid"):
+        return Wait("it is not known yet whether the restore was started", most=2.0)
+    listening.knock(run)
+    return None
+
+
 def restore(run: Run) -> Wait | None:
-    """Restore the archive, not started, with every NIC overridden before the copy ever exists."""
+    """Wait until the archive is restored."""
+    with proving.blaming(run):
+        result = _restoring(run)
+        if result is None:
+            listening.before(run)
+            return Wait("the archive is being restored", most=5.0)
+        _accept(run, result)
+    took = run.service.pve.tasks.lasted(str(run.data["restore_upid"]))
+    if took is not None:  # it may have ended long before its archive was read: who restores in need reads nothing
+        run.data["waited"] = max(0.0, run.passed("begin") - took)
+    run.data["overrides"] = _overrides(run)
+    return None
+
+
+def _restoring(run: Run) -> TaskResult | None:
+    """Start the restore, once; return how it has ended, None while it runs."""
     service, archive, scratch = run.service, choosing.chosen(run), run.data["scratch"]
-    overrides = _overrides(run)
 
     def start() -> str:
         free_vmids.refuse_ha(service, scratch["vmid"])
@@ -126,20 +153,19 @@ def restore(run: Run) -> Wait | None:
             scratch["vmid"],
             archive.volid,
             storage=scratch["storage"],
-            overrides=overrides,
+            overrides=_overrides(run),
             pool=service.policy.scratch.pool,
             bandwidth=service.policy.scratch.bandwidth,
         )
 
-    with proving.blaming(run):
-        result = run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
-        if result is None:
-            listening.before(run)
-            return Wait("the archive is being restored", most=5.0)
-        run.ended("restore", result)
-        result.raise_if_failed(f"restoring {archive.volid} of guest {run.vmid} into scratch VMID {scratch['vmid']}")
-    run.data["overrides"] = overrides
-    return None
+    return run.task("restore", start, what=f"restore {archive.volid}", **scratch_task(run, "qmrestore"))
+
+
+def _accept(run: Run, result: TaskResult) -> None:
+    """Write down how the restore ended. Raise TaskFailed if it has failed."""
+    run.ended("restore", result)
+    volid, vmid = run.data["archive"]["volid"], run.data["scratch"]["vmid"]
+    result.raise_if_failed(f"restoring {volid} of guest {run.vmid} into scratch VMID {vmid}")
 
 
 def isolate(run: Run) -> Wait | None:
@@ -209,14 +235,19 @@ def boot(run: Run) -> Wait | None:
     if alive := _sign_of_life(run, wanted):
         run.data["booted"], run.data["said"] = True, alive
         return None
-    if run.passed("boot") > wanted.boot_timeout and not run.data.get("heard"):
+    listening.trusted(run, {})
+    found, timed_out = standstill.look(run, _config(run)), run.passed("boot") > wanted.boot_timeout
+    standstill.end_if_halted(run, found, timed_out=timed_out)
+    standstill.end_if_unbootable(run, found)
+    if timed_out and not run.data.get("heard"):
         run.data["booted"] = None  # a question that was never put is no sign of death
         run.say("nothing could be asked of the copy in its time: nothing can tell whether it boots")
         return None
-    if run.passed("boot") > wanted.boot_timeout:
+    if timed_out:
         run.data["booted"] = False
+        seen = f": {found.said}" if found.said else ""
         raise OperationFailed(
-            f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} s", operation=run.id
+            f"the copy of guest {run.vmid} showed no sign of life within {wanted.boot_timeout} s{seen}", operation=run.id
         )
     return Wait("the copy is booting", most=0.25)
 
@@ -234,12 +265,14 @@ def check(run: Run) -> Wait | None:
         if results.get(spec.name, {}).get("outcome") != Outcome.PASSED:
             asked = int(results.get(spec.name, {}).get("asked", 0)) + 1
             results[spec.name] = asdict(checks.run(spec, target)) | {"kind": spec.kind, "asked": asked}
+    listening.trusted(run, results)
     listening.bind(run, results)
     pending = [result for result in results.values() if _may_still_pass(result)]
     if pending and run.passed("check") <= wanted.check_timeout:
         return Wait(f"{pending[0]['name']}: {pending[0]['detail']}", most=0.5)
     good = bool(results) and all(result["outcome"] == Outcome.PASSED for result in results.values())
-    run.data["rto"] = round(run.passed("restore"), 3) if good and not run.data["simulated"] else None
+    since = run.passed("begin") - run.data.get("waited", 0.0)
+    run.data["rto"] = round(since, 3) if good and not run.data["simulated"] else None
     run.data["said"] = ", ".join(f"{result['name']} {result['outcome']}" for result in results.values())
     return None
 
@@ -248,6 +281,7 @@ def settle(run: Run) -> Wait | None:
     """Watch the copy for a while: what answered once may die, or boot over and over."""
     wanted = _guest_policy(run.service, run.vmid)
     answer = settling.settle(run, wanted, _target(run, wanted))
+    listening.trusted(run, {})
     if settling.kept(run.data).outcome is Outcome.PASSED:
         listening.still(run)
     return answer
@@ -296,8 +330,9 @@ def judge(run: Run) -> Wait | None:
 
 HANDLERS = {
     "choose": choose,
-    "read": reading.read,
     "reserve": reserve,
+    "begin": begin,
+    "read": reading.read,
     "restore": restore,
     "isolate": isolate,
     "start": start,

@@ -54,7 +54,9 @@ def open_retry(service: Service, retry: Retry) -> Operation | None:
 def _restore_again(service: Service, vmid: int, asked: dict[str, Any]) -> dict[str, Any]:
     """The same archive, to the same place, if the guest is still absent and the archive still there."""
     archive = asked["archive"]["volid"]
-    planned = restore.plan(service, vmid, at=None, volid=archive, node=asked["node"], storage=asked["storage"])
+    planned = restore.plan(
+        service, vmid, at=None, volid=archive, node=asked["node"], storage=asked["storage"], start=asked["start"]
+    )
     return planned | {"start": asked["start"]}
 
 

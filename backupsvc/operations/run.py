@@ -68,6 +68,10 @@ class Driving(Protocol):
         """Who drives, now."""
         ...
 
+    def gone(self, owner: str) -> bool:
+        """Whether a lease's owner is known to be a process that is no more."""
+        ...
+
     def beat(self, id: str) -> None:
         """Show that the driver lives, if that is due."""
         ...
@@ -156,12 +160,12 @@ class Run:
 
     def turn(self, lane: str, why: str) -> Wait | None:
         """Given a lane, take it; return a wait while it is another operation's turn. Taking it twice is harmless."""
-        ahead = self.service.catalog.enter_lane(lane, self.id, self.now(), self.fence())
+        ahead = self.service.catalog.enter_lane(lane, self.id, self.now(), self.fence(), self._engine.gone)
         return Wait(why, most=5.0, behind=ahead) if ahead else None
 
     def leave(self) -> None:
         """Give up the lane that the operation holds or waits for, and wake whoever is next."""
-        if following := self.service.catalog.leave_lane(self.id, self.now(), self.fence()):
+        if following := self.service.catalog.leave_lane(self.id, self.now(), self.fence(), self._engine.gone):
             self._engine.hints.append(following)
 
     # --- tasks ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ A backup that a person asks for never stands back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import OperationFailed, PvePermissionDenied
@@ -79,8 +79,11 @@ def _jobs(run: Run) -> Sequence[ClusterJob]:
 
 
 def _archives(run: Run, guest: Guest, storages: set[str]) -> list[Archive]:
-    storage = run.service.pve.storage
-    return [item for name in sorted(storages) for item in storage.archives(guest.node, name, guest.vmid)]
+    """The guest's archives as they are listed now, each with the operation that made it, as far as the catalog knows."""
+    storage, catalog = run.service.pve.storage, run.service.catalog
+    listed = [item for name in sorted(storages) for item in storage.archives(guest.node, name, guest.vmid)]
+    known = [catalog.archive(item.node, item.volid) for item in listed]
+    return [replace(item, operation=old.operation) if old else item for item, old in zip(listed, known, strict=True)]
 
 
 def _adopt(run: Run, found: Adopt) -> None:

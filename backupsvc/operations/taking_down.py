@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import OperationFailed, PveNotFound
+from backupsvc.errors import OperationFailed, PveNotFound, PvePermissionDenied
 from backupsvc.operations import listening
 from backupsvc.operations.run import NoTask, Run, Wait
 from backupsvc.operations.whereabouts import copies, holder, inherit, owner, place_of, until_gone, where_now
@@ -179,7 +179,14 @@ def _adopt_stub(run: Run, node: str, vmid: int) -> None:
     holder = run.service.catalog.lease_holder(vmid)
     unmarked = ownership.refusal(vmid, config, scratch=run.service.policy.scratch, operation=owner(run), lease_holder=holder)
     if upid and unmarked and ownership.is_stub(config):
-        copies(run).mark_stub(node, vmid, owner(run), str(upid))
+        try:
+            copies(run).mark_stub(node, vmid, owner(run), str(upid))
+        except PvePermissionDenied:  # PVE puts a guest into its pool at the end of a restore: this one is in none
+            raise PvePermissionDenied(
+                f"VM {vmid} on {node} is the empty rest of our failed restore, and in no pool, so that "
+                f"{run.service.pve.token_id} may not remove it",
+                f"remove it there as root: `qm destroy {vmid}`; until then the scratch VMID {vmid} stays reserved",
+            ) from None
 
 
 HANDLERS = {"tear-down": tear_down}

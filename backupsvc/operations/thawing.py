@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
+from backupsvc.errors import BackupsvcError, PveAnswerUnreadable, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.operations.run import Run, Wait
 from policies import freezing, pve_texts
 from policies.freezing import Answer, Ask, Later, Settled, Standing, State, ThawIt, Trouble
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STEP = "thawed"
 LOOK_AGAIN = 2.0  # seconds between two looks
-_FAILS = (PveError, PvePermissionDenied, PveUnreachable)
+_FAILS = (PveError, PvePermissionDenied, PveUnreachable, PveAnswerUnreadable)
 
 
 def thawed(run: Run) -> Wait | None:
@@ -103,12 +103,11 @@ def _job(run: Run) -> Job | None:
 
 
 def _trouble(error: BackupsvcError) -> Answer:
+    """Why there was no answer. That no agent is configured is PVE's to say, at the next look: the text may be the guest's own."""
     text = error.message
     if isinstance(error, PvePermissionDenied):
         return Answer(None, Trouble.DENIED, text)
     said = error.text if isinstance(error, PveError) else ""
-    if pve_texts.NO_AGENT.search(said):
-        return Answer(None, Trouble.NO_AGENT, text)
     return Answer(None, Trouble.SILENT if pve_texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
 
 

@@ -6,9 +6,6 @@ Every write is fenced by the lease; what follows is decided in ``policies.transi
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,8 @@ from backupsvc.errors import (
     BackupsvcError,
     LeaseLost,
     OperationFailed,
+    OutOfReach,
+    PveAnswerUnreadable,
     PveCertificateRefused,
     PveError,
     PveNotFound,
@@ -25,6 +24,7 @@ from backupsvc.errors import (
     TaskFailed,
     Unreachable,
 )
+from backupsvc.operations import drivers, telling
 from backupsvc.operations.run import Again, CancelAsked, Run, Wait
 from policies import transitions
 from policies.model import Operation, OperationState
@@ -98,7 +98,7 @@ class Turns:
     ) -> None:
         self.service, self.handlers, self.foreground, self.settle = service, handlers, foreground, settle
         self.watcher: Watcher = watcher or (lambda event: None)
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.owner = str(drivers.identity(foreground=foreground))
         self.hints: list[str] = []
         self._beaten = 0.0
         self.on_beat: Callable[[], None] = lambda: None
@@ -108,6 +108,10 @@ class Turns:
     def driver(self) -> Driver:
         """This engine as an operation's driver, now."""
         return Driver(self.owner, LEASE_SECONDS, int(self.service.clock.now()))
+
+    def gone(self, owner: str) -> bool:
+        """Given a lease's owner, return whether it is known to be a process that is no more."""
+        return drivers.gone(owner)
 
     def tell(self, operation: Operation, kind: str, text: str, seconds: float = 0.0) -> None:
         """Tell whoever watches."""
@@ -239,10 +243,17 @@ class Turns:
     def _stop(self, run: Run, plan: Plan, standing: Standing, stop: Stop) -> Advance:
         if stop.cancelled:
             run.data["cancelled"] = stop.why
+            self._cancel_pieces(run, stop.why)
         about = f"{plan.kind} of guest {run.operation.subject}" if run.operation.subject is not None else f"the {plan.kind}"
         message = stop.why if stop.cancelled else f"{about}: {stop.why}"
         error = OperationFailed(message, "" if stop.cancelled else "run it again when the cause is known", operation=run.id)
         return self._fail(run, plan, transitions.stopped(plan, standing, stop), error, cancelled=stop.cancelled)
+
+    def _cancel_pieces(self, run: Run, why: str) -> None:
+        """Ask that what the operation opened end with it. Asked before its own end is written down: a crash asks once more."""
+        for piece in self.service.catalog.open_pieces(run.operation.occurrence):
+            if self.service.catalog.request_cancel(piece, pieces_end(run.operation.kind, why), run.now()):
+                self.hints.append(piece)
 
     def _fail(self, run: Run, plan: Plan, move: transitions.Move, error: BackupsvcError, *, cancelled: bool = False) -> Advance:
         step, seconds = run.operation.step, self._measure(run)
@@ -293,6 +304,7 @@ class Turns:
         text = str(error["message"]) if error else None
         ended = self.service.catalog.finish(run.id, self.driver(), move.state, data=run.data, error=text, note=note)
         self.tell(ended, "end", text or "")
+        telling.ended(self.service.catalog, ended)
         return Advance(ended)
 
     def _measure(self, run: Run) -> float:
@@ -303,7 +315,13 @@ class Turns:
 
 
 def trouble_of(error: BackupsvcError) -> Trouble:
-    """Given the error a step ended with, return what may be hoped for: silence passes, and so do PVE's own hiccups (5xx)."""
+    """Given the error a step ended with, return what may be hoped for: silence passes, and so do PVE's own hiccups (5xx).
+
+    What is known to be out of reach is not waited for: a restore test of another guest could be made meanwhile.
+    An answer that cannot be read is tried again as one of those: it is no silence, and a call that it answered may have begun.
+    """
+    if isinstance(error, PveAnswerUnreadable | OutOfReach):
+        return Trouble.HICCUP
     if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
         return Trouble.OUTAGE
     answered = isinstance(error, PveError) and not isinstance(error, PveNotFound | TaskFailed)
@@ -317,6 +335,11 @@ def describe(step: str, error: BackupsvcError) -> dict[str, Any]:
     found: dict[str, Any] = {"step": step, "message": error.message, "hint": error.hint}
     found |= {"kind": type(error).__name__, "exit_code": error.exit_code}
     return found
+
+
+def pieces_end(kind: str, why: str) -> str:
+    """Given the kind of an operation that is cancelled and why it is, return why those that it opened are cancelled."""
+    return f"its {kind} was cancelled: {why}"
 
 
 def not_open(id: str, found: Operation | None) -> OperationFailed:

@@ -41,7 +41,7 @@ def tick(service: Service) -> list[str]:
 
     When they have been told, ``told`` must be called with them.
     """
-    from backupsvc.operations import forgotten, night, taking_down
+    from backupsvc.operations import forgotten, night, taking_down, telling
 
     engine, now = service.engine, int(service.clock.now())
     engine.free_orphans()
@@ -50,6 +50,7 @@ def tick(service: Service) -> list[str]:
     _was_here(service, now)
     taking_down.open_reaps(service)
     forgotten.attend(service)
+    telling.tell_due(service.catalog, now)
     due = service.catalog.due(now, MOST_HINTS)
     return list(dict.fromkeys([*_taken(engine), *due]))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from backupsvc.clock import Clock
     from backupsvc.errors import BackupsvcError
+    from backupsvc.pve.breakers import Breakers
     from backupsvc.pve.client import Client
     from backupsvc.pve.scratch import RestoreStubs, ScratchGuests
     from backupsvc.settings import PveSettings
@@ -30,6 +31,7 @@ class Pve:
         from backupsvc.pve.attached import Attachments
         from backupsvc.pve.cluster import Cluster
         from backupsvc.pve.guests import Guests
+        from backupsvc.pve.nodes import Nodes
         from backupsvc.pve.restore import Restore
         from backupsvc.pve.storage import Storages
         from backupsvc.pve.tasks import Tasks
@@ -37,10 +39,11 @@ class Pve:
 
         self._client, self._scratch = client, scratch
         self.tasks = Tasks(client, clock)
-        self.cluster = Cluster(client, clock)
+        nodes = Nodes(client, clock)
+        self.cluster = Cluster(client, clock, nodes)
         self.guests = Guests(client, lambda: self._scratch)
         self.agent = Agent(client, clock, self.guests)
-        self.storage = Storages(client, clock)
+        self.storage = Storages(client, clock, nodes)
         self.vzdump = Vzdump(client)
         self.restore = Restore(client)
         self.attached = Attachments(client, self.cluster, clock)
@@ -82,12 +85,20 @@ class Pve:
         return RestoreStubs(self._client, self)
 
 
-def connect(settings: PveSettings, clock: Clock, *, restore: bool = False, scratch: Scratch | None = None) -> Pve:
+def connect(
+    settings: PveSettings,
+    clock: Clock,
+    *,
+    restore: bool = False,
+    scratch: Scratch | None = None,
+    breakers: Breakers | None = None,
+) -> Pve:
     """Given the settings, return the cluster. Nothing is asked yet: ``cluster.version()`` shows whether it answers.
 
-    ``restore`` takes the token that may use production bridges, if there is one. Raise UsageError if a setting is malformed.
+    ``restore`` takes the token that may use production bridges, if there is one; ``breakers`` is what the process knows
+    of the silence of hosts and nodes. Raise UsageError if a setting is malformed.
     """
     from backupsvc.pve.client import Client
 
     token = settings.restore_token if restore and settings.restore_token else settings.token
-    return Pve(Client(settings, token, clock), clock, scratch)
+    return Pve(Client(settings, token, clock, breakers), clock, scratch)

@@ -12,7 +12,7 @@ from typing import Any
 from backupsvc.clock import Clock, polls
 from backupsvc.errors import AgentHeld, PveError
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import boolean, integer, text
+from backupsvc.pve.fields import Row
 from backupsvc.pve.guests import Guests, GuestStatus
 from policies import pve_texts
 
@@ -76,11 +76,14 @@ class Agent:
 
     def hostname(self, node: str, vmid: int) -> str:
         """Given a guest, return the host name that it has inside."""
-        return text(self._ask("GET", node, vmid, "get-host-name") or {}, "host-name")
+        found = self._ask("GET", node, vmid, "get-host-name")
+        name = found.get("host-name") if isinstance(found, dict) else None
+        return name if isinstance(name, str) else ""
 
     def interfaces(self, node: str, vmid: int) -> list[dict[str, Any]]:
         """Given a guest, return its network interfaces with their addresses, as the agent lists them."""
-        return list(self._ask("GET", node, vmid, "network-get-interfaces") or [])
+        found = self._ask("GET", node, vmid, "network-get-interfaces")
+        return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
     def frozen(self, node: str, vmid: int) -> bool:
         """Given a guest, return whether its agent says that its file systems are frozen (needs VM.GuestAgent.Audit alone).
@@ -103,7 +106,7 @@ class Agent:
         """
         self._stand_back(node, vmid, "file-read")
         answer = self._client.get(f"nodes/{node}/qemu/{vmid}/agent/file-read", {"file": path})  # not wrapped (PVE_FACTS 0.14)
-        return _guest_text(text(answer, "content"))
+        return _guest_text(answer.row().text("content"))
 
     def exec(self, node: str, vmid: int, command: list[str], timeout: float) -> ExecResult:
         """Given a command as a list of words and a deadline in seconds, run it inside the guest and return what it did.
@@ -112,13 +115,13 @@ class Agent:
         """
         self._stand_back(node, vmid, command[0])
         path = f"nodes/{node}/qemu/{vmid}/agent"
-        pid = integer(self._client.post(f"{path}/exec", {"command": command}), "pid")
+        pid = self._client.post(f"{path}/exec", {"command": command}).row().need_integer("pid")
         for _ in polls(self._clock, timeout, most=1.0):
             if self.held(node, vmid):
                 continue
             # Never asked twice after a lost answer: the agent hands a result out once (OBSERVED 26).
-            answer = self._client.get(f"{path}/exec-status", {"pid": pid}, retry=False)
-            if boolean(answer, "exited"):
+            answer = self._client.get(f"{path}/exec-status", {"pid": pid}, retry=False).row()
+            if answer.boolean("exited"):
                 return _exec_result(answer)
         raise PveError(
             f"{command[0]} still runs in guest {vmid} on {node} after {timeout:g} s", "give the check a longer timeout"
@@ -127,10 +130,10 @@ class Agent:
     def _ask(self, method: str, node: str, vmid: int, what: str) -> Any:
         self._stand_back(node, vmid, what)
         path = f"nodes/{node}/qemu/{vmid}/agent/{what}"
-        answer = self._client.post(path) if method == "POST" else self._client.get(path)
-        result = answer.get("result") if isinstance(answer, dict) else None
+        answer = (self._client.post(path) if method == "POST" else self._client.get(path)).row()
+        result = answer.fields.get("result")  # what stands in it are the guest's own words, whatever type it gives them
         if isinstance(result, dict) and isinstance(result.get("error"), dict):
-            said = text(result["error"], "desc") or text(result["error"], "class")
+            said = str(result["error"].get("desc") or result["error"].get("class") or "")
             raise PveError(f"the agent of guest {vmid} on {node} refused {what}: {said}", status=200, text=said)
         return result
 
@@ -163,13 +166,13 @@ class AgentPort:
         return self.agent.exec(self.node, self.vmid, command, timeout)
 
 
-def _exec_result(answer: dict[str, Any]) -> ExecResult:
+def _exec_result(answer: Row) -> ExecResult:
     return ExecResult(
-        exitcode=integer(answer, "exitcode") if answer.get("exitcode") is not None else None,
-        out=_guest_text(text(answer, "out-data")),
-        err=_guest_text(text(answer, "err-data")),
-        signal=integer(answer, "signal") if answer.get("signal") is not None else None,
-        truncated=boolean(answer, "out-truncated") or boolean(answer, "err-truncated"),
+        exitcode=answer.integer_if_any("exitcode"),
+        out=_guest_text(answer.text("out-data")),
+        err=_guest_text(answer.text("err-data")),
+        signal=answer.integer_if_any("signal"),
+        truncated=answer.boolean("out-truncated") or answer.boolean("err-truncated"),
     )
 
 

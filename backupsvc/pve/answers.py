@@ -10,6 +10,8 @@ from policies import pve_texts
 
 # pveproxy's pseudo codes when it cannot reach the node that the call is for, and a proxy's or a restarting daemon's (PVE_FACTS 1)
 NODE_SILENT = frozenset(range(595, 600))
+NO_CONNECTION = 595  # among them: no way to the node, or nobody who listens there
+ABOUT_SILENT_NODE = "is the node up, and are pveproxy and pvedaemon running there? `pvecm nodes` shows who is in the cluster"
 GATEWAY = frozenset({502, 503, 504})
 
 # PVE's words -> what to do. The first that matches wins.
@@ -24,7 +26,7 @@ _HINTS: tuple[tuple[pve_texts.Text, str], ...] = (
         "another task holds the guest: wait for it, or see /etc/pve/qemu-server on the node (qm unlock)",
     ),
     (pve_texts.ABOUT_VMID, "the VMID is taken: choose another one"),
-    (pve_texts.ABOUT_SPACE, "free space on the storage, or choose another one"),
+    *((text, "free space on the storage, or choose another one") for text in pve_texts.FULL),
     (pve_texts.ABOUT_DIGEST, "somebody else changed the guest's configuration meanwhile: run the command again"),
     (pve_texts.ABOUT_TIMEOUT, "the node was too busy or another task held the lock: run the command again"),
     (pve_texts.ABOUT_AGENT, "install and enable the QEMU guest agent in the guest"),
@@ -59,6 +61,12 @@ class Caller:
     host: str
     token: str
     call: str
+
+    @property
+    def node(self) -> str:
+        """The node that must answer it, "" if any will do."""
+        parts = self.call.partition(" ")[2].strip("/").split("/")
+        return parts[1] if parts[0] == "nodes" and len(parts) > 1 else ""
 
     @property
     def about_agent(self) -> bool:
@@ -121,6 +129,11 @@ def grant_for(text: str, token: str) -> str:
     path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (PVE_FACTS 1)
     if found := pve_texts.PRIVILEGE.search(text):
         path, privilege = found[1], found[2].replace("|", " or ")
+    if privilege == "SDN.Use":  # law 2: which bridge a token may use is never answered with the one that it was refused
+        return (
+            "give no everyday token a production bridge: `backupsvc doctor` names the bridge for copies and what the token lacks "
+            "on it; a lost guest is brought back by a second token (`backupsvc doctor --role --restore BRIDGE`)"
+        )
     user = token.partition("!")[0]
     return (
         f"give a role with {privilege} on {path} (or above it) to the user and to its token: "
@@ -131,7 +144,8 @@ def grant_for(text: str, token: str) -> str:
 def _silent(answer: BadAnswer, caller: Caller) -> BackupsvcError:
     return PveUnreachable(
         f"{caller.host} could not get an answer to {caller.call}: {answer.status} {answer.text}",
-        "is the node up, and are pveproxy and pvedaemon running there? `pvecm nodes` shows who is in the cluster",
+        ABOUT_SILENT_NODE,
+        node=caller.node if answer.status in NODE_SILENT else "",
     )
 
 

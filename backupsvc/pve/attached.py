@@ -7,13 +7,12 @@ known only by reading it. So whoever asks says how old an answer may be; a guest
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveNotFound
 from backupsvc.pve.client import Client
 from backupsvc.pve.cluster import Cluster
-from backupsvc.pve.fields import text
+from backupsvc.pve.fields import Row
 from policies.attached import Card, card
 from policies.model import Guest, GuestType
 
@@ -52,20 +51,21 @@ class Attachments:
     def _options(self, guest: Guest) -> list[tuple[str, str]]:
         """Every option as it is and as it will be. One call tells both of a VM; of a container each needs its own."""
         if guest.type is not GuestType.LXC:
-            return list(_both(self._client.get(f"nodes/{guest.node}/qemu/{guest.vmid}/pending")))
-        answers: list[dict[str, Any]] = [
-            self._client.get(f"nodes/{guest.node}/lxc/{guest.vmid}/config", asked) for asked in ({}, {"current": True})
+            return list(_both(self._client.get(f"nodes/{guest.node}/qemu/{guest.vmid}/pending").rows()))
+        answers = [
+            self._client.get(f"nodes/{guest.node}/lxc/{guest.vmid}/config", asked).row() for asked in ({}, {"current": True})
         ]
-        return [(name, _plain(value)) for answer in answers for name, value in answer.items()]
+        return [(name, _plain(answer, name)) for answer in answers for name in answer.names()]
 
 
-def _both(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _both(rows: Iterable[Row]) -> Iterator[tuple[str, str]]:
     for row in rows:
         for which in ("value", "pending"):
             if which in row:
-                yield text(row, "key"), _plain(row[which])
+                yield row.need_text("key"), _plain(row, which)
 
 
-def _plain(value: Any) -> str:
-    """A raw option of LXC comes as a list of pairs."""
-    return value if isinstance(value, str) else str(value)
+def _plain(row: Row, key: str) -> str:
+    """A raw option of LXC comes as a list of pairs, which holds whatever it holds."""
+    value = row.fields[key]
+    return str(value) if key == "lxc" and isinstance(value, list) else row.properties(key)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import boolean, integer, properties, text, words
+from backupsvc.pve.fields import Row
+from backupsvc.pve.nodes import Nodes
 from policies import pve_texts
 from policies.bridge_isolation import Interface, NodeNetwork
 from policies.model import Guest, GuestType, Node
@@ -100,15 +100,16 @@ class HaStatus:
 class Cluster:
     """Questions to the cluster; nothing here changes anything."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, nodes: Nodes | None = None) -> None:
         self._client, self._clock = client, clock
+        self._nodes = nodes or Nodes(client, clock)
         self._guests: tuple[float, list[Guest]] | None = None
         self._jobs: tuple[float, list[PveJob]] | None = None
 
     def version(self) -> Version:
         """Return what answers. The first call of every command: it shows whether host, certificate and token are right."""
-        data = self._client.get("version")
-        return Version(text(data, "release"), text(data, "version"), boolean(data, "simulated"))
+        data = self._client.get("version").row()
+        return Version(data.need_text("release"), data.need_text("version"), data.boolean("simulated"))
 
     def guests(self, max_age: float = 0.0) -> list[Guest]:
         """Return every guest that the token may see, by VMID. States lag by some seconds (PVE_FACTS 8).
@@ -117,23 +118,29 @@ class Cluster:
         """
         now = self._clock.monotonic()
         if self._guests is None or now - self._guests[0] >= max_age:
-            rows = self._client.get("cluster/resources", {"type": "vm"})
-            found = [_guest(row) for row in rows if text(row, "type") in ("qemu", "lxc")]
+            rows = self._client.get("cluster/resources", {"type": "vm"}).rows()
+            found = [_guest(row) for row in rows if row.need_text("type") in ("qemu", "lxc")]
             self._guests = (now, sorted(found, key=lambda guest: guest.vmid))
         return list(self._guests[1])
 
-    def nodes(self) -> list[Node]:
-        """Return the nodes; memory is 0 (unknown) without Sys.Audit."""
-        rows = self._client.get("nodes")
-        return sorted((_node(row) for row in rows), key=lambda node: node.name)
+    def nodes(self, max_age: float = 0.0) -> list[Node]:
+        """Return the nodes, each of unknown status asked itself; an answer younger than ``max_age`` seconds serves again."""
+        return self._nodes.all(max_age)
+
+    def answers(self, node: str) -> bool:
+        """Given a node, return whether it answers at all; it is asked at most once in a minute."""
+        return self._nodes.answers(node)
 
     def status(self) -> ClusterStatus:
         """Return quorum and members. Raise PvePermissionDenied without Sys.Audit on /."""
-        rows = self._client.get("cluster/status")
-        nodes = tuple(_member(row) for row in rows if text(row, "type") == "node")
+        rows = self._client.get("cluster/status").rows()
+        nodes = tuple(_member(row) for row in rows if row.need_text("type") == "node")
         for row in rows:
-            if text(row, "type") == "cluster":
-                return ClusterStatus(text(row, "name"), boolean(row, "quorate"), nodes)
+            if row.text("type") == "cluster":
+                quorate = row.boolean("quorate")
+                if quorate:  # a part of the cluster that lost the others knows nothing of them
+                    self._nodes.told({node.name: node.online for node in nodes})
+                return ClusterStatus(row.text("name"), quorate, nodes)
         return ClusterStatus(nodes[0].name if nodes else "", None, nodes)
 
     def vmid_free(self, vmid: int) -> bool:
@@ -148,7 +155,13 @@ class Cluster:
 
     def permissions(self) -> dict[str, frozenset[str]]:
         """Return what the token may do, by path. PVE answers whether each propagates: having the key is having it."""
-        return {path: frozenset(privileges) for path, privileges in self._client.get("access/permissions").items()}
+        found = self._client.get("access/permissions").row()
+        return {path: frozenset(found.row(path).names()) for path in found.names()}
+
+    def permissions_at(self, path: str) -> frozenset[str]:
+        """Given an ACL path, return what the token may do just there, as PVE itself counts pools and what does not propagate."""
+        found = self._client.get("access/permissions", {"path": path}).row().row_if_any(path)
+        return frozenset(found.names() if found else ())
 
     def jobs(self, max_age: float = 0.0) -> list[PveJob]:
         """Return PVE's own backup jobs. Raise PvePermissionDenied without Sys.Audit on /.
@@ -157,7 +170,7 @@ class Cluster:
         """
         now = self._clock.monotonic()
         if self._jobs is None or now - self._jobs[0] >= max_age:
-            self._jobs = (now, [_job(row) for row in self._client.get("cluster/backup")])
+            self._jobs = (now, [_job(row) for row in self._client.get("cluster/backup").rows()])
         return list(self._jobs[1])
 
     def node_times(self) -> dict[str, int]:
@@ -173,106 +186,101 @@ class Cluster:
             if node.online:
                 asked = self._clock.now()
                 try:
-                    time = integer(self._client.get(f"nodes/{node.name}/time"), "time")
+                    time = self._client.get(f"nodes/{node.name}/time").row().need_integer("time")
                 except PveUnreachable:
                     continue  # it died between the two calls; its absence is the answer
                 yield node.name, time, (asked + self._clock.now()) / 2
 
     def bridges(self, node: str) -> list[Bridge]:
         """Given a node, return its bridges, with the interfaces each is tied to."""
-        rows = self._client.get(f"nodes/{node}/network")
-        return [_bridge(row, node) for row in rows if text(row, "type") in _BRIDGES]
+        rows = self._client.get(f"nodes/{node}/network").rows()
+        return [_bridge(row, node) for row in rows if row.text("type") in _BRIDGES]
 
     def network(self, node: str) -> NodeNetwork:
         """Given a node, return what it says of its interfaces at this moment, and whether changes to them are pending."""
-        rows, beside = self._client.get_with_beside(f"nodes/{node}/network")
-        return NodeNetwork(node, tuple(_interface(row) for row in rows), bool(beside.get("changes")))
+        answer = self._client.get(f"nodes/{node}/network")
+        return NodeNetwork(node, tuple(_interface(row) for row in answer.rows()), bool(answer.beside.get("changes")))
 
     def ha(self) -> HaStatus:
         """Return what the HA stack says of itself. Raise PvePermissionDenied without Sys.Audit on /."""
-        rows = self._client.get("cluster/ha/status/current")
-        quorum = next((row for row in rows if text(row, "type") == "quorum"), None)
-        master = next((row for row in rows if text(row, "type") == "master"), None)
+        rows = self._client.get("cluster/ha/status/current").rows()
+        quorum = next((row for row in rows if row.text("type") == "quorum"), None)
+        master = next((row for row in rows if row.text("type") == "master"), None)
         return HaStatus(
-            quorate=boolean(quorum, "quorate") if quorum is not None else None,
-            master=text(master, "node") or None if master is not None else None,
-            lrm={text(row, "node"): text(row, "status") for row in rows if text(row, "type") == "lrm"},
-            services={text(row, "sid"): text(row, "state") for row in rows if text(row, "type") == "service"},
+            quorate=quorum.boolean("quorate") if quorum is not None else None,
+            master=master.text("node") or None if master is not None else None,
+            lrm={row.need_text("node"): row.text("status") for row in rows if row.text("type") == "lrm"},
+            services={row.need_text("sid"): row.text("state") for row in rows if row.text("type") == "service"},
         )
 
     def ha_resources(self) -> set[str]:
         """Return the ids of what HA manages, like ``vm:108``. Raise PvePermissionDenied without Sys.Audit on /."""
-        return {text(row, "sid") for row in self._client.get("cluster/ha/resources")}
+        return {row.need_text("sid") for row in self._client.get("cluster/ha/resources").rows()}
 
 
-def _guest(row: dict[str, Any]) -> Guest:
+def _guest(row: Row) -> Guest:
     return Guest(
-        vmid=integer(row, "vmid"),
-        name=text(row, "name"),
-        node=text(row, "node"),
-        type=GuestType(text(row, "type")),
-        status=text(row, "status") or "unknown",
-        template=boolean(row, "template"),
-        tags=words(row, "tags"),
-        max_memory=integer(row, "maxmem"),
-        max_disk=integer(row, "maxdisk"),
-        ha_state=text(row, "hastate") or None,
-        pool=text(row, "pool") or None,
-        lock=text(row, "lock") or None,
+        vmid=row.need_integer("vmid"),
+        name=row.text("name"),
+        node=row.need_text("node"),
+        type=GuestType(row.text("type")),
+        status=row.text("status") or "unknown",
+        template=row.boolean("template"),
+        tags=row.words("tags"),
+        max_memory=row.integer("maxmem"),
+        max_disk=row.integer("maxdisk"),
+        ha_state=row.text("hastate") or None,
+        pool=row.text("pool") or None,
+        lock=row.text("lock") or None,
     )
 
 
-def _node(row: dict[str, Any]) -> Node:
-    online = text(row, "status") == "online"
-    return Node(text(row, "node"), online, integer(row, "maxmem"), integer(row, "mem"), integer(row, "maxcpu"))
+def _member(row: Row) -> ClusterNode:
+    return ClusterNode(row.need_text("name"), row.integer("nodeid"), row.text("ip"), row.boolean("online"))
 
 
-def _member(row: dict[str, Any]) -> ClusterNode:
-    return ClusterNode(text(row, "name"), integer(row, "nodeid"), text(row, "ip"), boolean(row, "online"))
-
-
-def _job(row: dict[str, Any]) -> PveJob:
+def _job(row: Row) -> PveJob:
     return PveJob(
-        id=text(row, "id"),
-        enabled=boolean(row, "enabled", default=True),
-        schedule=text(row, "schedule"),
-        storage=text(row, "storage"),
-        node=text(row, "node") or None,
+        id=row.need_text("id"),
+        enabled=row.boolean("enabled", default=True),
+        schedule=row.text("schedule"),
+        storage=row.text("storage"),
+        node=row.text("node") or None,
         guests=_vmids(row, "vmid"),
-        all=boolean(row, "all"),
+        all=row.boolean("all"),
         exclude=_vmids(row, "exclude"),
-        pool=text(row, "pool") or None,
-        mode=text(row, "mode"),
-        compress=text(row, "compress"),
-        prune=properties(row, "prune-backups"),
-        comment=text(row, "comment"),
-        next_run=integer(row, "next-run") or None,
+        pool=row.text("pool") or None,
+        mode=row.text("mode"),
+        compress=row.text("compress"),
+        prune=row.properties("prune-backups"),
+        comment=row.text("comment"),
+        next_run=row.integer("next-run") or None,
     )
 
 
-def _vmids(row: dict[str, Any], key: str) -> tuple[int, ...]:
+def _vmids(row: Row, key: str) -> tuple[int, ...]:
     """PVE keeps the list as it was typed: ``100;200``, ``100,,200`` (OBSERVED 13)."""
-    return tuple(int(word) for word in words(row, key) if word.isdigit())
+    return tuple(int(word) for word in row.words(key) if word.isdigit())
 
 
-def _bridge(row: dict[str, Any], node: str) -> Bridge:
-    ports = words(row, "bridge_ports") or words(row, "ovs_ports")
+def _bridge(row: Row, node: str) -> Bridge:
+    ports = row.words("bridge_ports") or row.words("ovs_ports")
     return Bridge(
-        text(row, "iface"), node, tuple(port for port in ports if port != "none"), text(row, "cidr") or text(row, "address")
+        row.need_text("iface"), node, tuple(port for port in ports if port != "none"), row.text("cidr") or row.text("address")
     )
 
 
-def _interface(row: dict[str, Any]) -> Interface:
+def _interface(row: Row) -> Interface:
     """The keys are those of PVE's INotify.pm (libpve-common-perl), each of which may name other interfaces."""
-    own = {text(row, f"cidr{v}") or text(row, f"address{v}") for v in ("", "6")}
-    own |= {text(row, key) for key in ("gateway", "gateway6")}
-    own |= {method for key in ("method", "method6") if (method := text(row, key)) not in ("manual", "static")}
+    own = {row.text(f"cidr{v}") or row.text(f"address{v}") for v in ("", "6")}
+    own |= {row.text(key) for key in ("gateway", "gateway6")}
+    own |= {method for key in ("method", "method6") if (method := row.text(key)) not in ("manual", "static")}
     below = ("vlan-raw-device", "ovs_bridge", "vxlan-physdev", "slaves", "ovs_bonds")
     return Interface(
-        name=text(row, "iface"),
-        type=text(row, "type"),
-        active=boolean(row, "active"),
-        ports=tuple(port for key in ("bridge_ports", "ovs_ports") for port in words(row, key) if port != "none"),
+        name=row.need_text("iface"),
+        type=row.text("type"),
+        active=row.boolean("active"),
+        ports=tuple(port for key in ("bridge_ports", "ovs_ports") for port in row.words(key) if port != "none"),
         addresses=tuple(sorted(own - {""})),
-        below=tuple(name for key in below for name in words(row, key)),
+        below=tuple(name for key in below for name in row.words(key)),
     )

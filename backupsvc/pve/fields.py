@@ -1,43 +1,197 @@
-"""Reading PVE's answers leniently: numbers may be text, false booleans absent, lists one text (PVE_FACTS 1)."""
+"""The one place that turns PVE's answers into typed values. What is none is one error that names the call and the key.
+
+Numbers may be text, false booleans absent, lists one text (PVE_FACTS 1), numbers in property strings text or not (OBSERVED 13):
+all that is read. A value of another type is never guessed at: an archive that seemed to be of 1970 would be pruned first.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
-Row = Mapping[str, Any]
+from backupsvc.errors import PveAnswerUnreadable
 
+UPID = re.compile(
+    r"UPID:(?P<node>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8}):"
+    r"(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
+)
+LARGEST = 2**63 - 1  # bytes of a storage, seconds: no number that PVE means is larger
 
-def integer(row: Row, key: str, default: int = 0) -> int:
-    """Given a row, return a number that may be absent, null, text or a float."""
-    value = row.get(key)
-    try:
-        return default if value is None or value == "" else int(float(value))
-    except (TypeError, ValueError):
-        return default
-
-
-def boolean(row: Row, key: str, default: bool = False) -> bool:
-    """Given a row, return a boolean: 1, 0, "1", "0", true, false; absent is the default."""
-    value = row.get(key)
-    return default if value is None else str(value).lower() in {"1", "true", "yes", "on"}
+_NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]*)?")
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
+_SECRET = re.compile(r"pass|secret|token|ticket|key|cloud|cicustom", re.IGNORECASE)
+_SHOWN = 40  # characters of a value that a message repeats
 
 
-def text(row: Row, key: str) -> str:
-    """Given a row, return a value as text, "" when absent or null."""
-    value = row.get(key)
-    return "" if value is None else str(value)
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What PVE answered: ``data`` as it came, and ``beside`` it what else the envelope holds (``changes``, ``total``)."""
+
+    host: str
+    call: str
+    data: Any
+    beside: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self) -> list[Row]:
+        """Return the rows of a list of objects. Raise PveAnswerUnreadable if it is none."""
+        if not isinstance(self.data, list):
+            self.refuse("", "a list", self.data)
+        return [self._row(f"[{number}]", item) for number, item in enumerate(self.data)]
+
+    def row(self) -> Row:
+        """Return the object. Raise PveAnswerUnreadable if it is none."""
+        return self._row("", self.data)
+
+    def string(self) -> str:
+        """Return the text. Raise PveAnswerUnreadable if it is none."""
+        if not isinstance(self.data, str):
+            self.refuse("", "a text", self.data)
+        return self.data
+
+    def upid(self) -> str:
+        """Return the task that was begun. Raise PveAnswerUnreadable if it names none: whether one was begun is not known."""
+        if not isinstance(self.data, str) or not UPID.fullmatch(self.data):
+            self.refuse("", "the name of a task", self.data)
+        return self.data
+
+    def upid_if_any(self) -> str | None:
+        """Return the task that was begun, None if PVE needed none."""
+        return self.upid() if self.data is not None and self.data != "" else None
+
+    def refuse(self, place: str, wanted: str, came: Any) -> NoReturn:
+        """Given a place in the answer, what should stand there and what does, raise PveAnswerUnreadable."""
+        what = f"{place.lstrip('.')} should be" if place else "it should be"
+        path = self.call.partition(" ")[2].strip("/")
+        raise PveAnswerUnreadable(
+            f"{self.host} answered {self.call} with something that cannot be read: {what} {wanted}, and is {_shown(place, came)}",
+            f"is that Proxmox VE itself, with no proxy in between? `pvesh get /{path}` on a node shows what it answers there",
+        )
+
+    def _row(self, place: str, item: Any) -> Row:
+        if not isinstance(item, dict):
+            self.refuse(place, "an object", item)
+        return Row(self, place, item)
 
 
-def words(row: Row, key: str) -> tuple[str, ...]:
-    """Given a row, return the words of a list that PVE writes as one text (comma, semicolon, blank or NUL between them)."""
-    return tuple(word for word in re.split(r"[,;\s\0]+", text(row, key)) if word)
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object of an answer. Every method raises PveAnswerUnreadable if what stands there is of no use.
+
+    What is absent or null counts as empty, unless it is asked for by a ``need`` method.
+    """
+
+    answer: Answer
+    place: str
+    fields: Mapping[str, Any]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.fields
+
+    def names(self) -> Iterable[str]:
+        """Return the names of all that stands there."""
+        return self.fields.keys()
+
+    def text(self, key: str) -> str:
+        """Return a text; a number is taken as PVE would write it."""
+        value = self.fields.get(key)
+        if value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
+            self._refuse(key, "a text")
+        return value if isinstance(value, str) else self._plain_number(key, value)
+
+    def need_text(self, key: str) -> str:
+        """Return a text that must be there."""
+        return self.text(key) or self._refuse(key, "a text")
+
+    def integer(self, key: str, default: int = 0) -> int:
+        """Return a whole number."""
+        found = self.integer_if_any(key)
+        return default if found is None else found
+
+    def integer_if_any(self, key: str) -> int | None:
+        """Return a whole number, None if there is none."""
+        value = self.fields.get(key)
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = int(value.partition(".")[0])
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self._refuse(key, "a number")
+        if not abs(value) <= LARGEST:  # so that NaN is caught too
+            self._refuse(key, "a number")
+        return int(value)
+
+    def need_integer(self, key: str) -> int:
+        """Return a whole number that must be there: an id, a time, a size; none of them is negative."""
+        found, came = self.integer_if_any(key), self.fields.get(key)
+        fraction = isinstance(came, float) and not came.is_integer()
+        return self._refuse(key, "a number") if found is None or found < 0 or fraction else found
+
+    def boolean(self, key: str, default: bool = False) -> bool:
+        """Return a boolean: 1, 0, true, false, or one of the words for them."""
+        value = self.fields.get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool | int | float) and value in (0, 1):
+            return bool(value)
+        if not isinstance(value, str) or value.lower() not in _TRUE | _FALSE:
+            self._refuse(key, "a boolean")
+        return value.lower() in _TRUE
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return the words of a list that PVE writes as one text (comma, semicolon, blank or NUL between them)."""
+        return tuple(word for word in re.split(r"[,;\s\0]+", self.text(key)) if word)
+
+    def properties(self, key: str) -> str:
+        """Return a property string; PVE 9 answers some as objects, older ones the string itself (PVE_FACTS 3.5)."""
+        value = self.fields.get(key)
+        if not isinstance(value, Mapping):
+            return self.text(key)
+        inner = self.row(key)
+        return ",".join(f"{name}={inner.text(name)}" for name in sorted(value))
+
+    def upid(self, key: str) -> str:
+        """Return the name of a task, which must be there."""
+        found = self.text(key)
+        return found if UPID.fullmatch(found) else self._refuse(key, "the name of a task")
+
+    def row(self, key: str) -> Row:
+        """Return an object inside, which must be there."""
+        value = self.fields.get(key)
+        return Row(self.answer, f"{self.place}.{key}", value) if isinstance(value, dict) else self._refuse(key, "an object")
+
+    def row_if_any(self, key: str) -> Row | None:
+        """Return an object inside, None if there is none."""
+        return None if self.fields.get(key) is None else self.row(key)
+
+    def _plain_number(self, key: str, value: float) -> str:
+        if not abs(value) <= LARGEST:
+            self._refuse(key, "a text")
+        return str(value)
+
+    def _refuse(self, key: str, wanted: str) -> NoReturn:
+        self.answer.refuse(f"{self.place}.{key}", wanted, self.fields.get(key, _ABSENT))
 
 
-def properties(row: Row, key: str) -> str:
-    """Given a row, return a property string; PVE 9 answers an object, older ones the string itself (PVE_FACTS 3.5)."""
-    value = row.get(key)
-    if isinstance(value, Mapping):
-        return ",".join(f"{name}={value[name]}" for name in sorted(value))
-    return text(row, key)
+_ABSENT = object()
+
+
+def _shown(place: str, came: Any) -> str:
+    """A value in a few words, without what may be secret, and without anything that a terminal would obey."""
+    if came is _ABSENT:
+        return "missing"
+    if isinstance(came, list | dict):
+        return f"{'a list' if isinstance(came, list) else 'an object'} of {len(came)}"
+    if isinstance(came, float) and not math.isfinite(came):
+        return "no number at all"
+    if isinstance(came, int) and abs(came) > LARGEST:
+        return "a number beyond all bounds"
+    if isinstance(came, str) and _SECRET.search(place):
+        return f"a text of {len(came)} characters"
+    said = json.dumps(came)
+    return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}..."

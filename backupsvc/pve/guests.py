@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from backupsvc.errors import LawRefused
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import boolean, integer, text
+from backupsvc.pve.fields import Row
 from policies import ownership
 from policies.model import Scratch
+from policies.stillness import Reads
 
 _SCRATCH_MARK = ownership.marker("")
 
@@ -20,7 +20,8 @@ class GuestStatus:
     """A guest's state. ``agent`` says whether its config switches the agent on, not whether it answers.
 
     ``uptime`` is that of the QEMU process, in seconds: a reset does not end it. ``pid`` is that process.
-    It and ``ha_managed`` are None when PVE did not say.
+    It and ``ha_managed`` are None when PVE did not say. ``reads`` are what the guest has read from its disks since its start, by
+    their keys; None where PVE does not tell it, as of a guest that is off.
     """
 
     status: str
@@ -30,6 +31,7 @@ class GuestStatus:
     uptime: int
     ha_managed: bool | None = None
     pid: int | None = None
+    reads: Mapping[str, Reads] | None = None
 
     @property
     def running(self) -> bool:
@@ -48,20 +50,21 @@ class Guests:
 
         Includes ``digest``. Raise PveNotFound if that node has no such guest.
         """
-        data = self._client.get(f"nodes/{node}/qemu/{vmid}/config")
-        return {name: text(data, name) for name in data}
+        data = self._client.get(f"nodes/{node}/qemu/{vmid}/config").row()
+        return {name: data.properties(name) for name in data.names()}
 
     def status(self, node: str, vmid: int) -> GuestStatus:
         """Given a guest, return its state now. Raise PveNotFound if that node has no such guest."""
-        data = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current")
+        data = self._client.get(f"nodes/{node}/qemu/{vmid}/status/current").row()
         return GuestStatus(
-            status=text(data, "status"),
-            qmpstatus=text(data, "qmpstatus"),
-            agent=boolean(data, "agent"),
-            lock=text(data, "lock") or None,
-            uptime=integer(data, "uptime"),
+            status=data.need_text("status"),
+            qmpstatus=data.text("qmpstatus"),
+            agent=data.boolean("agent"),
+            lock=data.text("lock") or None,
+            uptime=data.integer("uptime"),
             ha_managed=_ha_managed(data),
-            pid=integer(data, "pid") or None,
+            pid=data.integer("pid") or None,
+            reads=_reads(data),
         )
 
     def start(self, node: str, vmid: int) -> str:
@@ -77,9 +80,18 @@ class Guests:
             )
         if _SCRATCH_MARK in self.config(node, vmid).get("description", ""):
             raise LawRefused(2, f"guest {vmid} on {node} is the copy of a restore test: it is not started as a production guest")
-        return str(self._client.post(f"nodes/{node}/qemu/{vmid}/status/start"))
+        return self._client.post(f"nodes/{node}/qemu/{vmid}/status/start").upid()
 
 
-def _ha_managed(data: dict[str, Any]) -> bool | None:
-    ha = data.get("ha")
-    return boolean(ha, "managed") if isinstance(ha, dict) and "managed" in ha else None
+def _reads(data: Row) -> dict[str, Reads] | None:
+    """QEMU's count of each disk (``query-blockstats``)."""
+    told = data.row_if_any("blockstat")
+    if told is None:
+        return None
+    rows = {key: told.row(key) for key in told.names()}
+    return {key: Reads(row.integer("rd_operations"), row.integer("rd_bytes")) for key, row in rows.items() if "rd_bytes" in row}
+
+
+def _ha_managed(data: Row) -> bool | None:
+    ha = data.row_if_any("ha")
+    return ha.boolean("managed") if ha is not None and "managed" in ha else None

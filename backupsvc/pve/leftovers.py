@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import PveNotFound
+from backupsvc.pve.tasks import parse_upid, succeeded
 from policies import isolation, ownership
 from policies.model import Guest, GuestType, Scratch
-from policies.orphans import Copy
+from policies.orphans import Copy, Orphan, Task, restored_by
 from policies.property_string import drive
 
 if TYPE_CHECKING:
@@ -22,6 +24,23 @@ def copies(pve: Pve, scratch: Scratch, guests: Iterable[Guest]) -> list[Copy]:
         if guest.vmid in scratch and guest.type is GuestType.QEMU and (copy := _copy(pve, guest)):
             found.append(copy)
     return sorted(found, key=lambda copy: copy.vmid)
+
+
+def confirmed(pve: Pve, found: Iterable[Orphan]) -> tuple[Orphan, ...]:
+    """Given forgotten copies, return them as ours only where PVE's own tasks say that this token restored them (law 1)."""
+    return tuple(
+        replace(one, ours=False, unconfirmed=True) if one.ours and not restored_here(pve, one.copy.vmid) else one for one in found
+    )
+
+
+def restored_here(pve: Pve, vmid: int) -> bool:
+    """Given a VMID, ask every node that is online for its tasks; return whether this token restored the guest that has it now."""
+    rows = [row for node in pve.cluster.nodes() if node.online for row in pve.tasks.of_guest(node.name, vmid)]
+    tasks = [
+        Task(parse_upid(row.upid).type, row.starttime, row.user, row.status != "running" and not succeeded(row.status))
+        for row in rows
+    ]
+    return restored_by(pve.token_id, tasks)
 
 
 def _copy(pve: Pve, guest: Guest) -> Copy | None:

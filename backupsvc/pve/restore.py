@@ -47,7 +47,7 @@ class Restore:
             "pool": pool,
             "bwlimit": bandwidth or None,
         }
-        return str(self._client.post(f"nodes/{node}/qemu", asked))
+        return self._client.post(f"nodes/{node}/qemu", asked).upid()
 
 
 def refuse_unsafe(vmid: int, overrides: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import LawRefused, PveError, PveNotFound
+from backupsvc.pve import leftovers
 from backupsvc.pve.client import Client
 from backupsvc.pve.tasks import TaskRow, parse_upid, task_row
 from policies import attached, bridge_isolation, isolation, ownership, pve_texts, stubs
@@ -99,7 +100,7 @@ class ScratchGuests:
                 "see what the archive's configuration carries; the copy is removed unstarted",
             )
         self.require_bridge(node, network, max_age=0.0)
-        return str(self._client.post(f"nodes/{node}/qemu/{vmid}/status/start"))
+        return self._client.post(f"nodes/{node}/qemu/{vmid}/status/start").upid()
 
     def stop(self, node: str, vmid: int, operation: str) -> str | None:
         """Given a copy, kill it and return the task; None if none runs. Raise LawRefused if it is not this operation's."""
@@ -107,7 +108,7 @@ class ScratchGuests:
             self._owned(node, vmid, operation)
             if not self._guests.status(node, vmid).running:
                 return None
-            return str(self._client.post(f"nodes/{node}/qemu/{vmid}/status/stop"))
+            return self._client.post(f"nodes/{node}/qemu/{vmid}/status/stop").upid()
         except PveNotFound as error:
             _unless_gone(error)
             return None
@@ -119,7 +120,8 @@ class ScratchGuests:
         """
         try:
             self._owned(node, vmid, operation)
-            return str(self._client.delete(f"nodes/{node}/qemu/{vmid}", {"purge": True, "destroy-unreferenced-disks": True}))
+            asked = {"purge": True, "destroy-unreferenced-disks": True}
+            return self._client.delete(f"nodes/{node}/qemu/{vmid}", asked).upid()
         except PveNotFound as error:
             _unless_gone(error)
             return None
@@ -138,8 +140,7 @@ class ScratchGuests:
             raise LawRefused(1, f"volume {volid} on {node} is not removed: a guest has VMID {vmid}", _HINT_LAW_1)
         if volid not in self._pve.storage.volumes(node, storage, vmid):
             return None
-        upid = self._client.delete(f"nodes/{node}/storage/{storage}/content/{volid}")
-        return str(upid) if upid else None
+        return self._client.delete(f"nodes/{node}/storage/{storage}/content/{volid}").upid_if_any()
 
     def mark_stub(self, node: str, vmid: int, operation: str, restore_upid: str) -> None:
         """Given the failed restore that this operation began, mark the config it left, so that ``destroy`` may remove it.
@@ -174,6 +175,8 @@ class ScratchGuests:
         config = self._guests.config(node, vmid)
         if why := self._refusal(vmid, config, operation):
             raise LawRefused(1, why, _HINT_LAW_1)
+        if self._heir and not leftovers.restored_here(self._pve, vmid):
+            raise LawRefused(1, f"PVE's tasks do not say that this token restored VM {vmid} on {node}", _HINT_LAW_1)
         return config
 
     def _refusal(self, vmid: int, config: dict[str, str], operation: str) -> str | None:
@@ -222,12 +225,12 @@ class RestoreStubs:
         """
         if why := self.why_not(node, vmid, restore_upid):
             raise LawRefused(1, f"VM {vmid} on {node} is left alone: {why}", _HINT_LAW_1)
-        return str(self._client.delete(f"nodes/{node}/qemu/{vmid}"))
+        return self._client.delete(f"nodes/{node}/qemu/{vmid}").upid()
 
     def _begun(self, node: str, kind: str, vmid: int, start: int) -> list[TaskRow]:
         """The tasks of anybody that may have made a guest since ``start``, by the node's own clock."""
-        rows = self._client.get(f"nodes/{node}/tasks", {"source": "all", "typefilter": kind, "vmid": vmid, "since": start})
-        return [task_row(row) for row in rows or []]
+        rows = self._client.get(f"nodes/{node}/tasks", {"source": "all", "typefilter": kind, "vmid": vmid, "since": start}).rows()
+        return [task_row(row) for row in rows]
 
     def _volumes(self, node: str, vmid: int) -> list[str]:
         """Every volume of that VMID that the node sees. A storage that is enabled there and cannot be listed raises."""

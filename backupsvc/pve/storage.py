@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from backupsvc.clock import Clock
 from backupsvc.errors import PvePermissionDenied, PveUnreachable
 from backupsvc.pve.client import Client
-from backupsvc.pve.fields import boolean, integer, properties, text, words
+from backupsvc.pve.fields import Row
+from backupsvc.pve.nodes import Nodes
 from policies.model import Archive, GuestType, Storage
 
 
 class Storages:
     """Storages by node and name; an archive by node and volid."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, nodes: Nodes | None = None) -> None:
         self._client, self._clock = client, clock
+        self._nodes = nodes or Nodes(client, clock)
         self._shared: dict[tuple[str, str], bool] = {}
-        self._defaults: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
+        self._defaults: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
 
     def storages(self) -> list[Storage]:
-        """Return every storage as every online node sees it, with the retention that PVE applies there itself.
+        """Return every storage as every node that can be asked sees it, with the retention that PVE applies there itself.
 
         A node that does not answer is left out; so is a retention that the token may not read.
         """
         prune = self._retentions()
-        names = [text(row, "node") for row in self._client.get("nodes") if text(row, "status") == "online"]
-        found = [_storage(row, node, prune) for node in sorted(names) for row in self._of(node)]
+        found = [_storage(row, node.name, prune) for node in self._nodes.all() if node.online for row in self._of(node.name)]
         self._shared |= {(storage.node, storage.name): storage.shared for storage in found}
         return found
 
@@ -36,18 +35,18 @@ class Storages:
         PVE leaves out in silence what the token has no right to (VM.Backup on the guest, Datastore.AllocateSpace): an empty list
         is no proof that there is nothing. Raise PveNotFound if there is no such storage.
         """
-        rows = self._client.get(f"nodes/{node}/storage/{storage}/content", {"content": "backup", "vmid": vmid})
+        rows = self._client.get(f"nodes/{node}/storage/{storage}/content", {"content": "backup", "vmid": vmid}).rows()
         shared = self._is_shared(node, storage)
         return sorted((_archive(row, node, storage, shared) for row in rows), key=lambda archive: (archive.ctime, archive.volid))
 
     def extract_config(self, node: str, volid: str) -> str:
         """Given an archive, return the guest configuration inside it. Raise PveError if it cannot be read: found in 0.1 s
         where a restore takes 60 s to see the same (OBSERVED 20)."""
-        return str(self._client.get(f"nodes/{node}/vzdump/extractconfig", {"volume": volid}))
+        return self._client.get(f"nodes/{node}/vzdump/extractconfig", {"volume": volid}).string()
 
     def volume_path(self, node: str, volid: str) -> str:
         """Given an archive, return its file's path on that node."""
-        return text(self._client.get(_content(node, volid)), "path")
+        return self._client.get(_content(node, volid)).row().need_text("path")
 
     def set_notes(self, node: str, volid: str, notes: str) -> None:
         """Given an archive that exists (PVE does not check: OBSERVED 16), replace its notes; "" removes them."""
@@ -59,41 +58,41 @@ class Storages:
 
     def delete(self, node: str, volid: str) -> str | None:
         """Given an archive, begin to delete it and return the task, None if PVE needed none. Protected ones fail in the task."""
-        upid = self._client.delete(_content(node, volid))
-        return str(upid) if upid else None
+        return self._client.delete(_content(node, volid)).upid_if_any()
 
     def volumes(self, node: str, storage: str, vmid: int) -> list[str]:
         """Given a storage on a node, return the disk volumes that carry the VMID."""
-        rows = self._client.get(f"nodes/{node}/storage/{storage}/content", {"content": "images", "vmid": vmid})
-        return sorted(text(row, "volid") for row in rows)
+        rows = self._client.get(f"nodes/{node}/storage/{storage}/content", {"content": "images", "vmid": vmid}).rows()
+        return sorted(row.need_text("volid") for row in rows)
 
-    def backup_defaults(self, node: str, storage: str, max_age: float = 0.0) -> dict[str, Any]:
+    def backup_defaults(self, node: str, storage: str, max_age: float = 0.0) -> dict[str, str]:
         """Given a storage on a node, return the settings that a vzdump would use there if told nothing else.
 
         An answer that is younger than ``max_age`` seconds serves again.
         """
         now, known = self._clock.monotonic(), self._defaults.get((node, storage))
         if known is None or now - known[0] >= max_age:
-            known = (now, dict(self._client.get(f"nodes/{node}/vzdump/defaults", {"storage": storage})))
+            found = self._client.get(f"nodes/{node}/vzdump/defaults", {"storage": storage}).row()
+            known = (now, {name: found.properties(name) for name in found.names()})
             self._defaults[node, storage] = known
         return known[1]
 
-    def _of(self, node: str) -> list[dict[str, Any]]:
+    def _of(self, node: str) -> list[Row]:
         try:
-            return sorted(self._client.get(f"nodes/{node}/storage"), key=lambda row: text(row, "storage"))
+            return sorted(self._client.get(f"nodes/{node}/storage").rows(), key=lambda row: row.need_text("storage"))
         except PveUnreachable:
             return []  # listed as online a moment ago; its storages are not there now
 
     def _retentions(self) -> dict[str, str]:
         try:
-            return {text(row, "storage"): properties(row, "prune-backups") for row in self._client.get("storage")}
+            return {row.need_text("storage"): row.properties("prune-backups") for row in self._client.get("storage").rows()}
         except PvePermissionDenied:
             return {}
 
     def _is_shared(self, node: str, storage: str) -> bool:
         if (node, storage) not in self._shared:
-            status = self._client.get(f"nodes/{node}/storage/{storage}/status")
-            self._shared[node, storage] = boolean(status, "shared")
+            status = self._client.get(f"nodes/{node}/storage/{storage}/status").row()
+            self._shared[node, storage] = status.boolean("shared")
         return self._shared[node, storage]
 
 
@@ -101,35 +100,35 @@ def _content(node: str, volid: str) -> str:
     return f"nodes/{node}/storage/{volid.partition(':')[0]}/content/{volid}"
 
 
-def _storage(row: dict[str, Any], node: str, prune: dict[str, str]) -> Storage:
-    name = text(row, "storage")
+def _storage(row: Row, node: str, prune: dict[str, str]) -> Storage:
+    name = row.need_text("storage")
     return Storage(
         name=name,
         node=node,
-        type=text(row, "type"),
-        content=frozenset(words(row, "content")),
-        shared=boolean(row, "shared"),
-        active=boolean(row, "active"),
-        enabled=boolean(row, "enabled", default=True),
-        total=integer(row, "total"),
-        used=integer(row, "used"),
-        available=integer(row, "avail"),
+        type=row.text("type"),
+        content=frozenset(row.words("content")),
+        shared=row.boolean("shared"),
+        active=row.boolean("active"),
+        enabled=row.boolean("enabled", default=True),
+        total=row.integer("total"),
+        used=row.integer("used"),
+        available=row.integer("avail"),
         prune=prune.get(name, ""),
     )
 
 
-def _archive(row: dict[str, Any], node: str, storage: str, shared: bool) -> Archive:
-    subtype = text(row, "subtype")
+def _archive(row: Row, node: str, storage: str, shared: bool) -> Archive:
+    subtype = row.text("subtype")
     return Archive(
-        volid=text(row, "volid"),
+        volid=row.need_text("volid"),
         node=node,
         storage=storage,
-        vmid=integer(row, "vmid") or None,
+        vmid=row.integer("vmid") or None,
         type=GuestType(subtype) if subtype in ("qemu", "lxc") else None,
-        ctime=integer(row, "ctime"),
-        size=integer(row, "size"),
-        format=text(row, "format"),
-        protected=boolean(row, "protected"),
-        notes=text(row, "notes"),
+        ctime=row.need_integer("ctime"),
+        size=row.need_integer("size"),
+        format=row.text("format"),
+        protected=row.boolean("protected"),
+        notes=row.text("notes"),
         shared=shared,
     )

@@ -5,17 +5,15 @@ A task has succeeded if its exit status is ``OK`` or ``WARNINGS: n``; everything
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from backupsvc.clock import Clock, polls
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, TaskFailed
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.client import Client, Value
-from backupsvc.pve.fields import integer, text
-from policies import pve_texts
+from backupsvc.pve.fields import UPID, Row
+from policies import causes, pve_texts
 from policies.foreign import Dumping
 
 OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
@@ -23,11 +21,6 @@ LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (OBSERVED 28
 CLOCK_SLACK = 1  # second: node clocks are read in whole seconds
 UNSURE = "unexpected status"
 RECENT_AGE = 12.0  # seconds that one answer of /cluster/tasks serves for
-
-_UPID = re.compile(
-    r"UPID:(?P<node>[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:(?P<start>[0-9A-Fa-f]{8}):"
-    r"(?P<type>[^:\s/]+):(?P<id>[^:\s/]*):(?P<user>[^:\s/]+):"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +54,10 @@ class TaskResult:
             token = parse_upid(self.upid).user
             raise PvePermissionDenied(f"{what} failed: {self.exitstatus}", grant_for(self.exitstatus, token))
         if not self.ok:
+            cause = causes.in_words(self.exitstatus, self.log)
             raise TaskFailed(
-                f"{what} failed: {self.exitstatus}",
-                hint_for(self.exitstatus) or f"read the task's log in PVE: {self.upid}",
+                f"{what} failed: {f'{cause}; PVE ended it with: ' if cause else ''}{self.exitstatus}",
+                hint_for(cause) or hint_for(self.exitstatus) or f"read the task's log in PVE: {self.upid}",
                 upid=self.upid,
                 exitstatus=self.exitstatus,
                 log=self.log,
@@ -82,7 +76,7 @@ class TaskRow:
 
 def parse_upid(upid: str) -> Upid:
     """Given a UPID, return its parts. Raise PveError if it is none."""
-    found = _UPID.fullmatch(upid)
+    found = UPID.fullmatch(upid)
     if not found:
         raise PveError(f"{upid!r} is not the name of a PVE task", text="unable to parse worker upid")
     return Upid(upid, found["node"], int(found["start"], 16), found["type"], found["id"], found["user"])
@@ -117,16 +111,16 @@ class Tasks:
         """The tasks that run by the cluster's list of recent ones."""
         now = self._clock.monotonic()
         if self._running is None or now - self._running[0] >= RECENT_AGE:
-            rows = self._client.get("cluster/tasks") or []
-            self._running = (now, frozenset(text(row, "upid") for row in rows if not text(row, "status")))
+            rows = self._client.get("cluster/tasks").rows()
+            self._running = (now, frozenset(row.upid("upid") for row in rows if not row.text("status")))
         return self._running[1]
 
     def poll(self, upid: str) -> TaskResult | None:
         """Given a UPID, return its result, or None while it runs. Raise PveNotFound if the node does not know it."""
-        state = self._client.get(f"{_path(upid)}/status")
-        if text(state, "status") == "running":
+        state = self._client.get(f"{_path(upid)}/status").row()
+        if state.need_text("status") == "running":
             return None
-        exitstatus, log = text(state, "exitstatus") or UNSURE, self.log(upid)
+        exitstatus, log = state.text("exitstatus") or UNSURE, self.log(upid)
         if _vague(exitstatus):
             exitstatus = _last_word(log) or self._listed(upid) or exitstatus
         warned = pve_texts.WARNINGS.search(exitstatus)
@@ -155,8 +149,8 @@ class Tasks:
 
     def log(self, upid: str, start: int = 0) -> list[str]:
         """Given a UPID, return its log from line ``start`` on (0: all). [] when there is none."""
-        rows = self._client.get(f"{_path(upid)}/log", {"start": start or None, "limit": 0})
-        lines = [text(row, "t") for row in sorted(rows or [], key=lambda row: integer(row, "n"))]
+        rows = self._client.get(f"{_path(upid)}/log", {"start": start or None, "limit": 0}).rows()
+        lines = [row.text("t") for row in sorted(rows, key=lambda row: row.need_integer("n"))]
         return [] if len(lines) == 1 and pve_texts.NO_LOG.search(lines[0]) else lines
 
     def stop(self, upid: str) -> None:
@@ -174,24 +168,39 @@ class Tasks:
         """
         begun = since + self._offset(node) - CLOCK_SLACK
         asked: dict[str, Value] = {"source": "all", "typefilter": type, "vmid": vmid, "since": max(0, begun), "limit": LIST_LIMIT}
-        rows = self._client.get(f"nodes/{node}/tasks", asked)
-        found = {row.upid: row for row in map(task_row, rows or []) if not mine or row.user == self._client.token_id}
+        rows = self._client.get(f"nodes/{node}/tasks", asked).rows()
+        found = {row.upid: row for row in map(task_row, rows) if not mine or row.user == self._client.token_id}
         return sorted(found.values(), key=lambda row: row.starttime, reverse=True)
+
+    def of_guest(self, node: str, vmid: int) -> list[TaskRow]:
+        """Given a node and a VMID, return all tasks on it that the node remembers and the token may see (others': Sys.Audit)."""
+        rows = self._client.get(f"nodes/{node}/tasks", {"source": "all", "vmid": vmid, "limit": LIST_LIMIT}).rows()
+        return [task_row(row) for row in rows]
 
     def _offset(self, node: str) -> int:
         """Seconds that the node's clock is ahead of ours; 0 if the token may not ask (Sys.Audit)."""
         try:
-            return integer(self._client.get(f"nodes/{node}/time"), "time") - int(self._clock.now())
+            return self._client.get(f"nodes/{node}/time").row().need_integer("time") - int(self._clock.now())
         except PvePermissionDenied:
             return 0
 
+    def lasted(self, upid: str) -> int | None:
+        """Given the UPID of a task that has ended, return the seconds that it took at most; None if the node's list lacks it."""
+        row = self._row(upid)
+        ended = row.integer_if_any("endtime") if row else None
+        return ended - parse_upid(upid).start + 1 if ended else None  # both are whole seconds, rounded down
+
     def _listed(self, upid: str) -> str | None:
         """The finished task's exit status as the node's list has it; None if it does not show it (yet), or knows no better."""
+        row = self._row(upid)
+        status = row.text("status") if row else ""
+        return None if not status or _vague(status) else status
+
+    def _row(self, upid: str) -> Row | None:
         task = parse_upid(upid)
         asked: dict[str, Value] = {"typefilter": task.type, "since": task.start, "until": task.start, "limit": LIST_LIMIT}
-        rows = self._client.get(f"nodes/{task.node}/tasks", asked)
-        status = next((text(row, "status") for row in rows or [] if row.get("upid") == upid), "")
-        return None if not status or _vague(status) else status
+        rows = self._client.get(f"nodes/{task.node}/tasks", asked).rows()
+        return next((row for row in rows if row.text("upid") == upid), None)
 
     def _show(self, upid: str, shown: int, result: TaskResult | None, on_line: Callable[[str], None] | None) -> int:
         if on_line is None:
@@ -206,12 +215,11 @@ def _path(upid: str) -> str:
     return f"nodes/{parse_upid(upid).node}/tasks/{upid}"
 
 
-def task_row(row: dict[str, Any]) -> TaskRow:
+def task_row(row: Row) -> TaskRow:
     """Given a row of a node's list of tasks, return it as a value."""
-    status = text(row, "status")
-    upid = text(row, "upid")
+    status, upid = row.text("status"), row.upid("upid")
     # Only the UPID always has the whole user: the list splits the token off finished ones, not off running ones (07, 03 #5).
-    return TaskRow(upid, "running" if status in ("", "RUNNING") else status, integer(row, "starttime"), parse_upid(upid).user)
+    return TaskRow(upid, "running" if status in ("", "RUNNING") else status, row.integer("starttime"), parse_upid(upid).user)
 
 
 def _vague(exitstatus: str) -> bool:

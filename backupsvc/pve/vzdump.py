@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from backupsvc.errors import PveError
 from backupsvc.pve.client import Client
 
 NOTES_LIMIT = 1024  # characters of a notes template (PVE_FACTS 3.1)
@@ -40,12 +39,8 @@ class Vzdump:
             "prune-backups": "keep-all=1" if keep_all else None,
             "bwlimit": bandwidth or None,
         }
-        answer = str(self._client.post(f"nodes/{node}/vzdump", asked))
-        if answer == "OK":
-            return None
-        if not answer.startswith("UPID:"):
-            raise PveError(f"{node} answered the backup of guest {vmid} with {answer!r} instead of a task", text=answer)
-        return answer
+        answer = self._client.post(f"nodes/{node}/vzdump", asked)
+        return None if answer.data == "OK" else answer.upid()
 
 
 def notes_template(notes: str) -> str:

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import paramiko
 
-from backupsvc.errors import BackupsvcError, RemoteUnreachable
+from backupsvc.errors import BackupsvcError, RemoteUnreachable, SshRefused
 from backupsvc.remote.ssh import Peer, open_client
 from backupsvc.settings import ProbeSettings
 from policies.silence import Heard
@@ -62,10 +62,14 @@ class Jump:
             key_file=settings.key_file,
             setting=f"{setting}__HOST, __USER, __KEY_FILE, __HOST_KEY",
             pinned=settings.host_key,
+            key_setting=f"{setting}__HOST_KEY",
         )
         self._lock = threading.Lock()
         self._client: paramiko.SSHClient | None = None
         self._pumps: list[threading.Thread] = []
+        # why the last attempt to connect was refused: what was asked through it tells nothing
+        self.refused: SshRefused | None = None
+        self.under_way: object | None = None  # a knock that somebody will ask for, kept by whoever sent it
 
     def __enter__(self) -> Jump:
         return self
@@ -76,7 +80,7 @@ class Jump:
     def connect(self, address: str, port: int, timeout: float) -> socket.socket:
         """Given an address on the isolated bridge, return a connected socket with that timeout in seconds.
 
-        Raise RemoteUnreachable if the probe is at fault, ConnectionRefusedError or TimeoutError if the address is.
+        Raise RemoteUnreachable or SshRefused if the probe is at fault, ConnectionRefusedError or TimeoutError if the address is.
         """
         channel = self._open(address, port, timeout)
         ours, theirs = socket.socketpair()
@@ -145,7 +149,13 @@ class Jump:
             if transport is None or not transport.is_active():
                 if self._client is not None:
                     self._client.close()
-                self._client = open_client(self._peer)
+                self._client = None
+                try:
+                    self._client = open_client(self._peer)
+                    self.refused = None
+                except SshRefused as refused:
+                    self.refused = refused
+                    raise
                 transport = self._client.get_transport()
             assert transport is not None, "a connected SSH client has a transport"
             return transport

@@ -8,7 +8,7 @@ import threading
 
 import paramiko
 
-from backupsvc.errors import BackupsvcError
+from backupsvc.errors import BackupsvcError, SshRefused
 from backupsvc.remote.nodes import peer_of
 from backupsvc.remote.ssh import open_client
 from backupsvc.settings import SshSettings
@@ -29,11 +29,15 @@ class Kernels:
         """Given a node and a bridge, return its ports there by ``ip -j link show master``; None if no SSH leads to the node.
 
         A node that cannot be asked, or that does not understand, is no answer: ``ports`` is None then, and ``said`` tells why.
+        Raise SshRefused if the node's host key is not the known one, or it does not let us in.
         """
         if node not in self._settings.nodes:
             return None
         try:
             code, out, err = self._ask(node, f"ip -j link show master {shlex.quote(bridge)}")
+        except SshRefused:
+            self._drop(node)
+            raise
         except (BackupsvcError, OSError, EOFError, paramiko.SSHException) as error:
             self._drop(node)
             why = error.message if isinstance(error, BackupsvcError) else str(error) or type(error).__name__

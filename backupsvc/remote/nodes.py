@@ -23,7 +23,8 @@ def open_archive(ssh: SshSettings, node: str, path: str) -> Iterator[BinaryIO]:
     """Given a node and an archive's path there, yield it as a stream to be read from start to end.
 
     Raise UsageError if no SSH is configured for that node, RemoteUnreachable if the node does not answer or breaks off,
-    ArchiveError if the file is not there or may not be read.
+    SshRefused if its host key is not the known one or it does not let us in, ArchiveError if the file is not there or may not be
+    read.
     """
     peer = peer_of(ssh, node)
     client = open_client(peer)
@@ -66,7 +67,9 @@ def peer_of(ssh: SshSettings, node: str) -> Peer:
     if node not in ssh.nodes:
         raise UsageError(f"no SSH is configured for node {node}", 'add it to BACKUPSVC_SSH__NODES ({"node": "host:port"})')
     setting = "BACKUPSVC_SSH__NODES, __USER, __KEY_FILE, __KNOWN_HOSTS"
-    return Peer(f"node {node}", ssh.nodes[node], ssh.user, ssh.key_file, setting, known_hosts=ssh.known_hosts)
+    return Peer(
+        f"node {node}", ssh.nodes[node], ssh.user, ssh.key_file, setting, None, ssh.known_hosts, "BACKUPSVC_SSH__KNOWN_HOSTS"
+    )
 
 
 def _sftp(client: paramiko.SSHClient, peer: Peer) -> paramiko.SFTPClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
-from backupsvc.errors import RemoteUnreachable, UsageError
+from backupsvc.errors import BackupsvcError, RemoteUnreachable, SshRefused, UsageError
 
 CONNECT_TIMEOUT = 10.0  # seconds, for the TCP connection
 BANNER_TIMEOUT = 15.0  # seconds; a guest under emulation answers late
@@ -19,8 +20,21 @@ AUTH_TIMEOUT = 20.0  # seconds
 KEEPALIVE = 15  # seconds, so that a dead peer is noticed
 DEFAULT_PORT = 22
 
+# paramiko raises what is said of a refused login also where nobody answered one (AuthHandler.wait_for_response)
+_UNANSWERED = re.compile(r"Authentication timeout|transport shut down")
+
 # Without a handler Python would print the library's tracebacks to the terminal; what went wrong is in our own errors.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+# A channel that was given up while the peer still opened it: our own time limit, told in our own error, and no fault of the peer.
+_LATE_CHANNEL = "Success for unrequested channel!"
+
+
+def _worth_logging(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_LATE_CHANNEL)
+
+
+logging.getLogger("paramiko.transport").addFilter(_worth_logging)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +42,7 @@ class Peer:
     """Whom to connect to. ``what`` names it in messages (``the probe``, ``node clovis``), ``setting`` where it is configured.
 
     ``pinned`` is the only host key that is believed (``type base64``); without it ``known_hosts`` decides, else the user's own.
+    ``key_setting`` is the setting that holds the host key, or names the file with it.
     """
 
     what: str
@@ -37,6 +52,16 @@ class Peer:
     setting: str
     pinned: str | None = None
     known_hosts: Path | None = None
+    key_setting: str = ""
+
+    @property
+    def keys_in(self) -> str:
+        """Where its host key is looked for, for messages."""
+        if self.pinned:
+            return self.key_setting or self.setting
+        if self.known_hosts:
+            return f"{self.known_hosts} ({self.key_setting or self.setting})"
+        return f"~/.ssh/known_hosts, or {self.key_setting or self.setting}"
 
     @property
     def host(self) -> str:
@@ -60,8 +85,8 @@ class Peer:
 def open_client(peer: Peer) -> paramiko.SSHClient:
     """Given a peer, return an authenticated connection to it.
 
-    Raise RemoteUnreachable if it does not answer, shows another host key, or does not accept the key; UsageError if a
-    setting is wrong.
+    Raise RemoteUnreachable if it does not answer, SshRefused if it shows another host key than the known one or does not accept
+    the login, UsageError if a setting is wrong.
     """
     client = paramiko.SSHClient()
     policy = _Refuse(peer)
@@ -154,28 +179,29 @@ def _known(client: paramiko.SSHClient, peer: Peer) -> str:
     return ", ".join(fingerprint(key) for key in keys.values()) if keys else "none"
 
 
-def _refusal(peer: Peer, error: Exception, unknown: paramiko.PKey | None, known: str) -> RemoteUnreachable:
+def _refusal(peer: Peer, error: Exception, unknown: paramiko.PKey | None, known: str) -> BackupsvcError:
     """Given what paramiko raised, return the sentence and the next action."""
     if isinstance(error, paramiko.BadHostKeyException):
-        return _wrong_key(peer, f"shows the host key {fingerprint(error.key)}, known is {fingerprint(error.expected_key)}")
+        return _wrong_key(peer, error.key, fingerprint(error.expected_key))
     if unknown is not None:
-        return _wrong_key(peer, f"shows the {unknown.get_name()} host key {fingerprint(unknown)}, known is {known}")
+        return _wrong_key(peer, unknown, known)
     if isinstance(error, paramiko.PasswordRequiredException):
-        return RemoteUnreachable(
+        return SshRefused(
             f"the SSH key {peer.key_file} needs a passphrase", "use a key without one, kept private by its file mode"
         )
-    if isinstance(error, paramiko.AuthenticationException):
-        hint = f"append the public half of {peer.key_file} to {peer.user}'s authorized_keys there"
-        return RemoteUnreachable(f"{peer} does not accept the key {peer.key_file}", hint)
+    if isinstance(error, paramiko.AuthenticationException) and not _UNANSWERED.search(str(error)):
+        hint = f"append the public half of {peer.key_file} to {peer.user}'s authorized_keys there, or correct {peer.setting}"
+        return SshRefused(f"{peer} does not accept the key {peer.key_file} for the user {peer.user}", hint)
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return RemoteUnreachable(f"{peer} cannot be reached by SSH: {said}", f"is it up, and is the address right? {peer.setting}")
 
 
-def _wrong_key(peer: Peer, what: str) -> RemoteUnreachable:
-    return RemoteUnreachable(
-        f"{peer} {what}; nothing was sent",
-        "compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the machine itself; "
-        f"only if they agree, correct {peer.setting}",
+def _wrong_key(peer: Peer, shown: paramiko.PKey, known: str) -> SshRefused:
+    kind = shown.get_name()
+    file = f"/etc/ssh/ssh_host_{kind.removeprefix('ssh-').partition('-')[0]}_key.pub"
+    return SshRefused(
+        f"{peer} shows the {kind} host key {fingerprint(shown)}, known is {known}: another machine may answer; nothing was sent",
+        f"compare it with `ssh-keygen -lf {file}` on the machine itself; only if they agree, write the key to {peer.keys_in}",
     )
 
 

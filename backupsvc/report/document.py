@@ -6,6 +6,7 @@ Nothing is decided in the renderers: what is compliant, what is late and what is
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -83,16 +84,28 @@ class FindingLine:
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """The findings of one id and severity, as a reader wants them: once, with all their subjects."""
+    """The findings of one id and severity, as a reader wants them: once, with all their subjects.
+
+    ``below`` are those that follow from them, and need nothing of their own.
+    """
 
     id: str
     severity: Severity
     lines: tuple[FindingLine, ...]
+    below: tuple[FindingGroup, ...] = ()
 
     @property
     def exempted(self) -> bool:
         """Whether every finding of the group is accepted by an exemption in force."""
         return all(line.exemption for line in self.lines)
+
+    @property
+    def causes(self) -> tuple[tuple[str, str], ...]:
+        """The different details of the group, each behind the subjects that it is true of."""
+        told: dict[str, list[str]] = {}
+        for line in self.lines:
+            told.setdefault(line.finding.detail, []).append(line.finding.subject)
+        return tuple((wording.names(subjects), detail) for detail, subjects in told.items())
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -101,6 +114,16 @@ class FindingGroup:
             return (self.lines[0].finding.action,)
         told = [re.sub(rf"\b{line.finding.vmid}\b", "VMID", line.finding.action) for line in self.lines]
         return tuple(dict.fromkeys(told))
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """An objective that guests do not meet, or of which it is not known, for one reason."""
+
+    status: Status
+    objective: str
+    reason: str
+    guests: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +162,17 @@ class Document:
     gaps: tuple[GapLine, ...]
     version: str = __version__
 
+    def short_of(self) -> tuple[Shortfall, ...]:
+        """Return what is not met, breaches first: each reason once, with all the guests that it is true of."""
+        told: dict[tuple[Status, str, str], list[str]] = {}
+        for line in self.guests:
+            item = line.assessment
+            for objective in item.objectives:
+                if objective.status is not Status.MET:
+                    told.setdefault((objective.status, objective.name, objective.reason), []).append(f"{item.vmid} {item.name}")
+        found = [Shortfall(status, name, reason, tuple(guests)) for (status, name, reason), guests in told.items()]
+        return tuple(sorted(found, key=lambda one: one.status is not Status.BREACHED))
+
     @property
     def compliant(self) -> bool:
         """Whether all objectives are met and no finding stands that is not exempted."""
@@ -150,11 +184,17 @@ class Document:
         return sum(objective is not None and objective.status is Status.MET for objective in found)
 
     def grouped(self) -> tuple[FindingGroup, ...]:
-        """Return the findings grouped by id and severity, in their order."""
-        groups: dict[tuple[str, Severity], list[FindingLine]] = {}
-        for line in self.findings:
-            groups.setdefault((line.finding.id, line.finding.severity), []).append(line)
-        return tuple(FindingGroup(id, severity, tuple(lines)) for (id, severity), lines in groups.items())
+        """Return the findings grouped by id and severity, in their order; what follows from a silent node stands below it."""
+        below = _groups(line for line in self.findings if line.finding.under)
+        groups = _groups(line for line in self.findings if not line.finding.under)
+        return tuple(replace(group, below=below) if group.id == "node-offline" else group for group in groups)
+
+
+def _groups(lines: Iterable[FindingLine]) -> tuple[FindingGroup, ...]:
+    groups: dict[tuple[str, Severity], list[FindingLine]] = {}
+    for line in lines:
+        groups.setdefault((line.finding.id, line.finding.severity), []).append(line)
+    return tuple(FindingGroup(id, severity, tuple(found)) for (id, severity), found in groups.items())
 
 
 def month_of(now: int, timezone: str) -> str:

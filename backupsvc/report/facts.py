@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve import leftovers
-from policies import freezing, isolation, lineage, property_string
+from policies import freezing, isolation, lineage, property_string, reach
 from policies.freezing import LeftFrozen
 from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, Storage
 from policies.orphans import Orphan, orphans
@@ -40,23 +40,42 @@ T = TypeVar("T")
 _FAILS = (PveError, PvePermissionDenied, PveUnreachable)
 MOST_NIGHTS = 500  # of an hourly job, three weeks
 _OFFLINE = "the node is offline"
+_MUTE = "its status is unknown, and it does not answer"
+_NO_STORAGE = "the node listed no storage"
 _INACTIVE = "the storage is not active"
 _CONTAINER = "the configuration of containers is not read"
 
 
 class Gaps:
-    """Asks, and remembers what could not be answered."""
+    """Asks, and remembers what could not be answered. ``silent``: nodes that are called online and did not answer, and why."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Callable[[str], bool]) -> None:
+        """Given the question whether a node answers at all, which is put once to a node that left another one unanswered."""
         self.found: list[Gap] = []
+        self.silent: dict[str, str] = {}
+        self._answers = answers
 
-    def ask(self, kind: str, subject: str, question: Callable[[], T]) -> T | None:
-        """Given a question to the cluster, return its answer, or None after noting why there is none."""
+    def ask(self, kind: str, subject: str, question: Callable[[], T], node: str = "") -> T | None:
+        """Given a question to the cluster, return its answer, or None after noting why there is none.
+
+        ``node`` is who must answer it: one that answers nothing is not asked again, and is one gap, whatever is asked.
+        """
+        if node in self.silent:
+            return None
         try:
             return question()
         except _FAILS as error:
-            self.note(kind, subject, error.message)
+            if not (node and isinstance(error, PveUnreachable) and self.is_silent(node, error.message)):
+                self.note(kind, subject, error.message)
             return None
+
+    def is_silent(self, node: str, why: str) -> bool:
+        """Given a node that left a question unanswered, and why, return whether it answers nothing at all; remember that."""
+        if self._answers(node):
+            return False
+        self.silent[node] = why
+        self.note("node", node, why)
+        return True
 
     def note(self, kind: str, subject: str, reason: str) -> None:
         """Remember that something is not known."""
@@ -67,20 +86,21 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
     """Given cluster, catalog, policy and clock, return what is known now. Raise Unreachable or Refused if the
     cluster says nothing at all.
     """
-    gaps = Gaps()
+    gaps = Gaps(lambda node: pve.cluster.answers(node))
     version = pve.cluster.version()
     guests, nodes = pve.cluster.guests(), pve.cluster.nodes()
     for node in nodes:
         if not node.online:
-            gaps.note("node", node.name, _OFFLINE)
+            gaps.note("node", node.name, _MUTE if node.unknown else _OFFLINE)
+    asked = {node.name for node in nodes if node.online}
     storages = gaps.ask("storages", "", pve.storage.storages) or []
-    listed, listings = _archives(pve, catalog, storages, nodes, gaps)
+    archives = _archives(pve, catalog, storages, nodes, gaps)
     name, quorum = _quorum(pve, gaps)
     resources = gaps.ask("ha", "", pve.cluster.ha_resources)
-    return SiteFacts(
+    facts = SiteFacts(
         cluster=name or policy.site,
         at=int(clock.now()),
-        guests=_guests(pve, catalog, policy, guests, listed, resources or set(), int(clock.now()), gaps),
+        guests=_guests(pve, catalog, policy, guests, asked, archives, resources or set(), int(clock.now()), gaps),
         nodes=tuple(nodes),
         storages=tuple(storages),
         quorum=quorum,
@@ -88,14 +108,15 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         jobs=_jobs(pve, guests, gaps),
         permissions=gaps.ask("permissions", "", pve.cluster.permissions),
         bridges=_bridges(pve, nodes, gaps),
-        listings=tuple(listings),
+        listings=archives.listings,
         nights=_nights(catalog),
-        gaps=tuple(gaps.found),
+        gaps=(),
         simulated=version.simulated,
         release=version.version,
-        orphans=_orphans(pve, catalog, policy, guests, gaps),
+        orphans=_orphans(pve, catalog, policy, guests, asked, gaps),
         moves=_moves(catalog),
     )
+    return replace(facts, gaps=tuple(gaps.found), silent=dict(gaps.silent))  # all has been asked by now
 
 
 # --- the cluster ------------------------------------------------------------------------------------------------------------
@@ -128,7 +149,8 @@ def _bridges(pve: Pve, nodes: Sequence[Node], gaps: Gaps) -> tuple[BridgeFacts, 
     found: list[BridgeFacts] = []
     answered = False
     for node in nodes:
-        bridges = gaps.ask("bridges", node.name, _bound(pve.cluster.bridges, node.name)) if node.online else None
+        question = _bound(pve.cluster.bridges, node.name)
+        bridges = gaps.ask("bridges", node.name, question, node.name) if node.online else None
         answered = answered or bridges is not None
         found += [BridgeFacts(item.name, item.node, tuple(item.ports), item.address or None) for item in bridges or ()]
     return tuple(found) if answered else None
@@ -141,14 +163,26 @@ def _bound(call: Callable[..., T], *arguments: object) -> Callable[[], T]:
 # --- the archives -----------------------------------------------------------------------------------------------------------
 
 
-def _archives(
-    pve: Pve, catalog: Catalog, storages: Sequence[Storage], nodes: Sequence[Node], gaps: Gaps
-) -> tuple[list[Archive], list[Listing]]:
+@dataclass(frozen=True, slots=True)
+class _Archives:
+    """What the storages list, and what the catalog knows on those that could not be listed."""
+
+    listed: tuple[Archive, ...]
+    unreachable: tuple[Archive, ...]
+    listings: tuple[Listing, ...]
+
+
+def _archives(pve: Pve, catalog: Catalog, storages: Sequence[Storage], nodes: Sequence[Node], gaps: Gaps) -> _Archives:
     """Every storage with archives, listed once (a shared one from the first node that can), and what the catalog knows."""
+    for node in nodes:
+        named = any(storage.node == node.name for storage in storages)
+        if node.online and not named and not gaps.is_silent(node.name, _NO_STORAGE):
+            gaps.note("listing", node.name, _NO_STORAGE)
     known = {_key(archive): archive for archive in catalog.archives()}
     online = {node.name for node in nodes if node.online}
     found: dict[tuple[str, str], Archive] = {}
     listings: list[Listing] = []
+    listed: set[tuple[str, str]] = set()
     done: set[str] = set()
     for storage in storages:
         if "backup" not in storage.content or not storage.enabled or storage.node not in online or storage.name in done:
@@ -161,8 +195,10 @@ def _archives(
         there = {_key(archive): archive for archive in rows}
         found |= {key: _joined(archive, known.get(key)) for key, archive in there.items()}
         expected = {key for key, archive in known.items() if archive.storage == storage.name and key[0] == _place(storage)}
+        listed.add((storage.node, storage.name))
         listings.append(Listing(storage.node, storage.name, len(there), len(expected - there.keys())))
-    return list(found.values()), listings
+    looked = {(_place(storage), storage.name) for storage in storages if (storage.node, storage.name) in listed}
+    return _Archives(tuple(found.values()), reach.unlisted(known.values(), looked), tuple(listings))
 
 
 def _listing(pve: Pve, storage: Storage, gaps: Gaps) -> list[Archive] | None:
@@ -170,7 +206,7 @@ def _listing(pve: Pve, storage: Storage, gaps: Gaps) -> list[Archive] | None:
     if not storage.active:
         gaps.note("listing", subject, _INACTIVE)
         return None
-    return gaps.ask("listing", subject, _bound(pve.storage.archives, storage.node, storage.name))
+    return gaps.ask("listing", subject, _bound(pve.storage.archives, storage.node, storage.name), storage.node)
 
 
 def _key(archive: Archive) -> tuple[str, str]:
@@ -201,14 +237,15 @@ def _guests(
     catalog: Catalog,
     policy: Policy,
     guests: Sequence[Guest],
-    listed: Sequence[Archive],
+    asked: Collection[str],
+    held: _Archives,
     resources: Collection[str],
     now: int,
     gaps: Gaps,
 ) -> tuple[GuestFacts, ...]:
     """The guests that are there, and those that the policy expects, by VMID; scratch copies are no guests of the site."""
     present = {guest.vmid: guest for guest in guests if guest.vmid not in policy.scratch}
-    archives, removed = _by_vmid(listed), _by_vmid(catalog.archives(gone=True))
+    archives, removed, unreachable = _by_vmid(held.listed), _by_vmid(catalog.archives(gone=True)), _by_vmid(held.unreachable)
     proofs: dict[int, list[Proof]] = defaultdict(list)
     for proof in catalog.proofs():
         proofs[proof.vmid].append(proof)
@@ -218,11 +255,12 @@ def _guests(
     found = []
     for vmid in sorted(present.keys() | _expected(policy)):
         guest = present.get(vmid)
-        agent, excluded = _config(pve, guest, gaps) if guest else (None, ())
+        askable = guest is not None and guest.node in asked and guest.node not in gaps.silent
+        agent, excluded = _config(pve, guest, gaps) if guest and askable else (None, ())
         found.append(
             GuestFacts(
                 vmid=vmid,
-                name=_name(vmid, guest, policy, archives.get(vmid, [])),
+                name=_name(vmid, guest, policy, [*archives.get(vmid, ()), *unreachable.get(vmid, ())]),
                 guest=guest,
                 agent=agent,
                 excluded=excluded,
@@ -231,7 +269,8 @@ def _guests(
                 proofs=tuple(proofs.get(vmid, ())),
                 backups=tuple(backups.get(vmid, ())),
                 ha_managed=bool({f"vm:{vmid}", f"ct:{vmid}"} & set(resources)),
-                left_frozen=_still_frozen(pve, guest, frozen.get(vmid), now),
+                left_frozen=_still_frozen(pve, guest, frozen.get(vmid), now) if askable else frozen.get(vmid),
+                unreachable=tuple(unreachable.get(vmid, ())),
             )
         )
     return tuple(found)
@@ -244,16 +283,21 @@ def _nights(catalog: Catalog) -> tuple[NightRun, ...]:
     return tuple(NightRun(job, at, missed) for job, at, missed in known)
 
 
-def _orphans(pve: Pve, catalog: Catalog, policy: Policy, guests: Sequence[Guest], gaps: Gaps) -> tuple[Orphan, ...]:
+def _orphans(
+    pve: Pve, catalog: Catalog, policy: Policy, guests: Sequence[Guest], asked: Collection[str], gaps: Gaps
+) -> tuple[Orphan, ...]:
     """Copies that the catalog has forgotten: the cluster is asked before the catalog, so what ends in between is none."""
-    found = gaps.ask("copies", "", _bound(leftovers.copies, pve, policy.scratch, guests)) or []
+    there = [guest for guest in guests if guest.node in asked and guest.node not in gaps.silent]
+    found = gaps.ask("copies", "", _bound(leftovers.copies, pve, policy.scratch, there)) or []
     known = {copy.operation: catalog.operation(copy.operation) for copy in found}
-    return orphans(
+    forgotten = orphans(
         found,
         open_operations={id for id, operation in known.items() if operation and operation.state is OperationState.OPEN},
         cleaned={copy.vmid for copy in found if catalog.lease_holder(copy.vmid) is not None},
         service=catalog.identity() if found else "",
     )
+    confirmed = gaps.ask("copies", "", _bound(leftovers.confirmed, pve, forgotten))
+    return tuple(replace(one, ours=False) for one in forgotten) if confirmed is None else confirmed
 
 
 def _moves(catalog: Catalog) -> tuple[MovedCopy, ...]:
@@ -327,7 +371,7 @@ def _config(pve: Pve, guest: Guest, gaps: Gaps) -> tuple[bool | None, tuple[str,
     if guest.type is GuestType.LXC:
         gaps.note("config", str(guest.vmid), _CONTAINER)
         return None, ()
-    config = gaps.ask("config", str(guest.vmid), _bound(pve.guests.config, guest.node, guest.vmid))
+    config = gaps.ask("config", str(guest.vmid), _bound(pve.guests.config, guest.node, guest.vmid), guest.node)
     if config is None:
         return None, ()
     return property_string.agent_configured(config), isolation.missing_disks(config, config)

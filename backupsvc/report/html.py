@@ -6,10 +6,12 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from backupsvc.report import words
 from backupsvc.report.document import Document
 from backupsvc.report.json import totals
+from backupsvc.visible import visible
 from policies import wording
 from policies.objectives import Objective
 
@@ -20,7 +22,12 @@ def render(document: Document) -> str:
     """Given a report, return its HTML in the report's language."""
     language, timezone = document.language, document.policy.timezone
     environment = Environment(
-        loader=PackageLoader("backupsvc.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("backupsvc.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,  # each text as it goes into the page, before it is escaped
     )
     environment.filters.update(
         span=lambda seconds: _dash(seconds) or wording.typeset(wording.duration(seconds, language), language),
@@ -45,6 +52,10 @@ def bar(objective: Objective | None) -> tuple[float, float] | None:
         return None
     share = min(objective.measured / objective.objective, _FULL) / _FULL
     return (round(max(share, 0.02) * 100, 1), round(100 / _FULL, 1))
+
+
+def _shown(value: object) -> object:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _dash(value: object) -> str:

@@ -75,6 +75,7 @@ def _guest(line: GuestLine) -> dict[str, Any]:
         "proof_age_objective_seconds": objectives["proof"].objective,
         "proof_rung": str(item.last_good.rung) if item.last_good else None,
         "archives": item.archives,
+        "unreachable_archives": item.unreachable,
         "copies": item.copies,
         "depth_days": item.depth,
         "last_test": _proof(item.last_test) if item.last_test else None,
@@ -102,6 +103,7 @@ def _finding(line: FindingLine) -> dict[str, Any]:
         "vmid": item.vmid,
         "detail": item.detail,
         "action": item.action,
+        "under": item.under or None,
         "exemption": _exemption(line.exemption) if line.exemption else None,
     }
 

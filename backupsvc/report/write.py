@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as stdlib_json
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from backupsvc.errors import UsageError
 from backupsvc.report import html, json
 from backupsvc.report.document import Document, told_in
+from backupsvc.visible import json_text
 
 
 def write_report(document: Document, directory: Path, language: str) -> list[Path]:
@@ -18,7 +18,7 @@ def write_report(document: Document, directory: Path, language: str) -> list[Pat
     Raise UsageError if there is no such language or the directory cannot be written.
     """
     document = told_in(document, language)
-    text = stdlib_json.dumps(json.full(document), indent=2, ensure_ascii=False) + "\n"
+    text = json_text(json.full(document), indent=2) + "\n"
     contents = {f"pra-{document.period.month}.html": html.render(document), f"pra-{document.period.month}.json": text}
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -6,15 +6,25 @@ The signal comes when the *thread* that forked ends: children are started from t
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import IO
 
+from backupsvc import logs
 from backupsvc.clock import Clock
 from policies.serving import ChildFact, deaths_in_a_row, pause_before_restart
+
+# How a Redis begins its lines: its process, its role and a time of its own form, which the line of the log has already.
+_REDIS_STAMP = re.compile(r"^\d+:[\w-]+ (?:\d\d \w{3} \d{4} [\d:.]+ [-.*#]|\(\d+\)) ")
+_LAST_WORDS = 2.0  # seconds for what a dead child has written and nobody has read yet
+_log = logging.getLogger(__name__)
 
 
 class Child:
@@ -67,13 +77,18 @@ class Child:
         return self._process is None
 
     def _start(self) -> None:
-        # Its standard output goes where ours tells of progress; a session of its own keeps Ctrl-C for the supervisor alone.
+        # A session of its own keeps Ctrl-C for the supervisor alone.
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *self._command],
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self._relay = threading.Thread(
+            target=_relay, args=(self.name, self._process.stdout), name=f"log {self.name}", daemon=True
+        )
+        self._relay.start()
         self._restarts += 1
         self._since, self._began = self._clock.now(), self._clock.monotonic()
 
@@ -92,8 +107,24 @@ class Child:
         assert self._process
         _kill_group(self._process.pid)
         code = self._process.wait()
+        self._relay.join(_LAST_WORDS)
         self._last = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         self._process = None
+
+
+def _relay(name: str, stream: IO[bytes]) -> None:
+    """Pass on what a child writes, line by line: its log as it is, the rest (a Redis', a traceback) as lines of the log."""
+    with stream:
+        for raw in stream:
+            line = raw.decode(errors="replace").rstrip()
+            if logs.rendered(line):
+                sys.stderr.write(f"{line}\n")  # in one piece: several children speak at a time
+                sys.stderr.flush()
+            elif line:
+                level = (
+                    logging.INFO if line.startswith("worker: ") else logging.WARNING
+                )  # how Celery says that it is asked to end
+                _log.log(level, "%s", _REDIS_STAMP.sub("", line), extra={"process_name": name})
 
 
 def _ended(pid: int) -> bool:

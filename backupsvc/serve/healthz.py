@@ -1,4 +1,7 @@
-"""``/healthz`` over HTTP, on a loopback address or a unix socket: 200 while work is consumed, else 503, with the reasons."""
+"""``/healthz`` over HTTP, on a loopback address or a unix socket: 200 while work is consumed, else 503, with the reasons.
+
+A bad night (``degraded``) is 200 too: whoever restarts what answers 503 must not restart a service because backups failed.
+"""
 
 from __future__ import annotations
 

@@ -22,8 +22,10 @@ def plan_for(settings: Settings, *, concurrency: int, log_level: str, grace: flo
     return Plan(settings.state_dir, "url" not in settings.broker.model_fields_set, concurrency, log_level, grace)
 
 
-def serve(service: Service, plan: Plan, listen: str, say: Callable[[str], None]) -> None:
-    """Run until SIGTERM or SIGINT.
+def serve(
+    service: Service, plan: Plan, listen: str, say: Callable[[str], None], warn: Callable[[str], None] | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT. ``say`` is told what happens, ``warn`` what should not (without it ``say`` is).
 
     Raise UsageError or PolicyError (settings, policy, address), CatalogUnreachable, Refused (another one runs here) or
     Unreachable (no Redis) before anything is started.
@@ -32,8 +34,10 @@ def serve(service: Service, plan: Plan, listen: str, say: Callable[[str], None])
     with lock.only_one(plan.state) as write_down:
         if plan.private_redis:
             os.environ["BACKUPSVC_BROKER__URL"] = private_redis.url(plan.state)  # for the children; a URL may hold a password
-        observer = Observer(service.catalog, service.clock, service.settings.tick, QUEUES)
-        supervisor = Supervisor(plan, service.clock, observer, Notifier(), say)
+        os.environ["BACKUPSVC_LOG__LEVEL"] = plan.log_level  # for the children, who go by it before Celery's own option
+        jobs = tuple(job.id for job in service.policy.jobs)
+        observer = Observer(service.catalog, service.clock, service.settings.tick, QUEUES, jobs)
+        supervisor = Supervisor(plan, service.clock, observer, Notifier(), say, warn or say)
         with healthz.answering(listen, lambda: _answer(observer)) as address:
             write_down(address)
             observer.start()
@@ -44,24 +48,25 @@ def serve(service: Service, plan: Plan, listen: str, say: Callable[[str], None])
                 observer.stop()
 
 
-def check(listen: str | None) -> tuple[bool, dict[str, Any]]:
+def check(listen: str | None) -> dict[str, Any]:
     """Ask the serve that runs in this state directory, or at ``listen``, how it does. Raise Unreachable if none answers."""
     settings = load_settings()
     found = lock.running(settings.state_dir) or {}
-    state = healthz.ask(listen or found.get("listen") or settings.listen)
-    return state["status"] in ("ok", "starting"), state
+    return healthz.ask(listen or found.get("listen") or settings.listen)
 
 
-def check_queue(queue: str) -> tuple[bool, dict[str, Any]]:
-    """Judge one queue by the catalog alone, wherever its workers run. Raise UsageError for one that is none."""
+def check_queue(queue: str) -> dict[str, Any]:
+    """Judge one queue by the catalog alone, wherever its workers run. Raise UsageError for one that is none.
+
+    No night counts here: the containers' health is asked so, and a container must not be replaced because backups failed.
+    """
     if queue not in QUEUES:
         raise UsageError(f"there is no queue {queue!r}", f"the queues are {' and '.join(QUEUES)}")
     with open_service() as service:
         now = service.clock.now()
         count, due = service.catalog.backlog(int(now))
         vitals = Vitals(0, service.settings.tick, (queue,), service.catalog.pulses(), open=count, due=due)
-    health = judge(vitals, now)
-    return health.good, as_dict(vitals, health, now)
+    return as_dict(vitals, judge(vitals, now), now)
 
 
 def _look_first(service: Service) -> None:

@@ -31,7 +31,7 @@ class Plan:
     state: Path
     private_redis: bool
     concurrency: int = 2
-    log_level: str = "warning"
+    log_level: str = "info"
     grace: float = 60.0
     longest_task: float = TASK_SECONDS
 
@@ -39,9 +39,17 @@ class Plan:
 class Supervisor:
     """Runs the children until a signal asks it to stop."""
 
-    def __init__(self, plan: Plan, clock: Clock, observer: Observer, notifier: Notifier, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        clock: Clock,
+        observer: Observer,
+        notifier: Notifier,
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
         self._plan, self._clock, self._observer = plan, clock, observer
-        self._notifier, self._say = notifier, say
+        self._notifier, self._say, self._warn = notifier, say, warn
         self._redis = [self._child("redis", private_redis.command(plan.state))] if plan.private_redis else []
         self._workers = [self._child(f"worker-{queue}", worker(queue, plan), queue) for queue in QUEUES]
         self._beat = [self._child("beat", beat(plan))]
@@ -100,12 +108,12 @@ class Supervisor:
             before = child.deaths
             child.tend()
             if child.deaths > before and child.deaths % _REDIS_MAY_DIE == 0:
-                self._say("redis does not start: its file of hints is removed, the catalog knows what is to do")
+                self._warn("redis does not start: its file of hints is removed, the catalog knows what is to do")
                 private_redis.burn(self._plan.state)
 
     def _end_hung(self) -> None:
         for name in hung(self._observer.vitals(), self._plan.longest_task, self._clock.now()):
-            self._say(f"{name} lives and does nothing: it is ended")
+            self._warn(f"{name} lives and does nothing: it is ended")
             next(child for child in self._all if child.name == name).kill()
 
     def _stop(self, signals: Signals) -> None:
@@ -122,12 +130,14 @@ class Supervisor:
                     self._kill(children)
                 hurry = signals.wait(0.1) or hurry
                 self._notifier.alive(self._clock.monotonic())
+        if dropped := self._notifier.dropped:
+            self._warn(f"{dropped} messages to systemd were dropped: nobody read NOTIFY_SOCKET")
         self._say("stopped")
 
     def _kill(self, children: Sequence[Child]) -> None:
         for child in children:
             if not child.gone():
-                self._say(f"{child.name} does not end: it is killed")
+                self._warn(f"{child.name} does not end: it is killed")
                 child.kill()
 
     @property
@@ -135,7 +145,7 @@ class Supervisor:
         return [*self._redis, *self._workers, *self._beat]
 
     def _child(self, name: str, command: Sequence[str], queue: str | None = None) -> Child:
-        return Child(name, command, self._clock, self._say, queue=queue)
+        return Child(name, command, self._clock, self._warn, queue=queue)
 
 
 def worker(queue: str, plan: Plan) -> list[str]:

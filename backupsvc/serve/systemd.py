@@ -1,17 +1,21 @@
-"""What systemd wants to hear from a service of Type=notify (sd_notify(3)): datagrams to NOTIFY_SOCKET."""
+"""What systemd wants to hear from a service of Type=notify (sd_notify(3)): datagrams to NOTIFY_SOCKET.
+
+Nothing here waits. A reader that stands still leaves room for a few datagrams (net.unix.max_dgram_qlen, mostly ten), and then a
+blocking send would hold up the supervisor with its children and its own end.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import MutableMapping, Sequence
-from contextlib import suppress
 
 
 class Notifier:
     """Tells systemd how the service does; without NOTIFY_SOCKET it tells nobody.
 
-    It takes systemd's variables out of the environment, so that no child speaks in the service's name.
+    It takes systemd's variables out of the environment, so that no child speaks in the service's name. What cannot be sent at
+    once is dropped, and counted in ``dropped``; that the service is up, and how it does, is said again when the next call comes.
     """
 
     def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -22,10 +26,12 @@ class Notifier:
         self._interval = timeout / 3
         self._next = 0.0
         self._said = ""
+        self._owes_ready = False
+        self.dropped = 0
 
     def ready(self) -> None:
         """Say that the service is up."""
-        self._send("READY=1")
+        self._owes_ready = not self._send("READY=1")
 
     def stopping(self) -> None:
         """Say that the service is about to end."""
@@ -33,19 +39,25 @@ class Notifier:
 
     def status(self, word: str, reasons: Sequence[str]) -> None:
         """Say how the service does, and why; again only when the word changes, for reasons count seconds."""
-        if word != self._said:
+        if word != self._said and self._send("STATUS=" + "; ".join((word, *reasons))):
             self._said = word
-            self._send("STATUS=" + "; ".join((word, *reasons)))
 
     def alive(self, now: float) -> None:
-        """Given the monotonic time, feed the watchdog, if there is one and it is due."""
-        if self._interval and now >= self._next:
+        """Given the monotonic time, feed the watchdog if it is due, and say that the service is up if that is owed."""
+        if self._owes_ready:
+            self.ready()
+        if self._interval and now >= self._next and self._send("WATCHDOG=1"):
             self._next = now + self._interval
-            self._send("WATCHDOG=1")
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str) -> bool:
+        """Send it if that takes no time; return False if it was dropped. A systemd that is not there misses nothing."""
         if not self._address:
-            return
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.connect(self._address)
-            sender.send(text.encode())
+            return True
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+            try:
+                sender.connect(self._address)
+                sender.send(text.encode())
+            except OSError:
+                self.dropped += 1
+                return False
+        return True

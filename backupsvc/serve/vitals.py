@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import BackupsvcError
+from backupsvc.operations import telling
+from policies.outcomes import Night
 from policies.serving import TICKS_OF_SILENCE, ChildFact, Health, Vitals, judge
 
 if TYPE_CHECKING:
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 class Observer:
     """Keeps the vitals up to date. ``read`` is called by its own thread, ``children`` is set by the supervisor."""
 
-    def __init__(self, catalog: Catalog, clock: Clock, tick: float, queues: tuple[str, ...]) -> None:
+    def __init__(self, catalog: Catalog, clock: Clock, tick: float, queues: tuple[str, ...], jobs: tuple[str, ...] = ()) -> None:
         self._catalog, self._clock = catalog, clock
         self._vitals = Vitals(clock.now(), tick, queues)
         self._children: tuple[ChildFact, ...] = ()
         self._stop = threading.Event()
+        self._jobs, self._nights, self._nights_due = jobs, dict[str, Night](), 0.0
 
     def start(self) -> None:
         """Start to read the catalog, several times a tick."""
@@ -47,10 +50,18 @@ class Observer:
         """Read the catalog once; a failure is a finding."""
         try:
             pulses, (count, due) = self._catalog.pulses(), self._catalog.backlog(int(self._clock.now()))
+            self._look_at_nights()
         except BackupsvcError as error:
             self._vitals = replace(self._vitals, catalog_error=error.message)
         else:
-            self._vitals = replace(self._vitals, pulses=pulses, open=count, due=due, catalog_error=None)
+            nights = tuple(self._nights.values())
+            self._vitals = replace(self._vitals, pulses=pulses, open=count, due=due, catalog_error=None, nights=nights)
+
+    def _look_at_nights(self) -> None:
+        """Read how the last nights ended: once a tick, for they are searched for among all that ever were."""
+        if (now := self._clock.monotonic()) >= self._nights_due:
+            self._nights = telling.last_nights(self._catalog, self._jobs, self._nights)
+            self._nights_due = now + self._vitals.tick
 
     def report(self) -> tuple[Health, dict[str, Any]]:
         """Return the judgement, and it as /healthz prints it."""
@@ -87,4 +98,21 @@ def as_dict(vitals: Vitals, health: Health, now: float) -> dict[str, Any]:
             "open": vitals.open,
             "oldest_due_seconds": max(0, round(now - vitals.due)) if vitals.due is not None else None,
         },
+        "last_nights": [
+            {
+                "job": night.job,
+                "at": iso(night.at),
+                "ended": iso(night.ended),
+                "operation": night.operation,
+                "state": str(night.state),
+                "verdict": str(night.verdict),
+                "expected": night.expected,
+                "ok": night.ok,
+                "failed": night.failed,
+                "missing": night.missing,
+                "tests": night.tests,
+                "proven": night.proven,
+            }
+            for night in vitals.nights
+        ],
     }

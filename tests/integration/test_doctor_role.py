@@ -1,19 +1,12 @@
 """The role that ``doctor --role`` prints is enough for the whole path of the demonstration, and every privilege of it is needed.
 
-The printed pveum commands themselves are carried out against the lab, on a user and tokens that did not exist before.
+What is printed is pasted into a root shell with a ``pveum`` of the lab, for a user and tokens that did not exist before.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
-import ssl
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +22,11 @@ from backupsvc.settings import CatalogSettings, PveSettings, Settings
 from policies import role
 from policies.site import load_policy
 from tests.commands import Shell
+from tests.integration.root_shell import NODE, Root, printed
 
 pytestmark = pytest.mark.slow
 
-VMID, NODE, USER = 104, "clovis", role.USER
+VMID = 104
 POLICY = """
 site: least
 timezone: Europe/Paris
@@ -48,80 +42,16 @@ RESTORE = {"without pool": ("vmbr0",), "with pool": ()}
 POLICIES = {"without pool": POLICY.format(pool=""), "with pool": POLICY.format(pool=", pool: scratch")}
 
 
-@dataclass
-class Root:
-    """The lab's administrator, and a shell in which he types pveum commands."""
-
-    state: Path
-    secrets: dict[str, str] = field(default_factory=dict)
-    policy: Path = Path()
-
-    def __call__(self, method: str, path: str, /, **params: Any) -> Any:
-        """Ask the lab's API and return the data."""
-        saved = json.loads((self.state / "lab" / "settings.json").read_text(encoding="utf-8"))["pve"]
-        token = json.loads((self.state / "lab" / "root.json").read_text(encoding="utf-8"))["token"]
-        query = urllib.parse.urlencode(params)
-        url = f"https://{saved['host']}/api2/json{path}" + (f"?{query}" if query and method in ("GET", "DELETE") else "")
-        body = query.encode() if query and method not in ("GET", "DELETE") else None
-        request = urllib.request.Request(url, body, {"Authorization": f"PVEAPIToken={token}"}, method=method)
-        with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=saved["ca_file"]), timeout=60) as answer:
-            return json.load(answer)["data"]
-
-    def task(self, method: str, path: str, /, **params: Any) -> None:
-        """Start a task on the node and wait until it has ended well."""
-        upid = self(method, path, **params)
-        where = f"/nodes/{NODE}/tasks/{urllib.parse.quote(upid, safe='')}/status"
-        end = time.monotonic() + 60
-        while (found := self("GET", where))["status"] == "running" and time.monotonic() < end:
-            time.sleep(0.1)
-        assert found["exitstatus"] == "OK", found
-
-    def type(self, line: str) -> None:
-        """Carry out one pveum command."""
-        pveum, *words = shlex.split(line)
-        assert pveum == "pveum"
-        plain = [word for word in words if not word.startswith("--")]
-        options = {words[n][2:]: words[n + 1] for n in range(len(words)) if words[n].startswith("--")}
-        plain = [word for word in plain if word not in options.values()]
-        match plain:
-            case ["role", "add", name]:
-                self("POST", "/access/roles", roleid=name, privs=options["privs"].replace(" ", ","))
-            case ["user", "add", name]:
-                self("POST", "/access/users", userid=name)
-            case ["user", "token", "add", user, name]:
-                made = self("POST", f"/access/users/{user}/token/{name}", privsep=options["privsep"])
-                self.secrets[name] = made["value"]
-            case ["acl", "modify", path]:
-                self("PUT", "/access/acl", path=path, **options)
-            case _:
-                raise AssertionError(f"not a pveum command that the test knows: {line}")
-
-    def gone(self) -> None:
-        """Remove the user with tokens and rights, and every role that is not PVE's own."""
-        self("DELETE", f"/access/users/{USER}")
-        for row in self("GET", "/access/roles"):
-            if not row["special"]:
-                self("DELETE", f"/access/roles/{row['roleid']}")
-
-    def guests(self) -> dict[int, Any]:
-        """The guests by VMID."""
-        return {row["vmid"]: row for row in self("GET", "/cluster/resources", type="vm")}
-
-    def destroy(self, vmid: int) -> None:
-        """Stop a guest and destroy it with its disks."""
-        self.task("POST", f"/nodes/{NODE}/qemu/{vmid}/status/stop")
-        self.task("DELETE", f"/nodes/{NODE}/qemu/{vmid}", **{"purge": 1, "destroy-unreferenced-disks": 1})
-
-    def tidy(self) -> None:
-        """Put the cluster back: no copy left, and the guest as its first archive holds it."""
-        for vmid in [vmid for vmid in self.guests() if vmid >= 9000]:
-            self.destroy(vmid)
-        config = self("GET", f"/nodes/{NODE}/qemu/{VMID}/config") if VMID in self.guests() else {}
-        if "scsi0" not in config:
-            if config or VMID in self.guests():
-                self.destroy(VMID)
-            rows = self("GET", f"/nodes/{NODE}/storage/local/content", content="backup", vmid=VMID)
-            self.task("POST", f"/nodes/{NODE}/qemu", vmid=VMID, archive=max(row["volid"] for row in rows))
+def tidy(root: Root) -> None:
+    """Put the cluster back: no copy left, and the guest as its first archive holds it."""
+    for vmid in [vmid for vmid in root.guests() if vmid >= 9000]:
+        root.destroy(vmid)
+    config = root("GET", f"/nodes/{NODE}/qemu/{VMID}/config") if VMID in root.guests() else {}
+    if "scsi0" not in config:
+        if config or VMID in root.guests():
+            root.destroy(VMID)
+        rows = root("GET", f"/nodes/{NODE}/storage/local/content", content="backup", vmid=VMID)
+        root.task("POST", f"/nodes/{NODE}/qemu", vmid=VMID, archive=max(row["volid"] for row in rows))
 
 
 @pytest.fixture(scope="module")
@@ -137,23 +67,13 @@ def root(site: Shell) -> Root:
     return admin
 
 
-def printed(policy: Path, bridges: tuple[str, ...]) -> list[str]:
-    """The commands that ``doctor --role`` prints for a policy, without a cluster."""
-    words = [word for bridge in bridges for word in ("--restore", bridge)]
-    answer = Shell(policy.parent)("doctor", "--role", *words, BACKUPSVC_POLICY=str(policy))
-    assert answer.code == 0, answer.err
-    return [line for line in answer.out.splitlines() if not line.startswith("#")]
-
-
 @pytest.fixture(scope="module", params=list(POLICIES))
 def granted(request: pytest.FixtureRequest, root: Root, tmp_path_factory: pytest.TempPathFactory) -> Root:
     """The printed role, for a policy with a pool for copies and for one without."""
     place = tmp_path_factory.mktemp("role")
     (place / "policy.yaml").write_text(POLICIES[request.param])
     root.gone()
-    root.secrets.clear()
-    for line in printed(place / "policy.yaml", RESTORE[request.param]):
-        root.type(line)
+    assert root.paste(printed(place / "policy.yaml", RESTORE[request.param])) == ""
     root.policy = place / "policy.yaml"
     return root
 
@@ -163,7 +83,7 @@ def service(granted: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """The service with the fresh tokens and an empty catalog; the cluster is put back afterwards."""
     monkeypatch.setenv("BACKUPSVC_STATE_DIR", str(tmp_path))
     saved = json.loads((granted.state / "lab" / "settings.json").read_text(encoding="utf-8"))["pve"]
-    tokens = {name: f"{USER}!{name}={secret}" for name, secret in granted.secrets.items()}
+    tokens = {name: f"{role.USER}!{name}={secret}" for name, secret in granted.secrets.items()}
     pve = PveSettings(host=saved["host"], ca_file=saved["ca_file"], token=tokens["service"], restore_token=tokens.get("restore"))  # type: ignore[arg-type]
     settings = Settings(
         pve=pve,
@@ -174,7 +94,7 @@ def service(granted: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     )
     with open_service(settings) as opened:
         yield opened
-    granted.tidy()
+    tidy(granted)
 
 
 def gaps(service: Service) -> list[str]:
@@ -251,7 +171,7 @@ def cases() -> list[Any]:
     found = []
     for name, text in POLICIES.items():
         policy = load_policy(text, name)
-        restoring = role.restoring(policy, bridges=RESTORE[name]) if RESTORE[name] else ()
+        restoring = role.restoring(policy, bridges=RESTORE[name], disks=["local-lvm"]) if RESTORE[name] else ()
         for holder in role.holders(role.everyday(policy), restoring):
             rights = [(path, priv) for path, privs in holder.grants.items() for priv in privs]
             chosen = [right for right in rights if not policy.scratch.pool or right[0].startswith("/pool/")]

@@ -33,7 +33,7 @@ def administrator(site: Shell, method: str, path: str, **asked: object) -> Any:
 
 def ended(site: Shell, node: str, upid: str) -> str:
     """Wait until a task has ended; return its exit status."""
-    for _ in range(300):
+    for _ in range(2400):
         status = administrator(site, "GET", f"nodes/{node}/tasks/{urllib.parse.quote(upid)}/status")
         if status["status"] == "stopped":
             return str(status["exitstatus"])

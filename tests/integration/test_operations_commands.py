@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from backupsvc.lab.accident import delete_guest
 from backupsvc.operations.working import tick, told, work
 from backupsvc.settings import load_settings
 from tests.commands import Shell, briefly
+from tests.waiting import HANGS, wait_until
 
 pytestmark = pytest.mark.slow
 LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
-DEADLINE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def worker(service: Service) -> Iterator[None]:
     thread.start()
     yield
     ended.set()
-    thread.join(DEADLINE)
+    thread.join(HANGS)
 
 
 class Started:
@@ -86,17 +86,8 @@ class Started:
 
     def end(self) -> tuple[int, str]:
         """Wait for its end; return its exit code and what it said."""
-        code = self.process.wait(DEADLINE)
+        code = self.process.wait(HANGS)
         return code, self._log.read_text(encoding="utf-8")
-
-
-def until(what: Callable[[], Any]) -> Any:
-    """Wait until something is so, and return it."""
-    end = time.monotonic() + DEADLINE
-    while not (found := what()):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    return found
 
 
 def open_at(user: Shell, step: str, event: str) -> dict[str, Any]:
@@ -109,7 +100,7 @@ def open_at(user: Shell, step: str, event: str) -> dict[str, Any]:
                 return shown
         return None
 
-    found: dict[str, Any] = until(look)
+    found: dict[str, Any] = wait_until(look)
     return found
 
 
@@ -203,12 +194,12 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_command_it_names_finishes_the_re
     user: Shell, service: Service, tmp_path: Path
 ) -> None:
     user("lab", "fault", "task-hang", "vzdump")
-    user("lab", "fault", "api", "DELETE", "/nodes/*/tasks/*", "delay", "--seconds", 8)
+    user("lab", "fault", "api", "DELETE", "/nodes/*/tasks/*", "delay", "--seconds", 120)
     running = Started(user, tmp_path / "log", "backup", "run", "--vmid", 106)
     shown = open_at(user, "dump", "task")
     running.process.send_signal(signal.SIGINT)
-    until(lambda: "press Ctrl-C again" in (tmp_path / "log").read_text(encoding="utf-8"))
-    time.sleep(1)
+    wait_until(lambda: "press Ctrl-C again" in (tmp_path / "log").read_text(encoding="utf-8"))
+    wait_until(lambda: "struck: 1" in user("lab", "status", "--json").json["faults"][1])  # the cleanup waits for its answer
     running.process.send_signal(signal.SIGINT)
     code, said = running.end()
     assert code == 130 and "Traceback" not in said
@@ -237,3 +228,32 @@ def test_a_users_mistake_gets_an_exit_code_and_a_sentence_and_no_traceback(user:
     answer = user(*words.split())
     assert answer.code == code
     assert "backupsvc: " in answer.err and "Traceback" not in answer.err
+
+
+def test_after_kill_9_of_a_command_its_guest_is_free_at_once(user: Shell, tmp_path: Path) -> None:
+    assert user("backup", "run", "--vmid", 108).code == 0
+    assert user("lab", "fault", "task-hang", "qmrestore").code == 0
+    one = Started(user, tmp_path / "log", "restore-test", 108)
+    left = open_at(user, "restore", "task")
+    one.process.kill()  # and nobody buries it: as long as its parent does not look, its process id stays taken
+    answer = user("restore-test", 108, "--json")
+    one.process.wait()
+    assert (answer.code, answer.json["verdict"]) == (1, "simulated"), answer.err
+    assert user("operations", "show", left["id"], "--json").json["state"] != "open"
+
+
+def test_after_kill_9_of_a_command_what_it_left_in_a_nodes_queue_is_waited_for_by_nobody(user: Shell, tmp_path: Path) -> None:
+    assert user("lab", "fault", "storage-slow", "clovis/local", 60000).code == 0
+    words = [word for vmid in (100, 101, 102, 103, 104) for word in ("--vmid", vmid)]
+    one = Started(user, tmp_path / "log", "backup", "run", *words)
+    open_at(user, "dump", "task")
+    one.process.kill()
+    dumped = len(wait_until(lambda: user("operations", "list", "--open", "--json").json["operations"]))
+    assert dumped >= 3, "some wait in the queue of their node"
+    answer = user("backup", "run", "--vmid", 105, "--json", timeout=HANGS)
+    one.process.wait()
+    assert answer.code == 0, answer.out + answer.err
+    still = user("operations", "list", "--open", "--json").json["operations"]
+    assert still and {row["step"] for row in still} == {"locate"}, "none of those that waited was driven on"
+    for row in still:
+        assert user("operations", "cancel", row["id"]).code == 0

@@ -31,7 +31,8 @@ from tests.commands import Shell
 from tests.integration.administrator import disable_pve_job
 from tests.links import Link, link
 from tests.postgres import Server, fresh_database, private_server
-from tests.served import Served, wait_until
+from tests.served import Served
+from tests.waiting import HANGS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -88,13 +89,11 @@ class Night:
             states = Counter(item.state for item in self.operations() if item.kind == "backup")
             return states[OperationState.DONE] >= guests and states[OperationState.OPEN] > 0
 
-        wait_until(dumping, 180, self._said, pause=0.5)
+        wait_until(dumping, self._said, pause=0.5)
 
-    def ends_once(self, site: Shell, seconds: float) -> None:
+    def ends_once(self, site: Shell) -> None:
         """Wait for its end: every guest has one archive, one dump and one operation, all is done, and nothing is left open."""
-        wait_until(
-            lambda: not any(item.state is OperationState.OPEN for item in self.operations()), seconds, self._said, pause=0.5
-        )
+        wait_until(lambda: not any(item.state is OperationState.OPEN for item in self.operations()), self._said, pause=0.5)
         found = self.operations()
         assert {item.state for item in found} == {OperationState.DONE}, self._said()
         kinds = Counter(item.kind for item in found)
@@ -133,7 +132,7 @@ def test_a_redis_that_is_flushed_restarted_and_stopped_for_a_minute_loses_nothin
     slow_site: Shell, serving: Served
 ) -> None:
     night = Night(f"sqlite:///{slow_site.state}/lab/catalog.db", serving.said)
-    serving.becomes("ok", 60)
+    serving.becomes("ok")
     night.has_saved(1)
     client = redis_py.Redis(unix_socket_path=str(private_redis.directory(slow_site.state) / "redis.sock"))
     client.flushall()
@@ -143,21 +142,21 @@ def test_a_redis_that_is_flushed_restarted_and_stopped_for_a_minute_loses_nothin
     stopped = serving.pid("redis")
     os.kill(stopped, signal.SIGSTOP)
     time.sleep(MINUTE)
-    assert serving.health()["status"] == "failing", "nothing is consumed, and /healthz says so"
+    serving.becomes("failing")  # nothing is consumed, and /healthz says so
     os.kill(stopped, signal.SIGCONT)
-    night.ends_once(slow_site, 240)
-    serving.becomes("ok", 60)
+    night.ends_once(slow_site)
+    serving.becomes("ok")
 
 
 def test_a_catalog_file_that_is_locked_for_a_minute_is_waited_for(slow_site: Shell, serving: Served) -> None:
     night = Night(f"sqlite:///{slow_site.state}/lab/catalog.db", serving.said)
-    serving.becomes("ok", 60)
+    serving.becomes("ok")
     night.has_saved(1)
     with sqlite3.connect(slow_site.state / "lab" / "catalog.db", isolation_level=None, timeout=30) as other:
         other.execute("BEGIN IMMEDIATE")
         time.sleep(MINUTE)
         other.execute("COMMIT")
-    night.ends_once(slow_site, 240)
+    night.ends_once(slow_site)
 
 
 # --- two workers on two links, one Redis, one PostgreSQL ------------------------------------------------------------------
@@ -172,11 +171,11 @@ def redis_server(home: Path) -> Iterator[int]:
     words = ["redis-server", "--bind", "127.0.0.1", "--port", str(port.port), "--dir", str(home), "--save", ""]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _pings(port.port), 10)
+        wait_until(lambda: _pings(port.port))
         yield port.port
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(HANGS)
 
 
 def _pings(port: int) -> bool:
@@ -213,7 +212,7 @@ class Machine:
             for child in _children(process.pid):
                 os.kill(child, signal.SIGKILL)
             process.kill()
-            process.wait(10)
+            process.wait()
 
     def stop(self) -> None:
         for process in self.processes:
@@ -221,7 +220,7 @@ class Machine:
                 process.terminate()
         for process in self.processes:
             try:
-                process.wait(40)
+                process.wait(HANGS)
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -257,4 +256,4 @@ def test_law_9_two_machines_share_a_night_over_links_that_break_a_database_that_
         server.start()
         night.has_saved(3)
         second.kill()
-        night.ends_once(slow_site, 300)
+        night.ends_once(slow_site)

@@ -19,8 +19,10 @@ import pytest
 
 from backupsvc.serve import private_redis
 from tests import served
-from tests.commands import Shell
-from tests.served import Served, processes, wait_until
+from tests.commands import Answer, Shell
+from tests.served import Served, processes
+from tests.unit.serve.test_systemd import fill
+from tests.waiting import HANGS, wait_until
 
 pytestmark = pytest.mark.slow
 LANGEO = Path(__file__).parents[2] / "policies" / "sites" / "langeo.yaml"
@@ -49,19 +51,24 @@ def ours(state: Path) -> dict[int, str]:
     return {pid: words for pid, words in processes(str(state)).items() if "backupsvc.lab" not in words}
 
 
+def until_good(ask: Callable[[], Answer]) -> Answer:
+    """The first answer that is good: on a busy machine the ticks are late now and then, and a check says so."""
+    return wait_until(lambda: answer if (answer := ask()).code == 0 else None)  # type: ignore[no-any-return]
+
+
 def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(site: Shell, begin: Start) -> None:
     one = begin()
-    state = one.becomes("ok", 40)
+    state = one.becomes("ok")
     assert set(state["children"]) == {"redis", "worker-steps", "worker-polls", "beat"}
     assert all(queue["seconds_since_consumed"] <= 6 for queue in state["queues"].values())
-    checked = site("serve", "--check", "--json")
-    assert (checked.code, checked.json["status"]) == (0, "ok"), checked.err
-    by_catalog = site("serve", "--check", "--queue", "steps", BACKUPSVC_TICK="2")
-    assert by_catalog.code == 0 and "queue steps: consumed" in by_catalog.out, by_catalog.out
+    checked = until_good(lambda: site("serve", "--check", "--json"))
+    assert checked.json["status"] == "ok"
+    by_catalog = until_good(lambda: site("serve", "--check", "--queue", "steps", BACKUPSVC_TICK="2"))
+    assert "queue steps: consumed" in by_catalog.out, by_catalog.out
     assert one.stop() == 0
     assert ours(site.state) == {}
     text = one.said()
-    assert text.index("serve: stopping") < text.index("Warm shutdown") < text.index("Redis is now ready to exit")
+    assert text.index("event=stopping") < text.index("Warm shutdown") < text.index("Redis is now ready to exit")
     assert "Traceback" not in text
     gone = site("serve", "--check")
     assert gone.code == 3 and "does not answer" in gone.err
@@ -69,38 +76,42 @@ def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(site:
 
 def test_a_worker_that_hangs_while_its_process_lives_makes_it_failing(site: Shell, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 40)
+    one.becomes("ok")
     worker = one.pid("worker-steps")
     os.kill(worker, signal.SIGSTOP)
-    state = one.becomes("failing", 20)
+    state = one.becomes("failing")
     assert [reason for reason in state["reasons"] if reason.startswith("queue steps has consumed nothing for")]
     assert state["children"]["worker-steps"]["up"], "its process lives"
     assert "polls" not in str(state["reasons"])
     assert site("serve", "--check").code == 3
     os.kill(worker, signal.SIGCONT)
-    one.becomes("ok", 40)
+    one.becomes("ok")
 
 
 def test_beat_that_hangs_makes_it_failing(begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 40)
+    one.becomes("ok")
     os.kill(one.pid("beat"), signal.SIGSTOP)
-    wait_until(lambda: len(one.health()["reasons"]) == 2, 30, one.said)
-    assert one.health()["status"] == "failing"
+
+    def both_silent() -> dict[str, object] | None:
+        found = one.health()
+        silent = [reason for reason in found.get("reasons", ()) if "has consumed nothing for" in reason]
+        return found if len(silent) == 2 else None
+
+    assert wait_until(both_silent, one.said)["status"] == "failing"
 
 
 @pytest.mark.parametrize("name", ["worker-steps", "beat", "redis"])
 def test_a_child_that_is_killed_is_told_restarted_and_consumes_again(name: str, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 40)
+    one.becomes("ok")
     pid = one.pid(name)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: f"{name} is down (signal SIGKILL)" in one.health()["reasons"], 10, one.said)
-    state = one.becomes("ok", 40)
+    wait_until(lambda: f"{name} is down (signal SIGKILL)" in one.health()["reasons"], one.said)
+    state = one.becomes("ok")
     assert state["children"][name]["restarts"] == 1 and state["children"][name]["pid"] != pid
     assert f"{name} (process {pid}) ended with signal SIGKILL" in one.said()
-    time.sleep(8)
-    assert one.health()["status"] == "ok", "canaries still arrive: nothing lives on the first one after the restart"
+    one.consumes()  # nothing lives on the first canary after the restart
 
 
 def test_a_worker_that_hangs_longer_than_any_task_may_take_is_replaced(site: Shell, begin: Start) -> None:
@@ -114,41 +125,41 @@ with open_service() as service:
     run.serve(service, plan, "127.0.0.1:0", lambda text: print("serve:", text, file=sys.stderr, flush=True))
 """
     one = begin([sys.executable, "-c", script])
-    one.becomes("ok", 40)
+    one.becomes("ok")
     worker = one.pid("worker-polls")
     os.kill(worker, signal.SIGSTOP)
-    wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), 60, one.said)
-    one.becomes("ok", 40)
+    wait_until(lambda: "worker-polls lives and does nothing: it is ended" in one.said(), one.said)
+    one.becomes("ok")
     assert one.pid("worker-polls") != worker and one.health()["children"]["worker-steps"]["restarts"] == 0
 
 
 def test_a_worker_that_does_not_end_is_killed_at_the_deadline(site: Shell, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 40)
+    one.becomes("ok")
     os.kill(one.pid("worker-steps"), signal.SIGSTOP)
     before = time.monotonic()
     assert one.stop() == 0
-    assert 5 <= time.monotonic() - before < 15
+    assert time.monotonic() - before >= 5, "its grace"
     assert "worker-steps does not end: it is killed" in one.said() and ours(site.state) == {}
 
 
 def test_when_the_supervisor_is_killed_all_its_children_die_and_the_next_one_takes_over(site: Shell, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 40)
+    one.becomes("ok")
     assert len(ours(site.state)) >= 7, "supervisor, redis, beat, two workers with a process each"
     one.process.kill()
     one.process.wait()
-    wait_until(lambda: ours(site.state) == {}, 3, lambda: ours(site.state))
+    wait_until(lambda: ours(site.state) == {}, lambda: ours(site.state))
     two = begin()
-    assert two.becomes("ok", 40)["children"]["redis"]["restarts"] == 0
+    assert two.becomes("ok")["children"]["redis"]["restarts"] == 0
 
 
 def test_a_second_one_on_the_same_state_directory_is_refused(site: Shell, begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 40)
+    one.becomes("ok")
     second = site("serve", BACKUPSVC_POLICY=str(LANGEO))
     assert second.code == 4 and f"runs already for {site.state}, as process {one.process.pid}" in second.err
-    assert one.health()["status"] == "ok"
+    one.becomes("ok")
 
 
 def test_redis_files_that_cannot_be_read_are_given_up(site: Shell, begin: Start) -> None:
@@ -156,7 +167,7 @@ def test_redis_files_that_cannot_be_read_are_given_up(site: Shell, begin: Start)
     damaged.mkdir(parents=True)
     (damaged / "appendonly.aof.manifest").write_text("this is no manifest\n")
     one = begin()
-    one.becomes("ok", 30)
+    one.becomes("ok")
     assert "its file of hints is removed" in one.said()
 
 
@@ -166,41 +177,40 @@ def test_the_redis_that_the_user_names_is_used_no_other_started_and_its_absence_
     home = tmp_path / "own"
     server = subprocess.Popen(private_redis.command(home), stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: private_redis.answers(home), 10)
+        wait_until(lambda: private_redis.answers(home))
         one = begin(BACKUPSVC_BROKER__URL=private_redis.url(home))
-        assert set(one.becomes("ok", 40)["children"]) == {"worker-steps", "worker-polls", "beat"}
+        assert set(one.becomes("ok")["children"]) == {"worker-steps", "worker-polls", "beat"}
         assert not private_redis.directory(site.state).exists()
         server.kill()
-        server.wait(10)
-        one.becomes("failing", 20)
+        server.wait()
+        one.becomes("failing")
         time.sleep(8)
         shutil.rmtree(private_redis.directory(home))  # it comes back empty
         server = subprocess.Popen(private_redis.command(home), stdout=subprocess.DEVNULL)
-        state = one.becomes("ok", 60)
+        state = one.becomes("ok")
         assert not any(child["restarts"] for child in state["children"].values()), "they waited for it"
         assert one.stop() == 0
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(HANGS)
 
 
 def test_a_redis_that_stands_still_is_survived(begin: Start) -> None:
     one = begin()
-    one.becomes("ok", 40)
+    one.becomes("ok")
     redis = one.pid("redis")
     os.kill(redis, signal.SIGSTOP)
     time.sleep(25)  # longer than the socket's timeout
-    assert one.health()["status"] == "failing"
+    one.becomes("failing")
     os.kill(redis, signal.SIGCONT)
-    one.becomes("ok", 60)
-    time.sleep(8)
-    assert one.health()["status"] == "ok"
+    one.becomes("ok")
+    one.consumes()
 
 
 def test_a_night_is_opened_and_ended(site: Shell, begin: Start, policy: Path) -> None:
     one = begin(BACKUPSVC_POLICY=str(policy), BACKUPSVC_TICK="2")
-    one.becomes("ok", 40)
-    wait_until(lambda: [row for row in nights(site) if row["state"] == "done"], 150, lambda: f"{nights(site)}\n{one.said()}")
+    one.becomes("ok")
+    wait_until(lambda: [row for row in nights(site) if row["state"] == "done"], lambda: f"{nights(site)}\n{one.said()}")
     operations = site("operations", "list", "--json", "--limit", 100).json["operations"]
     assert {"backup", "prune", "restore-test"} <= {row["kind"] for row in operations if row["state"] == "done"}
 
@@ -213,16 +223,26 @@ def nights(site: Shell) -> list[dict[str, str]]:
 def test_systemd_is_told_and_its_watchdog_fed(begin: Start, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "n"))
-        systemd.settimeout(20)
+        systemd.settimeout(HANGS)
         one = begin(NOTIFY_SOCKET=str(tmp_path / "n"), WATCHDOG_USEC="1500000")
         assert systemd.recv(200) == b"READY=1"
         heard = [systemd.recv(200) for _ in range(6)]
         assert heard.count(b"WATCHDOG=1") >= 3 and any(text.startswith(b"STATUS=") for text in heard)
-        one.becomes("ok", 40)
+        one.becomes("ok")
         assert one.stop() == 0
         systemd.setblocking(False)
         while (text := systemd.recv(200)) != b"STOPPING=1":
             assert text.startswith((b"WATCHDOG=1", b"STATUS="))
+
+
+def test_a_systemd_that_reads_nothing_neither_stops_the_work_nor_the_end(begin: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "n"))
+        fill(str(tmp_path / "n"))
+        one = begin(NOTIFY_SOCKET=str(tmp_path / "n"), WATCHDOG_USEC="1500000")
+        one.becomes("ok", 90)
+        assert one.stop() == 0
+        assert "messages to systemd were dropped" in one.said()
 
 
 def test_what_is_wrong_with_the_settings_is_told_before_anything_starts(site: Shell, tmp_path: Path) -> None:

@@ -15,13 +15,14 @@ import pytest
 
 from backupsvc import checks
 from backupsvc.clock import SystemClock, polls
-from backupsvc.errors import RemoteUnreachable
+from backupsvc.errors import RemoteUnreachable, SshRefused
 from backupsvc.remote.jump import Jump
 from backupsvc.settings import ProbeSettings
 from policies import silence
 from policies.model import CheckSpec, Outcome
 from tests.unit.checks.test_checks import closed_port, serving, talking
 from tests.unit.remote.sshd import Sshd, keygen, running_sshd
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +46,9 @@ def jumps() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("jump ")]
 
 
-def gone(seconds: float = 5.0) -> bool:
-    """Whether every pump ends within the given time."""
-    deadline = time.monotonic() + seconds
-    while jumps() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not jumps()
+def gone() -> bool:
+    """Wait until every pump has ended."""
+    return bool(wait_until(lambda: not jumps(), jumps))
 
 
 def echo(peer: socket.socket) -> None:
@@ -145,16 +143,19 @@ def test_one_ssh_connection_serves_all_and_is_opened_anew_when_it_died(sshd: Ssh
 
 def test_a_wrong_host_key_is_refused_with_both_fingerprints(sshd: Sshd, tmp_path: Path) -> None:
     other = keygen(tmp_path / "other")
-    with Jump(settings(sshd, host_key=other)) as jump, pytest.raises(RemoteUnreachable) as caught:
+    with Jump(settings(sshd, host_key=other)) as jump, pytest.raises(SshRefused) as caught:
         jump.connect("127.0.0.1", 80, 5)
     for public in (sshd.directory / "host.pub", tmp_path / "other.pub"):
         assert fingerprint(public) in caught.value.message
-    assert "nothing was sent" in caught.value.message and "BACKUPSVC_PROBE__HOST" in caught.value.hint
+    assert "nothing was sent" in caught.value.message and caught.value.exit_code == 4
+    assert sshd.address in caught.value.message
+    assert caught.value.hint.endswith("only if they agree, write the key to BACKUPSVC_PROBE__HOST_KEY")
+    assert jump.refused is caught.value
 
 
 def test_a_host_key_of_another_type_than_the_pinned_one_is_refused(sshd: Sshd, tmp_path: Path) -> None:
     other = keygen(tmp_path / "other", "rsa")
-    with Jump(settings(sshd, host_key=other)) as jump, pytest.raises(RemoteUnreachable) as caught:
+    with Jump(settings(sshd, host_key=other)) as jump, pytest.raises(SshRefused) as caught:
         jump.connect("127.0.0.1", 80, 5)
     assert fingerprint(sshd.directory / "host.pub") in caught.value.message
     assert fingerprint(tmp_path / "other.pub") in caught.value.message
@@ -162,8 +163,9 @@ def test_a_host_key_of_another_type_than_the_pinned_one_is_refused(sshd: Sshd, t
 
 def test_a_host_key_that_nobody_pinned_is_refused(sshd: Sshd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with Jump(settings(sshd, host_key=None)) as jump, pytest.raises(RemoteUnreachable, match="known is none"):
+    with Jump(settings(sshd, host_key=None)) as jump, pytest.raises(SshRefused, match="known is none") as caught:
         jump.connect("127.0.0.1", 80, 5)
+    assert "~/.ssh/known_hosts, or BACKUPSVC_PROBE__HOST_KEY" in caught.value.hint
 
 
 def fingerprint(public: Path) -> str:
@@ -172,14 +174,15 @@ def fingerprint(public: Path) -> str:
 
 def test_a_key_that_is_not_accepted_is_told(sshd: Sshd, tmp_path: Path) -> None:
     keygen(tmp_path / "stranger")
-    with Jump(settings(sshd, key_file=tmp_path / "stranger")) as jump, pytest.raises(RemoteUnreachable) as caught:
+    with Jump(settings(sshd, key_file=tmp_path / "stranger")) as jump, pytest.raises(SshRefused) as caught:
         jump.connect("127.0.0.1", 80, 5)
+    assert caught.value.exit_code == 4
     assert "does not accept the key" in caught.value.message and "authorized_keys" in caught.value.hint
 
 
 def test_a_key_with_a_passphrase_is_told(sshd: Sshd, tmp_path: Path) -> None:
     keygen(tmp_path / "locked", passphrase="secret-phrase")
-    with Jump(settings(sshd, key_file=tmp_path / "locked")) as jump, pytest.raises(RemoteUnreachable, match="passphrase"):
+    with Jump(settings(sshd, key_file=tmp_path / "locked")) as jump, pytest.raises(SshRefused, match="passphrase"):
         jump.connect("127.0.0.1", 80, 5)
 
 
@@ -195,10 +198,37 @@ def test_a_probe_that_forbids_forwarding_is_told_how_to_allow_it(tmp_path: Path)
 
 def test_a_refused_connection_prints_nothing_on_the_terminal(sshd: Sshd, capfd: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("paramiko").setLevel(logging.DEBUG)
-    with Jump(settings(sshd, key_file=sshd.directory / "host")) as jump, pytest.raises(RemoteUnreachable):
+    with Jump(settings(sshd, key_file=sshd.directory / "host")) as jump, pytest.raises(SshRefused):
         jump.connect("127.0.0.1", 80, 5)
     logging.getLogger("paramiko").setLevel(logging.NOTSET)
     assert capfd.readouterr().err == ""
+
+
+def test_a_probe_whose_host_key_changes_while_it_is_used_is_refused_and_remembered_as_such(tmp_path: Path) -> None:
+    with running_sshd(tmp_path / "own") as own, Jump(settings(own)) as jump, talking(echo) as port:
+        jump.connect("127.0.0.1", port, 5).close()
+        assert jump.refused is None
+        own.stop()
+        own.replace_host_key()
+        with pytest.raises(SshRefused, match="another machine may answer"):
+            jump.connect("127.0.0.1", port, 5)
+        assert jump.refused is not None
+        result = checks.run(CheckSpec("tcp", "port", {"port": port}), checks.Target(104, "127.0.0.1", jump.connect))
+        assert result.outcome is Outcome.INCONCLUSIVE and "host key" in result.detail
+
+
+def test_a_login_of_another_user_is_refused_at_once(sshd: Sshd) -> None:
+    with Jump(settings(sshd, user="nobody-of-that-name")) as jump, pytest.raises(SshRefused) as caught:
+        jump.ask("true")
+    assert "for the user nobody-of-that-name" in caught.value.message
+
+
+def test_a_server_that_goes_away_in_mid_login_has_refused_nothing(sshd: Sshd) -> None:
+    with talking(lambda peer: peer.sendall(b"SSH-2.0-gone\r\n")) as port:
+        there = settings(sshd, host=f"127.0.0.1:{port}")
+        with Jump(there) as jump, pytest.raises(RemoteUnreachable):
+            jump.ask("true")
+        assert jump.refused is None
 
 
 def test_checks_work_through_the_probe(jump: Jump, sshd: Sshd) -> None:

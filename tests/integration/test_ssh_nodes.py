@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import subprocess
 import threading
-import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from backupsvc.errors import ArchiveError, RemoteUnreachable
+from backupsvc.errors import ArchiveError, RemoteUnreachable, SshRefused
 from backupsvc.remote import ahead
+from backupsvc.remote.kernel import Kernels
 from backupsvc.remote.nodes import open_archive
 from backupsvc.settings import SshSettings
-from tests.unit.remote.sshd import Sshd, running_sshd
+from tests.unit.remote.sshd import Sshd, free_port, keygen, running_sshd
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +108,47 @@ def test_a_node_with_another_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> 
         known_hosts = tmp_path / "known_hosts"
         known_hosts.write_text(f"[127.0.0.1]:{other.port} {sshd.host_key}\n")
         wrong = settings(sshd).model_copy(update={"nodes": {"clovis": other.address}, "known_hosts": known_hosts})
-        with pytest.raises(RemoteUnreachable, match="nothing was sent"), open_archive(wrong, "clovis", "/x"):
+        with pytest.raises(SshRefused, match="nothing was sent") as caught, open_archive(wrong, "clovis", "/x"):
             pass
+    told = caught.value
+    assert other.address in told.message and told.exit_code == 4
+    for public in (other.directory / "host.pub", sshd.directory / "host.pub"):
+        assert printed(public) in told.message
+    assert f"{known_hosts} (BACKUPSVC_SSH__KNOWN_HOSTS)" in told.hint
+
+
+def printed(public: Path) -> str:
+    return subprocess.run(["ssh-keygen", "-lf", public], check=True, capture_output=True, text=True).stdout.split()[1]
+
+
+def test_a_node_that_nobody_has_met_is_refused_and_the_file_named_that_lacks_it(sshd: Sshd, tmp_path: Path) -> None:
+    (tmp_path / "known_hosts").touch()
+    wrong = settings(sshd).model_copy(update={"known_hosts": tmp_path / "known_hosts"})
+    with pytest.raises(SshRefused, match="known is none") as caught, open_archive(wrong, "clovis", "/x"):
+        pass
+    assert "ssh_host_ed25519_key.pub" in caught.value.hint and str(tmp_path / "known_hosts") in caught.value.hint
+
+
+def test_law_2_a_kernel_is_not_believed_nor_passed_over_when_another_machine_may_answer(sshd: Sshd, tmp_path: Path) -> None:
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(f"{sshd.known_hosts.read_text().split()[0]} {keygen(tmp_path / 'other')}\n")
+    kernels = Kernels(settings(sshd).model_copy(update={"known_hosts": known_hosts}))
+    with pytest.raises(SshRefused):
+        kernels.ports("clovis", "vmbr9")
+    silent = Kernels(settings(sshd).model_copy(update={"nodes": {"clovis": f"127.0.0.1:{free_port()}"}}))
+    found = silent.ports("clovis", "vmbr9")
+    assert found is not None and found.ports is None and "could not be asked" in found.said
+    kernels.close()
+
+
+@pytest.mark.parametrize("setting", ["key_file", "user"])
+def test_a_login_that_a_node_does_not_accept_is_refused_at_once(sshd: Sshd, tmp_path: Path, setting: str) -> None:
+    keygen(tmp_path / "stranger")
+    wrong = {"key_file": tmp_path / "stranger", "user": "nobody-of-that-name"}
+    refused = settings(sshd).model_copy(update={setting: wrong[setting]})
+    with pytest.raises(SshRefused, match="does not accept the key") as caught, open_archive(refused, "clovis", "/x"):
+        pass
+    assert "authorized_keys" in caught.value.hint and "BACKUPSVC_SSH__NODES" in caught.value.hint
 
 
 def test_a_server_without_sftp_is_told(tmp_path: Path) -> None:
@@ -125,7 +166,4 @@ def test_reading_leaves_no_thread_behind(sshd: Sshd, tmp_path: Path) -> None:
     before = threading.active_count()
     with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
         stream.read(10)
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before, threading.enumerate)

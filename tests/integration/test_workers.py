@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from celery import Celery
 
 from tests.commands import Shell
 from tests.postgres import ON_BOTH
+from tests.waiting import HANGS, wait_until
 
 pytestmark = [pytest.mark.slow, ON_BOTH]
 
@@ -28,13 +28,10 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = subprocess.Popen(
         ["redis-server", "--port", "0", "--unixsocket", socket, "--dir", home, "--save", ""], stdout=subprocess.DEVNULL
     )
-    end = time.monotonic() + 10
-    while not socket.exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(socket.exists)
     yield f"redis+socket://{socket}"
     server.terminate()
-    server.wait(10)
+    server.wait(HANGS)
 
 
 def worker(env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
@@ -55,7 +52,7 @@ def test_law_9_two_beats_and_two_workers_live_through_one_night_once(site: Shell
         for process in workers:
             process.terminate()
         for process in workers:
-            process.wait(30)
+            process.wait(HANGS)
     assert night["state"] == "done"
     operations = site("operations", "list", "--json", "--limit", 100).json["operations"]
     first = [row for row in operations if row["id"] in set(night["data"]["children"].values())]
@@ -68,11 +65,8 @@ def test_law_9_two_beats_and_two_workers_live_through_one_night_once(site: Shell
 
 
 def _ended_night(site: Shell, policy: Path) -> Any:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
+    def ended() -> list[dict[str, Any]]:
         rows = site("operations", "list", "--json", BACKUPSVC_POLICY=str(policy)).json["operations"]
-        nights = [row for row in rows if row["kind"] == "night" and row["state"] != "open"]
-        if nights:
-            return site("operations", "show", nights[-1]["id"], "--json").json
-        time.sleep(1)
-    raise AssertionError("no night has ended")
+        return [row for row in rows if row["kind"] == "night" and row["state"] != "open"]
+
+    return site("operations", "show", wait_until(ended, "no night has ended", pause=1)[-1]["id"], "--json").json

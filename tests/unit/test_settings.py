@@ -109,3 +109,63 @@ def test_a_single_probe_counts_where_it_says_it_is_and_nowhere_else(monkeypatch:
     assert probe_of("lge-pve02", "clovis") is None
     monkeypatch.setenv("BACKUPSVC_PROBE__NODE", "LGE_PVE02")
     assert (probe_of("lge-pve02", "clovis"), probe_of("clovis", "clovis")) == (("BACKUPSVC_PROBE", "127.0.0.1:2222"), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BACKUPSVC_PVE__HSOT", "BACKUPSVC_PVE__HOST"),
+        ("BACKUPSVC_PVE_HOST", "BACKUPSVC_PVE__HOST"),
+        ("BACKUPSVC_POLCY", "BACKUPSVC_POLICY"),
+        ("BACKUPSVC_PROBES__LGE_PVE02__HOTS", "BACKUPSVC_PROBES__LGE_PVE02__HOST"),
+        ("BACKUPSVC_PROBES__HOST__HOST__HOST", "BACKUPSVC_PROBES__HOST__HOST"),
+        ("BACKUPSVC_TICK__SECONDS", "BACKUPSVC_TICK"),
+        ("backupsvc_pve__tokn", "BACKUPSVC_PVE__TOKEN"),
+        ("BACKUPSVC_", "BACKUPSVC_LAB"),
+        ("BACKUPSVC_SSH__NODES__A__B", "BACKUPSVC_SSH__NODES"),
+    ],
+)
+def test_law_7_an_unknown_variable_is_refused_with_the_nearest_right_one_and_never_with_its_value(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "s3cret-value")
+    with pytest.raises(UsageError) as refused:
+        load_settings()
+    assert name in refused.value.message and f"is {meant} meant?" in refused.value.hint
+    assert "s3cret" not in refused.value.message + refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BACKUPSVC_PVE", '{"hsot": "s3cret"}'),
+        ("BACKUPSVC_PROBES", '{"clovis": {"hots": "s3cret"}}'),
+    ],
+)
+def test_an_unknown_name_inside_a_variables_json_is_refused_too(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="is no setting of this service") as refused:
+        load_settings()
+    assert "s3cret" not in refused.value.message + refused.value.hint
+
+
+def test_an_unknown_name_in_what_the_lab_saved_is_refused_too(home: Path) -> None:
+    (home / "lab" / "settings.json").write_text(json.dumps(LAB | {"pve": {"host": "127.0.0.1:1", "tokn": "s3cret"}}))
+    with pytest.raises(UsageError, match="BACKUPSVC_PVE__TOKN"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BACKUPSVC_SSH__NODES__CLOVIS", "10.0.0.1:22"),
+        ("BACKUPSVC_SSH__NODES", '{"clovis": "10.0.0.1:22"}'),
+        ("backupsvc_pve__timeout", "5"),
+        ("BACKUPSVC_PROBES__LGE_PVE02__HOST_KEY", "ssh-ed25519 AAAA"),
+        ("BACKUPSVC_POLICY_FILE", "./policy.yaml"),
+        ("_BACKUPSVC_COMPLETE", "bash_complete"),
+    ],
+)
+def test_every_way_to_write_a_setting_is_still_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    load_settings()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from backupsvc.lab.api import figures
 from backupsvc.lab.api.tasks import finished_row, may_see
-from backupsvc.lab.kernel import Call, Lab, parameter_error, route
+from backupsvc.lab.kernel import Call, Lab, Upid, parameter_error, route
 
-VERSION = {"version": "9.2.11", "release": "9.2", "repoid": "14a22df3"}
 _RECENT_TASKS_PER_NODE = 25
+# pvestatd reads the list of tasks every so many seconds: until then a task that just ended is as its worker noted it
+_STATS_INTERVAL = 10
 _NODE_FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
 
 
@@ -22,7 +24,8 @@ def root_index(call: Call) -> Any:
 
 def version_of(lab: Lab) -> dict[str, Any]:
     """Return PVE's version; a lab without real guests says so, everywhere."""
-    return {**VERSION, "simulated": 1} if lab.hypervisor.name == "simulated" else dict(VERSION)
+    told: dict[str, Any] = {"version": lab.release.version, "release": lab.release.name, "repoid": lab.release.repoid}
+    return told | ({"simulated": 1} if lab.hypervisor.name == "simulated" else {})
 
 
 @route("GET", "/version")
@@ -135,12 +138,20 @@ def cluster_tasks(call: Call) -> Any:
     rows = [(upid, upid.row()) for upid in tasks.running()]
     for node in call.lab.nodes:
         recent = tasks.finished(node)[:_RECENT_TASKS_PER_NODE]
-        rows += [(upid, {**finished_row(upid, end, text), "saved": "1"}) for upid, end, text in recent]
+        for upid, end, text in recent:
+            saved = _saved(call.lab, node, end, recent)
+            rows.append((upid, {**finished_row(upid, end, text), "saved": saved}))
     seen = [row for upid, row in rows if everything or may_see(call, upid)]
     for row in seen:
         for name in ("pid", "pstart") if "endtime" in row else ("pstart",):
             del row[name]
     return sorted(seen, key=lambda row: row["starttime"], reverse=True)
+
+
+def _saved(lab: Lab, node: str, end: int, recent: Sequence[tuple[Upid, int, str]]) -> int | str:
+    """That a task is over, as a number where its worker just wrote it, as text once it was read back (07_tasks 31)."""
+    fresh = end == max(row[1] for row in recent) and lab.now(node) - end < _STATS_INTERVAL
+    return 1 if fresh else "1"
 
 
 @route("GET", "/cluster/log")

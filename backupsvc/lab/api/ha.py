@@ -43,7 +43,8 @@ def ha_current(call: Call) -> Any:
     rows.append(
         {**master, "status": f"{lab.ha.master} ({_age_word(call, lab.ha.master, 'active')}, {_stamp(lab, lab.ha.master)})"}
     )
-    rows.append({"id": "fencing", "type": "fencing", "node": local, "status": "armed", "armed-state": "armed"})
+    if lab.release.newer:  # pve-ha-manager 5.1.3
+        rows.append({"id": "fencing", "type": "fencing", "node": local, "status": "armed", "armed-state": "armed"})
     rows += [_lrm(call, name) for name in lab.nodes]
     return rows + [_service(lab, sid) for sid in sorted(lab.ha.resources)]
 
@@ -51,7 +52,7 @@ def ha_current(call: Call) -> Any:
 def _lrm(call: Call, name: str) -> dict[str, Any]:
     lab = call.lab
     word = _age_word(call, name, _lrm_word(lab, name))
-    watchdog = ", watchdog active" if word == "active" else ", watchdog standby" if word == "idle" else ""
+    watchdog = {"active": ", watchdog active", "idle": ", watchdog standby"}.get(word, "") if lab.release.newer else ""
     text = f"{name} ({word}{watchdog}, {_stamp(lab, name)})"
     return {"id": f"lrm:{name}", "type": "lrm", "node": name, "timestamp": _last_stamp(lab, name), "status": text}
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from backupsvc.lab import links
 from backupsvc.lab.api import figures
-from backupsvc.lab.api.cluster import VERSION, version_of
+from backupsvc.lab.api.cluster import version_of
 from backupsvc.lab.kernel import Bridge, Call, route
 
 _FIGURES = ("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "uptime")
@@ -63,7 +63,7 @@ def node_status(call: Call) -> Any:
             "version": system.version,
             "machine": system.machine,
         },
-        "pveversion": f"pve-manager/{VERSION['version']}/{VERSION['repoid']}",
+        "pveversion": f"pve-manager/{lab.release.version}/{lab.release.repoid}",
         "boot-info": {"mode": "legacy-bios"},
     }
 
@@ -90,12 +90,20 @@ def node_dns(call: Call) -> Any:
 
 @route("GET", "/nodes/{node}/network")
 def network(call: Call) -> Any:
-    """List a node's bridges, as recorded (02_inventory 8); ``type=any_bridge`` keeps those that the caller may use."""
-    rows, wanted = [_bridge(call, n, bridge) for n, bridge in enumerate(call.lab.bridges)], call.params.get("type")
+    """List a node's bridges (02_inventory 8) and cards; ``type=any_bridge`` keeps the bridges that the caller may use."""
+    bridges, wanted = [_bridge(call, n, bridge) for n, bridge in enumerate(call.lab.bridges)], call.params.get("type")
+    rows = [*bridges, *_cards(bridges)]
     if wanted in ("any_bridge", "any_local_bridge"):
         zone = "/sdn/zones/localnetwork"
-        return [row for row in rows if call.allowed(f"{zone}/{row['iface']}", "SDN.Audit", "SDN.Use", any=True)]
+        return [row for row in bridges if call.allowed(f"{zone}/{row['iface']}", "SDN.Audit", "SDN.Use", any=True)]
     return [row for row in rows if wanted in (None, row["type"])]
+
+
+def _cards(bridges: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The node's cards, which are the ports of its bridges: found by the kernel, so that they are said to exist."""
+    names = dict.fromkeys(name for row in bridges for name in row["bridge_ports"].split())
+    card = {"type": "eth", "exists": 1, "active": 1, "families": ["inet"], "method": "manual", "method6": "manual"}
+    return [{"iface": name, **card, "priority": 3 + len(bridges) + n} for n, name in enumerate(names)]
 
 
 def _bridge(call: Call, position: int, bridge: Bridge) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from backupsvc.lab.api.schema import Schema, api
 from backupsvc.lab.errors import LabError
 
 _MISSING = "property is missing and it is not optional"
-_UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
+UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"
 _NUMBERED = re.compile(r"([a-z]+)(\d+)")
 # how many numbered options there are (qemu-server PVE/QemuServer/{Drive,Network}.pm); the others end at 255
 _HIGHEST = {"net": 31, "scsi": 30, "virtio": 15, "sata": 5, "ide": 3, "serial": 3, "parallel": 2, "hostpci": 15, "usb": 13}
@@ -35,7 +35,7 @@ def check_object(schema: Schema, given: dict[str, Any], path: str, errors: dict[
     for name, value in given.items():
         found = property_schema(schema, name)
         if found is None:
-            errors[_join(path, name)] = _UNKNOWN
+            errors[_join(path, name)] = UNKNOWN
         elif value is not None:  # null is taken as empty (OBSERVED 4)
             _check(found, value, _join(path, name), errors)
             needed = found.get("requires")

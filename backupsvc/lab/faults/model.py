@@ -57,6 +57,7 @@ KINDS: Mapping[str, Kind] = {
         "a node's bridge gets a port, an address, or a foreign guest; clearing this takes it away",
         {"bridge": "vmbr9"},
     ),
+    "status-unknown": Kind({"node": str}, "a node's pvestatd has been silent for five minutes; the node itself goes on"),
     "node-death": Kind({"node": str}, "a node's power is cut; clearing this switches it on again"),
     "agent-silent": Kind(_GUEST, "a guest's agent never answers"),
     "agent-refuses": Kind(

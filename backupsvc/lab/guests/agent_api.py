@@ -7,9 +7,10 @@ import functools
 from typing import Any
 
 from backupsvc.lab.api.schema import api
+from backupsvc.lab.api.validate import UNKNOWN
 from backupsvc.lab.guests import power
 from backupsvc.lab.guests.devices import agent_enabled
-from backupsvc.lab.kernel import Call, LabError, Machine, route
+from backupsvc.lab.kernel import Call, LabError, Machine, parameter_error, route
 from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent
 
 _BASE = "/nodes/{node}/qemu/{vmid}/agent"
@@ -22,6 +23,7 @@ _OWN_FORM = ("exec", "exec-status", "file-read", "file-write", "set-user-passwor
 _LARGEST_READ = 16 * 1024 * 1024
 _READ_CHUNK = 1024 * 1024
 _ANSWER_TIMEOUT = 5.0
+_READS_SINCE_915 = ("offset", "count", "decode")
 _WIDE = "Wide character in subroutine entry at /usr/share/perl5/PVE/API2/Qemu/Agent.pm line 580."
 _SLOW = {"guest-fsfreeze-freeze": 60.0, "guest-fsfreeze-thaw": 60.0, "guest-fstrim": 60.0}
 
@@ -64,18 +66,22 @@ def execution(call: Call) -> Any:
 
 @route("GET", "/nodes/{node}/qemu/{vmid}/agent/file-read")
 def read_file(call: Call) -> Any:
-    """Return a file of the guest, at most 16 MiB of it."""
+    """Return a file of the guest, at most 16 MiB of it: ``count`` bytes from ``offset``, as base64 with ``decode=0`` (9.1.5)."""
+    if not call.lab.release.newer and (unknown := [name for name in _READS_SINCE_915 if name in call.params]):
+        raise parameter_error(**dict.fromkeys(unknown, UNKNOWN))
     machine, content, ended = _machine(call), b"", False
+    offset, count = int(call.params.get("offset", 0)), int(call.params.get("count", _LARGEST_READ))
     handle = _ask(machine, "guest-file-open", {"path": call.params["file"], "mode": "r"})
     try:
-        while not ended and len(content) < _LARGEST_READ:
+        while not ended and len(content) < offset + count:
             part = _ask(machine, "guest-file-read", {"handle": handle, "count": _READ_CHUNK})
             content += base64.b64decode(part["buf-b64"])
             ended = bool(part["eof"])
     finally:
         _ask(machine, "guest-file-close", {"handle": handle})
-    row = {"content": content.decode("latin-1"), "bytes-read": len(content)}
-    return row if ended else {**row, "truncated": 1}
+    part = content[offset : offset + count]
+    row = {"content": _content(part, decode=bool(call.params.get("decode", 1))), "bytes-read": len(part)}
+    return row if ended and len(content) <= offset + count else {**row, "truncated": 1}
 
 
 @route("POST", "/nodes/{node}/qemu/{vmid}/agent/file-write")
@@ -125,6 +131,14 @@ def _ask(machine: Machine, command: str, arguments: dict[str, Any]) -> Any:
         raise LabError(500, f"Agent error: {error.desc}") from error
     except AgentSilent as error:
         raise LabError(500, "QEMU guest agent is not running") from error
+
+
+def _content(part: bytes, *, decode: bool) -> str:
+    """Each byte as one character, or in base64, every MiB encoded by itself."""
+    if decode:
+        return part.decode("latin-1")
+    pieces = [part[start : start + _READ_CHUNK] for start in range(0, len(part), _READ_CHUNK)]
+    return "".join(base64.b64encode(piece).decode() for piece in pieces)
 
 
 def _characters(encoded: str) -> str:

@@ -54,6 +54,9 @@ class Dump:
     drives: list[tuple[Drive, volumes.Volume]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.freezing = FreezeLines(self.log, self.vm.vmid, self.lab.release)
+
     @property
     def scratch(self) -> Path:
         """The directory for copies while the dump runs: next to the archive, as vzdump's own."""
@@ -143,17 +146,38 @@ class Dump:
             self._write(sources)
 
     def _snapshot(self, machine: Machine) -> list[Source]:
-        wanted = freezes(self.vm.config) and self.mode == "snapshot"
-        events = FreezeLines(self.log, self.vm.vmid)
+        wanted, events = self._freeze_wanted(machine), self.freezing
         targets = {drive.key: self.scratch / f"{drive.key}.raw" for drive, _ in self.drives}
         if unplugged := sorted(set(targets) - {disk.key for disk in machine.spec.disks}):
-            raise QemuError(f"VM {self.vm.vmid} qmp command 'backup' failed - Device 'drive-{unplugged[0]}' not found")
+            events.begin()
+            raise QemuError(self.lab.release.backup_refused(self.vm.vmid, f"Device 'drive-{unplugged[0]}' not found"))
         taken = machine.snapshot(targets, freeze=wanted, on_event=self._watched(events.hear))
         events.complete(wanted, taken.frozen)
-        if agent_enabled(self.vm.config) and not wanted:  # the agent of a suspended guest cannot answer (03_vzdump_ok 56)
-            answers = self.mode == "snapshot" and power.agent_answers(machine)
-            events.hear("freeze-off" if answers else "freeze-skipped")
         return [Source(f"drive-{d.key}", targets[d.key], v.path.stat().st_size) for d, v in self.drives]
+
+    def _freeze_wanted(self, machine: Machine) -> bool:
+        """Whether a freeze is to be tried; where not, the log says why, if this release says so."""
+        wanted, why = self._looked_at_by_92(machine) if self.lab.release.newer else self._looked_at_by_90(machine)
+        self.freezing.hear(why)
+        return wanted
+
+    def _looked_at_by_90(self, machine: Machine) -> tuple[bool, str]:
+        """9.0 speaks of guests with an agent alone, and asks that agent before it looks at the options."""
+        config, snapshot = self.vm.config, self.mode == "snapshot"
+        if snapshot and freezes(config):
+            return True, ""
+        if not agent_enabled(config):
+            return False, ""
+        # the agent of a suspended guest cannot answer (03_vzdump_ok 56)
+        return False, "freeze-off" if snapshot and power.agent_answers(machine) else "freeze-skipped"
+
+    def _looked_at_by_92(self, machine: Machine) -> tuple[bool, str]:
+        """9.2 looks at the options first (no agent counts as switched off), then at the agent, then at who froze it before."""
+        if not freezes(self.vm.config):
+            return False, "freeze-off"
+        if self.mode != "snapshot" or not power.agent_answers(machine):
+            return False, "freeze-skipped"
+        return (False, "freeze-by-others") if power.agent_is_frozen(machine) else (True, "")
 
     def _watched(self, hear: Callable[[str], None]) -> Callable[..., None]:
         def on_event(event: str, *_: int) -> None:
@@ -183,7 +207,7 @@ class Dump:
     def _shut_down(self) -> None:
         machine, end = power.machine_of(self.lab, self.vm.vmid), time.monotonic() + self.options.stopwait * 60
         if machine is not None:
-            power.ask_to_shut_down(self.vm, machine, self.log.task)
+            power.ask_to_shut_down(self.lab, self.vm, machine, self.log.task)
             power.wait_until_off(self.lab, self.vm.vmid, machine, end - time.monotonic(), self.log.task)
         power.switch_off(self.lab, self.vm.vmid)
 
@@ -195,6 +219,7 @@ class Dump:
             raise GuestFailed(result)
 
     def _announce(self) -> None:
+        self.freezing.begin()
         self.log.info(f"started backup task '{uuid.uuid4()}'")
 
     @contextmanager

@@ -7,6 +7,7 @@ import time
 from backupsvc.lab.guests import text
 from backupsvc.lab.guests.dumplog import DumpLog
 from backupsvc.lab.guests.vma_writer import Written
+from backupsvc.lab.release import Release
 
 _PROGRESS_SECONDS = 2.0
 _NAP = 0.1
@@ -15,30 +16,42 @@ _NAP = 0.1
 class FreezeLines:
     """vzdump's lines about freezing: as the machine tells of it, made up for where it told nothing (a modelled guest)."""
 
-    _TEXTS = {
-        "freeze": "issuing guest-agent 'fs-freeze' command",
-        "thaw": "issuing guest-agent 'fs-thaw' command",
-        "freeze-skipped": "skipping guest-agent 'fs-freeze', agent configured but not running?",
-        "freeze-off": "skipping guest-agent 'fs-freeze', disabled in VM options",
-    }
-
-    def __init__(self, log: DumpLog, vmid: int) -> None:
-        self._log, self._heard = log, False
-        # PVE 9.0's words; none of them fails the task (qemu-server 9.0.23 PVE/VZDump/QemuServer.pm)
-        self._errors = {
-            "freeze-failed": "unable to freeze guest fs - {why}",
-            "freeze-late": "querying status after freezing guest fs failed - timeout after 60 minutes",
-            "thaw-failed": f"VM {vmid} qmp command 'guest-fsfreeze-thaw' failed - {{why}}",
+    def __init__(self, log: DumpLog, vmid: int, release: Release) -> None:
+        self._log, self._vmid, self._release, self._heard, self._begun = log, vmid, release, False, False
+        self._texts = {
+            "freeze": "issuing guest-agent 'fs-freeze' command",
+            "thaw": "issuing guest-agent 'fs-thaw' command",
+            "freeze-skipped": release.skipped("agent configured but not running?"),
+            "freeze-off": release.skipped("disabled in VM options"),
+            "freeze-by-others": release.skipped("already frozen"),
         }
 
     def hear(self, event: str) -> None:
         """Write the line of an event, if it has one. What an agent said follows the event's name and a colon."""
         name, _, why = event.partition(": ")
-        if name in self._TEXTS:
+        if name == "thaw":
+            self.begin()
+        if name in self._texts:
             self._heard = True
-            self._log.info(self._TEXTS[name])
-        if name in self._errors:
-            self._log.error(self._errors[name].format(why=why))
+            self._log.info(self._texts[name])
+        if error := self._error(name, why):
+            self._log.error(error)
+
+    def _error(self, name: str, why: str) -> str:
+        """PVE's words for what an agent did not do; none of them fails the task (qemu-server PVE/VZDump/QemuServer.pm)."""
+        if name == "freeze-failed":
+            return f"unable to freeze guest fs - {why}"
+        if name == "freeze-late":
+            return "querying status after freezing guest fs failed - timeout after 60 minutes"
+        if name == "thaw-failed":
+            return self._release.agent_refused(self._vmid, "guest-fsfreeze-thaw", why)
+        return self._release.agent_failed(self._vmid, "guest-fsfreeze-thaw", "got timeout") if name == "thaw-late" else ""
+
+    def begin(self) -> None:
+        """Say, once, that QEMU is now told to begin: between freeze and thaw where there are any (since qemu-server 9.1.7)."""
+        if self._release.newer and not self._begun:
+            self._log.info("starting backup via QMP command")
+        self._begun = True
 
     def complete(self, wanted: bool, frozen: bool) -> None:
         """Write the lines that were not heard of: whether a freeze was ``wanted`` and whether the guest was ``frozen``."""
@@ -74,8 +87,8 @@ class Progress:
         self._show(100)
         if zero:
             self._log.info(f"backup is sparse: {text.size(zero, 2)} ({zero * 100 // self._total}%) total zero data")
-        rate = text.size(self._total / max(seconds, 1))
-        self._log.info(f"transferred {text.size(self._total, 2)} in {seconds or '<1'} seconds ({rate}/s)")
+        rate = f" ({text.size(self._total / seconds)}/s)" if seconds else ""  # nothing is divided by less than a second
+        self._log.info(f"transferred {text.size(self._total, 2)} in {seconds or '<1'} seconds{rate}")
 
     def _show(self, percent: int) -> None:
         now = time.monotonic()

@@ -41,6 +41,7 @@ def start(lab: Lab, node: str, vmid: int, log: TaskLog) -> None:
         if vm.config.get("template") == "1":
             raise TaskDied("you can't start a vm if it's a template")
         warn_iothread(vm, log)
+        _warn_efi(lab, vm, log)
         start_machine(lab, vm)
 
 
@@ -50,6 +51,21 @@ def warn_iothread(vm: VmConfig, log: TaskLog) -> None:
         lacking = disk.key.startswith("scsi") and vm.config.get("scsihw") != "virtio-scsi-single"
         if lacking and disk.properties.get("iothread") == "1":
             log.warn("iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring")
+
+
+def _warn_efi(lab: Lab, vm: VmConfig, log: TaskLog) -> None:
+    """Warn of an EFI disk of before the new certificates, at every start of its guest (qemu-server 9.1.10)."""
+    if lab.release.newer and "efidisk0" in vm.config and "ms-cert=2023k" not in vm.config["efidisk0"].split(","):
+        missing = "suggesting that not all UEFI 2023 certificates from Microsoft are enrolled yet."
+        log.warn(f"EFI disk without 'ms-cert=2023k' option, {missing}")
+
+
+def agent_is_frozen(machine: Machine) -> bool:
+    """Say whether a machine's agent says that its file systems are frozen."""
+    try:
+        return bool(machine.agent("guest-fsfreeze-status", timeout=_PING_TIMEOUT) == "frozen")
+    except (AgentSilent, AgentFailure):
+        return False
 
 
 def start_machine(lab: Lab, vm: VmConfig) -> None:
@@ -108,7 +124,7 @@ def shutdown(lab: Lab, node: str, vmid: int, log: TaskLog, *, timeout: int | Non
         machine = machine_of(lab, vmid)
         if machine is None:
             return
-        ask_to_shut_down(vm, machine, log)
+        ask_to_shut_down(lab, vm, machine, log)
         if wait_until_off(lab, vmid, machine, _SHUTDOWN_WAIT if timeout is None else timeout, log):
             return
         if not force:
@@ -126,7 +142,7 @@ def agent_answers(machine: Machine) -> bool:
     return True
 
 
-def ask_to_shut_down(vm: VmConfig, machine: Machine, log: TaskLog) -> None:
+def ask_to_shut_down(lab: Lab, vm: VmConfig, machine: Machine, log: TaskLog) -> None:
     """Ask a guest to go down: by its agent when that answers, else by the power button."""
     if agent_enabled(vm.config):
         if agent_answers(machine):
@@ -135,7 +151,7 @@ def ask_to_shut_down(vm: VmConfig, machine: Machine, log: TaskLog) -> None:
             except (AgentSilent, AgentFailure):  # a guest that goes down at once does not answer any more
                 return
             return
-        log.line(f"QEMU Guest Agent is not running - VM {vm.vmid} qmp command 'guest-ping' failed - got timeout")
+        log.line(f"QEMU Guest Agent is not running - {lab.release.agent_failed(vm.vmid, 'guest-ping', 'got timeout')}")
     machine.powerdown()
 
 

@@ -11,12 +11,12 @@ from backupsvc.lab.guests.access import check_root_parameter
 from backupsvc.lab.guests.devices import agent_enabled
 from backupsvc.lab.kernel import Call, Lab, LabError, TaskLog, VmConfig, route
 
-_QEMU, _MACHINE = "10.0.2", "pc-i440fx-10.0+pve1"
 _INDEX = (
     "config pending unlink vncproxy termproxy migrate resize move rrd rrddata monitor agent snapshot spiceproxy sendkey firewall"
     " mtunnel remote_migrate status"
 )
 _STATUS_INDEX = "current start stop reset shutdown suspend reboot"
+_SERIAL_PORTS = 4
 # the CRM looks at its resources every ten seconds; a lab need not be that slow
 _HA_DELAY = 1.0
 
@@ -49,9 +49,11 @@ def current(call: Call) -> Any:
         ha |= {"state": figures.ha_state(call.lab, vm)}
     row = _status(call.lab, vm) | {"ha": ha}
     machine = power.machine_of(call.lab, vm.vmid)
-    row["qmpstatus"] = machine.status() if machine else "stopped"
+    row["qmpstatus"] = machine.run_state() if machine else "stopped"
     if machine:
-        row |= live_figures.current(vm) | {"running-qemu": _QEMU, "running-machine": _MACHINE, "diskread": 0, "diskwrite": 0}
+        release = call.lab.release
+        row |= live_figures.current(vm, machine) | {"running-qemu": release.qemu, "running-machine": release.machine}
+        row |= {"diskread": 0, "diskwrite": 0}
     if agent_enabled(vm.config):
         row["agent"] = 1
     return row
@@ -143,7 +145,7 @@ def _status(lab: Lab, vm: VmConfig) -> dict[str, Any]:
         "vmid": vm.vmid,
         "name": config.get("name", f"VM {vm.vmid}"),
         "status": "running" if machine else "stopped",
-        "cpu": 0,
+        "cpu": figures.cpu(machine),
         "cpus": figures.cpus(config),
         "mem": 0,
         "memhost": 0,
@@ -159,7 +161,7 @@ def _status(lab: Lab, vm: VmConfig) -> dict[str, Any]:
     row |= {key: config[key] for key in ("tags", "lock") if config.get(key)}
     if config.get("template") == "1":
         row["template"] = 1
-    if "serial0" in config:
+    if any(f"serial{number}" in config for number in range(_SERIAL_PORTS)):
         row["serial"] = 1
     if machine is None:
         return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -112,8 +112,18 @@ def command(params: Mapping[str, Any]) -> str:
             continue
         if name == "prune-backups":
             value = ",".join(sorted(str(value).split(",")))
-        words += [f"--{name}", shlex.quote(str(value)) if name not in ("notes-template", "prune-backups") else f"'{value}'"]
+        words += [f"--{name}", shell_quoted(str(value))]
     return " ".join(words)
+
+
+def shell_quoted(word: str) -> str:
+    """Return a word as Perl's String::ShellQuote writes it: in quotes only where a shell would read it otherwise.
+
+    Unlike Python's own it spares ``!`` and ``^`` and quotes ``=``, which a shell takes for an assignment in front of a command.
+    """
+    if word and not re.search(r"[^\w!%+,\-./:@^]", word, re.ASCII):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
 
 
 def split_list(text: str) -> list[str]:

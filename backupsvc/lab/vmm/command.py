@@ -38,6 +38,8 @@ def qemu_command(
         "chardev=monitor,mode=control",
     ]
     command += ["-serial", f"file:{folder / SERIAL}"]
+    # as PVE does: what cannot boot tries again for ever, a second later, and from nothing that has no place in the boot order
+    command += ["-boot", "strict=on,reboot-timeout=1000"]
     for number, disk in enumerate(spec.disks, start=1):
         command += _disk(disk, number)
     for nic, port in zip(spec.nics, ports, strict=True):

@@ -115,6 +115,22 @@ class Machine:
             return "stopped"
         return "running" if isinstance(answer, dict) and answer["running"] else "paused"
 
+    def run_state(self) -> str:
+        """Return QEMU's own word for how it stands (``running``, ``paused``, ``io-error``, ...), ``stopped`` when it is off."""
+        try:
+            answer = self.qmp("query-status")
+        except QemuError:
+            return "stopped"
+        return str(answer["status"]) if isinstance(answer, dict) else "unknown"
+
+    def block_stats(self) -> dict[str, dict[str, object]]:
+        """Return what QEMU counted of each disk since power-on (its ``block-stats``), by the disk's key; {} when it is off."""
+        try:
+            rows = self.qmp("query-blockstats")
+        except QemuError:
+            return {}
+        return {row["node-name"]: dict(row["stats"]) for row in rows if "node-name" in row} if isinstance(rows, list) else {}
+
     def uptime(self) -> float:
         """Seconds since power-on; 0 when off."""
         return time.monotonic() - self._since if self.pid is not None else 0.0
@@ -170,8 +186,8 @@ class Machine:
 
         ``freeze`` has the agent quiesce the guest's file systems for that moment, if it answers; ``speed`` in bytes a second,
         0 is no limit. ``on_event(event, done, total)`` hears ``freeze``, ``freeze-skipped``, ``freeze-late`` (no answer),
-        ``freeze-failed: why``, ``thaw``, ``thaw-failed: why``, ``started`` and ``progress`` (bytes); what it raises cancels the
-        copy. Raise QemuError when a disk or a target fails.
+        ``freeze-failed: why``, ``thaw``, ``thaw-failed: why``, ``thaw-late``, ``started`` and ``progress`` (bytes); what it
+        raises cancels the copy. Raise QemuError when a disk or a target fails.
         """
         sizes = {disk.key: disk.size for disk in self.spec.disks}
         agent: Callable[..., object] | None = self.agent if freeze and self.spec.agent else None

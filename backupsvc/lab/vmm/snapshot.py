@@ -106,7 +106,7 @@ def thaw(agent: Callable[..., object], tell: EventHook) -> None:
     except AgentFailure as error:
         tell(f"thaw-failed: {error.desc}", 0, 0)
     except AgentSilent:
-        tell("thaw-failed: got timeout", 0, 0)
+        tell("thaw-late", 0, 0)
 
 
 def _wait(qmp: Monitor, keys: set[str], tell: EventHook) -> None:

@@ -25,7 +25,7 @@ import backupsvc.pve.tasks
 import backupsvc.remote.nodes
 from backupsvc.bootstrap import Service
 from backupsvc.clock import SystemClock
-from backupsvc.errors import PveError, PveUnreachable
+from backupsvc.errors import PveError, Unreachable
 from backupsvc.operations import working
 from backupsvc.settings import Settings, load_settings
 from policies.model import Operation, OperationState, Policy
@@ -97,7 +97,7 @@ def asked_again(service: Service, kind: Kind) -> Operation | None:
     """Open an operation. Where that fails nothing has begun, and whoever wanted it is told so: he asks once more."""
     try:
         return kind.open(service)
-    except (PveError, PveUnreachable):
+    except (PveError, Unreachable):
         return kind.open(service)
 
 

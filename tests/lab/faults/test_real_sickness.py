@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import ssl
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.commands import Shell
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 POLICY = """
@@ -73,6 +77,37 @@ def test_a_copy_whose_service_is_down_is_booted_and_failed(site: Shell) -> None:
 def test_a_copy_without_its_data_disk_answers_with_an_error_page_and_is_failed(site: Shell) -> None:
     result, _ = result_under(site, "data-disk-gone", 104)
     assert (result["verdict"], result["rung"]) == ("failed", "booted")
+
+
+def test_a_copy_whose_boot_disk_is_empty_is_failed_long_before_its_time_is_up(site: Shell) -> None:
+    """What real firmware does with an empty disk: it reads the first sector, finds nothing to start, and begins anew."""
+    stop(site, 108)
+    disk = site.state / "lab" / "nodes" / "clovis" / "dev" / "pve" / "vm-108-disk-0"
+    size = disk.stat().st_size
+    with disk.open("r+b") as file:
+        file.truncate(0)
+        file.truncate(size)
+    assert site("backup", "run", "--vmid", 108).code == 0
+    answer = site("restore-test", 108, "--json")
+    assert (answer.code, answer.json["verdict"], answer.json["rung"]) == (1, "failed", "restored"), answer.err
+    (why,) = [reason for reason in answer.json["reasons"] if "nothing boots from scsi0" in reason]
+    assert "its first sector again and again" in why
+
+
+def stop(site: Shell, vmid: int) -> None:
+    """Switch a guest off as the lab's administrator, and wait until it is."""
+    saved, root = (json.loads((site.state / "lab" / name).read_text("utf-8")) for name in ("settings.json", "root.json"))
+    context = ssl.create_default_context(cafile=saved["pve"]["ca_file"])
+    base = f"https://{saved['pve']['host']}/api2/json/nodes/clovis/qemu/{vmid}/status"
+
+    def ask(method: str, what: str) -> Any:
+        headers = {"Authorization": f"PVEAPIToken={root['token']}"}
+        request = urllib.request.Request(f"{base}/{what}", b"" if method == "POST" else None, headers, method=method)
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    ask("POST", "stop")
+    wait_until(lambda: ask("GET", "current")["status"] == "stopped", pause=0.2)
 
 
 def test_the_same_archive_is_proven_once_no_fault_is_set(site: Shell) -> None:

@@ -146,7 +146,7 @@ def test_an_archive_with_a_flipped_bit_fails_and_leaves_nothing(small: tuple[Lab
     assert older.json["verdict"] == "proven"
 
 
-def test_law_2_pve_itself_refuses_the_everyday_token_a_production_bridge(small: tuple[Lab, Shell]) -> None:
+def test_law_2_the_everyday_token_puts_no_guest_back_onto_production_and_leaves_nothing(small: tuple[Lab, Shell]) -> None:
     lab, shell = small
     switch_off(lab, VMID)
     lab.guests.remove(VMID)
@@ -154,4 +154,4 @@ def test_law_2_pve_itself_refuses_the_everyday_token_a_production_bridge(small: 
     assert answer.code == 4
     assert "SDN.Use" in answer.json["error"]["message"]
     assert answer.json["error"]["hint"]
-    assert not lab.machines.get(VMID) or lab.machine_status(VMID) == "stopped"
+    assert lab.guests.get(VMID) is None

@@ -17,6 +17,7 @@ from backupsvc.lab.vmm import accel
 from backupsvc.lab.vmm.agent import AgentFailure, AgentSilent
 from backupsvc.lab.vmm.machine import Machine, QemuError
 from tests.lab.vmm.conftest import Bench, run, up
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -236,6 +237,26 @@ def test_a_machine_whose_link_is_down_from_the_start_has_no_carrier(bench: Bench
         assert bench.networks.counters("101")[0].received == 0
     finally:
         cut.stop()
+
+
+def test_firmware_reads_the_first_sector_of_an_empty_boot_disk_again_and_again(bench: Bench) -> None:
+    """What `policies.stillness` takes for a disk that nothing boots from."""
+    machine = bench.machine(101)
+    disk = machine.spec.disks[0]
+    with disk.path.open("r+b") as file:
+        file.truncate(0)
+        file.truncate(disk.size)
+    try:
+        machine.start()
+        wait_until(lambda: machine.block_stats()[disk.key]["rd_operations"] >= 4)
+        told = machine.block_stats()[disk.key]
+        assert told["rd_bytes"] == 512 * told["rd_operations"] and machine.run_state() == "running"
+        machine.suspend()
+        assert machine.run_state() == "paused"
+        machine.resume()
+    finally:
+        machine.stop()
+    assert (machine.run_state(), machine.block_stats()) == ("stopped", {})
 
 
 def test_the_accelerator_is_one_that_really_boots_a_guest_and_is_found_once(bench: Bench) -> None:

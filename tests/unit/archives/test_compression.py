@@ -7,7 +7,7 @@ import struct
 import subprocess
 
 import pytest
-from backports.zstd import decompress
+from backports.zstd import CompressionParameter, ZstdCompressor, compress, decompress
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,3 +133,29 @@ def test_lzo_is_refused_with_a_way_out() -> None:
 def test_compressions_are_recognised_by_their_first_bytes() -> None:
     assert {word: recognise(packed) for word, packed in PACKED.items()} == {word: word for word in PACKED}
     assert recognise(b"VMA\0") == recognise(io.BytesIO().read()) == ""
+
+
+def framed(window: int, data: bytes) -> bytes:
+    options = {CompressionParameter.window_log: window, CompressionParameter.content_size_flag: False}
+    compressor = ZstdCompressor(options=options)  # which knows no size, else it would take a smaller window
+    return compressor.compress(data) + compressor.flush()
+
+
+def test_a_window_that_would_take_the_machines_memory_is_refused_with_a_way_out() -> None:
+    assert decode("zst", framed(26, DATA)) == DATA
+    with pytest.raises(Damage, match=r"asks for 134217728 bytes of memory.*zstd -d --memory=134217728") as caught:
+        decode("zst", framed(27, DATA))
+    assert caught.value.offset == 0
+
+
+def test_a_frame_in_one_segment_has_its_content_for_a_window() -> None:
+    header = struct.pack("<IBQ", 0xFD2FB528, 0b1110_0000, 2**40)
+    with pytest.raises(Damage, match="asks for 1099511627776 bytes"):
+        decode("zst", header + b"\x01\0\0")
+
+
+def test_empty_frames_and_empty_last_blocks_are_no_damage() -> None:
+    assert decode("zst", compress(b"") * 3 + PACKED["zst"] + zst(b"", checksum=False)) == DATA
+    streamed = ZstdCompressor()
+    parts = streamed.compress(DATA, mode=ZstdCompressor.FLUSH_BLOCK) + streamed.flush()
+    assert decode("zst", parts) == DATA

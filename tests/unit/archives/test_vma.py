@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ class Disks:
     def __init__(self) -> None:
         self.content: dict[str, bytearray] = {}
 
-    def begin(self, header: Header) -> None:
+    def begin(self, header: Header, files: Sequence[str]) -> None:
         self.content = {device.name: bytearray(device.clusters * CLUSTER) for device in header.devices.values()}
 
     def write(self, device: Device, offset: int, data: memoryview) -> None:

@@ -12,6 +12,7 @@ import pytest
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.operations import Driver, NewOperation, Note
 from backupsvc.errors import LeaseLost
+from tests.waiting import HANGS
 
 pytestmark = pytest.mark.slow
 ROUNDS = 100
@@ -51,9 +52,9 @@ def test_law_9_two_processes_that_claim_at_one_instant_never_both_win(catalog_ur
     ]
     for process in processes:
         process.start()
-    won = dict(results.get(timeout=120) for _ in processes)
+    won = dict(results.get(timeout=HANGS) for _ in processes)
     for process in processes:
-        process.join(30)
+        process.join(HANGS)
     assert sorted(won["one"] + won["two"]) == sorted((id, now) for id in ids for now in TIMES)
     assert won["one"], "they never met"
     assert won["two"], "they never met"

@@ -26,6 +26,7 @@ from backupsvc.errors import PveError, PvePermissionDenied, RemoteUnreachable
 from policies import site_checks
 from policies.check_levels import LEVELS, NETWORK_KINDS, Level
 from policies.model import CheckResult, CheckSpec, Outcome
+from tests.waiting import wait_until
 
 from ..pve.server import make_certificate
 
@@ -55,7 +56,7 @@ class Page(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             with contextlib.suppress(OSError):
-                for _ in range(100):
+                for _ in range(4000):
                     self.wfile.write(b".")
                     self.wfile.flush()
                     time.sleep(0.05)
@@ -151,7 +152,7 @@ def test_a_page_that_drips_is_given_up_at_the_deadline(page: Any) -> None:
     started = time.monotonic()
     result = run("http", timeout=1, port=page.server_port, path="/slow", contains="GLPI")
     assert result.outcome is Outcome.FAILED and "no answer within 1 s" in result.detail
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 100, "the page would drip for minutes"
 
 
 def test_what_is_not_http_fails_as_that(page: Any) -> None:
@@ -186,12 +187,12 @@ def test_a_page_that_drips_over_tls_is_given_up_at_the_deadline_too(tmp_path: Pa
         started = time.monotonic()
         result = run("http", timeout=1, port=page.server_port, path="/slow", tls=True)
     assert result.outcome is Outcome.FAILED and "no answer within 1 s" in result.detail
-    assert time.monotonic() - started < 4, "the page would drip for five seconds"
+    assert time.monotonic() - started < 100, "the page would drip for minutes"
 
 
 def test_a_handshake_that_never_ends_is_given_up_at_the_deadline() -> None:
     def drip(peer: socket.socket) -> None:
-        for byte in b"\x16\x03\x03\x40\x00" + bytes(60):  # a long TLS record, byte by byte
+        for byte in b"\x16\x03\x03\x40\x00" + bytes(2000):  # a long TLS record, byte by byte
             peer.sendall(bytes([byte]))
             time.sleep(0.1)
 
@@ -199,7 +200,7 @@ def test_a_handshake_that_never_ends_is_given_up_at_the_deadline() -> None:
         started = time.monotonic()
         result = run("http", timeout=1, port=port, tls=True)
     assert result.outcome is Outcome.FAILED and "no answer within 1 s" in result.detail
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 100, "the record would drip for minutes"
 
 
 def test_a_page_without_tls_fails_where_tls_is_wanted(page: Any) -> None:
@@ -387,10 +388,7 @@ def test_no_check_leaves_a_thread_behind(page: Any) -> None:
     before = threading.active_count()
     for _ in range(5):
         run("tcp", port=page.server_port)
-    deadline = time.monotonic() + 3
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before, threading.enumerate)
 
 
 @given(st.binary(max_size=400))

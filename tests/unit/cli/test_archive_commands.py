@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from backupsvc.cli.archive import app
 from backupsvc.errors import ArchiveError, UsageError
+from tests.unit.archives.hostile import dated
 
 SAMPLES = Path(__file__).parents[2] / "golden" / "vma_samples"
 GOOD = SAMPLES / "vzdump-qemu-108-2026_03_10-21_00_03.vma.zst"
@@ -105,3 +106,12 @@ def test_extract_of_a_damaged_archive_is_an_error_that_names_the_offset(tmp_path
 def test_importing_the_commands_imports_neither_readers_nor_rich() -> None:
     code = "import sys, backupsvc.cli.archive; print([m for m in sys.modules if 'archives' in m or m in ('rich', 'backports')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("ctime", [2**62, -(2**63), 253402300800])
+def test_info_tells_a_time_that_no_calendar_has_as_what_it_is(ctime: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.vma"
+    path.write_bytes(dated(ctime))
+    result = run(app, ["info", str(path)])
+    assert result.exit_code == 0 and f"created  {ctime} seconds after 1970, which is no date" in result.output
+    assert json.loads(run(app, ["info", "--json", str(path)]).stdout)["ctime"] == ctime

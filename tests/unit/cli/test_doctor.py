@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from backupsvc.cli.app import build
-from backupsvc.errors import LawRefused, PveTokenRefused, PveUnreachable, UsageError
+from backupsvc.errors import LawRefused, PvePermissionDenied, PveTokenRefused, PveUnreachable, UsageError
 from backupsvc.operations import health
-from backupsvc.pve.cluster import Bridge, Version
+from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, Version
+from backupsvc.pve.tasks import TaskRow
 from backupsvc.settings import Settings
 from policies import ownership, role
 from policies.model import Archive, Guest, GuestType, Node, Storage
@@ -39,6 +40,7 @@ class World:
         self.policy: Any = load_policy(POLICY, "site.yaml")
         self.settings = Settings(policy=Path("site.yaml"), state_dir=Path())
         self.clock = SimpleNamespace(now=lambda: 1_000_000.0)
+        self.tasks: dict[tuple[str, int], list[TaskRow]] = {}
         self.knowledge = Knowledge()
         self.catalog = SimpleNamespace(
             archives=list, knowledge=lambda: self.knowledge, lease_holder=lambda vmid: None, operation=lambda id: None,
@@ -51,6 +53,7 @@ class World:
         self.ways: dict[str, Any] = {}
         self.vmids: dict[str, int] = {}
         self.nodes = [Node("a", True), Node("b", True)]
+        self.quorate: bool | Exception | None = True
         self.bridges = [Bridge("vmbr9", "a"), Bridge("vmbr0", "a", ("eno1",))]
         self.offsets = {"a": 1.0, "b": -2.0}
         self.release = "9.2"
@@ -66,13 +69,16 @@ class World:
             cluster=SimpleNamespace(
                 version=self.version,
                 guests=lambda max_age=0.0: self.guests,
-                nodes=lambda: self.nodes,
+                nodes=lambda max_age=0.0: self.nodes,
                 permissions=lambda: self.rights,
                 bridges=lambda node: [bridge for bridge in self.bridges if bridge.node == node] or [Bridge("vmbr9", node)],
                 clock_offsets=lambda: self.offsets,
+                status=self.status,
+                ha_resources=lambda: set[str](),
             ),
             scratch=lambda scratch, holder: SimpleNamespace(require_bridge=self.ask_bridge),
             guests=SimpleNamespace(config=lambda node, vmid: self.configs[vmid]),
+            tasks=SimpleNamespace(of_guest=lambda node, vmid: self.tasks.get((node, vmid), [])),
             storage=SimpleNamespace(
                 storages=lambda: self.storages,
                 archives=lambda node, storage, vmid=None: [one for one in self.listed if one.node == node],
@@ -84,6 +90,12 @@ class World:
 
     def probe_vmid(self, node: str) -> int | None:
         return self.vmids.get(node)
+
+    def status(self) -> ClusterStatus:
+        if isinstance(self.quorate, Exception):
+            raise self.quorate
+        members = (ClusterNode(node.name, number, "", node.online) for number, node in enumerate(self.nodes, 1))
+        return ClusterStatus("s", self.quorate, tuple(members))
 
     def version(self) -> Version:
         return Version(self.release, f"{self.release}.1")
@@ -212,23 +224,77 @@ def refusing_of(node: str, error: Exception) -> Any:
     return ask
 
 
-@pytest.mark.parametrize(("service", "action"), [("a" * 32, "backupsvc serve"), ("b" * 32, "qm destroy 9000 --purge")])
-def test_law_1_a_copy_that_the_catalog_forgot_is_named_with_what_to_do(service: str, action: str) -> None:
+@pytest.mark.parametrize(
+    ("service", "restored", "action"),
+    [
+        ("a" * 32, True, "backupsvc serve"),
+        ("a" * 32, False, "see whose it is; if nobody needs it, remove it on a: qm stop 9000; qm destroy 9000 --purge"),
+        ("b" * 32, True, "qm destroy 9000 --purge"),
+    ],
+    ids=["ours", "perhaps a clone", "another service's"],
+)
+def test_law_1_a_copy_that_the_catalog_forgot_is_named_with_what_to_do(service: str, restored: bool, action: str) -> None:
     world = World()
+    if restored:
+        upid = "UPID:a:0000A1B2:00097285:69AF0000:qmrestore:9000:svc@pve!t:"
+        world.tasks["a", 9000] = [TaskRow(upid, "OK", 1_000, "svc@pve!t")]
     world.guests = [Guest(9000, "restore-test-108", "a", status="running")]
     world.configs = {9000: {"description": ownership.mark("01GONE", service)}}
     (line,) = world.seen(health.WARNING)
     assert line.name == "copies" and "VM 9000" in line.detail and action in line.action
 
 
-def test_a_clock_that_is_off_and_a_node_that_is_away_are_warnings() -> None:
+def test_a_clock_that_is_off_is_a_warning() -> None:
     world = World()
     world.offsets["b"] = -90.0
-    world.nodes.append(Node("c", False))
-    assert [line.detail for line in world.seen(health.WARNING)] == [
-        "node c is offline",
-        "the clock of b is 90 s behind this machine's",
+    assert [line.detail for line in world.seen(health.WARNING)] == ["the clock of b is 90 s behind this machine's"]
+
+
+def test_a_node_that_is_offline_is_the_first_line_with_quorum_what_is_unknown_and_the_way_on() -> None:
+    world = World()
+    world.nodes[1] = Node("b", False)
+    world.quorate = False
+    world.storages = [storage for storage in world.storages if storage.node == "a"]
+    world.guests = [Guest(108, "web", "b", status="running")]
+    world.catalog.archives = lambda vmid=None: [Archive("nas:backup/x", "b", "nas", 108, GuestType.QEMU, 900_000, 5)]
+    lines = health.examine(world)  # type: ignore[arg-type]
+    assert (lines[0].name, lines[0].status, lines[0].exit_code) == ("node-offline", health.FAILED, 3)
+    for text in ("b is offline", "Quorum: LOST", "108 web", "1 known archive(s) on b", "not gone"):
+        assert text in lines[0].detail
+    assert "really off" in lines[0].action and health.exit_code(lines) == 3
+    assert [line.name for line in lines if line.status == health.FAILED] == ["node-offline", "quorum"]
+
+
+def test_a_dead_node_is_not_asked_over_ssh() -> None:
+    world = World()
+    world.nodes[1] = Node("b", False)
+    world.catalog.archives = lambda vmid=None: []
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), ssh={"nodes": {"b": "127.0.0.1:9"}})
+    assert [line.detail for line in health.examine(world) if line.name == "ssh to the nodes"] == [
+        "b was not asked: it is offline"
+    ]  # type: ignore[arg-type]
+
+
+def test_a_pvestatd_that_is_dead_is_a_warning_and_the_node_is_looked_at_like_any_other() -> None:
+    world = World()
+    world.nodes[1] = Node("b", True, unknown=True)
+    world.catalog.archives = lambda vmid=None: []
+    (line,) = world.seen(health.WARNING)
+    assert line.name == "status-unknown" and "systemctl status pvestatd" in line.action
+    assert world.seen(health.FAILED) == []
+
+
+def test_quorum_is_one_line_and_what_a_token_may_not_know_of_it_is_a_warning() -> None:
+    world = World()
+    assert [line.detail for line in world.seen(health.OK) if line.name == "quorum"] == ["kept: 2 of 2 nodes are online"]
+    world.quorate = None
+    assert [line.detail for line in world.seen(health.OK) if line.name == "quorum"] == [
+        "a node that stands alone has none to lose"
     ]
+    world.quorate = False
+    assert [(line.name, line.exit_code) for line in world.seen(health.FAILED)] == [("quorum", 3)]
+    world.quorate = PvePermissionDenied("Permission check failed (/, Sys.Audit)", "grant it")
+    assert [(line.name, line.action) for line in world.seen(health.WARNING)] == [("quorum", "grant it")]
 
 
 def test_a_broken_policy_is_said_once_and_the_rest_is_still_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,3 +395,65 @@ def test_a_probe_that_was_moved_off_its_node_is_told() -> None:
     world.pve.cluster.guests = lambda max_age=0.0: [Guest(901, "probe-a", "a"), Guest(902, "probe-b", "a")]
     assert [status for status, _, _ in lines_of(world)] == ["ok", "warning"]
     assert "guest 902, is on a" in lines_of(world)[1][1]
+
+
+def test_law_2_a_restore_token_that_is_the_everyday_one_is_told_and_not_sent_to_take_production_bridges() -> None:
+    world = World()
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), pve={"restore_token": "svc@pve!t=secret"})
+    world.restore_pve = world.pve  # type: ignore[attr-defined]
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "restore token"]
+    assert "is the everyday token svc@pve!t" in line.detail
+    assert "doctor --role --restore" in line.action and "acl modify" not in line.action
+
+
+def test_law_2_no_line_advises_a_bridge_before_it_is_seen_to_lead_nowhere() -> None:
+    world = World()
+    del world.rights["/sdn/zones/localnetwork/vmbr9"]
+    (line,) = world.seen(health.FAILED)
+    assert line.action.startswith("once the line `isolated bridge` says that it leads nowhere, ")
+
+
+def linked_down(*bridges: Bridge, **rights: frozenset[str]) -> World:
+    """A world whose policy names no isolated bridge."""
+    world = World()
+    world.policy = load_policy(POLICY.replace("bridge: vmbr9, ", ""), "site.yaml")
+    del world.rights["/sdn/zones/localnetwork/vmbr9"]
+    world.rights |= {f"/sdn/zones/localnetwork/{name}": held for name, held in rights.items()}
+    world.bridges = list(bridges)
+    world.pve.cluster.bridges = lambda node: [bridge for bridge in bridges if bridge.node == node]
+    return world
+
+
+USE = frozenset({"SDN.Use"})
+
+
+def test_law_2_without_an_isolated_bridge_one_of_its_own_is_enough_and_is_not_called_production() -> None:
+    world = linked_down(Bridge("vmbr9", "a"), Bridge("vmbr9", "b"), Bridge("vmbr0", "a", ("eno1",)), vmbr9=USE)
+    assert world.seen(health.FAILED) == []
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "isolated bridge"]
+    assert "names no isolated bridge" in line.detail
+
+
+def test_law_2_a_bridge_with_ports_is_production_though_it_is_the_only_one_that_the_token_may_use() -> None:
+    world = linked_down(Bridge("vmbr0", "a", ("eno1",)), Bridge("vmbr0", "b", ("eno1",)), vmbr0=USE)
+    assert ["vmbr0" in line.detail for line in world.seen(health.WARNING) if "production networks" in line.detail] == [True]
+
+
+def test_what_cannot_work_without_an_isolated_bridge_fails_with_the_command_that_helps() -> None:
+    (line,) = linked_down(Bridge("vmbr9", "a", ("eno1",)), Bridge("vmbr9", "b")).seen(health.FAILED)
+    assert line.exit_code == 4 and "may use no bridge" in line.detail
+    assert "pvesh create /nodes/NODE/network --iface vmbr90 --type bridge" in line.action  # vmbr9 is used for something else
+    assert "doctor --role --bridge vmbr90`" in line.action
+    (line,) = linked_down(Bridge("vmbr7", "a"), Bridge("vmbr0", "b"), vmbr7=USE).seen(health.FAILED)
+    assert line.exit_code == 1 and line.detail.endswith("does not exist on b")
+
+
+def test_a_storage_without_room_fails_and_one_that_tells_nothing_is_not_called_roomy() -> None:
+    world = World()
+    world.guests = [Guest(108, "glpi", "a")]
+    world.listed = [Archive("nas:backup/x", "a", "nas", 108, GuestType.QEMU, 900_000, 500)]
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "room"]
+    assert "not known" in line.detail
+    world.storages[0] = Storage("nas", "a", "dir", frozenset({"backup"}), total=1000, available=499)
+    (line,) = [line for line in world.seen(health.FAILED) if line.name == "room"]
+    assert line.exit_code == 1 and "499 B free" in line.detail and "500 B" in line.detail

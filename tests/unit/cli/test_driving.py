@@ -79,6 +79,17 @@ def test_ctrl_c_while_following_ends_the_following_and_not_the_operation(site: W
     assert site.catalog.operation(operation.id).cancel is None
 
 
+def test_a_command_that_was_begun_with_ctrl_c_ignored_goes_on_ignoring_it(site: World) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        operation = opened(site, dump=lambda run: press())
+        bring_to_end(site, [operation], silent, enqueue=False)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert site.catalog.operation(operation.id).state == "done"
+
+
 def test_follow_means_nothing_without_enqueue() -> None:
     with pytest.raises(UsageError):
         check_options(enqueue=False, follow=True, dry_run=False)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backupsvc import bootstrap
-from backupsvc.cli.completing import operation_ids
+from backupsvc.cli.completing import offered, operation_ids
 from backupsvc.cli.operations import app
 from backupsvc.errors import BackupsvcError, PveError, Refused, UsageError
 from backupsvc.operations.engine import Engine
@@ -90,7 +90,7 @@ def test_the_list_can_be_narrowed(site: Site) -> None:
     assert [row["id"] for row in answer("list", "--open")["operations"]] == [waiting]
     assert [row["id"] for row in answer("list", "--state", "failed")["operations"]] == [failed]
     assert [row["id"] for row in answer("list", "--vmid", "108", "--kind", "backup")["operations"]] == [failed]
-    assert run("list", "--kind", "prune").stdout == "no such operation\n"
+    assert run("list", "--kind", "prune").stdout == "there is no such operation\n"
 
 
 @pytest.mark.parametrize("words", [("--kind", "backups"), ("--state", "broken"), ("--open", "--state", "done")])
@@ -197,3 +197,42 @@ def test_the_shell_offers_open_operations_first(site: Site) -> None:
     waiting, failed = site.open(), site.failed()
     assert [id for id, _ in operation_ids("01")] == [waiting, failed]
     assert operation_ids("ZZ") == []
+
+
+def test_none_open_is_good_news_and_no_error(site: Site) -> None:
+    site.failed()
+    result = run("list", "--open")
+    assert (result.exit_code, result.stdout) == (0, "no operation is open\n")
+    found = run("list", "--open", "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout) == {"operations": []}
+
+
+def test_show_tells_of_progress_its_ends_alone_unless_all_is_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = [f"progress {n}% (read {n} bytes, duration {n} sec)" for n in range(1, 101)]
+    detail = {"exitstatus": None, "log": log, "plan": {"vmid": 9000, "disks": ["scsi0"]}, "reasons": ["it is full", "it is off"]}
+
+    def dump(run: Run) -> None:
+        run.note("task-ended", "UPID:y", **detail)
+        raise PveError("no", "")
+
+    monkeypatch.setattr("tests.unit.cli.test_operations_commands.no_room", dump)
+    id = site.failed()
+    short, whole = run("show", id).stdout, run("show", id, "--verbose").stdout
+    assert short.count("| progress ") == 2 and "98 more lines of progress" in short
+    assert whole.count("| progress ") == 100
+    assert [line["detail"]["log"] for line in answer("show", id)["transitions"] if "log" in line["detail"]] == [log]
+    assert "plan vmid 9000, disks (scsi0)" in short and "exitstatus" not in short
+    assert "reasons it is full; it is off" in short
+    assert not [notation for notation in ("None", "{", "['") if notation in short]
+
+
+def test_a_retry_tells_in_words_what_it_was_asked(site: Site) -> None:
+    engine = site.engine()
+    id = engine.drive_one(engine.open("backup", 108, {"disks": ["scsi0", "scsi1"], "storage": None})).id
+    said = run("retry", id, "--dry-run").stdout
+    assert "disks: scsi0, scsi1" in said and "storage: none" in said and "[" not in said
+
+
+def test_the_shell_is_offered_no_text_that_it_could_run(site: Site) -> None:
+    assert offered("web'$(id)`id`\\[red]\x1b:;&|<>\"") == "web???id??id???red?????????"
+    assert offered("Débian-2.example.org, n/a") == "Débian-2.example.org, n/a"

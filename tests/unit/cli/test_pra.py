@@ -18,7 +18,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.cli.pra import app
 from backupsvc.errors import PvePermissionDenied, UsageError
 from backupsvc.pve.cluster import Bridge, ClusterStatus
-from policies.model import Policy, Rung
+from policies.model import Policy, Rung, Verdict
 from tests.unit.report.langeo import NAMES, NIGHTS, SEVEN, archive, policy, proof
 from tests.unit.report.worlds import FakePve, StoppedClock, World
 
@@ -158,3 +158,34 @@ def test_the_status_says_of_what_is_proven_no_further_than_booted_that_it_is(sit
     site.catalog.record_proof(replace(proof(101, NIGHTS[-1], ended=NIGHTS[-1] + 3 * 3600), rung=Rung.BOOTED))
     shown = site.run("status").stdout
     assert [line.split()[0] for line in shown.splitlines() if "(booted)" in line] == ["101"]
+
+
+def test_what_is_not_met_is_told_with_its_reason_breaches_first(site: Site) -> None:
+    site.heal()
+    night = NIGHTS[-1]
+    site.catalog.record_proof(proof(101, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="http: 500"))
+    site.catalog.record_proof(proof(102, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="ssh: refused"))
+    shown = site.run("status").stdout
+    breaches = [line for line in shown.splitlines() if line.startswith("breached: ")]
+    assert (
+        "breached: Proof: never proven; the latest restore test ended failed: http: 500: 101 Windows-Client" in breaches
+        or any("http: 500" in line and line.endswith(": 101 Windows-Client") for line in breaches)
+    )
+    assert any("ssh: refused" in line and line.endswith(": 102 Windows-Server") for line in breaches)
+    told = [line.partition(":")[0] for line in shown.splitlines() if line.startswith(("breached: ", "unknown: "))]
+    assert told == sorted(told), "breaches come first"
+
+
+def test_a_reason_that_many_guests_share_is_told_once_with_all_of_them(site: Site) -> None:
+    shown = site.run("status").stdout
+    line = next(line for line in shown.splitlines() if line.startswith("unknown: RTO: "))
+    assert all(f"{vmid} {name}" in line for vmid, name in NAMES.items())
+
+
+def test_a_finding_of_many_guests_names_each_ones_own_cause(site: Site) -> None:
+    for vmid, reason in ((101, "http: answers 500"), (102, "the copy showed no sign of life")):
+        site.catalog.record_proof(proof(vmid, NIGHTS[-1], verdict=Verdict.INCONCLUSIVE, reason=reason))
+    shown = site.run("status").stdout
+    assert any("101 Windows-Client: " in line and "http: answers 500" in line for line in shown.splitlines())
+    assert any("102 Windows-Server: " in line and "no sign of life" in line for line in shown.splitlines())
+    assert "Remove the cause that its latest restore test names" in shown and "named above" not in shown

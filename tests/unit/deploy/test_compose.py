@@ -21,7 +21,7 @@ import yaml
 from sqlalchemy import create_engine, text
 
 from tests import postgres
-from tests.served import wait_until
+from tests.waiting import HANGS, wait_until
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def running(words: list[str], env: dict[str, str], log: Path, **user: Any) -> It
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(HANGS)
         except subprocess.TimeoutExpired:  # a worker finishes its task first; systemd and Docker do not wait for ever either
             process.kill()
             process.wait()
@@ -70,7 +70,7 @@ def redis(env: dict[str, str], home: Path) -> Iterator[str]:
     with running([*shlex.split(services()["redis"]["command"]), *where], env, home / "redis.log"):
         program, *words = services()["redis"]["healthcheck"]["test"][1:]
         check = [program, "-s", str(home / "r.sock"), *words]
-        wait_until(lambda: subprocess.run(check, capture_output=True, check=False).stdout == b"PONG\n", 15)
+        wait_until(lambda: subprocess.run(check, capture_output=True, check=False).stdout == b"PONG\n")
         yield f"redis+socket://{home / 'r.sock'}"
 
 
@@ -86,9 +86,7 @@ def database(env: dict[str, str], log: Path) -> Iterator[str]:
         words = shlex.split(services()["postgres"]["command"])
         with running(words, env | {"PGDATA": str(home / "data")}, log, **postgres._unprivileged()):
             check = services()["postgres"]["healthcheck"]["test"][1:]
-            wait_until(
-                lambda: subprocess.run(check, env=env | {"PGHOST": str(home)}, check=False).returncode == 0, 30, log.read_text
-            )
+            wait_until(lambda: subprocess.run(check, env=env | {"PGHOST": str(home)}, check=False).returncode == 0, log.read_text)
             made = services()["postgres"]["environment"]
             administer = create_engine(f"postgresql+psycopg://postgres@/postgres?host={home}", isolation_level="AUTOCOMMIT")
             with administer.connect() as connection:
@@ -144,5 +142,5 @@ def test_the_commands_of_the_file_consume_both_queues_by_redis_and_postgresql(tm
             assert all(process.poll() is None for process in started.values())
             return not any(answer.returncode for answer in answers)
 
-        wait_until(healthy, 90, lambda: "".join((tmp_path / f"{name}.log").read_text() for name in OURS))
+        wait_until(healthy, lambda: "".join((tmp_path / f"{name}.log").read_text() for name in OURS))
     assert not list(tmp_path.glob("*schedule*")), "beat keeps no file"

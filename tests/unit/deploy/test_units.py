@@ -16,8 +16,9 @@ import pytest
 
 from backupsvc.catalog import Catalog
 from backupsvc.settings import Settings
-from tests.served import Served, wait_until
+from tests.served import Served
 from tests.unit.deploy.test_compose import ROOT, environment, redis, running
+from tests.waiting import HANGS, wait_until
 
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
@@ -71,14 +72,15 @@ def test_the_image_runs_as_a_user_of_its_own_and_installs_what_it_copies() -> No
 def test_the_service_starts_tells_systemd_and_answers_the_image_s_health_check(words: list[str], tmp_path: Path) -> None:
     env: dict[str, Any] = environment(tmp_path) | {"BACKUPSVC_LISTEN": str(tmp_path / "h"), "NOTIFY_SOCKET": str(tmp_path / "n")}
     check = instruction("HEALTHCHECK")
+    assert check[-1] == "--ignore-nights", "a container must not be replaced because backups failed"
     assert subprocess.run(check, env=env, capture_output=True, check=False).returncode == 3
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "n"))
-        systemd.settimeout(30)
+        systemd.settimeout(HANGS)
         with running(words, env, tmp_path / "log") as process:
             assert systemd.recv(200) == b"READY=1"
-            Served(process, tmp_path, tmp_path / "log").becomes("ok", 60)
-            assert subprocess.run(check, env=env, capture_output=True, check=False).returncode == 0
+            Served(process, tmp_path, tmp_path / "log").becomes("ok")
+            wait_until(lambda: subprocess.run(check, env=env, capture_output=True, check=False).returncode == 0)
         assert process.returncode == 0, (tmp_path / "log").read_text()
 
 
@@ -93,5 +95,5 @@ def test_the_units_for_several_machines_consume_both_queues(tmp_path: Path) -> N
         for name, words in commands.items():
             stack.enter_context(running(words, env, tmp_path / f"{name}.log"))
         queues = ("steps", "polls")
-        first = wait_until(lambda: set(queues) <= catalog.pulses().keys() and catalog.pulses(), 60)
-        wait_until(lambda: all(catalog.pulses()[name] > first[name] + 3 for name in queues), 60, "beat's canaries are consumed")
+        first = wait_until(lambda: set(queues) <= catalog.pulses().keys() and catalog.pulses())
+        wait_until(lambda: all(catalog.pulses()[name] > first[name] + 3 for name in queues), "beat's canaries are consumed")

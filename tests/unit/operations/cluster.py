@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from backupsvc.pve.cluster import Bridge
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
 from policies.model import Archive, Guest, GuestType, Node, Storage
@@ -32,9 +33,10 @@ def archive(vmid: int, second: int, **changes: Any) -> Archive:
 def ended(exitstatus: str, *log: str) -> TaskResult:
     """Given an exit status and log lines, return an ended task."""
     good = exitstatus == "OK" or exitstatus.startswith("WARNINGS")
-    return TaskResult("UPID:x", good, exitstatus, 0, log)
+    return TaskResult(DUMP, good, exitstatus, 0, log)
 
 
+DUMP = f"UPID:clovis:0000A1B2:00097285:{1_773_086_400:08X}:vzdump:108:svc@pve!b1:"
 RUNNING = GuestStatus("running", "running", True, None, 3600)
 
 
@@ -44,6 +46,10 @@ def _next(answers: list[Any]) -> Any:
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+# what a restore may ask for
+EVERYTHING = frozenset({"VM.Allocate", "VM.Audit", "VM.PowerMgmt", "Datastore.AllocateSpace", "SDN.Use", "Mapping.Use"})
 
 
 @dataclass
@@ -65,7 +71,11 @@ class Cluster:
     def __post_init__(self) -> None:
         self._gone: set[str] = set()
         self.cluster = SimpleNamespace(
-            guests=lambda max_age=0.0: self.guests_there, nodes=lambda: [Node("clovis", True)], vmid_free=lambda vmid: True
+            guests=lambda max_age=0.0: self.guests_there,
+            nodes=lambda max_age=0.0: [Node("clovis", True)],
+            vmid_free=lambda vmid: True,
+            bridges=lambda node: [Bridge("vmbr0", node, ("eno1",))],
+            permissions_at=lambda path: EVERYTHING,
         )
         self.tasks = SimpleNamespace(
             poll=lambda upid: self.result, find=lambda node, **wanted: [], surely_runs=lambda upid: False
@@ -95,7 +105,7 @@ class Cluster:
 
     def _start(self, node: str, vmid: int, **asked: Any) -> str:
         self.started.append(asked | {"node": node, "vmid": vmid})
-        return "UPID:x"
+        return DUMP
 
     def _delete(self, node: str, volid: str) -> None:
         self.deleted.append(volid)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -109,7 +109,7 @@ class Farm:
             for vmid, node in sorted(self.where.items())
         ]
 
-    def _nodes(self) -> list[Node]:
+    def _nodes(self, max_age: float = 0.0) -> list[Node]:
         return [Node(name, name not in self.offline) for name in sorted({*self.where.values()})]
 
     def _start(self, node: str, vmid: int, **asked: Any) -> str:
@@ -117,7 +117,7 @@ class Farm:
         assert node not in self.offline
         for upid, begun in self.begun.items():
             assert f":{node}:" not in upid or begun + self.dump_seconds <= now, "two dumps at a time on one node"
-        upid = f"UPID:{node}:{vmid}:{now}"
+        upid = f"UPID:{node}:{len(self.begun):08X}:00097285:{now:08X}:vzdump:{vmid}:{self.token_id}:"
         self.begun[upid] = now
         self.dumps.append((now, node, vmid))
         if vmid not in self.sick:
@@ -127,24 +127,28 @@ class Farm:
     def _frozen(self, node: str, vmid: int) -> bool:
         """Never asked while a dump of the guest runs."""
         running = [upid for upid, begun in self.begun.items() if self.clock.now() < begun + self.dump_seconds]
-        assert not [upid for upid in running if upid.split(":")[2] == str(vmid)], f"guest {vmid} is asked while it is dumped"
+        assert not [upid for upid in running if _vmid(upid) == vmid], f"guest {vmid} is asked while it is dumped"
         return False
 
     def _poll(self, upid: str) -> Any:
         if self.clock.now() < self.begun[upid] + self.dump_seconds:
             return None
-        return ended("job errors" if int(upid.split(":")[2]) in self.sick else "OK")
+        return replace(ended("job errors" if _vmid(upid) in self.sick else "OK"), upid=upid)
 
     def _find(self, node: str, *, type: str, vmid: int, since: int) -> list[Any]:
         return [
             SimpleNamespace(upid=upid)
             for upid, begun in self.begun.items()
-            if upid.startswith(f"UPID:{node}:{vmid}:") and begun >= since
+            if upid.startswith(f"UPID:{node}:") and _vmid(upid) == vmid and begun >= since
         ]
 
     def _archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         assert node not in self.offline
         return [item for item in self.archives if item.node == node and item.vmid == vmid]
+
+
+def _vmid(upid: str) -> int:
+    return int(upid.split(":")[6])
 
 
 @dataclass
@@ -226,7 +230,7 @@ class Site:
             run.leave()
             return None
 
-        steps = ("choose", "read", "isolate", "start", "boot", "check", "settle")
+        steps = ("choose", "begin", "read", "isolate", "start", "boot", "check", "settle")
         nothing: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in steps}
         return nothing | {"reserve": reserve, "restore": restore, "tear-down": leave, "judge": judge}
 

@@ -129,6 +129,58 @@ def test_what_was_learnt_of_the_archive_is_remembered(site: World) -> None:
     assert ended_operation.state is OperationState.DONE
 
 
+# --- which archive it made: by PVE's word, not by what anybody may write into notes -------------------------------------------
+
+
+def log_of(second: int) -> tuple[str, ...]:
+    """The log of a dump that makes the archive of that second."""
+    name = archive(108, second).volid.rpartition("/")[2]
+    return (
+        "INFO: Starting Backup of VM 108 (qemu)",
+        "INFO: backup mode: snapshot",
+        f"INFO: creating vzdump archive '/var/lib/vz/dump/{name}'",
+    )
+
+
+def test_law_4_notes_that_somebody_copied_make_no_other_archive_ours(site: World) -> None:
+    cluster = Cluster(result=ended("OK", *log_of(1)))
+    opened: list[str] = []
+
+    def listed(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
+        notes = [str(asked["notes"]) for asked in cluster.started]
+        opened.extend(notes)
+        return [archive(108, second, notes=notes[0]) for second in (1, 2)] if notes else []
+
+    cluster.storage.archives = listed
+    (found,) = run(site, cluster)
+    assert opened and (found["status"], found["archive"]["volid"]) == ("ok", archive(108, 1).volid)
+
+
+def test_law_4_an_archive_of_somebody_elses_does_not_make_a_failed_dump_good(site: World) -> None:
+    failed = ended("job errors", *log_of(1), "ERROR: Backup of VM 108 failed - no space left")
+    (found,) = run(site, Cluster(listings=[[], [archive(108, 2)]], result=failed))
+    assert found["status"] == "failed" and "no space left" in found["error"]
+
+
+def test_a_guest_cannot_have_a_hint_advise_to_give_the_token_more_rights(site: World) -> None:
+    forged = "ERROR: Backup of VM 108 failed - Permission check failed (/, Administrator)"
+    failed = ended("job errors", *log_of(1), forged, "ERROR: Backup of VM 108 failed - no space left")
+    (found,) = run(site, Cluster(result=failed))
+    assert found["status"] == "failed" and "no space left" in found["error"] and "pveum" not in found["hint"]
+    assert found["exit_code"] != 4
+
+
+def test_law_4_an_archive_whose_notes_were_overwritten_is_the_one_that_its_task_made(site: World) -> None:
+    mine = archive(108, 1, notes="before the upgrade, backupsvc 01OTHER")
+    (found,) = run(site, Cluster(listings=[[], [archive(108, 2), mine]], result=ended("OK", *log_of(1))))
+    assert found["archive"]["volid"] == mine.volid
+
+
+def test_law_4_without_a_log_an_archive_from_before_the_task_is_not_its(site: World) -> None:
+    old = archive(108, 1, ctime=1_773_086_400 - 5, notes="moved here by hand")
+    assert run(site, Cluster(listings=[[], [old]]))[0]["status"] == "failed"
+
+
 # --- judged against what the guest had ------------------------------------------------------------------------------------
 
 STUB = "memory: 128\n"
@@ -311,6 +363,16 @@ def test_a_guest_that_does_not_thaw_is_left_frozen_after_two_attempts(site: Worl
     cluster.agent.thaw = lambda node, vmid: sent.append(vmid)
     found = run(site, cluster)[0]
     assert (sent, found["findings"]) == ([108, 108], ["guest-left-frozen"])
+
+
+def test_a_guest_cannot_say_that_it_has_no_agent_when_pve_says_that_it_has(site: World) -> None:
+    """The text of an error may be the agent's own; were it believed, nobody would ask again whether it stands frozen."""
+    lie = PveError("the agent refused", status=200, text="No QEMU guest agent configured")
+    found = run(site, dumped(frozen=[lie]))[0]
+    assert found["file_systems"]["state"] == "unknown"
+    assert any("whether its file systems are thawed is not known" in text for text in found["warnings"])
+    cluster = dumped(frozen=[lie], states=[RUNNING, replace(RUNNING, agent=False)])
+    assert run(site, cluster)[0]["file_systems"]["state"] == "not-asked", "PVE's config says so by now"
 
 
 def test_a_freeze_that_passes_by_itself_is_nobodys_fault(site: World) -> None:

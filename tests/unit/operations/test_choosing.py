@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from backupsvc.cli.restore import _lines
 from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused
 from backupsvc.operations import build_engine, choosing, proving, restore, restore_test
 from backupsvc.settings import Settings
@@ -135,7 +138,50 @@ def test_law_1_the_rest_of_a_failed_restore_is_named_with_the_command_and_left_a
 
 def test_law_1_a_guest_without_a_name_that_has_a_disk_is_a_guest_like_any_other(site: Site) -> None:
     cluster = listing(site, GOOD)
-    cluster.guests_there = [Guest(108, "VM 108", "clovis")]
+    cluster.guests_there = [Guest(108, "VM 108", "clovis", status="stopped")]
     cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "scsi0": "local:x"})  # type: ignore[attr-defined]
     with pytest.raises(LawRefused, match="an existing guest is never overwritten"):
         plan(site)
+
+
+def test_a_date_before_the_oldest_archive_is_answered_with_that_archive_and_no_word_of_rights(site: Site) -> None:
+    listing(site, GOOD, EMPTY)
+    with pytest.raises(PveNotFound, match="no archive until 2020-01-01 of guest 108") as none:
+        choosing.choose(site, 108, at="2020-01-01")  # type: ignore[arg-type]
+    hint = none.value.hint
+    began = datetime.fromtimestamp(GOOD.ctime, ZoneInfo("Europe/Paris"))
+    assert f"its oldest archive is {GOOD.volid}, begun on {began:%Y-%m-%d} at {began:%H:%M}" in hint
+    assert f"--at {began:%Y-%m-%d} or later" in hint and "VM.Backup" not in hint
+    assert choosing.choose(site, 108, at=f"{began:%Y-%m-%d}").volid == GOOD.volid  # type: ignore[arg-type]
+
+
+def test_rights_are_named_where_nothing_is_listed(site: Site) -> None:
+    listing(site)
+    with pytest.raises(PveNotFound) as none:
+        choosing.choose(site, 108, at="2020-01-01")  # type: ignore[arg-type]
+    assert "VM.Backup on /vms/108" in none.value.hint
+
+
+TWO_DISKS = (
+    "name: web\nscsi0: local-lvm:vm-108-disk-0,size=8G\nscsi1: local-lvm:vm-108-disk-1,backup=0,size=64G\n"
+    "sata0: local-lvm:vm-108-disk-2,size=1G\n#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"
+)
+
+
+def test_a_restore_names_the_disks_that_the_archive_does_not_hold_and_why(site: Site) -> None:
+    listing(site, GOOD, held={GOOD.volid: TWO_DISKS})
+    planned = plan(site)
+    assert sorted(planned["missing_disks"]) == ["sata0", "scsi1"]
+    told = "\n".join(sorted(planned["left_out"]))
+    assert "disk scsi1 is not in the archive (excluded from the backup: backup=0)" in told
+    assert "disk sata0 is not in the archive (it was not dumped)" in told
+    operation = restore.open_restore(site, 108, planned, start=False)  # type: ignore[arg-type]
+    assert operation is not None
+    result = restore.outcome(operation)
+    assert result["missing_disks"] == planned["missing_disks"] and result["left_out"] == planned["left_out"]
+    assert [line for line in _lines(108, planned) if "WARNING: disk scsi1" in line]
+
+
+def test_a_restore_of_a_whole_archive_has_no_such_warning(site: Site) -> None:
+    listing(site, GOOD)
+    assert plan(site)["left_out"] == []

@@ -119,7 +119,7 @@ def test_a_dry_run_takes_no_vmid_and_passes_over_those_that_are_leased(site: Wor
     [
         ({"cicustom": "user=local:snippets/user.yml"}, "cicustom: the cloud-init drive is made from snippet files", LawRefused),
         ({"args": "-S"}, "args: raw QEMU arguments", LawRefused),
-        ({"net1": "nonsense,,"}, "net1", LawRefused),
+        ({"net1": "bridge=vmbr0"}, "names no model", LawRefused),
         ({"scsi1": "local:101/vm-101-disk-1.raw,size=900T"}, "no place for a copy", NoRoom),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +17,7 @@ from backupsvc.operations.run import Again, Run, Wait
 from backupsvc.operations.turns import Event
 from policies.model import OperationState
 from policies.transitions import PLANS
-from tests.unit.operations.worlds import Row, Tasks, World, world
+from tests.unit.operations.worlds import Row, Tasks, World, dead_command, world
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def test_steps_follow_one_another_to_the_end(site: World) -> None:
 def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site: World) -> None:
     engine = Engine(site, handlers("restore-test", start=fail("it does not start")))
     ended = engine.drive([opened(engine)])[0]
-    assert ended.data["walked"] == ["choose", "read", "reserve", "restore", "isolate", "tear-down", "judge"]
+    assert ended.data["walked"] == ["choose", "reserve", "begin", "read", "restore", "isolate", "tear-down", "judge"]
     assert ended.data["error"] == {
         "step": "start",
         "message": "it does not start",
@@ -233,7 +232,7 @@ def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(
 
 def test_a_dead_process_of_this_machine_does_not_hold_a_guest_for_its_lease(site: World) -> None:
     dead = Engine(site, handlers("restore-test"))
-    dead.owner = f"{socket.gethostname()}:999999999:x"
+    dead.owner = dead_command()
     id = opened(dead)
     engine = Engine(site, handlers("restore-test"))
     opened(engine)
@@ -522,7 +521,7 @@ def test_what_a_dead_process_left_in_a_lane_is_finished_by_whoever_waits_behind_
 
     dying = True
     dead = Engine(site, handlers("backup", dump=dump))
-    dead.owner = f"{socket.gethostname()}:999999999:x"
+    dead.owner = dead_command()
     left = opened(dead, "backup", 101)
     for _ in range(3):
         dead.advance(left)

@@ -14,18 +14,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import delete
 
-from backupsvc.catalog.tables import METADATA
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations import accepting, backup, engine, prune, restore_test, working
+from backupsvc.operations import accepting, backup, drivers, prune, restore_test, working
 from backupsvc.operations.turns import SETTLE_SECONDS
+from policies import ownership
 from policies.jobs import Expected
 from policies.model import Guest as KnownGuest
 from policies.model import Operation, OperationState
 from policies.site import load_policy
 from tests.unit.operations.actors import CALLS, CHANGES, Actor, Fate, Stage, WatchedCatalog
 from tests.unit.operations.virtual import Clock, Guest, Task, VirtualCluster, config_of
+from tests.unit.operations.worlds import emptied
 
 START = 1_773_122_400.0  # 2026-03-10 06:00 UTC, a Tuesday: no night is due for days
 GUESTS = {101: "n1", 102: "n1", 103: "n2"}
@@ -92,7 +92,7 @@ class EngineModel(RuleBasedStateMachine):
         self.keys = 0
         self.seen: dict[str, Operation] = {}
         self.lines: dict[str, list[tuple[int, str]]] = {}
-        engine._gone = self.stage.gone.__contains__
+        drivers.gone = self.stage.gone.__contains__
         for number, (kind, which) in enumerate(wanted):
             self._act(self._worker(number), None, lambda actor, kind=kind, which=which: self._open(actor, kind, which, None))
 
@@ -238,8 +238,14 @@ class EngineModel(RuleBasedStateMachine):
             assert not [one for one in beside if not self._left_behind(one.operation)], f"two dumps on {task.node}: {beside}"
 
     def _destroyed(self, operation: str, vmid: int, config: dict[str, str]) -> None:
-        """Law 1: a copy is destroyed by its own operation, or by the reap that was opened for it, and nothing else ever is."""
+        """Law 1: a copy is destroyed by its own operation, or by the reap that was opened for it, and nothing else ever is.
+
+        But for the empty rest that a failed restore leaves under the guest's own VMID: the next restore may remove it.
+        """
         by = self.catalog.operation(operation)
+        if by is not None and by.kind == "restore":
+            assert vmid == by.subject and ownership.is_stub(config), f"restore {by.id} destroyed {vmid}: {config}"
+            return
         assert by is not None and vmid in POLICY.scratch
         owner = by.data.get("copy_of", by.id)
         assert f"operation-{owner}" in config.get("description", ""), f"{by.kind} {by.id} destroyed {config}"
@@ -315,7 +321,7 @@ class EngineModel(RuleBasedStateMachine):
             self.a_backup_that_is_done_made_exactly_one_archive()
         finally:
             self.stage.close()
-            _wipe(self.catalog)
+            emptied(self.catalog)
 
     def _quiesce(self) -> None:
         fresh = self.stage.actor("fresh")
@@ -339,21 +345,15 @@ def _left_behind(operation: Operation) -> bool:
     return bool(error) and error["step"] != "judge"
 
 
-def _wipe(catalog: WatchedCatalog) -> None:
-    with catalog._database.write() as connection:
-        for name in ("lane", "vmid_lease", "transition", "proof", "archive", "operation"):
-            connection.execute(delete(METADATA.tables[name]))
-
-
 @pytest.fixture
 def catalog() -> Iterator[WatchedCatalog]:
-    kept = engine._gone
+    kept = drivers.gone
     with WatchedCatalog.open("sqlite://") as opened:
         yield opened  # type: ignore[misc]
-    engine._gone = kept
+    drivers.gone = kept
 
 
-@pytest.mark.parametrize("examples", [12, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize("examples", [4, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_law_9_nothing_is_lost_doubled_or_left_behind_in_any_order(catalog: WatchedCatalog, examples: int) -> None:
     EngineModel.catalog = catalog
     given = settings(

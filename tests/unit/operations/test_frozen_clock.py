@@ -28,7 +28,7 @@ def site(catalog_url: str) -> Iterator[World]:
     made.clock = SystemClock()  # type: ignore[assignment]
     made.policy = Policy("s", "Europe/Paris", "en", (job,), nothing, nothing, Scratch(9000, 9009), "standard")
     made.settings = Settings.model_construct()
-    made.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda max_age=0.0: []))
+    made.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda max_age=0.0: [], nodes=lambda max_age=0.0: []))
     made.engine = build_engine(made, foreground=False)  # type: ignore[arg-type]
     yield made
     made.catalog.close()
@@ -37,10 +37,11 @@ def site(catalog_url: str) -> Iterator[World]:
 def ticks(site: World, first: str, last: str, minutes: int = 10) -> None:
     """A tick at each of these moments, told in Paris time as the wall clock shows it."""
     now, end = (datetime.fromisoformat(text).replace(tzinfo=PARIS).astimezone(ZoneInfo("UTC")) for text in (first, last))
-    while now <= end:
-        with freeze_time(now.replace(tzinfo=None)):
+    with freeze_time(now.replace(tzinfo=None)) as frozen:  # stopped once and moved: to stop it takes longer than a tick
+        while now <= end:
+            frozen.move_to(now.replace(tzinfo=None))
             working.told(site, working.tick(site))  # type: ignore[arg-type]
-        now += timedelta(minutes=minutes)
+            now += timedelta(minutes=minutes)
 
 
 def nights(site: World) -> list[tuple[str, str]]:

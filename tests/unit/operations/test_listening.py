@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused, NotTheCopy, RemoteUnreachable
+from backupsvc.errors import LawRefused, NotTheCopy, PveAnswerUnreadable, RemoteUnreachable, SshRefused
 from backupsvc.operations import listening, proving, taking_down
 from backupsvc.operations.run import Run
+from backupsvc.operations.turns import describe, trouble_of
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
 from policies.silence import Heard
+from policies.transitions import Trouble
 from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, SCRATCH, Steps
 from tests.unit.operations.worlds import World, world
 
@@ -29,11 +31,15 @@ class Probe:
     def __init__(self, *entries: str | Exception | None, heard: Heard = Heard.NOTHING, forwarding: str = "0") -> None:
         self.entries, self.heard, self.forwarding = list(entries), heard, forwarding
         self.route, self.asked = f"{ADDRESS} dev eth0 src 10.0.0.250", list[str]()
+        self.refused: SshRefused | None = None
+        self.under_way: object | None = None
+        self.knocks = 0
 
     def connect(self, address: str, port: int, timeout: float) -> Any:
         raise AssertionError("the checks are by script")
 
     def knock(self, address: str, ports: Iterable[int]) -> Any:
+        self.knocks += 1
         return SimpleNamespace(heard=lambda: dict.fromkeys(ports, self.heard))
 
     def ask(self, command: str) -> str | None:
@@ -78,7 +84,7 @@ def a_run(site: World, probe: Probe | None, **data: Any) -> Run:
     operation = site.catalog.claim(steps.id, steps.engine.driver())
     assert operation
     run = Run(steps.engine, operation)
-    for step in ("choose", "restore", "tear-down"):
+    for step in ("choose", "reserve", "tear-down"):
         run.enter(step)
     return run
 
@@ -231,6 +237,34 @@ def test_no_tear_down_hangs_on_the_probe(site: World) -> None:
     assert run.data["silence"]["after"]["verdict"] == "unknown"
 
 
+REFUSED = SshRefused("the probe of clovis shows another host key", "compare them")
+
+
+def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive(site: World) -> None:
+    run = whole_test(site, probe := Probe(SILENT, SILENT, SILENT, COPY, SILENT), Outcome.FAILED)
+    assert judged(run)[0] == "failed", "so it would be if the probe were still the one that is known"
+    listening.trusted(run, run.data["checks"])
+    probe.refused = REFUSED
+    with pytest.raises(SshRefused):
+        listening.trusted(run, run.data["checks"])
+    run.data["error"] = describe("check", REFUSED)
+    assert (judged(run)[0], judged(run)[2]) == ("inconclusive", "platform")
+    assert trouble_of(REFUSED) is Trouble.NOTHING, "nobody waits for it"
+
+
+@pytest.mark.parametrize("step", ["restore", "boot", "check"])
+def test_law_5_an_answer_of_pve_that_cannot_be_read_fails_no_archive(site: World, step: str) -> None:
+    run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
+    run.data["error"] = describe(step, PveAnswerUnreadable("pve answered GET x with something that cannot be read"))
+    assert (judged(run)[0], judged(run)[2]) == ("inconclusive", "platform")
+
+
+@pytest.mark.parametrize("ask", [listening.before, listening.last])
+def test_a_probe_with_another_host_key_is_refused_before_anything_is_restored(site: World, ask: Callable[[Run], object]) -> None:
+    with pytest.raises(SshRefused):
+        ask(a_run(site, Probe(REFUSED)))
+
+
 @pytest.mark.parametrize(
     "data", [{"simulated": True}, {"network": "link-down"}], ids=["a modelled guest", "a copy without a network"]
 )
@@ -282,7 +316,7 @@ def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
 
 def nodes(site: World, run: Run, *, vmids: dict[str, int | None], guests: Callable[[], list[Any]] = list) -> Any:
     names = [Node("clovis", True), Node("lge-pve02", True)]
-    site.pve = SimpleNamespace(cluster=SimpleNamespace(nodes=lambda: names, guests=guests))
+    site.pve = SimpleNamespace(cluster=SimpleNamespace(nodes=lambda max_age=0.0: names, guests=guests))
     site.probe = lambda node: Probe(SILENT) if node in vmids else None
     site.probe_vmid = vmids.get
     return listening.nodes_with_probe(run.service, site.policy.guests[108], simulated=run.data["simulated"])
@@ -328,3 +362,34 @@ def test_law_5_whose_the_address_is_after_the_last_check_stands_for_all_of_them(
     run.service.probe = lambda node: Probe(later)  # type: ignore[method-assign, assignment, return-value]
     listening.still(run)
     assert judged(run)[0] == verdict
+
+
+def test_a_knock_that_went_out_with_the_restore_is_asked_for_later_and_costs_no_second_one(site: World) -> None:
+    probe = Probe(SILENT)
+    run = a_run(site, probe)
+    listening.knock(run)
+    site.clock.sleep(0.5)  # the archive is read
+    began = site.clock.monotonic()
+    assert listening.last(run) is None
+    assert (probe.knocks, run.data["silence"]["before"]["holds"]) == (1, True)
+    assert site.clock.monotonic() - began == pytest.approx(listening.LONG - 0.5)
+
+
+def test_law_5_a_knock_of_long_ago_or_at_another_address_is_no_answer(site: World) -> None:
+    probe = Probe(SILENT)
+    run = a_run(site, probe)
+    listening.knock(run)
+    site.clock.sleep(60)
+    assert listening.last(run) is None and probe.knocks == 2
+    del run.data["silence"]
+    listening.knock(run)
+    elsewhere: Any = probe.under_way
+    probe.under_way = replace(elsewhere, address="10.0.0.9")
+    assert listening.last(run) is None and probe.knocks == 4
+
+
+def test_law_5_whoever_accepts_a_knock_that_went_out_with_the_restore_is_heard(site: World) -> None:
+    run = a_run(site, Probe(SILENT, entry("REACHABLE", OTHER), heard=Heard.OPEN))
+    listening.knock(run)
+    with pytest.raises(NotTheCopy, match="somebody else answers"):
+        listening.last(run)

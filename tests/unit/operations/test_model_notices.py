@@ -16,11 +16,12 @@ from sqlalchemy import update
 from backupsvc.catalog import leases, operations
 from backupsvc.catalog.operations import OPEN, OperationStore
 from backupsvc.catalog.tables import LANE, OPERATION
-from backupsvc.operations import engine
+from backupsvc.operations import drivers
 from policies.transitions import PLANS
 from tests.unit.operations import test_engine_model
 from tests.unit.operations.actors import Fate, WatchedCatalog
 from tests.unit.operations.test_engine_model import START, EngineModel
+from tests.unit.operations.worlds import emptied
 
 Guard = Callable[[pytest.MonkeyPatch], None]
 History = Callable[[EngineModel], None]
@@ -30,11 +31,11 @@ LEASES = 51  # the point of a restore test's first turn at which it is about to 
 @pytest.fixture
 def model() -> Iterator[Callable[[], EngineModel]]:
     """Makes a model with its invariants looked at after every rule, as Hypothesis does."""
-    kept = engine._gone
+    kept = drivers.gone
     with WatchedCatalog.open("sqlite://") as catalog:
         EngineModel.catalog = catalog  # type: ignore[assignment]
         yield EngineModel
-    engine._gone = kept
+    drivers.gone = kept
 
 
 def live(model: EngineModel, history: History) -> None:
@@ -44,7 +45,7 @@ def live(model: EngineModel, history: History) -> None:
         check(model)
     except BaseException:
         model.stage.close()
-        test_engine_model._wipe(model.catalog)
+        emptied(model.catalog)
         raise
     model.teardown()
 

@@ -222,7 +222,7 @@ def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_em
             raise PveUnreachable("lge-pve02 does not answer")
         return there[node]
 
-    cluster.cluster.nodes = lambda: [Node("clovis", True), Node("lge-pve02", True)]
+    cluster.cluster.nodes = lambda max_age=0.0: [Node("clovis", True), Node("lge-pve02", True)]
     cluster.storage.storages = lambda: [Storage("local", node, "dir", frozenset({"backup"})) for node in there]
     cluster.storage.archives = archives
     site.policy = replace(site.policy, jobs=(replace(JOB, keep="keep-last=1"),))
@@ -232,6 +232,7 @@ def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_em
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
+@pytest.mark.slow
 def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(data: st.DataObject) -> None:
     """A storage that changes at every call: archives vanish, come, are protected; proofs are recorded and withdrawn."""
     site = with_policy(world("sqlite://"))

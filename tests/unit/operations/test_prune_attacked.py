@@ -38,7 +38,7 @@ def on(node: str, *items: Archive, shared: bool = False) -> list[Archive]:
 def two_nodes(site: World, there: dict[str, list[Archive]], *, shared: bool) -> Cluster:
     """A cluster of two nodes; what each lists may be changed in ``there``."""
     cluster = Cluster()
-    cluster.cluster.nodes = lambda: [Node(A, True), Node(B, True)]
+    cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, True)]
     cluster.storage.storages = lambda: [Storage("local", node, "dir", frozenset({"backup"}), shared=shared) for node in (A, B)]
 
     def archives(node: str, storage: str, vmid: int | None = None) -> list[Archive]:

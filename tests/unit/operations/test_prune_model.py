@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,7 +66,7 @@ class Storages:
 
     def _cluster(self) -> Cluster:
         cluster = Cluster()
-        cluster.cluster.nodes = lambda: [Node(A, True), Node(B, True)]
+        cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, True)]
         cluster.storage.storages = lambda: [
             Storage(name, node, "dir", frozenset({"backup"}), shared=name == "nas")
             for node in (A, B)
@@ -191,13 +194,34 @@ class Storages:
         return [replace(item, node=node) for item in self.files[place].values()]
 
 
+@pytest.fixture
+def fresh(empty_catalog: Path, tmp_path: Path) -> Callable[[], World]:
+    """Make a world with a new catalog: each example begins with one."""
+
+    def make() -> World:
+        path = tmp_path / "catalog.db"
+        for old in tmp_path.iterdir():
+            old.unlink()
+        shutil.copy(empty_catalog, path)
+        return world(f"sqlite:///{path}")
+
+    return make
+
+
 @pytest.mark.parametrize("story", STORIES, ids=" ".join)
-@settings(deadline=None, max_examples=6, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None,
+    max_examples=6,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
-def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(story: tuple[str, ...], data: st.DataObject) -> None:
+def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
+    fresh: Callable[[], World], story: tuple[str, ...], data: st.DataObject
+) -> None:
     """Two nodes, and a shared storage. Archives vanish, come, change, are protected, proven, tested; listings fail or shrink;
     clocks jump; answers of deletions are lost; somebody accepts what is gone."""
-    site = with_policy(world("sqlite://"))
+    site = with_policy(fresh())
     with contextlib.closing(site.catalog):
         storages = Storages(site, data, story)
         with_cluster(site, storages.cluster)

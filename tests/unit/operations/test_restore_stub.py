@@ -12,7 +12,7 @@ from backupsvc.errors import LawRefused
 from backupsvc.operations import restore
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.run import Run, Wait
-from policies.model import Guest, OperationState
+from policies.model import Guest, Node, OperationState
 from tests.unit.operations.cluster import CONFIG, ended
 from tests.unit.operations.test_restore_test import ARCHIVE, World, site  # noqa: F401
 
@@ -36,7 +36,9 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
         return why if upid else "no restore of this service is known to have left it"
 
     site.restore_pve = SimpleNamespace(  # type: ignore[attr-defined]
-        cluster=SimpleNamespace(guests=lambda: list(there), vmid_free=lambda vmid: not there),
+        cluster=SimpleNamespace(
+            guests=lambda: list(there), vmid_free=lambda vmid: not there, nodes=lambda max_age=0.0: [Node("clovis", True)]
+        ),
         guests=SimpleNamespace(config=lambda node, vmid: {"memory": "128"}),
         storage=SimpleNamespace(extract_config=lambda node, volid: CONFIG),
         tasks=SimpleNamespace(poll=lambda upid: ended("OK"), find=lambda node, **wanted: [], surely_runs=lambda upid: False),

@@ -17,6 +17,8 @@ from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run
 from backupsvc.operations.showing import exit_code
 from backupsvc.operations.turns import describe
+from backupsvc.pve.guests import GuestStatus
+from backupsvc.pve.tasks import TaskResult
 from backupsvc.settings import Settings
 from policies import ownership
 from policies.model import (
@@ -59,6 +61,12 @@ def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
 
 
 LIVED_ON = {"seconds": 1, "outcome": "passed", "said": [], "cause": None}
+
+
+def running(**parts: Any) -> SimpleNamespace:
+    """A PVE that says of every guest that it runs, and nothing of its disks."""
+    state = GuestStatus("running", "running", True, None, 60)
+    return SimpleNamespace(guests=SimpleNamespace(status=lambda node, vmid: state), **parts)
 
 
 class Steps:
@@ -135,14 +143,17 @@ def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:
     assert run.data["checks"]["agent"]["outcome"] == "inconclusive"
 
 
-def with_room(site: World, permissions: Any = dict) -> None:
+ONE_BRIDGE = {"/sdn/zones/localnetwork/vmbr9": frozenset({"SDN.Use"})}
+
+
+def with_room(site: World, permissions: Any = lambda: ONE_BRIDGE) -> None:
     """Let PVE have room for a copy."""
     free = Storage("local-lvm", "clovis", "lvmthin", frozenset({"images"}), available=1 << 40, total=1 << 40)
     local = Storage("local", "clovis", "dir", frozenset({"backup"}))
     site.pve = SimpleNamespace(
         cluster=SimpleNamespace(
             guests=list,
-            nodes=lambda: [Node("clovis", True, max_memory=1 << 40)],
+            nodes=lambda max_age=0.0: [Node("clovis", True, max_memory=1 << 40)],
             vmid_free=lambda vmid: True,
             permissions=permissions,
             ha_resources=set,
@@ -153,7 +164,7 @@ def with_room(site: World, permissions: Any = dict) -> None:
 
 
 def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World) -> None:
-    with_room(site, once(PveError("got timeout", status=500), {}))
+    with_room(site, once(PveError("got timeout", status=500), ONE_BRIDGE))
     steps = Steps(site)
     with pytest.raises(PveError):
         steps("reserve")
@@ -180,7 +191,7 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
     operation = site.catalog.claim(steps.id, steps.engine.driver())
     assert operation
     run = Run(steps.engine, operation)
-    for name in ("choose", "restore"):
+    for name in ("choose", "begin"):
         run.enter(name)
     run.save()
     site.clock.sleep(20)
@@ -191,6 +202,24 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
     assert (str(proof.verdict), proof.rto) == (verdict, 20.0 if verdict == "proven" else None)
 
 
+def test_the_time_that_a_restore_takes_does_not_count_how_long_its_archive_was_read_beside_it(site: World) -> None:
+    took = SimpleNamespace(lasted=lambda upid: 30, poll=lambda upid: TaskResult(upid, True, "OK", 0, ()))
+    agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
+    agents = SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False)
+    site.pve = SimpleNamespace(tasks=took, agent=agents)
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, restore_upid="UPID", planned={})
+    operation = site.catalog.claim(steps.id, steps.engine.driver())
+    assert operation
+    run = Run(steps.engine, operation)
+    run.enter("choose")
+    run.enter("begin")
+    run.save()
+    site.clock.sleep(600)  # so long was it read; it was restored after half a minute
+    steps("restore")
+    site.clock.sleep(20)
+    assert steps("check").data["rto"] == 50.0
+
+
 @pytest.mark.parametrize("wanted", [Rung.HEALTHY, Rung.BOOTED])
 def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(site: World, wanted: Rung) -> None:
     site.policy = replace(site.policy, tiers={"standard": replace(DEFAULT_TIER, proof_rung=wanted)})
@@ -198,7 +227,7 @@ def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(si
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON, seconds={"restore": 20.0, "isolate": 0.1})
-    for name in ("choose", "restore"):
+    for name in ("choose", "begin"):
         operation = site.catalog.claim(steps.id, steps.engine.driver())
         assert operation
         run = Run(steps.engine, operation)
@@ -306,9 +335,10 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
     """What could not be asked is unknown, and no sign of death: it must not cost the archive its proof."""
     guest = GuestPolicy(108, "Debian-Server", "standard", "", "isolated", "10.0.0.8", (CheckSpec("ssh", "ssh 22"),))
     site.policy = replace(site.policy, guests=MappingProxyType({108: guest}))
-    site.probe = lambda node: SimpleNamespace(connect=None)
+    site.probe = lambda node: SimpleNamespace(connect=None, refused=None)
     left = list(looks)
     monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: CheckResult("ssh 22", left.pop(0), "", kind="ssh"))
+    site.pve = running()
     steps = Steps(site, scratch=PLACE, network="isolated", agent=False)
     operation = site.catalog.claim(steps.id, steps.engine.driver())
     assert operation
@@ -352,7 +382,7 @@ def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_
 
 
 def test_a_copy_that_is_dumped_all_the_time_is_neither_alive_nor_dead(site: World) -> None:
-    site.pve = SimpleNamespace(agent=held_agent(True))
+    site.pve = running(agent=held_agent(True))
     steps = Steps(site, scratch=PLACE, agent=True)
     assert "booted" not in steps("boot").data
     site.clock.sleep(601)

@@ -94,7 +94,7 @@ def test_law_1_a_restore_is_retried_only_through_the_laws(site: World, monkeypat
     monkeypatch.setattr(restore, "plan", plan)
     with pytest.raises(LawRefused):
         retrying.plan(site, failed)
-    assert asked == [(108, {"at": None, "volid": "local:backup/x", "node": "clovis", "storage": None})]
+    assert asked == [(108, {"at": None, "volid": "local:backup/x", "node": "clovis", "storage": None, "start": True})]
 
 
 def test_an_operation_that_forgot_what_it_was_asked_is_not_guessed_at(site: World) -> None:

@@ -11,7 +11,7 @@ from backupsvc.errors import LawRefused
 from backupsvc.operations import restore
 from policies.model import Guest, Node, Storage
 from tests.unit.operations.cluster import archive
-from tests.unit.operations.test_restore_test import SCRATCH, Steps, World, site  # noqa: F401
+from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, World, site  # noqa: F401
 
 
 def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lambda node, storage, vmid: []) -> None:  # noqa: F811
@@ -20,9 +20,9 @@ def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lamb
     site.pve = SimpleNamespace(
         cluster=SimpleNamespace(
             guests=list,
-            nodes=lambda: [Node("clovis", True, max_memory=1 << 40)],
+            nodes=lambda max_age=0.0: [Node("clovis", True, max_memory=1 << 40)],
             vmid_free=free,
-            permissions=dict,
+            permissions=lambda: ONE_BRIDGE,
             ha_resources=set,
         ),
         scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: ()),
@@ -55,7 +55,11 @@ def test_law_1_a_vmid_that_has_archives_was_a_guest_once_and_is_not_reserved(sit
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "hidden from this token"])
 def test_law_1_a_restore_is_refused_where_the_vmid_is_in_use(site: World, listed: bool) -> None:  # noqa: F811
     guests = [Guest(108, "Debian-Server", "clovis", status="stopped")] if listed else []
-    site.restore_pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda: guests, vmid_free=lambda vmid: False))
+    site.restore_pve = SimpleNamespace(
+        cluster=SimpleNamespace(
+            guests=lambda: guests, vmid_free=lambda vmid: False, nodes=lambda max_age=0.0: [Node("clovis", True)]
+        )
+    )
     with pytest.raises(LawRefused) as refused:
         restore.plan(site, 108, at=None, volid=None, node=None, storage=None)  # type: ignore[arg-type]
     assert refused.value.exit_code == 4

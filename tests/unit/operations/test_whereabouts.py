@@ -54,9 +54,18 @@ class Site:
                 volids[:] = [volid for volid in volids if not path.endswith(volid)]
         return answer
 
-    def copy(self, operation: str, node: str = HERE, service: str = "", *, running: bool = True) -> None:
+    def copy(self, operation: str, node: str = HERE, service: str = "", *, running: bool = True, restored: bool = True) -> None:
+        """Put a copy there; ``restored``: by a task of ours, as PVE remembers, and not as somebody's clone of another one."""
+        if restored:
+            self.world.clock.sleep(2.0)
+            self.did("qmrestore", node)
         config = {"description": ownership.mark(operation, service), "scsi0": "local:9000/vm-9000-disk-0.raw"}
         self.cluster.guests[9000] = Guest(node, config, running=running)
+
+    def did(self, type: str, node: str = HERE, exitstatus: str = "OK") -> None:
+        """A task of ours on VMID 9000 that has ended."""
+        upid = self.cluster._start(node, type, 9000, lambda exitstatus: None)
+        self.cluster._end(self.cluster.tasks[upid], exitstatus)
 
     def test(self) -> str:
         """Open a restore test that has restored its copy; return its id."""
@@ -216,6 +225,32 @@ def test_law_1_any_other_forgotten_copy_is_only_told(site: Site, service: str, c
     (orphan,) = forgotten.look(site.world)  # type: ignore[arg-type]
     assert not orphan.ours and 9000 in site.cluster.guests
     assert "orphan-copy" in caplog.text and "qm destroy 9000" in caplog.text
+
+
+@pytest.mark.parametrize("before", [(), ("qmrestore", "qmdestroy")], ids=["nothing", "a copy that was removed"])
+def test_law_1_a_clone_of_a_copy_bears_its_description_and_is_not_ours(
+    site: Site, before: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    for type in before:
+        site.world.clock.sleep(2.0)
+        site.did(type)
+    site.copy("01GONE", HERE, site.world.catalog.identity(), restored=False)
+    with caplog.at_level("WARNING"):
+        forgotten._told.clear()
+        assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
+    (orphan,) = forgotten.look(site.world)  # type: ignore[arg-type]
+    assert not orphan.ours and orphan.unconfirmed and 9000 in site.cluster.guests
+    assert "it may be a clone of a copy" in caplog.text and "qm destroy 9000" in caplog.text
+
+
+def test_law_1_what_took_the_place_of_a_forgotten_copy_meanwhile_is_not_touched(site: Site) -> None:
+    site.copy("01GONE", HERE, site.world.catalog.identity())
+    (operation,) = forgotten.attend(site.world)  # type: ignore[arg-type]
+    site.world.clock.sleep(2.0)
+    site.did("qmdestroy")
+    with pytest.raises(LawRefused, match="do not say that this token restored VM 9000"):
+        site.down(operation.id)
+    assert site.cluster.guests[9000].running
 
 
 def test_a_copy_whose_test_is_open_or_that_waits_for_its_reap_is_not_forgotten(site: Site) -> None:

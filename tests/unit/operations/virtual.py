@@ -17,6 +17,8 @@ from typing import Any
 from backupsvc.errors import BackupsvcError
 from backupsvc.pve import Pve
 from backupsvc.pve.answers import BadAnswer, Caller, error_for
+from backupsvc.pve.breakers import Breakers
+from backupsvc.pve.fields import Answer
 from policies.model import Scratch
 
 TOKEN_ID = "svc@pve!b1"
@@ -150,7 +152,7 @@ class VirtualCluster:
         return []
 
     def _permissions(self, *, asked: Mapping[str, Any]) -> Any:
-        return {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}}
+        return {"/": {"Sys.Audit": 1}, "/vms": {"VM.Audit": 1}, "/sdn/zones/localnetwork/vmbr9": {"SDN.Use": 1}}
 
     def _network(self, node: str, *, asked: Mapping[str, Any]) -> Any:
         return [{"iface": "vmbr9", "type": "bridge", "active": 1, "method": "manual", "method6": "manual", "bridge_ports": ""}]
@@ -218,8 +220,9 @@ class VirtualCluster:
             {"upid": task.upid, "starttime": int(task.began), "user": TOKEN_ID}
             | ({"status": task.ended, "endtime": int(task.ends)} if task.ended else {})
             for task in known
-            if (task.node, task.type) == (node, asked["typefilter"])
-            and int(task.began) >= asked["since"]
+            if task.node == node
+            and asked.get("typefilter") in (None, task.type)
+            and int(task.began) >= asked.get("since", 0)
             and asked.get("vmid") in (None, task.vmid)
         ]
 
@@ -230,7 +233,13 @@ class VirtualCluster:
     def _task_log(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
         task = self._task(upid)
         last = "TASK OK" if task.ended == "OK" else f"TASK ERROR: {task.ended}"
-        lines = [f"INFO: Starting Backup of VM {task.vmid} (qemu)", "INFO: backup mode: snapshot", last]
+        name = f"vzdump-qemu-{task.vmid}-{stamp(int(task.began))}.vma.zst"
+        lines = [
+            f"INFO: Starting Backup of VM {task.vmid} (qemu)",
+            "INFO: backup mode: snapshot",
+            f"INFO: creating vzdump archive '/var/lib/vz/dump/{name}'",
+            last,
+        ]
         return [{"n": number + 1, "t": line} for number, line in enumerate(lines)]
 
     def _stop_task(self, node: str, upid: str, *, asked: Mapping[str, Any]) -> Any:
@@ -372,27 +381,25 @@ class VirtualClient:
     """Stands where ``backupsvc.pve.client.Client`` stands. ``around`` may wrap every call; a read is tried once only."""
 
     def __init__(self, cluster: VirtualCluster, around: Around | None = None) -> None:
-        self.token_id, self.where = TOKEN_ID, WHERE
+        self.token_id, self.where, self.breakers = TOKEN_ID, WHERE, Breakers(cluster.clock)
         self._cluster, self._around = cluster, around or (lambda method, path, act: act())
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Any:
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Answer:
         return self._call("GET", path, params)
 
-    def get_with_beside(self, path: str) -> tuple[Any, dict[str, Any]]:
-        return self.get(path), {}
-
-    def post(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+    def post(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
         return self._call("POST", path, params)
 
-    def put(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+    def put(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
         return self._call("PUT", path, params)
 
-    def delete(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+    def delete(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
         return self._call("DELETE", path, params)
 
-    def _call(self, method: str, path: str, params: Mapping[str, Any] | None) -> Any:
+    def _call(self, method: str, path: str, params: Mapping[str, Any] | None) -> Answer:
         asked = {name: value for name, value in (params or {}).items() if value is not None}
-        return self._around(method, path, lambda: self._cluster.answer(method, path, asked))
+        data = self._around(method, path, lambda: self._cluster.answer(method, path, asked))
+        return Answer("virtual", f"{method} /{path}", data)
 
 
 def connect(cluster: VirtualCluster, scratch: Scratch, around: Around | None = None) -> Pve:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sqlalchemy import delete
+
 from backupsvc.catalog import Catalog
+from backupsvc.catalog.tables import IDENTITY, METADATA
+from backupsvc.operations import drivers
 
 
 class SteppingClock:
@@ -70,9 +75,27 @@ class World:
     probe_vmid: Any = None
 
 
+def dead_command() -> str:
+    """The name that a command of this machine left on its leases before it was killed."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        found = drivers.look(child.pid)
+        child.kill()
+    assert found
+    return str(replace(drivers.identity(foreground=True), pid=child.pid, start=found.start))
+
+
 def world(catalog_url: str) -> World:
     """Given an empty database's URL, return a world with its catalog there."""
     return World(Catalog.open(catalog_url))
+
+
+def emptied(catalog: Catalog) -> Catalog:
+    """Given a catalog, return it without anything that it knew: sooner done than to make the tables of another one."""
+    with catalog._database.write() as connection:
+        for table in reversed(METADATA.sorted_tables):
+            if table is not IDENTITY:
+                connection.execute(delete(table))
+    return catalog
 
 
 Handler = Callable[[Any], Any]

@@ -43,3 +43,17 @@ def test_the_macs_of_a_config_are_those_of_its_nics() -> None:
         "name": "BC:24:11:00:00:07",
     }
     assert agent_identity.macs(config) == ("BC:24:11:00:00:05", "BC:24:11:00:01:05")
+
+
+def test_a_line_that_is_no_nic_hides_none_that_comes_after_it() -> None:
+    assert agent_identity.macs({"net0": "what, ever=", "net1": "virtio=bc:24:11:00:01:05"}) == ("BC:24:11:00:01:05",)
+
+
+def test_the_loopback_tells_nothing_whatever_it_calls_its_address() -> None:
+    assert agent_identity.told([nic("bc:24:11:00:00:04", "lo"), nic("bc:24:11:00:00:05")]) == OWN
+
+
+def test_law_5_a_tunnel_without_a_mac_of_its_own_makes_no_answer_another_machines() -> None:
+    """Linux gives tunnels such as sit0 an address of zeros, which no NIC has and every guest may show."""
+    assert agent_identity.told([nic("00:00:00:00:00:00", "sit0"), {"name": "wg0"}, nic("", "tun0")]) == ()
+    assert agent_identity.doubt([nic("00:00:00:00:00:00", "sit0")], OWN) is None

@@ -47,7 +47,7 @@ def test_law_2_a_change_that_is_only_pending_counts_as_much_as_what_is_in_force(
     assert found(card(105, "", [("net0", "virtio,bridge=vmbr0"), ("net0", "virtio,bridge=vmbr9")]))
 
 
-@pytest.mark.parametrize("value", ["virtio,bridge=vmbr90", "virtio,bridge=vmbr0,tag=9", "virtio"])
+@pytest.mark.parametrize("value", ["virtio,bridge=vmbr90", "virtio,bridge=vmbr0,tag=9", "virtio", "name=vmbr9,bridge=vmbr0"])
 def test_another_bridge_is_none_of_its_business(value: str) -> None:
     assert found(card(105, "", [("net0", value), ("name", "vmbr9"), ("description", "bridge=vmbr9")])) == ()
 
@@ -90,3 +90,39 @@ def test_law_2_whoever_is_on_the_bridge_is_a_marked_copy_in_the_range_or_a_probe
     one = copy(vmid, option) if marked else card(vmid, "x", [option])
     accepted = not found(one, probes=tuple(probes))
     assert accepted == (bridge != "vmbr9" or vmid in probes or (marked and vmid in SCRATCH))
+
+
+def test_law_2_a_guest_of_the_scratch_range_is_no_copy_unless_it_says_so() -> None:
+    assert found(Card(9000, "somebody's own", (ON_IT,)))
+    assert found(card(9000, ownership.marker("01J"), [ON_IT, ("tags", ownership.marker("01J"))]))
+
+
+def test_what_answered_gives_no_reason_for_silence() -> None:
+    assert Kernel(()).said == "" and not Kernel(()).missing
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("net1", "virtio,bridge=vmbr0"),
+        ("net1", "virtio,bridge=vmbr0,link_down=1"),
+        ("net1", "virtio"),
+        ("args", "-netdev user,id=n1"),
+        ("lxc", "[['lxc.net.1.link', 'vmbr0']]"),
+    ],
+    ids=["a second NIC", "a second NIC, link down", "no bridge", "QEMU's own words", "LXC's own words"],
+)
+def test_law_2_a_marker_that_anybody_may_have_written_excuses_no_leg_elsewhere(option: tuple[str, str]) -> None:
+    """PVE's clone of a copy keeps its description, and whoever made it may have given it a second NIC to look at it."""
+    (sentence,) = found(copy(9000, ON_IT, option))
+    assert f"leads elsewhere by its {option[0]}" in sentence and "by its net0" in sentence
+
+
+def test_law_2_a_copy_that_leads_elsewhere_alone_is_not_on_the_bridge() -> None:
+    assert found(copy(9000, ("net0", "virtio,bridge=vmbr0,link_down=1"))) == ()
+    assert found(copy(9000, ON_IT, ("net1", "virtio,bridge=vmbr9,link_down=1"))) == ()
+
+
+def test_a_stranger_with_all_its_legs_on_the_bridge_leads_nowhere_else() -> None:
+    (sentence,) = found(card(105, "pfsense", [ON_IT]))
+    assert sentence.endswith("by its net0")

@@ -42,6 +42,11 @@ def test_law_2_a_bridge_with_a_way_out_is_not_isolated(changes: dict[str, object
     assert said in sentence and "clovis" in sentence
 
 
+def test_a_type_of_which_nothing_is_known_is_named_and_not_explained() -> None:
+    (sentence,) = openings(network(replace(ISOLATED, type="wg")), "vmbr9", SEEING)
+    assert sentence.endswith("but of type wg")
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.bridges import usable
+from policies.bridges import free_name, lacking, usable
 from policies.model import Scratch
 
 SCRATCH = Scratch(9000, 9009)
@@ -28,3 +28,40 @@ def test_a_token_without_any_bridge_changes_nothing_so_that_pve_says_what_is_mis
 
 def test_a_guest_without_a_nic_needs_no_bridge() -> None:
     assert usable({}, SCRATCH, ONLY_VMBR1).bridge is None
+
+
+def test_only_nics_want_a_bridge() -> None:
+    config = CONFIG | {"name": "web", "ide2": "none,media=cdrom", "netmask": "255.255.255.0"}
+    both = {f"/sdn/zones/localnetwork/{bridge}": frozenset({"SDN.Use"}) for bridge in ("vmbr0", "vmbr1")}
+    assert usable(config, SCRATCH, both).bridge is None
+
+
+def test_law_2_only_a_bridge_of_the_nodes_own_that_the_token_may_use_is_taken() -> None:
+    """A network of another SDN zone may span nodes, and a right to look at a bridge is none to use it."""
+    held = {
+        "/pool/scratch": frozenset({"SDN.Use"}),
+        "/sdn/zones/campus/vnet1": frozenset({"SDN.Use"}),
+        "/sdn/zones/localnetwork/vmbr1": frozenset({"SDN.Audit"}),
+        "/sdn/zones/localnetwork/vmbr5": frozenset({"SDN.Use"}),
+    }
+    assert usable(CONFIG, SCRATCH, held).bridge == "vmbr5"
+
+
+def test_a_right_on_one_vlan_of_a_bridge_names_the_bridge() -> None:
+    assert usable(CONFIG, SCRATCH, {"/sdn/zones/localnetwork/vmbr1/5": frozenset({"SDN.Use"})}).bridge == "vmbr1"
+
+
+def test_law_2_a_token_without_any_bridge_is_told_before_anything_is_restored() -> None:
+    assert lacking(CONFIG, SCRATCH, {"/vms": frozenset({"VM.Backup"})}) == ("vmbr0",)
+    assert lacking(CONFIG, SCRATCH, ONLY_VMBR1) == ()
+    assert lacking(CONFIG, Scratch(9000, 9009, bridge="vmbr9"), {}) == ()
+    assert lacking({}, SCRATCH, {}) == ()
+
+
+def test_law_2_the_name_that_is_proposed_is_no_bridge_that_there_is() -> None:
+    assert free_name([]) == "vmbr9"
+    assert free_name(["vmbr9", "vmbr90"]) == "vmbr91"
+
+
+def test_a_nic_on_no_bridge_is_given_the_one_of_its_own() -> None:
+    assert usable({"net0": "virtio=BC:24:11:04:03:6D"}, SCRATCH, ONLY_VMBR1).bridge == "vmbr1"

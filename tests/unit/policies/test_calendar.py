@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.calendar import clock_changes, occurrences, parse, time_of_day, zone
+from policies.calendar import LONGEST, clock_changes, occurrences, parse, time_of_day, zone
 from policies.model import PolicyError
 
 PARIS = "Europe/Paris"
@@ -95,6 +95,7 @@ def test_an_event_of_every_hour_skips_nothing_but_the_absent_hour_in_spring() ->
         ("sat *-1..7 15:00", "2026-01-03 15:00:00"),
         ("*-*-1..7 15:00", "2026-01-01 15:00:00"),
         ("*-*/2-1 04:00", "2026-01-01 04:00:00"),
+        ("*/2-1 04:00", "2026-01-01 04:00:00"),
         ("2026-12-31 23:59:58", "2026-12-31 23:59:58"),
     ],
 )
@@ -188,3 +189,28 @@ def test_both_clock_changes_of_a_year_are_found_to_the_second() -> None:
     assert clock_changes("Europe/Paris", year, year + 365 * 86400) == [(spring, 3600), (autumn, -3600)]
     assert clock_changes("Europe/Paris", spring, spring + 7 * 86400) == []
     assert clock_changes("UTC", year, year + 365 * 86400) == []
+
+
+def test_a_schedule_as_long_as_pve_allows_is_read() -> None:
+    assert len("1," * 63 + "11") == LONGEST
+    assert parse("1," * 63 + "11", PARIS).next_after(0) is not None
+
+
+def test_an_event_that_happens_once_occurs_once_and_both_ends_of_a_span_are_as_they_are_told() -> None:
+    once = epoch("2026-05-01T10:00")
+    assert occurrences("2026-05-01 10:00", PARIS, once - 1, once + 10 * 86400) == [once]
+    assert occurrences("2026-05-01 10:00", PARIS, once - 60, once) == [once]
+    assert occurrences("2026-05-01 10:00", PARIS, once, once + 60) == []
+
+
+@pytest.mark.parametrize("change", [1774746000, 1792890000], ids=["spring", "autumn"])
+def test_an_event_of_every_second_misses_none_while_the_clock_changes(change: int) -> None:
+    assert occurrences("*:*:*", PARIS, change - 4, change + 3) == list(range(change - 3, change + 4))
+
+
+@pytest.mark.parametrize("before", range(1, 9))
+def test_the_second_of_a_clock_change_does_not_depend_on_when_the_search_begins(before: int) -> None:
+    spring = 1774746000
+    assert clock_changes(PARIS, spring - before, spring) == [(spring, 3600)]
+    assert clock_changes(PARIS, spring - before, spring + 8 - before) == [(spring, 3600)]
+    assert clock_changes(PARIS, spring - before, spring - 1) == []

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies import causes
 from policies.causes import TEXTS, Blame, Cause, blame
 
 RECORDED = json.loads((Path(__file__).parents[2] / "golden" / "recorded_real" / "06_restore_errors.json").read_text("utf-8"))
@@ -92,3 +93,54 @@ def test_what_no_text_explains_is_the_platforms(exitstatus: str, log: list[str])
 
 def test_every_text_names_its_source() -> None:
     assert all(text.source for text in TEXTS)
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_another_node_may_do_better_only_where_it_lay_in_the_place(cause: Cause) -> None:
+    assert cause.of_the_place == (cause.value in ("storage", "network", "capacity", "platform"))
+    assert not (cause.of_the_place and cause.against_the_archive)
+
+
+@pytest.mark.parametrize(
+    "words", ["No space left on device", "vma: restore failed - x", "cluster not ready - no quorum?", "interrupted by signal"]
+)
+@pytest.mark.parametrize("quotes", ["vm 9000 - unable to parse config: {}", "DEV: dev_id=1 size: 4096 devname: {}"])
+def test_law_5_what_an_archive_holds_blames_nobody_by_being_quoted(words: str, quotes: str) -> None:
+    told = blame(EXIT_133, [quotes.format(words)])
+    assert told == blame(EXIT_133)
+
+
+FULL_DUMP = (
+    "INFO: creating vzdump archive '/mnt/pve/nas/dump/vzdump-qemu-104.vma.zst'",
+    "zstd: error 70 : Write error : cannot write block : No space left on device ",
+    "ERROR: vma_queue_write: write error - Broken pipe",
+    "TASK ERROR: job errors",
+)
+
+
+@pytest.mark.parametrize(
+    ("exitstatus", "log", "said"),
+    [
+        (
+            "job errors",
+            FULL_DUMP,
+            "the target is full (zstd: error 70 : Write error : cannot write block : No space left on device)",
+        ),
+        (
+            "command 'set -o pipefail && zstd | vma' failed: exit code 133",
+            ("vma: restore failed - blk_pwrite to  failed (-28)",),
+            "the target is full, or a quota is (vma: restore failed - blk_pwrite to  failed (-28))",
+        ),
+        (
+            "command 'set -o pipefail && zstd | vma' failed: exit code 133",
+            ("vma: restore failed - wrong vma extent header chechsum",),
+            "the archive's bytes are damaged (vma: restore failed - wrong vma extent header chechsum)",
+        ),
+        ("unable to create image: out of space", ("TASK ERROR: unable to create image: out of space",), ""),
+        ("something new", ("a line", "another"), ""),
+    ],
+)
+def test_the_cause_is_said_with_the_line_that_names_it_unless_pves_last_word_does(
+    exitstatus: str, log: tuple[str, ...], said: str
+) -> None:
+    assert causes.in_words(exitstatus, log) == said

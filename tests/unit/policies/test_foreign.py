@@ -49,6 +49,8 @@ def decided(
         ({"schedule": "21:30"}, True),
         ({"schedule": "20:29"}, False),
         ({"schedule": "21:31"}, False),
+        ({"schedule": "20:29:59"}, False),
+        ({"schedule": "21:30:01"}, False),
         ({"schedule": "tue 21:00"}, False),
         ({"schedule": "*/15"}, True),
         ({"schedule": "rubbish"}, False),
@@ -86,6 +88,31 @@ def test_pves_archive_is_adopted_even_when_ours_is_late() -> None:
 def test_an_archive_of_the_night_before_an_empty_one_and_one_of_ours_are_not_adopted() -> None:
     old, empty, ours = archive(AT - 3600), archive(AT + 5, size=0), archive(AT + 6, notes="x on clovis, backupsvc 01J")
     assert isinstance(decided(beside(), old, empty, ours), StandBack)
+
+
+def test_an_archive_that_the_catalog_knows_as_ours_is_not_adopted_though_its_notes_were_overwritten() -> None:
+    assert isinstance(decided(beside(), replace(archive(AT + 6, "before the upgrade"), operation="01J")), StandBack)
+
+
+def test_what_was_made_at_the_very_moment_counts_and_the_newest_is_taken() -> None:
+    assert decided(beside(), archive(AT - 30), drift=30) == Adopt(archive(AT - 30), "PVE job backup-1")
+    assert isinstance(decided(beside(), archive(AT - 31), drift=30), StandBack)
+    assert decided(beside(), archive(AT + 60, size=1), archive(AT + 5)) == Adopt(archive(AT + 60, size=1), "PVE job backup-1")
+
+
+def test_a_task_is_no_reason_to_adopt_what_was_there_before_it_began_and_a_schedule_is_from_our_own_time_on() -> None:
+    late, early = Beside("PVE task UPID:x", AT + 600), archive(AT + 60)
+    assert isinstance(decided(late, early, runs=True), StandBack)
+    assert isinstance(decided(replace(late, certain=True), early), Adopt)
+
+
+def test_the_first_of_two_that_back_a_guest_up_is_the_one_beside_ours() -> None:
+    later = replace(JOB, id="backup-0", schedule="21:20")
+    found = foreign.scheduled(108, "clovis", AT, [later, JOB], "Europe/Paris")
+    assert found == Beside("PVE job backup-1", AT, "local", certain=True)
+    tasks = [Dumping("UPID:b", "clovis", 108, AT + 5), Dumping("UPID:a", "clovis", None, AT)]
+    assert foreign.running(108, "clovis", tasks) == Beside("PVE task UPID:a", AT)
+    assert foreign.running(108, "clovis", []) is None
 
 
 def test_an_archive_of_a_pve_job_that_began_before_ours_counts() -> None:

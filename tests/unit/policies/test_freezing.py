@@ -115,8 +115,30 @@ def test_who_cannot_be_asked_is_unknown_after_a_while_or_at_once(trouble: Troubl
     assert after_asking(answer, replace(at, since=SILENT_FOR)) == Settled(State.UNKNOWN, "why")
 
 
-def test_an_agent_that_is_not_configured_at_all_is_nobody_to_ask() -> None:
-    assert state(after_asking(Answer(None, Trouble.NO_AGENT), NOW)) is State.OFF
+def test_no_words_of_an_agent_say_that_there_is_nobody_to_ask() -> None:
+    """They may be the guest's own; whether it has an agent is in its config, which is read before each question."""
+    for trouble in Trouble:
+        found = after_asking(Answer(None, trouble, "No QEMU guest agent configured"), replace(NOW, since=SILENT_FOR))
+        assert isinstance(found, Settled) and found.state is State.UNKNOWN
+
+
+def test_the_states_are_kept_and_shown_by_these_words() -> None:
+    assert [one.value for one in State] == ["thawed", "frozen", "unknown", "not-asked"]
+    assert [one.value for one in Trouble] == ["passing", "silent", "denied"]
+
+
+def test_who_has_not_said_that_it_may_be_thawed_is_not_and_says_nothing_of_attempts() -> None:
+    frozen = after_asking(Answer(True), Standing(SURE_AFTER, tried=True, frozen_for=SURE_AFTER))
+    assert frozen == Settled(State.FROZEN, "its agent says so")
+    assert after_asking(Answer(None, Trouble.DENIED), NOW) == Settled(State.UNKNOWN, "")
+
+
+def test_at_the_second_at_which_it_has_waited_long_enough_it_waits_no_more() -> None:
+    locked = Guest(True, True, "backup")
+    assert isinstance(before_asking(locked, replace(NOW, since=HELD_FOR)), Settled)
+    assert isinstance(before_asking(locked, replace(NOW, since=HELD_FOR - 1)), Later)
+    assert isinstance(after_asking(Answer(True), replace(NOW, frozen_for=SURE_AFTER - 1)), Later)
+    assert not isinstance(after_asking(Answer(True), replace(NOW, frozen_for=SURE_AFTER)), Later)
 
 
 # --- what is remembered -----------------------------------------------------------------------------------------------------
@@ -201,6 +223,7 @@ def test_a_guest_is_thawed_only_if_the_policy_says_so_and_its_own_word_goes_firs
         ("failed", "1", "its agent could not freeze"),
         ("agent-silent", "1", "did not answer"),
         ("switched-off", "1", "switched off"),
+        ("switched-off", None, "no agent"),  # so says 9.2 of a guest without one
         ("already-frozen", "1", "somebody else"),
         ("none", "", "no agent configured"),
         ("none", "0", "no agent configured"),
@@ -214,3 +237,58 @@ def test_a_crash_consistent_archive_says_why_it_is_no_better(freeze: str, agent:
     config = {"agent": agent} if agent else {}
     assert why in why_not_frozen("crash-consistent", freeze, config)
     assert why_not_frozen("frozen", freeze, config) == ""
+
+
+def test_what_is_said_of_a_guests_file_systems_word_for_word() -> None:
+    by_hand = "Thaw them on its node: qm guest cmd 104 fsfreeze-thaw"
+    assert sentences(104, seen(State.FROZEN)) == (
+        f"guest-left-frozen: the dump left its file systems frozen (so it is): what writes to them hangs. {by_hand}",
+    )
+    assert sentences(104, seen(State.UNKNOWN, thaw_failed="got timeout", tried=False)) == (
+        f"guest-left-frozen: PVE's thaw failed, and whether it stands frozen is not known: so it is. {by_hand}",
+    )
+    assert sentences(104, seen(State.UNKNOWN)) == ("whether its file systems are thawed is not known: so it is",)
+    assert sentences(104, seen(State.THAWED, thaws=1)) == ("the dump left its file systems frozen: so it is",)
+    assert sentences(104, {"thaw": {"state": "unknown", "tried": True}}) == (
+        "whether its file systems are thawed is not known: ",
+    )
+    assert sentences(104, seen(State.OFF, thaws=1, tried=True, thaw_failed="x")) == ()
+
+
+def test_a_guest_left_frozen_is_kept_with_the_words_of_whoever_said_so() -> None:
+    assert left(seen(State.FROZEN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(7, True, "so it is")
+    assert left(seen(State.UNKNOWN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(7, False, "got timeout")
+    assert latest([seen(State.FROZEN, 1), {}, {"thaw": None}]) == freezing.LeftFrozen(1, True, "so it is")
+    assert latest([seen(State.THAWED, 1), seen(State.UNKNOWN, 2, thaw_failed="x")]) == freezing.LeftFrozen(2, False, "x")
+
+
+@pytest.mark.parametrize(
+    ("job", "guest", "asks"),
+    [
+        ("", "", False),
+        ("thaw: true", "", True),
+        ("", "thaw: true", True),
+        ("", "thaw: false", False),
+        ("thaw: true", "thaw: false", True),
+    ],
+)
+def test_the_right_to_thaw_is_asked_for_where_any_guest_may_be_thawed(job: str, guest: str, asks: bool) -> None:
+    text = f"site: s\njobs: {{nightly: {{{job}}}, weekly: {{}}}}\nguests: {{104: {{{guest}}}, 105: {{}}}}\n"
+    assert freezing.asks_for_thaw(load_policy(text, "test")) is asks
+
+
+@pytest.mark.parametrize(
+    ("consistency", "freeze", "agent", "why"),
+    [
+        ("frozen", "frozen", "1", ""),
+        ("stopped", "none", "", ""),
+        ("unknown", "none", "", ""),
+        ("crash-consistent", "failed", "", "its agent could not freeze the file systems"),
+        ("crash-consistent", "none", "1", "nothing froze its file systems"),
+        ("crash-consistent", "agent-silent", "1,freeze-fs=0", "its agent did not answer"),
+    ],
+)
+def test_only_a_crash_consistent_archive_says_why_and_what_the_log_says_goes_first(
+    consistency: str, freeze: str, agent: str, why: str
+) -> None:
+    assert freezing.why_not_frozen(consistency, freeze, {"agent": agent} if agent else {}) == why

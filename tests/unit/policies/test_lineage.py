@@ -38,7 +38,16 @@ def test_a_config_tells_its_machine_and_what_was_dumped() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "memory: 512\n", "smbios1: uuid\nmeta: ctime=soon\nvmgenid: 0\n", "meta: ctime=0,ctime=1\n"]
+    "text",
+    [
+        "",
+        "memory: 512\n",
+        "smbios1: uuid\nmeta: ctime=soon\nvmgenid: 0\n",
+        "meta: ctime=0,ctime=1\n",
+        "meta: ctime=0\n",
+        "meta: ctime=\u0663\n",
+        "meta: ctime=170000000000\n",
+    ],
 )
 def test_a_config_that_says_nothing_tells_no_machine(text: str) -> None:
     assert not lineage.read(text).known
@@ -64,6 +73,29 @@ def test_law_10_only_the_smbios_uuid_and_the_creation_time_make_another_machine(
     found = lineage.another(lineage.read(TEXT.replace(*edit)), lineage.read(TEXT))
     assert len(found) == len(reasons)
     assert all(reason in text for reason, text in zip(reasons, found, strict=True))
+
+
+def test_a_config_that_says_one_of_both_tells_its_machine() -> None:
+    assert lineage.read("meta: creation-qemu=9,ctime=7\n") == Identity(born=7) and Identity(born=7).known
+    assert lineage.read("meta: ctime=99999999999\n").born == 99999999999
+    assert lineage.read(f"smbios1: uuid={OLD_UUID}\n") == Identity(OLD_UUID) and Identity(OLD_UUID).known
+
+
+def test_a_generation_id_that_pve_does_not_set_is_none() -> None:
+    assert [lineage.of(config).vmgenid for config in ({}, {"vmgenid": "0"}, {"vmgenid": "1"}, {"vmgenid": "5F-6"})] == [
+        None,
+        None,
+        None,
+        "5f-6",
+    ]
+    assert lineage.changed(Identity(), lineage.read("")) == ()
+
+
+def test_a_checksum_is_shown_by_its_first_twelve_digits() -> None:
+    was, now = "0123456789abcdef", "fedcba9876543210"
+    assert lineage.rehashed(was, now) == ("SHA-256 0123456789ab -> fedcba987654",)
+    assert lineage.rehashed(None, now) == lineage.rehashed(now, now) == lineage.resized(5, 5) == ()
+    assert lineage.resized(5, 6) == ("size 5 -> 6 bytes",)
 
 
 @pytest.mark.parametrize("edit", [("Kanboard", "Other"), ("5F5F", "6F6F"), ("map:scsi0", "map:scsi1"), ("ctime=17", "ctime=16")])
@@ -147,6 +179,22 @@ def test_law_5_a_proof_ends_with_the_archive_that_it_is_of(spoilt: dict[str, Any
     proven = archive(3, proven_at=2)
     assert standing.standing([proof(proven)], [proven, archive(4)]) == (proof(proven),)
     assert standing.standing([proof(proven)], [replace(proven, **spoilt), archive(4)]) == ()
+
+
+def test_law_10_an_archive_that_tells_only_when_its_machine_was_made_bears_witness_too() -> None:
+    young, old = archive(4, None, born=1700000000), archive(3, None, born=1600000000)
+    assert lineage.present([old, young]) == Identity(None, 1700000000)
+    assert lineage.present([old, replace(young, changed="size 1 -> 2 bytes")]) == Identity(None, 1600000000)
+    assert lineage.present([archive(3, None)]) is None
+    assert lineage.others([old, young]) == {whole.key(old)}
+
+
+def test_law_10_files_of_which_no_guest_is_known_are_no_machine_of_one_another() -> None:
+    assert lineage.others([archive(3, OLD_UUID, vmid=None), archive(4, vmid=None)]) == frozenset()
+
+
+def test_what_a_difference_means_is_kept_by_these_words() -> None:
+    assert [kind.value for kind in Kind] == ["another", "changed"]
 
 
 @pytest.mark.parametrize("spoilt", [{"changed": "size 1 -> 2 bytes"}, {"uuid": OLD_UUID}], ids=["changed", "another machine"])

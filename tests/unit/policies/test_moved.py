@@ -83,5 +83,15 @@ def test_law_5_a_copy_that_moved_proves_nothing_and_costs_the_archive_nothing(
 
 def test_law_2_vmids_that_ha_would_start_are_known_by_its_configuration() -> None:
     scratch = Scratch(9000, 9002)
-    assert in_ha({"vm:9001", "ct:9002", "vm:108", "vm:90000"}, scratch) == {9001, 9002}
+    assert in_ha({"vm:9001", "ct:9002", "vm:108", "vm:90000", "vm:8999", "vm:9003"}, scratch) == {9001, 9002}
     assert in_ha(set(), scratch) == frozenset()
+
+
+def test_what_became_of_a_copy_is_kept_in_an_operations_memory_by_these_words() -> None:
+    assert {one.name: one.value for one in Fate} == {
+        "GONE": "gone",
+        "THERE": "there",
+        "ELSEWHERE": "elsewhere",
+        "LEFT": "left volumes",
+        "UNKNOWN": "unknown",
+    }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import ownership
 from policies.model import Scratch
-from policies.orphans import Copy, orphans
+from policies.orphans import Copy, Task, orphans, restored_by
 
 US, THEM = "a" * 32, "b" * 32
 SCRATCH = Scratch(9000, 9009)
@@ -25,6 +26,7 @@ def test_a_copy_whose_operation_is_open_or_that_is_being_cleaned_up_is_no_orphan
 def test_law_1_only_a_copy_that_bears_this_services_identity_is_ours() -> None:
     found = orphans([copy(), copy(9001, service=THEM), copy(9002, service=None)], open_operations=(), cleaned=(), service=US)
     assert [orphan.ours for orphan in found] == [True, False, False]
+    assert not any(orphan.unconfirmed for orphan in found), "nobody has asked PVE yet"
     assert not any(orphan.ours for orphan in orphans([copy(service="")], open_operations=(), cleaned=(), service=""))
 
 
@@ -51,3 +53,36 @@ def test_law_1_a_service_without_an_identity_inherits_nothing() -> None:
     config = {"description": ownership.marker("01J")}
     heir = ownership.Heir("reap", "")
     assert ownership.refusal(9000, config, scratch=SCRATCH, operation="01J", lease_holder="reap", heir=heir)
+
+
+TOKEN = "svc@pve!b1"
+RESTORED = Task("qmrestore", 100, TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("others", "ours"),
+    [
+        ([], True),
+        ([Task("qmstart", 200, "root@pam")], True),
+        ([Task("qmdestroy", 50, TOKEN), Task("qmrestore", 40, "root@pam")], True),
+        ([Task("qmdestroy", 200, TOKEN, failed=True)], True),
+        ([Task("qmrestore", 200, TOKEN)], True),
+        ([Task("qmdestroy", 200, TOKEN)], False),
+        ([Task("qmdestroy", 100, TOKEN)], False),
+        ([Task("vzdestroy", 200, "root@pam")], False),
+        ([Task("qmcreate", 200, "root@pam")], False),
+        ([Task("vzcreate", 200, TOKEN)], False),
+        ([Task("vzrestore", 200, TOKEN)], False),
+        ([Task("qmrestore", 200, "root@pam")], False),
+        ([Task("qmrestore", 200, "svc@pve!other")], False),
+    ],
+)
+def test_law_1_a_guest_is_of_our_restore_if_that_was_the_last_task_to_make_or_remove_one(others: list[Task], ours: bool) -> None:
+    assert restored_by(TOKEN, [RESTORED, *others]) is ours
+    assert restored_by(TOKEN, [*others, RESTORED]) is ours
+
+
+def test_law_1_where_pve_remembers_nothing_or_a_failure_nothing_is_ours() -> None:
+    assert not restored_by(TOKEN, [])
+    assert not restored_by(TOKEN, [Task("qmrestore", 100, TOKEN, failed=True)])
+    assert not restored_by("", [RESTORED])

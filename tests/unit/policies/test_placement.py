@@ -111,7 +111,8 @@ def test_a_node_without_memory_to_spare_is_passed_over_but_unknown_memory_is_no_
 
 def test_the_policys_storage_and_node_are_obeyed() -> None:
     assert placed(scratch=replace(SCRATCH, storage="roomy"))[2] == "roomy"
-    assert "there is no storage elsewhere" in refused(scratch=replace(SCRATCH, storage="elsewhere"))
+    nowhere = refused(scratch=replace(SCRATCH, storage="elsewhere"))
+    assert "no storage elsewhere is shown to this token: there is none, or the token lacks Datastore.Audit" in nowhere
     assert "the policy wants copies on lge-pve02" in refused(scratch=replace(SCRATCH, node="lge-pve02"))
 
 
@@ -133,3 +134,18 @@ def test_a_copy_that_is_asked_over_the_network_goes_only_where_a_probe_is() -> N
     assert placed(archive=shared, network_nodes={"lge-pve02"})[1] == "lge-pve02"
     assert placed(archive=shared, network_nodes=None)[1] == "lge-pve02"
     assert "clovis: no probe is on its isolated bridge" in refused(archive=shared, network_nodes=())
+
+
+def test_free_and_needed_never_read_alike() -> None:
+    tight = [replace(STORAGES[1], available=107_374_182)]
+    assert "has 102.4 MiB free, 112.6 MiB are needed" in refused(storages=tight, disks_total=107_374_182)
+
+
+def test_a_storage_of_other_nodes_a_disabled_one_and_one_that_is_not_shown_are_three_things() -> None:
+    named = replace(SCRATCH, storage="fast")
+    assert "clovis: storage fast is not there, only on lge-pve02" in refused(
+        scratch=named, storages=[storage("fast", "lge-pve02")]
+    )
+    off = [storage("fast", "clovis", enabled=False)]
+    assert "clovis: storage fast is disabled" in refused(scratch=named, storages=off)
+    assert "clovis: no storage is shown to this token" in refused(storages=[])

@@ -60,12 +60,15 @@ def test_a_guests_own_cap_asks_for_it_too() -> None:
     assert "VM.Config.Memory" in grants(role.everyday(capped))["/vms"]
 
 
-def test_no_bridge_is_guessed() -> None:
+def test_law_2_without_an_isolated_bridge_copies_get_one_of_their_own_with_the_command_that_makes_it() -> None:
     without = policy("storage: thin")
-    assert not [path for path in grants(role.everyday(without)) if path.startswith("/sdn")]
-    assert grants(role.everyday(without, bridge="vmbr9"))[f"{ZONE}/vmbr9"] == {"SDN.Use"}
-    assert any("--bridge" in note for note in role.notes(without))
-    assert role.notes(policy()) == ()
+    assert [path for path in grants(role.everyday(without)) if path.startswith("/sdn")] == [f"{ZONE}/vmbr9"]
+    assert grants(role.everyday(without, bridge="vmbr77"))[f"{ZONE}/vmbr77"] == {"SDN.Use"}
+    (said,) = [note for note in role.notes(without) if "pvesh create" in note]
+    assert "--iface vmbr9 --type bridge" in said and "--bridge" in said
+    (said,) = [note for note in role.notes(without, "vmbr77") if "pvesh create" in note]
+    assert "--iface vmbr77" in said and "--bridge" not in said
+    assert not [note for note in role.notes(policy()) if "pvesh" in note]
 
 
 def test_law_2_only_the_second_token_may_use_a_production_bridge() -> None:
@@ -121,7 +124,7 @@ def test_what_is_held_on_all_guests_need_not_be_held_on_the_pool() -> None:
 
 def test_the_commands_make_each_set_of_privileges_one_role_and_give_it_to_user_and_token() -> None:
     lines = list(role.commands(role.holders(role.everyday(policy()))))
-    assert len([line for line in lines if "role add" in line]) == 4
+    assert len([line for line in lines if "role add" in line and "|| pveum role modify" in line]) == 4
     assert "pveum user add backupsvc@pve" in lines
     assert "pveum user token add backupsvc@pve service --privsep 1" in lines
     given = [line for line in lines if line.startswith("pveum acl modify /storage/thin ")]
@@ -148,3 +151,25 @@ def test_who_makes_no_backups_needs_no_right_to_ask_after_them() -> None:
     pooled = load_policy(f"{BASE}scratch: {{pool: copies}}\n", "test")
     found = grants(role.everyday(pooled))
     assert (found["/vms"], found["/pool/copies"]) == ({"VM.Audit", "VM.Backup"}, COPIES)
+
+
+def test_a_roles_name_says_what_it_holds_whatever_else_is_printed_with_it() -> None:
+    plain, other = (
+        set(role.commands(role.holders(needs)))
+        for needs in (
+            role.everyday(policy()),
+            role.everyday(policy(job="storage: archives, bandwidth: 100"), pruning=["archives"]),
+        )
+    )
+    named = {line.split()[3]: line.split('"')[1] for line in plain | other if line.startswith("pveum role add")}
+    both = [line for line in plain | other if line.startswith("pveum role add")]
+    assert len(named) == len(set(both)), "one name stands for two sets of privileges"
+    assert named[role.role_name(["SDN.Use"])] == "SDN.Use"
+    assert role.role_name(["b.B", "a.A"]) == role.role_name(["a.A", "b.B"]) != role.role_name(["a.A", "b.C"])
+    assert all(name.replace("-", "").replace(".", "").isalnum() for name in named)
+
+
+def test_what_an_earlier_run_gave_is_taken_back_before_anything_is_given() -> None:
+    first, *rest = role.commands(role.holders(role.everyday(policy())))
+    assert first.startswith("pveum acl list") and "backupsvc\\@pve(!|$)" in first
+    assert not [line for line in rest if "delete" in line]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import sampling
-from policies.model import Archive, GuestPolicy, GuestType, Policy, Proof, Rung, Scratch, Tier, Verdict
+from policies.model import Archive, GuestPolicy, GuestType, Policy, Proof, Rung, Scratch, Stage, Tier, Verdict
 
 DAY = 86400
 NOW = 1_773_100_000
@@ -110,3 +110,49 @@ def test_of_guests_never_proven_the_stricter_tier_comes_first() -> None:
 def test_every_guest_of_the_policy_has_its_turn_and_no_other() -> None:
     one = replace(POLICY, guests={101: POLICY.guests[101]})
     assert [turn.vmid for turn in sampling.due(one, {999: NOW}, NOW)] == [101]
+
+
+def test_an_archive_is_old_after_a_week_and_one_old_one_a_month_is_drawn() -> None:
+    newest = archive(1, proven=True)
+    assert chosen([newest, archive(7)]) == archive(7)
+    assert chosen([newest, archive(7 - 1 / DAY)]) == newest
+    old = archive(60)
+    assert chosen([newest, old], [proof(old, 30)]) == old
+    assert chosen([newest, old], [proof(old, 30 - 1 / DAY)]) == newest
+    young_then = replace(proof(old, 10), archive_ctime=proof(old, 10).started - 7 * DAY + 1)
+    assert chosen([newest, old], [young_then]) == old, "what was tested then was no old archive"
+
+
+def test_a_clock_is_allowed_its_drift_and_no_second_more() -> None:
+    assert chosen([archive(-30 / DAY)]) is not None
+    assert chosen([archive(-31 / DAY)]) is None
+    found = sampling.next_archive([archive(-5 / DAY)], [], now=NOW, seed="s", drift=4)
+    assert found.archive is None and found.reasons[-1] == "there is no archive to prove"
+
+
+def test_why_an_archive_was_taken_or_passed_over_is_said() -> None:
+    assert sampling.next_archive([archive(1)], [], now=NOW, seed="s").reasons == ("the newest archive, not proven yet",)
+    proven = sampling.next_archive([archive(1, proven=True)], [], now=NOW, seed="s")
+    assert proven.reasons == ("the newest archive, proven before",)
+    drawn = sampling.next_archive([archive(1, proven=True), archive(9), archive(10), archive(2, size=0)], [], now=NOW, seed="s")
+    assert drawn.reasons == ("the newest archive is proven; drawn by lot from 2 old ones", f"{archive(2).volid} is empty")
+    assert chosen([archive(3, size=1)]) == archive(3, size=1)
+
+
+def test_of_archives_of_one_second_the_last_by_name_is_the_newest() -> None:
+    twin = replace(archive(1), volid="nas:z")
+    assert chosen([twin, archive(1)]) == twin and chosen([archive(1), twin]) == twin
+
+
+def test_a_test_lasted_as_long_as_its_stages_without_the_waiting_for_its_turn() -> None:
+    stages = (Stage("reserve", 900.0), Stage("restore", 30.0), Stage("check", 12.5))
+    assert sampling.duration(replace(proof(archive(1), 1), stages=stages)) == 42.5
+    assert sampling.duration(replace(proof(archive(1), 1), stages=stages[:2])) is None
+
+
+def test_a_guest_is_due_when_its_rpo_ends_if_that_comes_before_its_proof_is_too_old() -> None:
+    began = {100: NOW - DAY // 2, 101: NOW - 9 * DAY}
+    turns = {turn.vmid: turn for turn in sampling.due(POLICY, {100: NOW, 101: NOW, 102: NOW - 30 * DAY}, NOW, began)}
+    assert turns[100].deadline == NOW + DAY // 2 and turns[100].reason == "due in 0.5 days"
+    assert (turns[101].deadline, turns[101].overdue) == (NOW - 8 * DAY, True)
+    assert (turns[102].deadline, turns[102].overdue, turns[102].reason) == (NOW, False, "due in 0.0 days")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from policies.model import Operation, OperationState
+from policies.outcomes import of_night
 from policies.serving import ChildFact, Vitals, deaths_in_a_row, hung, judge, pause_before_restart
 
 START, TICK = 1_000_000.0, 30.0
@@ -75,3 +77,16 @@ def test_when_every_queue_is_silent_beat_is_ended_too() -> None:
 )
 def test_nobody_is_ended_when_the_catalog_cannot_tell_or_when_just_restarted(more: dict[str, object]) -> None:
     assert hung(vitals(0, 0, **more), 600, START + 691) == []
+
+
+NIGHT = of_night(Operation("01N", "night", None, OperationState.FAILED, "back-up", {"job": "nightly"}, 1, 2, 3, error="x"), ())
+
+
+def test_a_bad_night_makes_a_service_degraded_whose_work_is_consumed_all_the_same() -> None:
+    health = judge(vitals(100, 100, nights=(NIGHT,)), START + 101)
+    assert (health.status, health.reasons, health.good) == ("degraded", ("the last night of job nightly failed: x",), True)
+
+
+def test_work_that_is_not_consumed_outweighs_a_bad_night() -> None:
+    assert judge(vitals(100, 180, nights=(NIGHT,)), START + 191).status == "failing"
+    assert judge(vitals(nights=(NIGHT,)), START + 10).status == "starting"

@@ -180,3 +180,121 @@ def test_law_5_only_a_watch_without_a_gap_passes(pauses: list[float], lasts: flo
 def test_law_5_no_bad_answer_at_any_moment_is_lived_over(at: int, outcome: Outcome) -> None:
     found: Settled = decide(with_answer(at, outcome))
     assert found.outcome is outcome and found.said
+
+
+# --- at the edges -------------------------------------------------------------------------------------------------------------
+
+
+def at_look(at: int, look: Look) -> Watch:
+    """That one look shows something else."""
+    return replace(GOOD, looks=(*GOOD.looks[:at], look, *GOOD.looks[at + 1 :]))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        Look(29.0, gone=True),
+        Look(7.0, gone=True),
+        Look(7.0, "running", pid=PID, uptime=107),
+        Look(7.0, "running", "running", None, 107),
+        Look(7.0, "running", "running", PID, None),
+    ],
+    ids=["gone for a moment", "gone early", "no state told", "no pid told", "no uptime told"],
+)
+def test_what_one_look_did_not_show_is_not_held_against_the_copy(look: Look) -> None:
+    assert decide(at_look(int(look.at), look)).outcome is Outcome.PASSED
+
+
+def test_a_look_that_tells_no_status_is_of_a_copy_that_does_not_run() -> None:
+    assert decide(at_look(7, Look(7.0))).said[0].startswith("the copy went off: it was not running 7.0 s")
+
+
+def moved(watch: Watch, by: float) -> Watch:
+    """The same watch at another time of the monotonic clock."""
+    return replace(
+        watch,
+        began=watch.began + by,
+        ended=watch.ended + by,
+        looks=tuple(replace(look, at=look.at + by) for look in watch.looks),
+        answers=tuple(replace(one, began=one.began + by, ended=one.ended + by) for one in watch.answers),
+    )
+
+
+def test_when_it_was_watched_does_not_matter() -> None:
+    assert decide(moved(GOOD, 1000.0)) == decide(GOOD)
+    short = moved(replace(GOOD, ended=29.0), 1000.0)
+    assert "watched for 29.0 s" in decide(short).said[0]
+
+
+def every(seconds: float, lasts: float, upto: float) -> tuple[Asked, ...]:
+    """Answers at times that a float holds exactly."""
+    found, at = [], seconds - lasts
+    while at < upto:
+        found.append(Asked("web", at, at + lasts, Outcome.PASSED))
+        at += seconds
+    return tuple(found)
+
+
+def test_law_5_a_second_without_a_question_is_no_gap_and_more_is_one() -> None:
+    asked = every(2.0, 1.0, 32.0)
+    watch = replace(GOOD, answers=asked, ended=asked[-1].ended + 1.0, looks=looks(upto=34))
+    assert decide(watch).outcome is Outcome.PASSED
+    assert decide(replace(watch, ended=watch.ended + 0.25)).outcome is Outcome.INCONCLUSIVE
+
+
+def test_an_answer_of_just_as_much_more_than_usual_hides_no_reset() -> None:
+    asked = [one for one in every(1.0, 0.5, 31.0) if not 5.0 < one.began < 8.0]
+    slow = Asked("web", 5.0, 8.0, Outcome.PASSED)
+    watch = replace(GOOD, answers=(*asked, slow), boots=())
+    assert decide(watch).outcome is Outcome.PASSED
+    assert decide(replace(watch, answers=(*asked, replace(slow, ended=8.25)))).outcome is Outcome.INCONCLUSIVE
+
+
+def test_law_5_a_boot_id_that_was_read_once_tells_of_no_reset() -> None:
+    slow = (*answers(upto=5.0), Asked("web", 5.0, 9.0, Outcome.PASSED), *answers(began=9.5))
+    assert decide(replace(GOOD, answers=slow, boots=(Boot("b1"),))).outcome is Outcome.INCONCLUSIVE
+
+
+def test_each_check_has_a_usual_time_of_its_own() -> None:
+    slow = tuple(Asked("ldap", at, at + 5.0, Outcome.PASSED) for at in (0.1, 5.5, 11.0, 16.5, 22.0, 27.4, 32.6))
+    both = replace(GOOD, checks=("web", "ldap"), answers=(*answers(upto=38.0), *slow), ended=38.0, looks=looks(upto=39), boots=())
+    assert decide(both).outcome is Outcome.PASSED
+
+
+def with_uptimes(*told: tuple[int, int]) -> Watch:
+    """PVE tells an uptime at these seconds alone."""
+    known = dict(told)
+    return replace(GOOD, looks=tuple(replace(look, uptime=known.get(int(look.at))) for look in GOOD.looks))
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [
+        (((0, 100), (30, 127)), Outcome.PASSED),
+        (((0, 100), (30, 126)), Outcome.INCONCLUSIVE),
+        (((0, 0), (30, 27)), Outcome.PASSED),
+        (((0, 0), (30, 0)), Outcome.INCONCLUSIVE),
+        (((5, 100), (29, 100)), Outcome.INCONCLUSIVE),
+        (((5, 100),), Outcome.PASSED),
+        ((), Outcome.PASSED),
+    ],
+)
+def test_an_uptime_must_grow_with_the_time_between_the_first_and_the_last_that_was_told(
+    told: tuple[tuple[int, int], ...], outcome: Outcome
+) -> None:
+    assert decide(with_uptimes(*told)).outcome is outcome
+
+
+def test_why_no_boot_id_was_read_is_said_in_the_first_words_that_there_are() -> None:
+    assert (
+        "not seen: whether it was reset meanwhile (got timeout)"
+        in decide(replace(GOOD, boots=(Boot(), Boot("", "got timeout")))).said
+    )
+    assert "not seen: whether it was reset meanwhile (nobody asked)" in decide(replace(GOOD, boots=(Boot(), Boot()))).said
+
+
+def test_an_answer_without_a_detail_ends_the_sentence() -> None:
+    bad = Asked("web", 6.4, 6.5, Outcome.FAILED)
+    assert decide(replace(GOOD, answers=(*GOOD.answers[:9], bad))).said == (
+        "check web passed and then failed 6.5 s after its checks: ",
+    )

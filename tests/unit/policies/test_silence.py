@@ -43,6 +43,10 @@ def table(state: State, mac: str | None = None, confirmed: int | None = None) ->
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 4/2/1 probes 1 REACHABLE", State.REACHABLE, MAC, 2),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 ref 1 used 9/61/9 probes 1 STALE", State.STALE, MAC, 61),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 DELAY", State.DELAY, MAC, None),
+        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/61/9 probes 3 PROBE", State.PROBE, MAC, 61),
+        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/x/9 probes 1 STALE", State.STALE, MAC, None),
+        ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 9/61 probes 1 STALE", State.STALE, MAC, None),
+        ("192.168.10.9 dev eth0 FAILED\n\n192.168.10.8 dev eth0 INCOMPLETE", State.INCOMPLETE, None, None),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 PERMANENT", State.PERMANENT, MAC, None),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 NOARP", State.PERMANENT, MAC, None),
         ("192.168.10.80 dev eth0 lladdr bc:24:11:00:00:08 REACHABLE", State.ABSENT, None, None),
@@ -61,6 +65,10 @@ def test_a_neighbour_is_read_as_busybox_and_iproute2_print_it(
         ("192.168.10.8     0x1         0x0         00:00:00:00:00:00     *        eth0", State.UNANSWERED, None),
         ("192.168.10.8     0x1         0x2         bc:24:11:00:00:08     *        eth0", State.KNOWN, MAC),
         ("192.168.10.8     0x1         0x6         bc:24:11:00:00:08     *        eth0", State.PERMANENT, MAC),
+        ("192.168.10.8     0x1         0x0         bc:24:11:00:00:08     *        eth0", State.UNANSWERED, None),
+        ("192.168.10.8     0x1         0x2         00:00:00:00:00:00     *        eth0", State.UNANSWERED, None),
+        ("192.168.10.8     0x1         zz          bc:24:11:00:00:08     *        eth0", State.ABSENT, None),
+        ("192.168.10.9     0x1         0x2         bc:24:11:00:00:09     *        eth0\n192.168.10.8 cut", State.ABSENT, None),
     ],
 )
 def test_without_ip_the_table_of_proc_says_what_it_can(arp: str, state: State, mac: str | None) -> None:
@@ -76,6 +84,11 @@ def test_without_ip_the_way_is_read_from_proc(address: str, way: Way) -> None:
     assert found.way is way
 
 
+def test_without_ip_an_address_in_the_trie_is_the_probes_own_only_if_it_is_called_local() -> None:
+    found = silence.read(by_files("").replace(FIB, f"|-- {ADDRESS}\n   /32 link UNICAST\n"), ADDRESS)
+    assert found is not None and found.way is Way.ON_LINK
+
+
 def test_an_ipv6_address_is_in_no_table_of_proc() -> None:
     assert silence.read(by_files(""), "fd00::8") is None
 
@@ -88,6 +101,11 @@ def test_an_ipv6_address_is_in_no_table_of_proc() -> None:
         ("192.168.10.8 via 10.0.2.2 dev eth1 src 10.0.2.15", Way.ROUTED, "through a router"),
         ("RTNETLINK answers: Network is unreachable", Way.NONE, "no network of the probe"),
         ("broadcast 192.168.10.8 dev eth0 src 192.168.10.250", Way.NONE, "no network of the probe"),
+        ("unreachable 192.168.10.8 dev lo table unspec", Way.NONE, "no network of the probe"),
+        ("unicast 192.168.10.8 dev eth0 src 192.168.10.250", Way.ON_LINK, None),
+        ("unicast", Way.NONE, "no network of the probe"),
+        ("192.168.10.9 dev eth0 src 192.168.10.250", Way.NONE, "no network of the probe"),
+        ("\n  \n192.168.10.8 dev eth0 src 192.168.10.250", Way.ON_LINK, None),
         ("", Way.NONE, "no network of the probe"),
     ],
 )
@@ -201,8 +219,14 @@ GOOD = {
 def test_law_5_all_three_looks_leave_no_doubt() -> None:
     assert silence.doubts(GOOD, answered=True, ended_early=False) == ()
     assert silence.doubts(None, answered=True, ended_early=False) == ()
-    assert all(line.startswith("holds: ") for line in silence.evidence(GOOD))
-    assert len(silence.evidence(GOOD)) == 3
+    assert silence.evidence(GOOD) == (
+        "holds: before the start: w",
+        "holds: while the copy ran: w",
+        "holds: after the stop: w",
+    )
+    bad = GOOD | {"while": kept(Verdict.UNKNOWN, "somebody else"), "after": None}
+    assert silence.evidence(bad)[1:] == ("DOES NOT HOLD: while the copy ran: somebody else",)
+    assert silence.evidence(None) == ()
 
 
 @pytest.mark.parametrize("phase", ["before", "while", "after"])
@@ -226,14 +250,135 @@ def test_law_5_what_is_in_doubt_counts_neither_for_nor_against_the_archive() -> 
     found = silence.discounted(results, ["somebody else answers"])
     assert {one.outcome for one in found if one.kind == "http"} == {Outcome.INCONCLUSIVE}
     assert [one.outcome for one in found if one.kind == "agent"] == list(Outcome)
+    details = {one.outcome: two.detail for one, two in zip(results, found, strict=True) if one.kind == "http"}
+    assert details[Outcome.INCONCLUSIVE] == "d" and details[Outcome.PASSED] == "its answer does not count (d)"
     assert silence.discounted(results, ()) == results
 
 
 def test_the_question_names_a_plain_address_only() -> None:
     assert "neigh flush to 192.168.10.8 " in silence.question(ADDRESS, clear=True)
     assert "flush" not in silence.question(ADDRESS)
+    assert "then echo @neigh; " in silence.question(ADDRESS)
     with pytest.raises(ValueError, match="does not appear"):
         silence.question("192.168.10.8; reboot")
+
+
+def test_a_verdict_is_kept_in_an_operations_memory_by_these_words() -> None:
+    assert [one.value for one in Verdict] == ["silent", "answered", "unsettled", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("memory", "answered", "ended_early", "said"),
+    [
+        ({"before": {}}, True, False, f"it is not known that {ADDRESS} was silent before the copy started: nobody listened"),
+        ({"while": {}}, True, False, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
+        ({"while": None}, True, True, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
+        (
+            {"after": {}},
+            True,
+            False,
+            f"it is not known that {ADDRESS} was silent after the copy had been stopped: nobody listened",
+        ),
+        (
+            {"after": kept(Verdict.ANSWERED)},
+            False,
+            False,
+            f"somebody else answers at {ADDRESS}: it did so after the copy had been stopped: w",
+        ),
+    ],
+)
+def test_law_5_a_doubt_says_what_is_not_known_and_why(
+    memory: dict[str, object], answered: bool, ended_early: bool, said: str
+) -> None:
+    assert silence.doubts(GOOD | memory, answered=answered, ended_early=ended_early) == (said,)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            silence.listen(table(State.ABSENT), ADDRESS, {}, cleared=True, out=0),
+            f"nobody answers at {ADDRESS} (no neighbour entry)",
+        ),
+        (
+            silence.listen(table(State.FAILED), ADDRESS, {}, cleared=True, out=0),
+            f"nobody answers at {ADDRESS} (neighbour FAILED)",
+        ),
+        (
+            silence.listen(table(State.KNOWN, OTHER), ADDRESS, {}, cleared=False, out=0),
+            f"the probe remembers somebody at {ADDRESS} (neighbour known)",
+        ),
+        (
+            silence.listen(table(State.STALE, OTHER, 40), ADDRESS, {}, cleared=False, out=9),
+            f"the probe remembers somebody at {ADDRESS} (neighbour STALE, last confirmed 40 s ago)",
+        ),
+        (
+            silence.listen(table(State.STALE, OTHER), ADDRESS, {443: Heard.REFUSED, 80: Heard.REFUSED}, cleared=False, out=9),
+            f"port 80 refuses connections (MAC {OTHER})",
+        ),
+        (
+            silence.listen(table(State.FAILED), ADDRESS, {443: Heard.OPEN, 80: Heard.OPEN}, cleared=True, out=0),
+            "port 80 accepts connections",
+        ),
+        (
+            silence.listen(table(State.REACHABLE, OTHER, 4), ADDRESS, {}, cleared=False, out=5),
+            f"it answers who it is (MAC {OTHER})",
+        ),
+        (silence.copys(table(State.ABSENT), ADDRESS, []), f"nobody is at {ADDRESS} (no neighbour entry)"),
+        (
+            silence.copys(table(State.REACHABLE, OTHER), ADDRESS, []),
+            f"somebody else answers at {ADDRESS} (MAC {OTHER}); the copy's MAC is none",
+        ),
+        (
+            silence.copys(table(State.REACHABLE, None), ADDRESS, [MAC.lower()]),
+            f"somebody else answers at {ADDRESS}; the copy's MAC is {MAC}",
+        ),
+        (
+            silence.copys(table(State.REACHABLE, MAC, 2), ADDRESS, [MAC]),
+            f"{ADDRESS} is the copy's {MAC}, neighbour REACHABLE, last confirmed 2 s ago",
+        ),
+    ],
+)
+def test_a_finding_says_what_was_seen_of_whom(found: silence.Finding, words: str) -> None:
+    assert found.words == words
+
+
+def test_law_5_a_sign_from_before_the_attempt_is_no_news() -> None:
+    """A neighbour's age is told in whole seconds: it may be almost one more."""
+    assert silence.listen(table(State.STALE, OTHER, 4), ADDRESS, {}, cleared=False, out=5.0).verdict is Verdict.ANSWERED
+    assert silence.listen(table(State.STALE, OTHER, 5), ADDRESS, {}, cleared=False, out=5.9).verdict is Verdict.UNSETTLED
+
+
+@pytest.mark.parametrize(
+    ("routes", "way"),
+    [
+        ("eth1 00000000 0202000A 0003 0 0 0 00000000\neth0 000AA8C0 00000000 0001 0 0 0 00FFFFFF", Way.ON_LINK),
+        ("eth0 000AA8C0 0202000A 0001 0 0 0 00FFFFFF", Way.ROUTED),
+        ("eth0 000BA8C0 00000000 0001 0 0 0 00FFFFFF", Way.NONE),
+        ("eth0 000AA8C0 00000000 0001 0 0 0", Way.NONE),
+        ("eth0 000AA8C0 gateway0 0001 0 0 0 00FFFFFF", Way.NONE),
+        ("eth0 target00 00000000 0001 0 0 0 00FFFFFF", Way.NONE),
+        ("", Way.NONE),
+    ],
+)
+def test_without_ip_the_narrowest_route_to_the_address_counts(routes: str, way: Way) -> None:
+    found = silence.read(by_files("").replace(ROUTES, f"{routes}\n"), ADDRESS)
+    assert found is not None and found.way is way
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/proc/sys/net/ipv4/conf/eth0/forwarding:",
+        "/proc/sys/net/ipv4/conf/eth0/forwarding: 0",
+        "grep: no such file: 1",
+        "conf/eth0:1",
+        "/proc/sys/net/ipv4/conf:1",
+    ],
+)
+def test_what_is_no_switch_that_is_on_passes_nothing_on(line: str) -> None:
+    found = silence.read(by_ip(forwarding=line), ADDRESS)
+    assert found is not None and silence.forwards(found) is None
 
 
 SECTIONS = ("neigh", "route", "arp", "routes", "fib", "forwarding", "end")

@@ -18,8 +18,8 @@ def test_law_1_the_rest_of_our_own_failed_restore_may_go(left: dict[str, str]) -
 
 @pytest.mark.parametrize("key", ["scsi0", "net0", "name", "description", "unused0", "vmgenid"])
 def test_law_1_a_config_with_anything_of_its_own_stays(key: str) -> None:
-    why = refusal(105, STUB | {key: "x"}, ours=True, failed=True, running=False, volumes=())
-    assert why and key in why
+    why = refusal(105, STUB | {"lock": "create", key: "x"}, ours=True, failed=True, running=False, volumes=())
+    assert why and why.endswith(f"leaves: {key}")
 
 
 @pytest.mark.parametrize(("ours", "failed", "running", "empty"), itertools.product([True, False], repeat=4))

@@ -8,12 +8,16 @@ import pytest
 
 from policies.causes import Cause
 from policies.model import CheckResult, Outcome, Rung, Verdict
+from policies.settle import Settled
 from policies.verdict import NO_SERVICE_CHECK, Evidence, Judgement, decide, within_one_time
 
 PASSED = CheckResult("web", Outcome.PASSED, "200 OK", kind="http")
 FAILED = CheckResult("web", Outcome.FAILED, "500")
 UNASKED = CheckResult("agent", Outcome.INCONCLUSIVE, "no agent")
 GREEN = Evidence(compressed_checksum=True, restored=True, isolation_ok=True, booted=True, checks=(PASSED,))
+SILENT = Settled(Outcome.INCONCLUSIVE, ("PVE could not tell",), Cause.PLATFORM)
+DIED = Settled(Outcome.FAILED, ("the copy went off",), Cause.SERVICE)
+LIVED_ON = Settled(Outcome.PASSED, ("it lived on for 30 s",))
 UNREAD = "the archive has no checksum and was not verified, so it may hold flipped bits"
 NOT_RESTORED, NOT_STARTED = "the archive was not restored", "the copy was not started"
 UNASKED_SAID = "check agent could not be asked: no agent"
@@ -49,6 +53,13 @@ DEAD, UNKNOWN = "the copy showed no sign of life in its time", "nothing could te
         ({"compressed_checksum": False}, (UNREAD,), None),
         ({"compressed_checksum": False, "restored": False, "checks": ()}, (NOT_RESTORED,), None),
         ({"compressed_checksum": False, "verified_intact": True, "checks": ()}, (NO_SERVICE,), None),
+        ({"compressed_checksum": False, "verified_intact": True, "warnings": ("cancelled",)}, ("cancelled",), None),
+        ({"booted": None, "checks": (PASSED, UNASKED)}, (UNASKED_SAID,), Cause.NETWORK),
+        ({"settled": SILENT, "isolation_ok": False, "checks": ()}, (NOT_STARTED,), Cause.PLATFORM),
+        ({"settled": SILENT, "checks": (PASSED, UNASKED)}, (UNASKED_SAID,), Cause.NETWORK),
+        ({"settled": DIED}, DIED.said, Cause.SERVICE),
+        ({"settled": LIVED_ON, "answers": ("doubt",)}, ("doubt",), Cause.NETWORK),
+        ({"wrong": ("it was changed",)}, ("it was changed",), Cause.ARCHIVE),
         ({"warnings": ("it was cancelled",), "cause": Cause.OURS}, ("it was cancelled",), Cause.OURS),
         (
             {"restored": False, "restore_error": "exit code 133", "booted": None, "checks": (), "cause": Cause.ARCHIVE},
@@ -77,6 +88,7 @@ def test_law_5_every_reason_is_said_where_it_is_true_and_nowhere_else(
         ({"restored": False, "restore_error": "it failed", "verified_intact": True}, Rung.INTACT),
         ({"isolation_ok": False}, Rung.RESTORED),
         ({"missing_disks": ("scsi1",)}, Rung.RESTORED),
+        ({"wrong": ("it was changed",), "verified_intact": True}, Rung.RECORDED),
     ],
 )
 def test_law_5_no_rung_is_climbed_past_what_is_missing(changes: dict[str, object], rung: Rung) -> None:
@@ -108,3 +120,7 @@ def test_law_5_nothing_is_proven_while_the_clock_was_set(before: Judgement, jump
     else:
         assert (after.verdict, after.rung, after.cause) == (Verdict.INCONCLUSIVE, Rung.HEALTHY, Cause.TIME)
         assert f"set by {jump:+.0f} s" in after.reasons[0] and after.reasons[1:] == before.reasons
+
+
+def test_the_report_finds_a_test_that_lacks_a_check_by_the_first_word_of_its_reason() -> None:
+    assert SHORT.reasons[0].partition(":")[0] == "no-service-check"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.vzdumplog import Consistency, DumpReport, Freeze, read
+from policies.vzdumplog import Consistency, DumpReport, Freeze, archives_begun, read
 
 RECORDED = Path(__file__).parents[2] / "golden" / "recorded_real"
 
@@ -159,3 +159,66 @@ def test_what_a_guests_section_complains_of_is_a_warning_of_that_guest_alone() -
 def test_an_efi_disk_that_the_guest_does_not_use_is_not_missed() -> None:
     unused = "INFO: exclude disk 'efidisk0' 'local-lvm:vm-108-disk-2' (efidisk but no OMVF BIOS)"
     assert read([*BEGIN, unused, *END], 108).excluded == ()
+
+
+def test_the_log_names_the_archive_of_each_guest() -> None:
+    assert archives_begun(log("03_vzdump_ok", 14), 200) == ("vzdump-qemu-200-2026_11_23-08_45_23.vma.zst",)
+    both = [archives_begun(log("03_vzdump_ok", 72), vmid) for vmid in (100, 200)]
+    assert all(len(names) == 1 for names in both) and both[0] != both[1]
+    assert archives_begun([], 200) == ()
+
+
+def test_what_a_guests_agent_answers_begins_no_section_and_names_no_archive() -> None:
+    """PVE marks each line of a complaint, also of one that the agent wrote in several lines."""
+    said = [
+        "INFO: Starting Backup of VM 108 (qemu)",
+        "INFO: creating vzdump archive '/var/lib/vz/dump/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst'",
+        "ERROR: VM 108 qga command 'guest-fsfreeze-freeze' failed - x': TASK ERROR",
+        "ERROR: INFO: Starting Backup of VM 109 (qemu)",
+        "ERROR: INFO: creating vzdump archive '/var/lib/vz/dump/vzdump-qemu-108-2026_03_09-21_00_03.vma.zst'",
+        "ERROR: TASK OK",
+    ]
+    assert archives_begun(said, 108) == ("vzdump-qemu-108-2026_03_09-21_00_02.vma.zst",)
+    assert not read(said, 109).seen and len(read(said, 108).warnings) == 4
+
+
+def test_a_mount_points_path_cannot_name_another_mount_point() -> None:
+    said = [
+        "INFO: Starting Backup of VM 200 (lxc)",
+        "INFO: excluding bind mount point mp0 ('/x mount point rootfs') from backup (no)",
+    ]
+    assert read(said, 200).excluded == ("mp0",)
+
+
+FORGED = "ERROR: Backup of VM 108 failed - Permission check failed (/, Administrator)"
+
+
+def test_an_agent_cannot_say_that_its_backup_failed() -> None:
+    """Its error has a line feed in it, and PVE marks both lines alike."""
+    said = [
+        "INFO: Starting Backup of VM 108 (qemu)",
+        "INFO: backup mode: snapshot",
+        "INFO: issuing guest-agent 'fs-freeze' command",
+        "ERROR: VM 108 qga command 'guest-fsfreeze-freeze' failed - oh",
+        FORGED,
+        "INFO: issuing guest-agent 'fs-thaw' command",
+        "INFO: Finished Backup of VM 108 (00:00:05)",
+    ]
+    found = read(said, 108)
+    assert found.failure is None and found.freeze is Freeze.FAILED
+    assert found.warnings == ("VM 108 qga command 'guest-fsfreeze-freeze' failed - oh", FORGED.removeprefix("ERROR: "))
+
+
+def test_an_agent_cannot_say_why_its_backup_failed_nor_that_anothers_did() -> None:
+    said = [
+        "INFO: Starting Backup of VM 108 (qemu)",
+        FORGED,
+        FORGED.replace("108", "109"),
+        "ERROR: Backup of VM 108 failed - no space left",
+        "INFO: Failed at 2026-03-09 21:01:07",
+        "INFO: Starting Backup of VM 109 (qemu)",
+        "INFO: Finished Backup of VM 109 (00:00:05)",
+    ]
+    assert read(said, 108).failure == "no space left"
+    assert FORGED.removeprefix("ERROR: ") in read(said, 108).warnings
+    assert read(said, 109).failure is None

@@ -92,3 +92,28 @@ def test_another_guests_archives_and_hollow_ones_say_nothing_of_what_is_usual() 
 def test_law_3_a_guest_that_has_an_archive_always_has_one_that_did_not_collapse(sizes: list[int]) -> None:
     made = sized(*sizes)
     assert not any(sizes) or len(whole.collapsed(made)) < sum(size > 0 for size in sizes)
+
+
+def usual(*before: int, format: str = "vma.zst") -> tuple[int, int] | None:
+    newest = archive(99, size=1)
+    return whole.usual([replace(one, format=format) for one in sized(*before)], newest)
+
+
+def test_what_is_usual_is_the_median_of_the_last_seven_of_the_same_format() -> None:
+    assert usual(1000, 1000) == (2, 1000)
+    assert usual(5, 5, 5, *[1000] * 3, *[2000] * 4) == (7, 2000)
+    assert usual(9000, 1, 1, 1, 9000, 9000, 9000, 9000) == (7, 9000)
+    assert usual(1, 1) == (2, 1)
+
+
+def test_of_one_archive_or_of_another_format_or_of_empty_files_nothing_is_usual() -> None:
+    assert usual(1000) is None
+    assert usual(1000, 1000, 1000, format="vma.lzo") is None
+    assert usual(1000, 0, 0) is None
+
+
+def test_half_of_the_usual_size_has_not_collapsed_and_an_empty_file_is_another_matter() -> None:
+    assert whole.collapsed(sized(1000, 1000, 500)) == frozenset()
+    assert whole.collapsed(sized(1000, 1000, 0)) == frozenset()
+    one_byte = sized(1000, 1000, 1)
+    assert whole.collapsed(one_byte) == {whole.key(one_byte[-1])}

@@ -137,6 +137,50 @@ def test_a_test_fits_if_it_is_over_before_the_close() -> None:
     assert Slot(1000, None).fits(5000, 1e9)
 
 
+def test_a_slot_is_open_from_its_first_second_to_the_one_before_its_last() -> None:
+    found = Slot(1000, 2000)
+    assert [found.is_open(now) for now in (999, 1000, 1999, 2000)] == [False, True, True, False]
+    assert Slot(1000, None).is_open(10**12) and not Slot(1000, None).is_open(999)
+
+
+def test_a_test_is_over_five_minutes_before_a_backup_and_none_begins_in_these() -> None:
+    assert slot("01:00-06:00", at("2026-03-10 03:54"), "04:00").closes == at("2026-03-10 03:55")
+    assert slot("01:00-06:00", at("2026-03-10 03:55"), "04:00") == Slot(at("2026-03-10 04:00"), at("2026-03-10 06:00"))
+
+
+@pytest.mark.parametrize(
+    ("text", "opens", "closes", "days"),
+    [
+        ("23:59-00:59", 1439, 59, tuple(range(7))),
+        ("mon 00:00-00:01", 0, 1, (0,)),
+        ("tue..tue,thu 10:00-11:00", 600, 660, (1, 3)),
+        ("sun..mon 10:00-11:00", 600, 660, (0, 6)),
+    ],
+)
+def test_the_edges_of_a_day_and_of_a_week_are_read(text: str, opens: int, closes: int, days: tuple[int, ...]) -> None:
+    found = windows.parse(text)
+    assert (found.opens, found.closes, found.days) == (opens, closes, days)
+
+
+@pytest.mark.parametrize(
+    "text", ["mon.. 01:00-02:00", "mon..xyz 01:00-02:00", "xyz..mon 01:00-02:00", "01:00-24:01", "00:60-02:00"]
+)
+def test_half_a_range_of_days_and_a_minute_too_many_are_refused(text: str) -> None:
+    with pytest.raises(PolicyError, match="allowed: HH:MM-HH:MM"):
+        windows.parse(text)
+
+
+def test_the_jump_in_spring_opens_and_closes_to_the_second() -> None:
+    jump = 1774746000
+    assert span("02:30-06:00", at("2026-03-29 00:30")).opens == jump
+    assert span("01:00-02:30", at("2026-03-29 00:30")).closes == jump
+
+
+def test_a_window_of_one_weekday_is_looked_for_until_it_comes() -> None:
+    assert shown(span("wed 01:00-02:00", at("2026-03-12 12:00")).opens) == "2026-03-18 01:00 CET"
+    assert shown(span("wed 01:00-02:00", at("2026-03-11 01:30")).opens) == "2026-03-11 01:00 CET"
+
+
 NIGHTS = st.integers(at("2026-01-01 00:00"), at("2027-01-01 00:00"))
 MINUTES = st.integers(0, 1439)
 

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupsvc.errors import LawRefused, PveError, PvePermissionDenied
+from backupsvc.errors import LawRefused, PveAnswerUnreadable, PveError, PvePermissionDenied
 from backupsvc.pve import Pve, connect
 from backupsvc.pve.vzdump import NOTES_LIMIT, notes_template
 from policies import ownership
 from policies.model import Scratch
+from policies.stillness import Reads
 
 from .conftest import settings_for
 from .server import FakeClock, FakePve, refuse
@@ -58,7 +59,9 @@ def test_a_guest_that_is_not_on_that_node_is_no_backup(fake: FakePve, pve: Pve) 
 
 def test_an_answer_that_names_no_task_is_an_error(fake: FakePve, pve: Pve) -> None:
     fake.on("POST", "/nodes/pve/vzdump", "something else")
-    with pytest.raises(PveError, match="instead of a task"):
+    with pytest.raises(
+        PveAnswerUnreadable, match=r'POST nodes/pve/vzdump .* should be the name of a task, and is "something else"'
+    ):
         backup(pve)
 
 
@@ -168,3 +171,4 @@ def test_a_status_tells_what_the_config_says_of_agent_and_ha(fake: FakePve, pve:
         830,
     )
     assert (restoring.running, restoring.lock, restoring.agent, restoring.ha_managed) == (False, "create", False, False)
+    assert running.reads == {"scsi0": Reads(272, 16463872), "scsi1": Reads(1, 4096)} and restoring.reads is None

@@ -38,18 +38,22 @@ def test_a_recorded_restore_of_a_cut_archive_fails_with_pves_words(fake: FakePve
     fake.on("GET", "/nodes/pve/tasks", [])
     result = pve.tasks.poll(RESTORE)
     assert result is not None and not result.ok and result.exitstatus.endswith("failed: exit code 133")
-    with pytest.raises(TaskFailed, match=r"restoring archive x failed: command .* exit code 133") as caught:
+    with pytest.raises(
+        TaskFailed, match=r"x failed: the archive is cut off \(.*premature end\); PVE ended it with: .* exit code 133"
+    ) as caught:
         result.raise_if_failed("restoring archive x")
     assert caught.value.upid == RESTORE and caught.value.log == result.log and caught.value.hint
 
 
-def test_a_privilege_that_is_missed_only_inside_the_task_is_a_missing_permission_with_its_grant(fake: FakePve, pve: Pve) -> None:
+def test_law_2_a_bridge_that_is_missed_only_inside_the_task_is_a_missing_permission_that_no_hint_grants(
+    fake: FakePve, pve: Pve
+) -> None:
     finished(fake, RESTORE, "403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)", ["TASK ERROR: 403"])
     result = pve.tasks.poll(RESTORE)
     assert result is not None
     with pytest.raises(PvePermissionDenied, match=r"SDN\.Use") as caught:
         result.raise_if_failed("restoring archive x")
-    assert "pveum acl modify /sdn/zones/localnetwork/vmbr0" in caught.value.hint
+    assert "acl modify" not in caught.value.hint and "doctor --role --restore" in caught.value.hint
     assert caught.value.exit_code == 4
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.waiting import HANGS
 
 SSHD = Path("/usr/sbin/sshd")
 
@@ -49,8 +52,19 @@ class Sshd:
         return [int(pid) for pid in children.split()]
 
     def stop(self) -> None:
+        for pid in self.sessions() if self.process.poll() is None else ():
+            os.kill(pid, signal.SIGKILL)
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(HANGS)
+
+    def replace_host_key(self) -> None:
+        """Start again, after ``stop``, at the same address and with another host key."""
+        for name in ("host", "host.pub"):
+            (self.directory / name).unlink()
+        self.host_key = keygen(self.directory / "host")
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", self.directory / "sshd_config"], stderr=log)
+        _await(self)
 
 
 def free_port() -> int:
@@ -95,7 +109,7 @@ def running_sshd(directory: Path, *, extra: str = "", sftp: bool = True) -> Iter
 
 
 def _await(server: Sshd) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + HANGS
     while True:
         try:
             with socket.create_connection(("127.0.0.1", server.port), 1) as sock:

@@ -15,13 +15,14 @@ from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
 from backupsvc.pve.guests import GuestStatus
+from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
 from policies import ownership
 from policies.compliance import findings
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.site_facts import Gap, GuestFacts, SiteFacts
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
-from tests.unit.report.worlds import FakePve, StoppedClock, World
+from tests.unit.report.worlds import TOKEN, FakePve, StoppedClock, World
 
 
 @pytest.fixture
@@ -100,6 +101,73 @@ def test_an_offline_node_is_a_gap_and_is_not_asked(catalog: Catalog) -> None:
     facts = seen(world, catalog)
     assert facts.gaps == (Gap("node", "lge-pve02", "the node is offline"),)
     assert not [call for call in world.calls if "lge-pve02" in str(call)]
+
+
+def test_the_guests_of_a_dead_node_are_not_asked_and_what_is_known_there_is_out_of_reach(catalog: Catalog) -> None:
+    world = World()
+    catalog.observe(world.archive_list, scope=[], at=NOW)
+    backed_up(catalog, "frozen", NOW - 600)
+    world.node_list[0] = Node("clovis", False)
+    world.storage_list = [item for item in world.storage_list if item.node != "clovis"]
+    del world.offsets["clovis"]
+    facts = seen(world, catalog)
+    assert not [call for call in world.calls if "clovis" in str(call) or str(call[0]).startswith("config")]
+    assert facts.gaps == (Gap("node", "clovis", "the node is offline"),)
+    assert {len(item.unreachable) for item in facts.guests} == {len(NIGHTS)} and not any(item.archives for item in facts.guests)
+    assert one(facts, 104).left_frozen is not None, "who cannot be asked is not thawed"
+    found = findings(facts, policy(), NOW)
+    assert found[0].id == "node-offline" and not [item for item in found if "backup run" in item.action]
+
+
+def test_a_node_that_is_called_online_and_answers_nothing_is_one_gap_and_is_not_asked_again(catalog: Catalog) -> None:
+    world = World()
+    world.mute = {"clovis"}
+    silence = PveUnreachable("595 No route to host")
+    world.refuse = {"archives clovis local": silence} | {f"config {vmid}": silence for vmid in NAMES}
+    facts = seen(world, catalog)
+    asked = [str(call[0]) for call in world.calls]
+    assert asked.count("answers clovis") == 1 and not [call for call in asked if call.startswith("config")]
+    assert facts.silent == {"clovis": "595 No route to host"}
+    assert [gap for gap in facts.gaps if gap.subject == "clovis"] == [Gap("node", "clovis", "595 No route to host")]
+    assert findings(facts, policy(), NOW)[0].id == "node-offline"
+
+
+def test_a_storage_that_hangs_does_not_make_its_node_silent(catalog: Catalog) -> None:
+    world = World()
+    catalog.observe(world.archive_list, scope=[], at=NOW)
+    world.refuse = {"archives clovis local": PveUnreachable("596 Connection timed out")}
+    facts = seen(world, catalog)
+    assert facts.silent == {} and [gap.kind for gap in facts.gaps] == ["listing"]
+    assert one(facts, 108).agent is False and len(one(facts, 108).unreachable) == len(NIGHTS)
+    ids = {item.id for item in findings(facts, policy(), NOW)}
+    assert "node-offline" not in ids and {"guest-not-covered", "archives-on-guest-node"} <= ids
+
+
+def test_a_node_of_unknown_status_that_answers_is_read_like_any_other(catalog: Catalog) -> None:
+    world = World()
+    world.node_list[0] = Node("clovis", True, unknown=True)
+    world.guest_list = [replace(item, status="unknown", name="") for item in world.guest_list]
+    facts = seen(world, catalog)
+    assert facts.gaps == () and {len(item.archives) for item in facts.guests} == {len(NIGHTS)}
+    assert [item.name for item in facts.guests] == list(NAMES.values())
+    assert [item.id for item in findings(facts, policy(), NOW) if item.id in ("node-offline", "status-unknown")] == [
+        "status-unknown"
+    ]
+
+
+def test_a_node_that_lists_no_storage_and_answers_nothing_is_silent_and_not_asked_again(catalog: Catalog) -> None:
+    world = World()
+    world.mute = {"clovis"}
+    world.storage_list = [item for item in world.storage_list if item.node != "clovis"]
+    facts = seen(world, catalog)
+    assert facts.silent == {"clovis": "the node listed no storage"}
+    assert not [call for call in world.calls if str(call[0]).startswith("config") or call[0] == "bridges clovis"]
+
+
+def test_a_node_that_lists_no_storage_is_a_gap(catalog: Catalog) -> None:
+    world = World()
+    world.storage_list = [item for item in world.storage_list if item.node != "lge-pve02"]
+    assert seen(world, catalog).gaps == (Gap("listing", "lge-pve02", "the node listed no storage"),)
 
 
 def test_a_node_whose_clock_does_not_answer_and_a_storage_that_is_not_active_are_gaps(catalog: Catalog) -> None:
@@ -299,10 +367,26 @@ def test_a_later_backup_that_found_the_guest_thawed_ends_it_and_nobody_is_asked(
     assert one(seen(World(), catalog), 104).left_frozen is None
 
 
+RESTORE = f"UPID:clovis:0000A1B2:00097285:69AF0000:qmrestore:9000:{TOKEN}:"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_law_1_a_copy_is_called_ours_only_on_the_word_of_pves_tasks(catalog: Catalog, refused: bool) -> None:
+    world = World()
+    world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
+    world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
+    if refused:
+        world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
+        world.refuse["tasks clovis"] = PvePermissionDenied("no", "")
+    (orphan,) = seen(world, catalog).orphans
+    assert not orphan.ours and orphan.copy.operation == "01GONE"
+
+
 def test_a_copy_that_the_catalog_forgot_and_one_that_was_moved_are_seen(catalog: Catalog) -> None:
     world = World()
     world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
     world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
+    world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
     moved = {"from": "clovis", "to": "lge-pve02", "at": NOW}
     catalog.open_operation(NewOperation("restore-test", 108, "choose", {"moved": moved}), NOW)
     facts = seen(world, catalog)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as stdlib_json
 import re
+import unicodedata
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -205,3 +206,16 @@ def test_a_year_of_a_large_site_is_rendered_without_losing_a_test(tmp_path: Path
     )
     paths = write_report(document(replace(put_right(), guests=many)), tmp_path, "en")
     assert len(stdlib_json.loads(paths[1].read_text(encoding="utf-8"))["proofs"]) == 600
+
+
+def test_a_hostile_text_neither_acts_nor_hides_in_the_files(tmp_path: Path) -> None:
+    bad = "web\x1b[31m\u202egpj\u200b\x9b\udcff<script>alert(1)</script>"
+    facts = changed(documented(), 108, name=bad, proofs=(proof(108, NIGHTS[-1], verdict=Verdict.FAILED, reason=bad),))
+    html, data = write_report(document(facts), tmp_path, "en")
+    page = html.read_text(encoding="utf-8")
+    assert not [c for c in page + data.read_text(encoding="utf-8") if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\n"]
+    assert r"web\x1b[31m\u202egpj\u200b\x9b\udcff&lt;script&gt;" in page
+    assert 'class="pill' in page, "our own markup is markup still"
+    assert bad.replace("\udcff", "\ufffd") in [
+        item["name"] for item in stdlib_json.loads(data.read_text(encoding="utf-8"))["guests"]
+    ]

@@ -7,8 +7,11 @@ from typing import Any
 
 from backupsvc.errors import PveNotFound
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, HaStatus, PveJob, Version
+from backupsvc.pve.tasks import TaskRow
 from policies.model import Archive, Guest, Node, Storage
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, permissions, storage
+
+TOKEN = "svc@pve!b1"
 
 
 class StoppedClock:
@@ -30,6 +33,7 @@ class World:
     def __init__(self) -> None:
         self.refuse: dict[str, Exception] = {}
         self.calls: list[tuple[object, ...]] = []
+        self.mute: set[str] = set()  # nodes that answer no question at all
         self.guest_list: list[Guest] = [guest(vmid) for vmid in NAMES]
         self.node_list = [Node("clovis", True), Node("lge-pve02", True)]
         self.storage_list: list[Storage] = [
@@ -44,6 +48,7 @@ class World:
         }
         del self.configs[108]["agent"]
         self.job_list = [PveJob("backup-langeo", True, "21:00", "local", node="clovis", guests=tuple(NAMES))]
+        self.task_list: list[TaskRow] = []
         self.version_answer = Version("9.2", "9.2.11")
         self.offsets = {"clovis": 0.2, "lge-pve02": 3644.4}
         self.status_answer = ClusterStatus(
@@ -67,7 +72,10 @@ class Cluster:
     def guests(self) -> list[Guest]:
         return self.world.answer("guests", lambda: list(self.world.guest_list))
 
-    def nodes(self) -> list[Node]:
+    def answers(self, node: str) -> bool:
+        return bool(self.world.answer(f"answers {node}", lambda: node not in self.world.mute))
+
+    def nodes(self, max_age: float = 0.0) -> list[Node]:
         return self.world.answer("nodes", lambda: list(self.world.node_list))
 
     def status(self) -> ClusterStatus:
@@ -115,8 +123,18 @@ class Guests:
         return self.world.answer(f"config {vmid}", lambda: dict(self.world.configs[vmid]))
 
 
+class Tasks:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def of_guest(self, node: str, vmid: int) -> list[TaskRow]:
+        there = [row for row in self.world.task_list if f"UPID:{node}:" in row.upid and f":{vmid}:" in row.upid]
+        return self.world.answer(f"tasks {node}", lambda: there)
+
+
 class FakePve:
     """What ``collect`` asks of a cluster."""
 
     def __init__(self, world: World) -> None:
         self.cluster, self.storage, self.guests = Cluster(world), Storages(world), Guests(world)
+        self.tasks, self.token_id = Tasks(world), TOKEN

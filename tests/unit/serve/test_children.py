@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backupsvc.serve.children import Child
+from tests.waiting import wait_until
 
 
 class Clock:
@@ -41,14 +41,7 @@ def child(request: pytest.FixtureRequest) -> Iterator[Child]:
     made = Child("sleeper", [sys.executable, "-c", getattr(request, "param", "import time; time.sleep(60)")], clock, said.append)
     yield made
     made.kill()
-    wait_for(made.gone)
-
-
-def wait_for(condition: object, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(made.gone)
 
 
 def die(child: Child, number: int = signal.SIGKILL) -> None:
@@ -56,7 +49,7 @@ def die(child: Child, number: int = signal.SIGKILL) -> None:
     pid = child.fact().pid
     assert pid
     os.kill(pid, number)
-    wait_for(lambda: child.tend() < 60)
+    wait_until(lambda: child.tend() < 60)
 
 
 def test_a_dead_child_waits_longer_each_time_and_then_runs_again(child: Child) -> None:
@@ -87,7 +80,7 @@ def test_one_that_ran_well_for_a_while_starts_from_the_shortest_pause_again(chil
 @pytest.mark.parametrize("child", ["import sys; sys.exit(7)"], indirect=True)
 def test_an_exit_status_is_told(child: Child) -> None:
     child.tend()
-    wait_for(lambda: child.tend() < 60)
+    wait_until(lambda: child.tend() < 60)
     assert child.fact().last == "exit status 7" and "exit status 7" in said[0]
 
 
@@ -98,10 +91,10 @@ def test_what_a_dead_child_had_started_is_killed_with_it(tmp_path: Path) -> None
     note = tmp_path / "pid"
     child = Child("parent", [sys.executable, "-c", FORKS.format(note)], clock, said.append)
     child.tend()
-    wait_for(lambda: note.exists() and note.read_text())
+    wait_until(lambda: note.exists() and note.read_text())
     grandchild = int(note.read_text())
     die(child)
-    wait_for(lambda: not running(grandchild))
+    wait_until(lambda: not running(grandchild))
 
 
 def test_a_stopped_child_is_killed_all_the_same(child: Child) -> None:
@@ -112,7 +105,7 @@ def test_a_stopped_child_is_killed_all_the_same(child: Child) -> None:
     child.ask_to_end()
     assert not child.gone()
     child.kill()
-    wait_for(child.gone)
+    wait_until(child.gone)
 
 
 def running(pid: int) -> bool:
@@ -121,3 +114,25 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+WORDS = """
+print("time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready", flush=True)
+print("12:M 09 Mar 2026 20:00:00.916 # Redis is now ready to exit", flush=True)
+print("12:signal-handler (1773086400) Received SIGTERM", flush=True)
+print("Traceback (most recent call last):", flush=True)
+"""
+
+
+@pytest.mark.parametrize("child", [WORDS], indirect=True)
+def test_what_a_child_writes_is_passed_on_its_log_as_it_is_and_the_rest_as_lines_of_the_log(
+    child: Child, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    child.tend()
+    wait_until(lambda: child.tend() < 60 and said)
+    assert capsys.readouterr().err.splitlines() == ["time=2026-03-09T20:00:00Z level=info process=worker-steps event=ready"]
+    assert [(record.getMessage(), record.process_name) for record in caplog.records] == [  # type: ignore[attr-defined]
+        ("Redis is now ready to exit", "sleeper"),
+        ("Received SIGTERM", "sleeper"),
+        ("Traceback (most recent call last):", "sleeper"),
+    ]

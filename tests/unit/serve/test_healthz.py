@@ -10,6 +10,7 @@ import pytest
 
 from backupsvc.errors import Unreachable, UsageError
 from backupsvc.serve import healthz
+from tests.waiting import HANGS
 
 STATE: dict[str, Any] = {"status": "ok"}
 
@@ -23,7 +24,7 @@ def bad() -> tuple[bool, dict[str, Any]]:
 
 
 def status(address: str, path: str = "/healthz") -> int:
-    connection = http.client.HTTPConnection(address, timeout=5)
+    connection = http.client.HTTPConnection(address, timeout=HANGS)
     connection.request("GET", path)
     answer = connection.getresponse()
     answer.read()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,13 @@ from celery import Celery
 
 from backupsvc.errors import Unreachable, UsageError
 from backupsvc.serve import private_redis
+from tests.waiting import HANGS, wait_until
 
 
 def started(state: Path) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(private_redis.command(state), stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 10
-    while not private_redis.answers(state):
-        assert time.monotonic() < end and server.poll() is None
-        time.sleep(0.02)
+    wait_until(lambda: private_redis.answers(state) or server.poll() is not None)
+    assert server.poll() is None
     return server
 
 
@@ -40,7 +38,7 @@ def test_it_keeps_its_file_evicts_nothing_and_listens_on_no_port(tmp_path: Path)
         assert not [line for line in listening.splitlines()[1:] if len(line.split()) > 9 and line.split()[9] in sockets]
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(HANGS)
     assert not private_redis.answers(state)
 
 

@@ -14,7 +14,7 @@ from redis import exceptions
 import workers.app  # noqa: F401 - installs what is tested here
 from backupsvc.serve import private_redis
 from tests.links import link
-from tests.served import wait_until
+from tests.waiting import HANGS, wait_until
 
 Redis = subprocess.Popen[bytes]
 
@@ -24,11 +24,11 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
     """A private Redis on a socket in the test's own directory."""
     server = subprocess.Popen(private_redis.command(tmp_path), stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: private_redis.answers(tmp_path), 10)
+        wait_until(lambda: private_redis.answers(tmp_path))
         yield server
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(HANGS)
 
 
 def test_a_message_whose_acknowledgement_redis_did_not_take_no_longer_counts_against_the_prefetch_limit(
@@ -38,7 +38,7 @@ def test_a_message_whose_acknowledgement_redis_did_not_take_no_longer_counts_aga
         queue = connection.SimpleQueue("steps")
         queue.put("a hint")
         queue.consumer.qos(prefetch_count=1)
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=HANGS)
         assert not queue.channel.qos.can_consume()
         redis.send_signal(signal.SIGSTOP)
         with pytest.raises(exceptions.TimeoutError):
@@ -52,7 +52,7 @@ def test_a_worker_that_has_not_acknowledged_a_message_survives_that_its_link_bre
         connection = Connection(f"redis://127.0.0.1:{broken.port}/0")
         hints = connection.SimpleQueue("steps")
         hints.put("a hint")
-        hints.get(timeout=5)
+        hints.get(timeout=HANGS)
         Consumer(connection.channel(), [Queue("polls")]).consume()
         with pytest.raises(TimeoutError):
             connection.drain_events(timeout=0.2)  # both channels wait for a message now
@@ -65,6 +65,6 @@ def test_what_was_not_acknowledged_goes_back_when_the_connection_is_closed_in_or
     with Connection(private_redis.url(tmp_path)) as connection:
         hints = connection.SimpleQueue("steps")
         hints.put("a hint")
-        hints.get(timeout=5)
+        hints.get(timeout=HANGS)
     with Connection(private_redis.url(tmp_path)) as connection:
-        assert connection.SimpleQueue("steps").get(timeout=5).payload == "a hint"
+        assert connection.SimpleQueue("steps").get(timeout=HANGS).payload == "a hint"

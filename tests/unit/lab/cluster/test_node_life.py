@@ -11,6 +11,7 @@ from backupsvc.lab import seed
 from backupsvc.lab.errors import LabError
 from backupsvc.lab.kernel import Lab, TaskLog, Upid
 from backupsvc.lab.nodes_life import kill_node, revive_node, set_drift
+from tests.waiting import HANGS
 
 from .conftest import Client, Hand
 
@@ -38,7 +39,7 @@ def test_guests_of_a_dead_node_look_alive_for_five_minutes_and_are_unknown_then(
 def test_tasks_of_a_dead_node_end_without_a_last_line(running: Lab) -> None:
     def work(log: TaskLog) -> None:
         log.line("working")
-        log.cancelled.wait(10)
+        log.cancelled.wait(HANGS)
         log.line("never written")
 
     upid = running.tasks.spawn("clovis", "vzdump", "108", "root@pam", work)

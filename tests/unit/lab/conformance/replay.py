@@ -24,6 +24,7 @@ from backupsvc.lab.app import dispatch
 from backupsvc.lab.wire import Reply, Request
 from tests.unit.lab.conformance.world import World
 from tests.unit.lab.guests.recorded import shape
+from tests.waiting import HANGS
 
 HERE = Path(__file__).parent
 RECORDED = HERE.parents[2] / "golden" / "recorded_real"
@@ -155,7 +156,7 @@ class Replay:
     def _answer(self, exchange: Exchange) -> Reply:
         """Send the request; a task that was over when the real server was asked must be over here, too."""
         if (upid := _UPID.search(exchange.path)) and _was_over(exchange):
-            self.world.lab.tasks.wait(self.known.get(upid[0], upid[0]), 30)
+            self.world.lab.tasks.wait(self.known.get(upid[0], upid[0]), HANGS)
         return dispatch(self.world.lab, self.request(exchange))
 
     def request(self, exchange: Exchange) -> Request:

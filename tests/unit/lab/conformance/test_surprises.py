@@ -12,9 +12,9 @@ import pytest
 from backupsvc.lab import seed
 from backupsvc.lab.guests.archives import set_protected
 from backupsvc.lab.kernel import Lab
-from tests.unit.lab.guests.conftest import HOME, Api, api, lab
+from tests.unit.lab.guests.conftest import HOME, Api, api, lab, release
 
-__all__ = ["api", "lab"]
+__all__ = ["api", "lab", "release"]
 _GUESTS, _SERVER = "tests.unit.lab.guests", "tests.unit.lab.server"
 _SHOWN: dict[int | str, tuple[str, str]] = {
     1: (f"{_GUESTS}.test_vzdump", "test_a_guest_of_another_node_gets_ok_and_no_task"),

@@ -30,6 +30,7 @@ from backupsvc.lab.kernel import Bridge, Call, StorageDef
 from backupsvc.lab.simulated import SimulatedHypervisor, SimulatedMachine
 from backupsvc.lab.vmm.machine import AgentFailure, AgentSilent
 from backupsvc.lab.vmm.spec import MachineSpec
+from tests.waiting import wait_until
 
 RECORDED = Path(__file__).parents[3] / "golden" / "recorded_real"
 SCENERY: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenery.json").read_text())
@@ -208,6 +209,7 @@ class World:
 
     def __init__(self, directory: Path, scene: str) -> None:
         definition = seed.cluster() | {
+            "release": "9.0",
             "cluster": "",
             "tz": "UTC",
             "auth_delay": 0.0,
@@ -292,10 +294,7 @@ class World:
 
     @staticmethod
     def _wait_until(done: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + 10
-        while not done():
-            assert time.monotonic() < end, what
-            time.sleep(0.02)
+        wait_until(done, what)
 
     def secret(self, name: str) -> str:
         """Return a token's secret, any text for one that does not exist."""

@@ -21,6 +21,7 @@ from backupsvc.lab.serving import ApiServer
 from backupsvc.lab.vmm.spec import MachineSpec
 from tests.unit.lab.console.conftest import Screen
 from tests.unit.lab.server.conftest import Client
+from tests.waiting import HANGS
 
 Served = tuple[ApiServer, Certificates]
 PROXY = "/nodes/clovis/qemu/108/vncproxy"
@@ -38,7 +39,7 @@ def open_console(
         subprotocols=["binary"],  # type: ignore[list-item]
         additional_headers={"Authorization": f"PVEAPIToken={seed.token(lab, token)}"},
         proxy=None,
-        open_timeout=10,
+        open_timeout=HANGS,
     )
 
 
@@ -64,7 +65,7 @@ def test_a_proxy_says_what_pve_says_and_its_task_ends_well_with_its_client(
             socket.send(text)
             got = b""
             while len(got) < len(text):
-                got += bytes(socket.recv(timeout=10))  # type: ignore[arg-type]
+                got += bytes(socket.recv(timeout=HANGS))  # type: ignore[arg-type]
             assert got == text
     assert lab.tasks.wait(proxy["upid"], 10) == "OK"
 
@@ -100,7 +101,7 @@ def test_the_screen_of_a_guest_that_is_off_or_only_modelled_is_not_to_be_had(lab
             lab.machines[108].start()
         proxy = client.data("POST", PROXY, {"websocket": 1})
         with open_console(lab, served, proxy["port"], proxy["ticket"]) as socket, pytest.raises(ConnectionClosed):
-            socket.recv(timeout=10)
+            socket.recv(timeout=HANGS)
         assert lab.tasks.wait(proxy["upid"], 10) == "Failed to run vncproxy."
         words.append(client.get(f"/nodes/clovis/tasks/{proxy['upid']}/log")[0]["t"])
     assert words == ["VM 108 not running", "simulated: guest 108 is only modelled and has no screen"]

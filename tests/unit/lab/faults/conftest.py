@@ -11,6 +11,7 @@ from backupsvc.lab.faults.model import Fault
 from backupsvc.lab.kernel import Lab
 from tests.unit.lab.guests.conftest import api as api
 from tests.unit.lab.guests.conftest import lab as lab
+from tests.unit.lab.guests.conftest import release as release
 
 
 class Break(Protocol):

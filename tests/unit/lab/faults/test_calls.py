@@ -12,6 +12,7 @@ from backupsvc.lab.kernel import Lab
 from backupsvc.lab.serving import ApiServer
 from tests.unit.lab.faults.conftest import Break, struck
 from tests.unit.lab.guests.conftest import HOME, Api
+from tests.waiting import HANGS
 
 
 def test_an_error_strikes_at_the_call_it_is_set_for_and_at_no_other(api: Api, lab: Lab, broken: Break) -> None:
@@ -72,7 +73,7 @@ def test_over_tls_a_dropped_call_is_a_connection_that_closes(api: Api, lab: Lab,
             for expected in (200, None, 200):
                 try:
                     url = f"https://127.0.0.1:{server.port}/api2/json/version"
-                    found = session.get(url, headers=headers, verify=str(certs.ca_file), timeout=10).status_code
+                    found = session.get(url, headers=headers, verify=str(certs.ca_file), timeout=HANGS).status_code
                 except requests.ConnectionError:
                     found = None
                 assert found == expected

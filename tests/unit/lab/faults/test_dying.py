@@ -13,15 +13,11 @@ from backupsvc.lab.kernel import Lab
 from tests.unit.lab.faults.conftest import Break, struck
 from tests.unit.lab.faults.test_sick_guests import copy_of
 from tests.unit.lab.guests.conftest import HOME, Api
+from tests.waiting import wait_until
 
 
 def becomes(holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
+    return bool(wait_until(holds))
 
 
 def boot_id(api: Api, vmid: int) -> str:

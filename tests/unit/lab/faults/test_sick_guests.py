@@ -31,7 +31,7 @@ def test_a_silent_agent_is_a_500_after_three_seconds_until_the_fault_is_cleared(
     fault = broken("agent-silent", vmid=104)
     began = time.monotonic()
     assert api.refused("POST", PING) == (500, "QEMU guest agent is not running")
-    assert 2.9 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 2.9
     assert struck(lab, fault) == 1
     effects.clear(lab)
     assert api("POST", PING) == {"result": {}}

@@ -23,6 +23,7 @@ from backupsvc.lab.kernel import Lab, Upid
 from backupsvc.lab.simulated import SimulatedHypervisor
 from backupsvc.lab.wire import Reply, Request
 from tests.unit.lab.guests.readers import by_both
+from tests.waiting import HANGS
 
 MIB = 1024 * 1024
 HOME = "/nodes/clovis"
@@ -65,7 +66,7 @@ class Api:
 
     def ended(self, upid: str) -> tuple[str, list[str]]:
         """Wait for a task and return its exit status and log."""
-        return self.lab.tasks.wait(upid, 30), self.lab.tasks.log(Upid.parse(upid)) or []
+        return self.lab.tasks.wait(upid, HANGS), self.lab.tasks.log(Upid.parse(upid)) or []
 
     def dump(self, vmid: int, **params: Any) -> str:
         """Back a guest up to ``local`` and return its archive's volid; both readers read the archive whole and agree on it."""
@@ -112,8 +113,14 @@ def sha256(path: Path) -> str:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    definition = seed.cluster() | {"auth_delay": 0.0, "vma_header_timeout": 0.2, "ha_delay": 0.05}
+def release() -> str:
+    """What the lab answers as: what was recorded, unless a test says otherwise."""
+    return "9.0"
+
+
+@pytest.fixture
+def lab(tmp_path: Path, release: str) -> Iterator[Lab]:
+    definition = seed.cluster() | {"auth_delay": 0.0, "vma_header_timeout": 0.2, "ha_delay": 0.05, "release": release}
     run_dir = seed.new_run_dir()
     opened = seed.open_lab(tmp_path / "lab", SimulatedHypervisor(), run_dir, definition)
     seed.seed_cluster(opened)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _RECORDED = Path(__file__).parents[3] / "golden" / "recorded_real"
 _REPLACED = (
+    (re.compile(r"(transferred .* in \S+ seconds) \(.*/s\)"), r"\1"),  # none where it took less than a second
     (re.compile(r"'?/\S+/(vzdump-qemu-)\d+-[\d_-]+"), r"\1N"),
     (re.compile(r"/var/tmp/vzdumptmp\d+"), "TMP"),
     (re.compile(r"'(?:local|scratch2|local-lvm):[^']*'"), "'VOLUME'"),
@@ -33,6 +34,13 @@ def exchange(file: str, number: int) -> dict:
 def log(file: str, number: int) -> list[str]:
     """Return a recorded task log."""
     return [row["t"] for row in exchange(file, number)["response"]["json"]["data"]]
+
+
+def lines() -> list[str]:
+    """Return every line of every recorded task log."""
+    entries = [entry for path in sorted(_RECORDED.glob("*.json")) for entry in json.loads(path.read_text()) if "request" in entry]
+    logs = [entry["response"].get("json", {}).get("data") for entry in entries if "/log" in entry["request"]["path"]]
+    return [row["t"] for rows in logs if isinstance(rows, list) for row in rows if "t" in row]
 
 
 def shape(lines: list[str]) -> list[str]:

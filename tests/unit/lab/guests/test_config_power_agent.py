@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from backupsvc.lab.kernel import Lab
 from backupsvc.lab.vmm.machine import AgentFailure
 from backupsvc.lab.wire import Request
 from tests.unit.lab.guests.conftest import HOME, Api
+from tests.waiting import wait_until
 
 QEMU = f"{HOME}/qemu"
 AGENT = f"{QEMU}/104/agent"
@@ -128,12 +128,9 @@ def test_a_guest_that_ignores_its_shutdown_times_out_or_is_forced(api: Api, lab:
 def test_an_ha_managed_guest_is_only_asked_for_and_comes_later(api: Api, lab: Lab) -> None:
     status, log = api.task("POST", f"{QEMU}/108/status/start")
     assert (status, log[0]) == ("OK", "Requesting HA start for VM 108")
-    for _ in range(100):
-        if lab.machine_status(108) == "running":
-            break
-        time.sleep(0.02)
+    wait_until(lambda: ("qmstart", "root@pam") in {(upid.type, upid.user) for upid, _, _ in lab.tasks.finished("clovis")})
+    assert lab.machine_status(108) == "running"
     assert api("GET", f"{QEMU}/108/status/current")["ha"]["managed"] == 1
-    assert ("qmstart", "root@pam") in {(upid.type, upid.user) for upid, _, _ in lab.tasks.finished("clovis")}
 
 
 def test_destroying_frees_disks_jobs_ha_and_rights(api: Api, lab: Lab) -> None:

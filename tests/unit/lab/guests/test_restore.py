@@ -14,6 +14,7 @@ from backupsvc.lab.images.site import guest
 from backupsvc.lab.kernel import Lab, StorageDef
 from tests.unit.lab.guests import recorded
 from tests.unit.lab.guests.conftest import HOME, MIB, Api, sha256
+from tests.waiting import wait_until
 
 QEMU = f"{HOME}/qemu"
 ISOLATED = "virtio,bridge=vmbr9,link_down=1"
@@ -267,13 +268,14 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def wait_for_memory(api: Api) -> None:
-    for _ in range(200):
+    """Wait until a restore has come to its data: its lock is replaced by a stub."""
+
+    def stub() -> bool:
         config = api("GET", f"{QEMU}/9000/config")
-        if config.get("memory") == "128":
-            return
-        assert config.get("lock") == "create"
-        time.sleep(0.02)
-    raise AssertionError("the restore never came to its data")
+        assert config.get("lock") == "create" or config.get("memory") == "128"
+        return bool(config.get("memory") == "128")
+
+    wait_until(stub, "the restore never came to its data", pause=0.02)
 
 
 def test_a_restore_shows_first_a_lock_and_then_a_stub_without_one(api: Api, archive: str, held: threading.Event) -> None:
@@ -300,11 +302,7 @@ def test_a_restore_that_is_told_to_stop_frees_its_disks(api: Api, archive: str, 
 def test_start_1_starts_the_guest_in_a_task_of_its_own_and_hides_its_failure(api: Api, lab: Lab, archive: str) -> None:
     status, log = api.task("POST", QEMU, vmid=9000, archive=archive, net0="virtio,bridge=vmbr77", start=1)
     assert (status, log[-2:]) == ("OK", ["Execute autostart", "TASK OK"])
-    for _ in range(100):
-        ended = [status for upid, _, status in lab.tasks.finished("clovis") if upid.type == "qmstart"]
-        if ended:
-            break
-        time.sleep(0.02)
+    ended = wait_until(lambda: [status for upid, _, status in lab.tasks.finished("clovis") if upid.type == "qmstart"])
     assert ended == ["bridge 'vmbr77' does not exist"]
 
 

@@ -11,9 +11,10 @@ import pytest
 from backupsvc.lab import seed
 from backupsvc.lab.guests import dump as dump_module
 from backupsvc.lab.guests.vma_writer import Written
-from backupsvc.lab.kernel import Lab, StorageDef
+from backupsvc.lab.kernel import Lab, StorageDef, Upid
 from tests.unit.lab.guests import recorded
 from tests.unit.lab.guests.conftest import HOME, Api
+from tests.waiting import wait_until
 
 VZDUMP = f"{HOME}/vzdump"
 
@@ -220,10 +221,7 @@ def test_two_jobs_of_a_node_queue_and_a_third_without_patience_vanishes(api: Api
 
 def test_a_guest_bears_the_backup_lock_while_it_is_dumped(api: Api, slow: threading.Event) -> None:
     upid = api("POST", VZDUMP, vmid=104, storage="local")
-    for _ in range(100):
-        if api("GET", f"{HOME}/qemu/104/config").get("lock"):
-            break
-        time.sleep(0.02)
+    wait_until(lambda: api("GET", f"{HOME}/qemu/104/config").get("lock"))
     assert api("GET", f"{HOME}/qemu/104/status/current")["lock"] == "backup"
     assert api.refused("PUT", f"{HOME}/qemu/104/config", tags="x") == (500, "VM is locked (backup)")
     slow.set()
@@ -234,7 +232,7 @@ def test_a_guest_bears_the_backup_lock_while_it_is_dumped(api: Api, slow: thread
 def test_a_dump_that_is_told_to_stop_leaves_only_its_log(api: Api, lab: Lab, slow: threading.Event) -> None:
     api.start(104)
     upid = api("POST", VZDUMP, vmid=104, storage="local")
-    time.sleep(0.3)
+    wait_until(lambda: any("started backup task" in line for line in lab.tasks.log(Upid.parse(upid)) or ()))
     api("DELETE", f"{HOME}/tasks/{upid}")
     status, log = api.ended(upid)
     assert status == "interrupted by signal"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from backupsvc.lab.configfile import GuestTable, dump, parse
 from backupsvc.lab.errors import LabError
+from tests.waiting import HANGS
 
 _KEYS = st.from_regex(r"[a-z]{2,8}[0-9]{0,2}", fullmatch=True).filter(lambda key: key not in ("description", "digest"))
 _VALUES = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1).filter(lambda v: v.strip() == v)
@@ -61,10 +62,10 @@ def test_a_held_lock_times_out_with_pves_text(tmp_path: Path) -> None:
     def hold() -> None:
         with table.lock(9010):
             held.set()
-            release.wait(10)
+            release.wait(HANGS)
 
     threading.Thread(target=hold, daemon=True).start()
-    assert held.wait(5)
+    assert held.wait(HANGS)
     with (
         pytest.raises(LabError, match=r"can't lock file '/var/lock/qemu-server/lock-9010.conf' - got timeout"),
         table.lock(9010, 0.1),

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from backupsvc.pve import connect
 from backupsvc.pve.client import Client
 from backupsvc.settings import load_settings
 from tests.commands import Shell
+from tests.waiting import HANGS
 
 HOME, OTHER = "clovis", "lge-pve02"
 
@@ -38,7 +38,7 @@ def front(lab: Lab) -> Iterator[Front]:
 
 
 def open_connection(front: Front, port: int) -> http.client.HTTPSConnection:
-    return http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=front.ca_file), timeout=10)
+    return http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=front.ca_file), timeout=HANGS)
 
 
 def ask(lab: Lab, connection: http.client.HTTPSConnection, path: str) -> tuple[int, str, Any]:
@@ -124,10 +124,8 @@ def test_a_call_that_a_node_is_carrying_out_is_never_answered_when_it_dies(
         return {}
 
     monkeypatch.setitem(ROUTES, ("GET", "/cluster/options"), deadly)
-    began = time.monotonic()
     with pytest.raises((ConnectionError, http.client.RemoteDisconnected, ssl.SSLError)):
         ask(lab, open_connection(front, front.ports[HOME]), "/cluster/options")
-    assert time.monotonic() - began < 3
     assert refuses(front.ports[HOME])
 
 

@@ -18,6 +18,7 @@ from backupsvc.errors import OperationFailed, UsageError
 from backupsvc.lab import control
 from backupsvc.lab.control import LabAccess
 from backupsvc.settings import load_settings
+from tests.waiting import HANGS
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def _get(access: LabAccess, path: str) -> Any:
     with requests.Session() as session:
         session.trust_env = False  # else REQUESTS_CA_BUNDLE of the machine would win over the lab's authority
         headers = {"Authorization": f"PVEAPIToken={pve['token']}"}
-        answer = session.get(f"https://{pve['host']}/api2/json{path}", headers=headers, verify=pve["ca_file"], timeout=10)
+        answer = session.get(f"https://{pve['host']}/api2/json{path}", headers=headers, verify=pve["ca_file"], timeout=HANGS)
         answer.raise_for_status()
         return answer.json()["data"]
 
@@ -127,7 +128,16 @@ def test_a_kept_lab_is_stopped_and_goes_on(home: Path) -> None:
     assert control.status(home) == {"running": False, "ready": False, "directory": str(home), "kept": True}
     with pytest.raises(OperationFailed, match="made for the hypervisor simulated"):
         control.up(home, hypervisor="qemu")
+    with pytest.raises(OperationFailed, match=r"answers as PVE 9\.2"):
+        control.up(home, hypervisor="simulated", release="9.0")
     assert control.up(home, hypervisor="auto").hypervisor == "simulated"
+
+
+def test_a_lab_that_runs_does_not_become_another_release(home: Path) -> None:
+    control.up(home, hypervisor="simulated", release="9.0")
+    assert (control.status(home)["pve"], control.up(home, release="9.0").hypervisor) == ("9.0.11", "simulated")
+    with pytest.raises(UsageError, match=r"answers as PVE 9\.0"):
+        control.up(home, hypervisor="simulated", release="9.2")
 
 
 def test_up_again_returns_the_running_lab(home: Path) -> None:

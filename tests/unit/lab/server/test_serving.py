@@ -14,6 +14,7 @@ from backupsvc.lab import seed
 from backupsvc.lab.certificates import Certificates
 from backupsvc.lab.kernel import ROUTES, Call, Lab
 from backupsvc.lab.serving import ApiServer
+from tests.waiting import HANGS
 
 Served = tuple[ApiServer, Certificates]
 
@@ -21,7 +22,7 @@ Served = tuple[ApiServer, Certificates]
 def _connect(served: Served) -> http.client.HTTPSConnection:
     server, certs = served
     return http.client.HTTPSConnection(
-        "127.0.0.1", server.port, context=ssl.create_default_context(cafile=certs.ca_file), timeout=20
+        "127.0.0.1", server.port, context=ssl.create_default_context(cafile=certs.ca_file), timeout=HANGS
     )
 
 
@@ -44,14 +45,16 @@ def test_a_good_answer_keeps_the_connection_and_costs_milliseconds(lab: Lab, ser
     connection = _connect(served)
     connection.request("GET", "/api2/json/version", headers=_header(lab))
     connection.getresponse().read()
-    began = time.monotonic()
+    took = []
     for _ in range(20):
+        began = time.monotonic()
         connection.request("GET", "/api2/json/version", headers=_header(lab))
         answer = connection.getresponse()
         answer.read()
+        took.append(time.monotonic() - began)
     assert (answer.status, answer.reason) == (200, "OK")
-    # a delayed acknowledgement costs 40 ms a call when Nagle's algorithm is on
-    assert time.monotonic() - began < 20 * 0.035
+    # a delayed acknowledgement costs 40 ms, at every call, when Nagle's algorithm is on
+    assert min(took) < 0.035
 
 
 def test_the_certificate_is_trusted_by_the_labs_authority_alone(served: Served) -> None:

@@ -10,6 +10,7 @@ import pytest
 from backupsvc.lab.errors import LabError, TaskDied, TaskVanished
 from backupsvc.lab.kernel import Lab
 from backupsvc.lab.tasks import UPID, TaskLog, Tasks, Upid, last_status
+from tests.waiting import HANGS
 
 from .conftest import Client
 
@@ -83,7 +84,7 @@ def test_tasks_survive_a_restart_and_those_cut_short_read_as_unexpected(tmp_path
 
 def test_a_running_task_is_told_to_stop_through_the_api(lab: Lab, client: Client) -> None:
     def work(log: TaskLog) -> None:
-        assert log.cancelled.wait(20)
+        assert log.cancelled.wait(HANGS)
         log.check_cancelled()
 
     upid = lab.tasks.spawn("clovis", "vzdump", "100", "root@pam!lab", work)

@@ -51,6 +51,10 @@ def test_a_guest_gets_its_uuid_and_mac_and_boots_from_its_first_disk(networks: N
     ]
 
 
+def test_what_cannot_boot_tries_again_a_second_later_as_under_pve(networks: Networks) -> None:
+    assert values(command(networks), "-boot") == ["strict=on,reboot-timeout=1000"]
+
+
 def test_a_guest_gets_little_memory_whatever_its_config_says(networks: Networks) -> None:
     assert values(command(networks), "-m") == [str(MEMORY)]
     assert values(command(networks, replace(SPEC, memory=64)), "-m") == ["64"]

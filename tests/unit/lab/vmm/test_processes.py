@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from backupsvc.lab.vmm import processes
+from tests.waiting import wait_until
 
 PARENT = """
 import sys, threading, time
@@ -30,11 +31,8 @@ def alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
-def dies(pid: int, within: float = 5.0) -> bool:
-    deadline = time.monotonic() + within
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not alive(pid)
+def dies(pid: int) -> bool:
+    return bool(wait_until(lambda: not alive(pid)))
 
 
 def test_a_child_outlives_the_thread_that_asked_for_it_and_not_the_process(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from backupsvc.clock import SystemClock, polls
 from backupsvc.lab.vmm.network import QUEUE, Networks, Port
 from backupsvc.lab.vmm.spec import Nic
+from tests.waiting import HANGS
 
 BROADCAST = b"\xff" * 6
 IPV4, VLAN = b"\x08\x00", b"\x81\x00"
@@ -47,12 +48,12 @@ class Station:
     def send(self, to: bytes, body: bytes = b"hello", kind: bytes = IPV4) -> None:
         self.socket.send(frame(to, self.mac, body, kind))
 
-    def heard(self, timeout: float = 1.0) -> bytes | None:
+    def heard(self, timeout: float = HANGS) -> bytes | None:
         """The body of the next frame, or None when none comes."""
         whole = self.heard_whole(timeout)
         return None if whole is None else whole[14:]
 
-    def heard_whole(self, timeout: float = 1.0) -> bytes | None:
+    def heard_whole(self, timeout: float = HANGS) -> bytes | None:
         """The next frame, or None when none comes."""
         self.socket.settimeout(timeout)
         try:

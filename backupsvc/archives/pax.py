@@ -1,0 +1,119 @@
+"""What a tar's extension members say of the member behind them: pax records (POSIX) and GNU's long names, in little memory.
+
+Records are read one by one from the stream. What is not needed is passed over, so neither their number nor their length matters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backupsvc.archives.streams import ByteStream, Damage
+
+BLOCK = 512
+PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK = b"x", b"g", b"L", b"K"
+KINDS = frozenset((PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK))
+NAMES = (b"path", b"linkpath", b"GNU.sparse.name")
+NUMBERS = re.compile(rb"size|uid|gid|[acm]time|GNU\.sparse\.(?:major|minor|size|realsize|numblocks|offset|numbytes)")
+NUMBER = re.compile(rb"(-?\d{1,20})(?:\.\d+)?")
+TIMES = (b"atime", b"ctime", b"mtime")
+OWNERS = (b"uid", b"gid")
+MAX_NAME = 4095  # bytes of a path that Linux takes (PATH_MAX, with its NUL); one byte more tells that it is longer
+HEAD = 1024  # bytes in which a record's length and key stand: that of an extended attribute has up to 255, %-escaped
+
+
+@dataclass(slots=True)
+class Told:
+    """What is known so far of the next member: its name, what it links to, and its size in the stream; None or b"": not told."""
+
+    name: bytes = b""
+    link: bytes = b""
+    sparse_name: bytes = b""
+    size: int | None = None
+
+
+def read(stream: ByteStream, kind: bytes, length: int, told: Told) -> None:
+    """Given a stream behind an extension's header, its kind and its length, read it and add to ``told``. Raise Damage."""
+    start = stream.offset
+    if kind in (PAX, PAX_GLOBAL):
+        for key, value in _records(stream, length):
+            if kind == PAX_GLOBAL:
+                raise _broken(start, f"a global pax header sets {key.decode()} of all members, as no vzdump does")
+            _tell(told, key, value, start)
+    else:
+        name = _some(stream, length).partition(b"\0")[0]
+        if kind == LONG_NAME:
+            told.name = name
+        else:
+            told.link = name
+    skip(stream, -length % BLOCK)
+
+
+def skip(stream: ByteStream, size: int) -> None:
+    """Pass over bytes of a member. Raise Damage if the stream ends before."""
+    if stream.skip(size) < size:
+        raise cut(stream)
+
+
+def cut(stream: ByteStream) -> Damage:
+    """Return the Damage of a stream that has ended here."""
+    return Damage(stream.offset, "the tar stream ends inside a member", "tar")
+
+
+def _tell(told: Told, key: bytes, value: bytes, start: int) -> None:
+    if key == b"path":
+        told.name = value
+    elif key == b"linkpath":
+        told.link = value
+    elif key == b"GNU.sparse.name":
+        told.sparse_name = value
+    else:
+        found = NUMBER.fullmatch(value)
+        most = 2**32 if key in OWNERS else 2**63
+        if found is None or not (-most if key in TIMES else 0) <= int(found[1]) < most:
+            raise _broken(start)
+        if key not in TIMES and not value.isdigit():
+            raise _broken(start)
+        if key == b"size":
+            told.size = int(value)
+
+
+def _records(stream: ByteStream, length: int) -> Iterator[tuple[bytes, bytes]]:
+    """Given the length of a pax extension's data, yield what matters of its records (``LENGTH KEY=VALUE\\n``). Raise Damage."""
+    left = length
+    while left:
+        stream.step()
+        start = stream.offset
+        head = stream.peek(min(left, HEAD))
+        if len(head) < min(left, HEAD):
+            raise cut(stream)
+        digits, blank, rest = head.partition(b" ")
+        key, equals, _ = rest.partition(b"=")
+        size = int(digits) if digits.isdigit() and len(digits) <= 20 else 0
+        value = size - len(digits) - len(key) - 3
+        if not (blank and equals and key) or b"\0" in key or value < 0 or size > left:
+            raise _broken(start)
+        stream.skip(size - value - 1)
+        if key in NAMES or NUMBERS.fullmatch(key):
+            yield key, _some(stream, value)
+        else:
+            skip(stream, value)
+        end = stream.take(1)
+        if end != b"\n":
+            raise _broken(start) if end else cut(stream)
+        left -= size
+
+
+def _some(stream: ByteStream, size: int) -> bytes:
+    """Given a size, pass over as many bytes and return the first of them, enough to tell that they are too many for a name."""
+    wanted = min(size, MAX_NAME + 1)
+    data = stream.take(wanted)
+    if len(data) < wanted:
+        raise cut(stream)
+    skip(stream, size - wanted)
+    return data
+
+
+def _broken(offset: int, text: str = "broken pax extension") -> Damage:
+    return Damage(offset, text, "tar")

@@ -1,0 +1,52 @@
+"""The one place where it is told what came of operations: whoever wants to hear of it listens here.
+
+A log listens (``events.log``). An outcome is told at least once: its row in the catalog is struck off only after all have heard
+(``operations.telling``), so that a listener may hear it twice, and knows it by the operation's id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from backupsvc.errors import BackupsvcError
+from policies.outcomes import Event
+
+Listener = Callable[[Event], None]
+
+_listeners: list[Listener] = []
+_log = logging.getLogger(__name__)
+
+
+def listen(listener: Listener) -> None:
+    """Let a listener hear every event of this process from now on. One that listens already is not added again.
+
+    It is called where operations end and by the tick: it must be quick, and raise nothing but BackupsvcError.
+    """
+    if listener not in _listeners:
+        _listeners.append(listener)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let a listener hear every event of this process until this is left."""
+    listen(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def anybody() -> bool:
+    """Return whether anybody listens in this process."""
+    return bool(_listeners)
+
+
+def emit(event: Event) -> None:
+    """Tell all who listen. One who fails keeps nobody else from hearing, and no operation from ending."""
+    for listener in tuple(_listeners):
+        try:
+            listener(event)
+        except BackupsvcError as error:
+            _log.error("%s was not told of operation %s: %s", listener.__module__, event.operation, error.message)

@@ -1,0 +1,19 @@
+"""Events as lines of the log: one an operation, one a night."""
+
+from __future__ import annotations
+
+import logging
+
+import structlog
+
+from backupsvc.clock import iso
+from policies.outcomes import Event, Outcome, said
+
+_TIMES = ("at", "ended")
+
+
+def tell(event: Event) -> None:
+    """Given an event, write its line."""
+    fields = {name: iso(value) if name in _TIMES else value for name, value in said(event).items()}
+    level = logging.getLevelNamesMapping()[event.level.upper()]
+    structlog.stdlib.get_logger(__name__).log(level, "outcome" if isinstance(event, Outcome) else "night", **fields)

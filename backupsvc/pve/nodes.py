@@ -1,0 +1,61 @@
+"""Who is in the cluster and can be asked: PVE's ``unknown`` is not ``offline``, so a node of that status is asked itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backupsvc.clock import Clock
+from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
+from backupsvc.pve.client import Client
+from backupsvc.pve.fields import Row
+from policies.model import Node
+
+_SURE = frozenset({"online", "offline"})  # "unknown" is neither: pvestatd says nothing of a node that may well answer
+ANSWER_AGE = 60.0  # seconds for which a node's own answer, or its silence, serves
+
+
+class Nodes:
+    """The nodes, by name. A node's status is ``offline`` if corosync says so, and ``unknown`` if only its pvestatd is silent:
+    then its entries in the cluster's memory are older than five minutes, mostly because a storage hangs (PVE_FACTS 8).
+    """
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+        self._listed: tuple[float, list[Node]] | None = None
+        self._answers: dict[str, tuple[float, bool]] = {}
+
+    def all(self, max_age: float = 0.0) -> list[Node]:
+        """Return the nodes; memory is 0 (unknown) without Sys.Audit. An answer younger than ``max_age`` seconds serves again."""
+        now = self._clock.monotonic()
+        if self._listed is None or now - self._listed[0] >= max_age:
+            rows = self._client.get("nodes").rows()
+            self.told({row.need_text("node"): row.text("status") == "online" for row in rows if row.text("status") in _SURE})
+            found = [self._node(row) for row in rows]
+            self._listed = (now, sorted(found, key=lambda node: node.name))
+        return list(self._listed[1])
+
+    def answers(self, node: str) -> bool:
+        """Given a node, return whether it answers the smallest question there is; it is asked at most once in a minute."""
+        now, known = self._clock.monotonic(), self._answers.get(node)
+        if known is None or now - known[0] >= ANSWER_AGE:
+            known = self._answers[node] = (now, self._asked(node))
+        return known[1]
+
+    def told(self, online: Mapping[str, bool]) -> None:
+        """Given which nodes the cluster says to be online, let nobody wait for those that are not."""
+        self._client.breakers.told(online, lambda node: f"{self._client.where} says that node {node} is offline")
+
+    def _asked(self, node: str) -> bool:
+        try:
+            self._client.get(f"nodes/{node}/version", retry=False)
+        except PveUnreachable:
+            return False
+        except (PveError, PvePermissionDenied):
+            pass  # a refusal is an answer too
+        return True
+
+    def _node(self, row: Row) -> Node:
+        name, status = row.need_text("node"), row.text("status")
+        unknown = status not in _SURE
+        online = self.answers(name) if unknown else status == "online"
+        return Node(name, online, row.integer("maxmem"), row.integer("mem"), row.integer("maxcpu"), unknown)

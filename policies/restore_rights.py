@@ -1,0 +1,89 @@
+"""What bringing a lost guest back asks of the token, from the plan and the archive's own config: each privilege on its path.
+
+PVE asks for most of it only once its task runs: a bridge or a storage that the token may not use fails the restore there and
+leaves an empty VM under the guest's VMID (OBSERVED, bridges, and second reading), a real device fails it after all data was
+restored (PVE_TEXTS, restore). So it is asked for before. Source: qemu-server PVE/API2/Qemu.pm (create_vm) and PVE/QemuServer.pm
+(check_bridge_access, check_mapping_access, the drives of the archive's map), 9.0.23 and 9.2.6.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from policies import isolation, property_string
+from policies.isolation import parse_nic
+from policies.model import PolicyError
+from policies.privileges import LOCAL_ZONE
+from policies.role import Need
+
+_DEFAULT_STORAGE = "local"  # of an archived disk that names none
+_MAP = "#qmdump#map:"
+_NIC, _DEVICE = re.compile(r"net\d+"), re.compile(r"(usb|hostpci)\d+")
+_MAPPINGS = {"usb": "/mapping/usb", "hostpci": "/mapping/pci"}
+
+
+def needed(
+    vmid: int, config: Mapping[str, str], *, storage: str | None, start: bool, bridges: Collection[str] | None = None
+) -> tuple[Need, ...]:
+    """Given the VMID and the archived config, return what restoring it there needs beside reading the archive.
+
+    ``storage`` takes every disk, None leaves each where it was; ``start``: it is started afterwards. ``bridges`` are those that
+    the node has: of any other name it is not known in which SDN zone it lies, so that PVE alone can tell (None: all are the
+    node's).
+    """
+    guest = f"/vms/{vmid}"
+    needs = [Need(guest, "VM.Allocate", "create the guest"), Need(guest, "VM.Audit", "see that it is back")]
+    if start:
+        needs.append(Need(guest, "VM.PowerMgmt", "start it"))
+    for name in [storage] if storage else disk_storages(config):
+        needs.append(Need(f"/storage/{name}", "Datastore.AllocateSpace", "make its disks"))
+    for key, network in networks(config):
+        if bridges is None or network.split("/")[0] in bridges:
+            needs.append(Need(f"{LOCAL_ZONE}/{network}", "SDN.Use", f"put {key} back onto it"))
+    return (*needs, *_mapped(config))
+
+
+def networks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Given a guest's config, yield each NIC's key with its bridge, or its bridge/VLAN, as an ACL path ends.
+
+    A VLAN tag is asked for, else each VLAN of the trunk, else the bridge itself. A NIC that cannot be read is PVE's to judge.
+    """
+    for key in sorted(filter(_NIC.fullmatch, config)):
+        try:
+            nic = parse_nic(config[key])
+        except PolicyError:
+            continue
+        vlans = [nic.others["tag"]] if nic.others.get("tag") else nic.others.get("trunks", "").split(";")
+        if nic.bridge:
+            yield from ((key, f"{nic.bridge}/{vlan}" if vlan.isdigit() else nic.bridge) for vlan in vlans)
+
+
+def disk_storages(config: Mapping[str, str]) -> list[str]:
+    """Given a guest's config, archived or as it is, return the storages that its disks lie on."""
+    mapped = [value.split(":") for key, value in config.items() if key.startswith(_MAP)]
+    if mapped:
+        return sorted({(parts[1] if len(parts) > 1 else "") or _DEFAULT_STORAGE for parts in mapped})
+    drives = [property_string.drive(value) for key, value in config.items() if isolation.holds_volume(key)]
+    volids = [drive.get("file", "") for drive in drives if drive.get("media") != "cdrom"]
+    return sorted({volid.partition(":")[0] for volid in volids if ":" in volid})
+
+
+def real_devices(config: Mapping[str, str]) -> list[str]:
+    """Given an archived config, return the keys of devices of the node itself: root@pam alone may restore such a guest."""
+    return [key for key, options in _devices(config) if options.get("host", "spice") != "spice"]
+
+
+def _mapped(config: Mapping[str, str]) -> Iterator[Need]:
+    for key, options in _devices(config):
+        if mapped := options.get("mapping"):
+            kind = _MAPPINGS["usb" if key.startswith("usb") else "hostpci"]
+            yield Need(f"{kind}/{mapped}", "Mapping.Use", f"give it {key} back")
+
+
+def _devices(config: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    for key in sorted(filter(_DEVICE.fullmatch, config)):
+        try:
+            yield key, dict(property_string.parse(config[key], default="host"))
+        except PolicyError:
+            continue

@@ -1,0 +1,64 @@
+"""A night that is cancelled takes what it opened with it, whoever cancels it and wherever it stood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backupsvc.catalog.operations import NewOperation
+from backupsvc.operations import build_engine
+from policies.model import Job, Operation, OperationState
+from tests.unit.operations.farm import Site, at, policy, site
+
+pytestmark = pytest.mark.slow
+NIGHTLY = Job("nightly", "21:00", "local")
+WHY = "an upgrade begins"
+
+
+def pieces(found: Site) -> list[Operation]:
+    return [one for one in found.world.catalog.operations() if one.kind != "night"]
+
+
+def the_night(found: Site) -> Operation:
+    return found.world.catalog.operations(kind="night")[0]
+
+
+def test_workers_end_what_a_cancelled_night_opened_and_open_no_more(tmp_path: Path) -> None:
+    with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
+        found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
+        found.live(at("2026-03-09 21:03"))
+        dumped = len(found.farm.dumps)
+        assert [one.state for one in pieces(found)] == [OperationState.OPEN] * 3
+        found.world.catalog.request_cancel(the_night(found).id, WHY, int(found.world.clock.now()))
+        found.live(at("2026-03-09 21:20"))
+        assert the_night(found).state is OperationState.CANCELLED
+        assert {one.state for one in pieces(found)} == {OperationState.CANCELLED}
+        assert {one.error for one in pieces(found)} == {f"its night was cancelled: {WHY}"}
+        assert len(found.farm.dumps) == dumped
+
+
+def test_a_person_who_cancels_a_night_that_nobody_drives_ends_its_pieces_too(tmp_path: Path) -> None:
+    with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
+        found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
+        found.live(at("2026-03-09 21:03"))
+        person = build_engine(found.world, foreground=True)  # type: ignore[arg-type]
+        person.handlers = found.world.engine.handlers
+        person.cancel(the_night(found).id, WHY)
+        assert {one.state for one in found.world.catalog.operations()} == {OperationState.CANCELLED}
+
+
+def test_a_piece_that_its_night_had_not_yet_noted_when_its_driver_died_is_cancelled_too(tmp_path: Path) -> None:
+    with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
+        found.live(at("2026-03-09 21:00") + 1)
+        night, now = the_night(found), int(found.world.clock.now())
+        lost = NewOperation("backup", 104, "locate", {"job": "nightly", "node": None}, f"{night.occurrence}#backup#104")
+        other = NewOperation("backup", 105, "locate", {"job": "nightly", "node": None}, "NIGHTLY" + lost.occurrence[7:])  # type: ignore[index]
+        left, foreign = (found.world.catalog.open_operation(new, now) for new in (lost, other))
+        assert left and foreign
+        found.world.catalog.postpone([left.id, foreign.id], now + 3600)
+        found.world.catalog.request_cancel(night.id, WHY, now)
+        found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
+        found.live(at("2026-03-09 21:02"))
+        asked = [found.world.catalog.operation(one.id) for one in (left, foreign)]
+        assert [one and one.cancel for one in asked] == [f"its night was cancelled: {WHY}", None]

@@ -1,0 +1,231 @@
+"""Drivers that are gone hold up nobody, with real processes; and one that was wrongly taken for gone can write nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import LeaseLost, Refused
+from backupsvc.operations import drivers
+from backupsvc.operations.engine import Engine
+from backupsvc.operations.run import Run, Wait
+from policies.drivers import DriverId, parse
+from policies.model import OperationState
+from tests.unit.operations.test_engine import handlers, opened, workers
+from tests.unit.operations.worlds import World, world
+
+NAMED = "from backupsvc.operations import drivers; print(drivers.identity(foreground={}), flush=True); input()"
+
+
+class Driver:
+    """A process that tells its name as a driver and then waits."""
+
+    def __init__(self, *, foreground: bool = True, before: tuple[str, ...] = ()) -> None:
+        command = [*before, sys.executable, "-c", NAMED.format(foreground)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.owner = self.process.stdout.readline().strip()
+
+    def kill(self) -> str:
+        """End it, and let its parent take note of that; return its name."""
+        self.process.kill()
+        self.process.wait()
+        return self.owner
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Driver]]:
+    started: list[Driver] = []
+
+    def begin(**how: Any) -> Driver:
+        started.append(Driver(**how))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture
+def site(catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
+    yield made
+    made.catalog.close()
+
+
+def named(owner: str) -> DriverId:
+    found = parse(owner)
+    assert found
+    return found
+
+
+# --- who is gone --------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_lives_is_not_gone_and_one_that_was_killed_is(start: Callable[..., Driver]) -> None:
+    one = start()
+    assert not drivers.gone(one.owner)
+    assert not drivers.gone(str(drivers.identity(foreground=True))), "this very process"
+    assert drivers.gone(one.kill())
+
+
+def test_one_that_was_killed_and_not_yet_buried_is_gone(start: Callable[..., Driver]) -> None:
+    one = start()
+    one.process.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, one.process.pid, os.WEXITED | os.WNOWAIT)
+    os.kill(one.process.pid, 0)  # it still bears its id
+    assert drivers.gone(one.owner)
+
+
+def test_one_that_was_stopped_is_not_gone(start: Callable[..., Driver]) -> None:
+    one = start()
+    one.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, one.process.pid, os.WSTOPPED | os.WNOWAIT)
+    assert not drivers.gone(one.owner)
+
+
+def test_one_whose_process_id_another_process_bears_by_now_is_gone(start: Callable[..., Driver]) -> None:
+    living = start()
+    assert drivers.gone(str(replace(named(living.owner), start="1")))
+
+
+def test_one_of_another_machine_or_of_before_names_said_so_much_is_not_known_to_be_gone(start: Callable[..., Driver]) -> None:
+    dead = named(start().kill())
+    assert drivers.gone(str(dead))
+    assert not drivers.gone(str(replace(dead, host="elsewhere")))
+    assert not drivers.gone(str(replace(dead, machine="another")))
+    assert not drivers.gone(f"{dead.host}:{dead.pid}:ab12cd34")
+
+
+def test_one_in_a_pid_namespace_of_its_own_does_not_look_gone(start: Callable[..., Driver]) -> None:
+    apart = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no PID namespace may be made here")
+    one = start(before=apart)
+    inside = named(one.owner)
+    assert inside.start and inside.namespaces != drivers.identity(foreground=True).namespaces
+    assert not drivers.gone(one.owner)
+    nobody = replace(inside, pid=2**22 + 1)  # no process here bears that id
+    assert not drivers.gone(str(nobody))
+
+
+def test_a_proc_that_is_not_this_namespaces_own_tells_nothing(start: Callable[..., Driver]) -> None:
+    apart = ("unshare", "--pid", "--fork", "--kill-child")  # with the /proc of the namespace outside
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no PID namespace may be made here")
+    inside = named(start(before=apart).owner)
+    assert (inside.start, inside.namespaces) == ("", "")
+    assert not drivers.gone(str(inside))
+
+
+def test_where_proc_hides_the_process_it_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: Any) -> None:
+    one = start()
+    here = drivers.identity(foreground=True)
+    monkeypatch.setattr(drivers, "identity", lambda *, foreground: here)
+    monkeypatch.setattr(drivers, "_PROC", tmp_path)  # hidepid=2: the processes of others are not there
+    assert not drivers.gone(one.owner)
+
+
+# --- whom they hold up --------------------------------------------------------------------------------------------------
+
+
+def dumping(dying: set[int]) -> Callable[[Run], Wait | None]:
+    def dump(run: Run) -> Wait | None:
+        if wait := run.turn("vzdump clovis", "another is being dumped"):
+            return wait
+        return Wait("dumping") if run.vmid in dying else None
+
+    return dump
+
+
+def test_a_guest_whose_command_was_killed_is_free_at_once_also_after_its_lease_was_let_run_out(
+    site: World, start: Callable[..., Driver]
+) -> None:
+    dead = Engine(site, handlers("restore-test"))
+    dead.owner = start().kill()
+    left = opened(dead)
+    engine = Engine(site, handlers("restore-test"))
+    assert engine.free_orphans() == [left]  # another command, or a tick, came by
+    began = site.clock.now()
+    opened(engine)
+    assert site.clock.now() - began < 1
+    found = site.catalog.operation(left)
+    assert found and found.state is not OperationState.OPEN
+
+
+def test_what_a_worker_left_is_its_fellows_for_a_while(site: World, start: Callable[..., Driver]) -> None:
+    dead = Engine(site, handlers("restore-test"))
+    dead.owner = start(foreground=False).kill()
+    left = opened(dead)
+    fellow = workers(site, "restore-test")
+    assert fellow.free_orphans() == [left]
+    with pytest.raises(Refused, match="already has an operation at work"):
+        opened(Engine(site, handlers("restore-test")))
+    assert fellow.advance(left).operation.id == left
+
+
+def test_those_that_a_killed_command_left_in_the_queue_of_a_node_hold_up_nobody(
+    site: World, start: Callable[..., Driver]
+) -> None:
+    dying = {101, 102, 103, 104}
+    dead = Engine(site, handlers("backup", dump=dumping(dying)))
+    dead.owner = start().kill()
+    left = [opened(dead, "backup", vmid) for vmid in sorted(dying)]
+    for id in left * 3:
+        dead.advance(id)
+    assert site.catalog.lane_holders() == {"vzdump clovis": left[0]}
+    dying.clear()
+    engine, began = Engine(site, handlers("backup", dump=dumping(dying))), site.clock.now()
+    assert engine.drive([opened(engine, "backup", 105)])[0].state is OperationState.DONE
+    assert site.clock.now() - began < 10, "the one that held the node was finished, and those that only waited were passed"
+    states = [found.state for id in left if (found := site.catalog.operation(id))]
+    assert states == [OperationState.DONE, *[OperationState.OPEN] * 3]
+    engine.drive([opened(engine, "backup", 102)])
+    found = site.catalog.operation(left[1])
+    assert found and found.state is not OperationState.OPEN
+
+
+def test_a_lane_that_becomes_free_wakes_the_first_whose_driver_lives(site: World, start: Callable[..., Driver]) -> None:
+    alive = workers(site, "backup", dump=dumping(set()))
+    holder, lost, waiting = (opened(alive, "backup", vmid) for vmid in (101, 102, 103))
+    for id in (holder, lost, waiting):
+        site.catalog.enter_lane("vzdump clovis", id, int(site.clock.now()))
+    now = int(site.clock.now())
+    owner = start().kill()
+    site.catalog.claim(lost, replace(alive.driver(), owner=owner))
+    site.catalog.postpone([waiting], now + 900)
+    assert site.catalog.leave_lane(holder, now, gone=drivers.gone) == waiting
+    found = site.catalog.operation(waiting)
+    assert found and found.due == now
+
+
+def test_law_9_a_driver_that_was_wrongly_taken_for_gone_can_write_nothing(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = Engine(site, handlers("backup", dump=dumping({108})))
+    id = opened(alive, "backup")
+    for _ in range(3):
+        alive.advance(id)
+    assert site.catalog.lane_holders() == {"vzdump clovis": id}
+    late = Run(alive, alive.advance(id).operation)
+    monkeypatch.setattr(drivers, "gone", lambda owner: owner == alive.owner)
+    other = Engine(site, handlers("backup"))
+    opened(other, "backup")  # which takes the first one over, and ends it
+    before = site.catalog.operation(id)
+    for write in (
+        late.save,
+        late.leave,
+        late.beat,
+        lambda: late.note("intent", what="dump"),
+        lambda: late.turn("vzdump clovis", "it is mine"),
+        lambda: site.catalog.lease_vmid(9000, id, 1, late.fence()),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert site.catalog.operation(id) == before and before and before.state is OperationState.CANCELLED

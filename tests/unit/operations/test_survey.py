@@ -1,0 +1,259 @@
+"""What could not be listed is out of reach, neither gone nor missing: for sync, restore, restore test and backup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backupsvc.errors import LawRefused, OutOfReach, PveNotFound, PvePermissionDenied, PveUnreachable
+from backupsvc.operations import accepting, backup, build_engine, choosing, identity, listing, restore, restore_test
+from policies.model import Guest, GuestPolicy, Node, OperationState, Storage
+from tests.unit.operations.cluster import archive
+from tests.unit.operations.test_choosing import Site, plan
+from tests.unit.operations.test_choosing import listing as put
+from tests.unit.operations.test_choosing import site as site
+
+OLD, NEW = archive(108, 1), archive(108, 2)
+ELSEWHERE = replace(archive(108, 1), node="lge-pve02")
+BOTH = [Storage("local", name, "dir", frozenset({"backup"})) for name in ("clovis", "lge-pve02")]
+
+
+def alive(cluster: Any, *held: Any) -> None:
+    """Two nodes that answer, and their storages list what there is."""
+    cluster.cluster.nodes = lambda max_age=0.0: [Node("clovis", True), Node("lge-pve02", True)]
+    cluster.cluster.status = lambda: SimpleNamespace(quorate=True)
+    cluster.storage.storages = lambda: BOTH
+    cluster.storage.archives = lambda node, storage, vmid=None: [one for one in held if one.node == node]
+
+
+def dead(cluster: Any, *held: Any, quorate: bool | None = False) -> None:
+    """Clovis is dead: its storages are not shown, and asking it for anything is a mistake."""
+    alive(cluster, *held)
+    cluster.cluster.nodes = lambda max_age=0.0: [Node("clovis", False), Node("lge-pve02", True)]
+    cluster.cluster.status = lambda: SimpleNamespace(quorate=quorate)
+    cluster.storage.storages = lambda: BOTH[1:]
+
+    def only(node: str, storage: str, vmid: int | None = None) -> list[Any]:
+        assert node == "lge-pve02", "a dead node is not asked"
+        return [one for one in held if one.node == node]
+
+    cluster.storage.archives = only
+
+
+def known(site: Site, *archives: Any) -> None:
+    site.catalog.observe(list(archives), scope=[], at=1)
+    for one in archives:
+        site.catalog.annotate(one.node, one.volid, config="#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n")
+
+
+# --- sync -----------------------------------------------------------------------------------------------------------------
+
+
+def test_law_4_nothing_is_gone_with_its_node_and_sync_says_what_was_not_listed(site: Site) -> None:
+    known(site, OLD, NEW, ELSEWHERE)
+    dead(put(site), ELSEWHERE)
+    found = accepting.sync(site)  # type: ignore[arg-type]
+    assert (found.gone, {one.volid for one in found.unreachable}) == ((), {OLD.volid, NEW.volid})
+    assert found.blind == (
+        "2 known archive(s) on storage local of clovis are out of reach, and not gone: node clovis is offline",
+    )
+    assert len(site.catalog.archives()) == 3
+    alive(site.pve, NEW, ELSEWHERE)
+    back = accepting.sync(site)  # type: ignore[arg-type]
+    assert [one.volid for one in back.gone] == [OLD.volid] and back.blind == ()
+    assert len(site.catalog.archives()) == 2
+
+
+def test_a_dry_run_calls_nothing_gone_that_a_sync_would_not(site: Site) -> None:
+    known(site, OLD, ELSEWHERE)
+    dead(put(site))
+    found = accepting.sync(site, dry_run=True)  # type: ignore[arg-type]
+    assert [one.node for one in found.gone] == ["lge-pve02"] and [one.node for one in found.unreachable] == ["clovis"]
+
+
+@pytest.mark.parametrize(
+    ("storages", "why"),
+    [
+        ([replace(BOTH[0], active=False)], "it is not active"),
+        ([replace(BOTH[0], active=False, enabled=False)], "it is disabled"),
+        ([replace(BOTH[0], content=frozenset({"iso"}))], "it takes no archives any more"),
+        ([], "clovis lists no storage local"),
+    ],
+)
+def test_each_storage_says_what_kept_it_from_being_listed(site: Site, storages: list[Storage], why: str) -> None:
+    known(site, OLD)
+    cluster = put(site)
+    alive(cluster)
+    cluster.storage.storages = lambda: [*storages, BOTH[1]]
+    assert [said.rpartition(": ")[2] for said in accepting.sync(site).blind] == [why]  # type: ignore[arg-type]
+
+
+def test_a_storage_that_hangs_hides_no_other_and_loses_nothing(site: Site) -> None:
+    known(site, OLD, ELSEWHERE)
+    cluster = put(site)
+    alive(cluster, ELSEWHERE)
+    whole: Callable[..., list[Any]] = cluster.storage.archives
+
+    def hangs(node: str, storage: str, vmid: int | None = None) -> list[Any]:
+        if node == "clovis":
+            raise PveUnreachable("596 Connection timed out")
+        return whole(node, storage, vmid)
+
+    cluster.storage.archives = hangs
+    found = accepting.sync(site)  # type: ignore[arg-type]
+    assert found.gone == () and found.archives == 1 and "596" in found.blind[0]
+    with pytest.raises(PveUnreachable, match="596"):
+        listing.observe(site, 108)  # type: ignore[arg-type]
+    assert len(site.catalog.archives()) == 2
+
+
+def test_a_dead_node_of_which_nothing_is_known_is_named_all_the_same(site: Site) -> None:
+    dead(put(site))
+    assert "node clovis is offline" in accepting.sync(site).blind[0]  # type: ignore[arg-type]
+
+
+def test_a_look_that_remembers_nothing_writes_nothing(site: Site) -> None:
+    alive(put(site), OLD)
+    assert len(listing.survey(site, remember=False).listed) == 1  # type: ignore[arg-type]
+    assert site.catalog.archives() == []
+
+
+# --- which archive --------------------------------------------------------------------------------------------------------
+
+
+def test_an_archive_out_of_reach_is_no_missing_right_and_the_error_is_that_of_an_outage(site: Site) -> None:
+    known(site, OLD, NEW)
+    dead(put(site))
+    with pytest.raises(OutOfReach, match="not gone") as caught:
+        choosing.choose(site, 108)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 3
+    assert NEW.volid in caught.value.message and "node clovis is offline" in caught.value.message
+    assert "bring clovis back" in caught.value.hint and "VM.Backup" not in caught.value.hint
+
+
+def test_an_archive_that_nobody_knows_may_still_be_one_that_the_token_may_not_see(site: Site) -> None:
+    dead(put(site))
+    with pytest.raises(PveNotFound) as caught:
+        choosing.choose(site, 108)  # type: ignore[arg-type]
+    assert "VM.Backup" in caught.value.hint
+
+
+def test_an_older_archive_within_reach_is_taken_and_the_newer_one_is_named(site: Site) -> None:
+    known(site, NEW, ELSEWHERE)
+    dead(put(site), ELSEWHERE)
+    said: list[str] = []
+    assert choosing.choose(site, 108, say=said.append).node == "lge-pve02"  # type: ignore[arg-type]
+    assert said == [f"{NEW.volid} is newer and out of reach (node clovis is offline), so it was passed over"]
+
+
+def test_an_archive_that_is_named_and_out_of_reach_is_not_replaced_by_another(site: Site) -> None:
+    known(site, NEW, ELSEWHERE)
+    dead(put(site), ELSEWHERE)
+    with pytest.raises(OutOfReach, match="not gone"):
+        choosing.choose(site, 108, volid=NEW.volid)  # type: ignore[arg-type]
+
+
+def test_a_restore_test_of_it_ends_with_that_sentence(site: Site) -> None:
+    known(site, NEW)
+    cluster = put(site)
+    cluster.cluster.version = lambda: SimpleNamespace(simulated=False)
+    dead(cluster)
+    site.engine = build_engine(site, foreground=False)  # type: ignore[arg-type]  # workers wait for an outage, but not for this
+    opened = restore_test.open_test(site, 108)  # type: ignore[arg-type]
+    assert opened is not None
+    while (ended := site.catalog.operation(opened.id)) and ended.state is OperationState.OPEN:
+        assert site.engine.advance(opened.id).pause is None, "nothing is waited for"
+    assert ended is not None
+    error: Any = ended.data["error"]
+    assert ended.state is OperationState.FAILED and "not gone" in error["message"] and error["exit_code"] == 3
+
+
+# --- a restore ------------------------------------------------------------------------------------------------------------
+
+
+def test_law_1_a_guest_of_a_dead_node_may_run_there_and_is_not_restored(site: Site) -> None:
+    known(site, NEW)
+    cluster = put(site)
+    dead(cluster)
+    cluster.guests_there = [Guest(108, "", "clovis")]
+    site.policy = replace(site.policy, guests={108: GuestPolicy(108, "Debian-Server", "standard")})
+    with pytest.raises(LawRefused, match="whether it still runs there is not known") as caught:
+        plan(site)
+    assert "guest 108 (Debian-Server) belongs to node clovis, which is offline" in caught.value.message
+    assert "is running" not in caught.value.message and "remove" not in caught.value.hint
+    assert "really off" in caught.value.hint and "keep its disks" in caught.value.hint
+
+
+def test_law_1_the_way_on_names_the_archive_that_is_within_reach(site: Site) -> None:
+    known(site, NEW, ELSEWHERE)
+    cluster = put(site)
+    dead(cluster, ELSEWHERE)
+    cluster.guests_there = [Guest(108, "Debian-Server", "clovis", status="running")]
+    with pytest.raises(LawRefused) as caught:
+        plan(site)
+    assert "`backupsvc restore 108 --node lge-pve02`" in caught.value.hint and ELSEWHERE.volid in caught.value.hint
+    assert caught.value.hint.index("pvecm expected 1") < caught.value.hint.index("backupsvc restore")
+
+
+def test_without_quorum_a_restore_is_refused_before_it_begins(site: Site) -> None:
+    known(site, ELSEWHERE)
+    dead(put(site, held={ELSEWHERE.volid: "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"}), ELSEWHERE)
+    with pytest.raises(PveUnreachable, match="lost quorum"):
+        plan(site)
+
+
+@pytest.mark.parametrize("quorate", [True, None])
+def test_with_quorum_or_where_nobody_may_know_it_is_planned(site: Site, quorate: bool | None) -> None:
+    known(site, ELSEWHERE)
+    cluster = put(site, held={ELSEWHERE.volid: "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"})
+    dead(cluster, ELSEWHERE, quorate=quorate)
+    if quorate is None:
+
+        def denied() -> None:
+            raise PvePermissionDenied("Permission check failed (/, Sys.Audit)")
+
+        cluster.cluster.status = denied
+    assert plan(site)["node"] == "lge-pve02"
+
+
+def test_a_restore_onto_a_dead_node_is_refused_with_those_that_answer(site: Site) -> None:
+    shared = replace(ELSEWHERE, shared=True)
+    known(site, shared)
+    dead(put(site, held={shared.volid: "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"}), shared, quorate=True)
+    with pytest.raises(PveUnreachable, match="node clovis is offline") as caught:
+        restore.plan(site, 108, at=None, volid=None, node="clovis", storage=None)  # type: ignore[arg-type]
+    assert "lge-pve02" in caught.value.hint
+
+
+# --- a backup, and whose archive it is ------------------------------------------------------------------------------------
+
+
+def test_a_backup_of_a_guest_on_a_dead_node_is_refused_in_words_and_without_asking_it(site: Site) -> None:
+    cluster = put(site)
+    dead(cluster)
+    cluster.guests_there = [Guest(108, "Debian-Server", "clovis", status="running")]
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a dead node is not asked")
+
+    cluster.storage.backup_defaults = never
+    ended = site.engine.drive([one.id for one in backup.open_job(site, site.policy.jobs[0])])  # type: ignore[arg-type]
+    error: Any = ended[0].data["error"]
+    assert error["message"] == "node clovis is offline, so its guests cannot be backed up now" and error["exit_code"] == 3
+    assert "595" not in error["message"] and cluster.started == []
+
+
+def test_law_10_a_guest_of_unknown_status_on_a_node_that_answers_bears_witness_for_itself(site: Site) -> None:
+    cluster = put(site)
+    alive(cluster)
+    cluster.guests_there = [Guest(108, "", "clovis", status="unknown")]
+    uuid = "11111111-2222-4333-8444-555555555555"
+    cluster.guests = SimpleNamespace(config=lambda node, vmid: {"smbios1": f"uuid={uuid}", "scsi0": "local:x"})  # type: ignore[attr-defined]
+    assert identity.lineage_of(site, site.pve, 108).identity.uuid == uuid  # type: ignore[arg-type]
+    dead(cluster)
+    cluster.guests = SimpleNamespace(config=None)  # type: ignore[attr-defined]
+    assert not identity.lineage_of(site, site.pve, 108).identity.known  # type: ignore[arg-type]
