@@ -28,7 +28,7 @@ WARNED = f"backupsvc: WARNING: {FULL}; {FREE}"
 BACKUP = (
     "104: backup of guest 104 on clovis left no archive on local: the target is full (zstd: error 70 : Write error : "
     "cannot write block : No space left on device); PVE says of it: vma_queue_write: write error - Broken pipe\n"
-    "104: free space on the storage, or choose another one"
+    "  -> free space on the storage, or choose another one"
 )
 RESTORE = (
     "backupsvc: restoring guest 104 on clovis from local:backup/vzdump-qemu-104-WHEN.vma.zst (an empty VM that it left goes "
@@ -92,7 +92,7 @@ def test_backup_run_says_it_before_and_names_the_full_storage_first_after(user: 
     answer = user("backup", "run")
     assert answer.code == 1
     assert shown(answer, "WARNING") == WARNED
-    assert shown(answer, "104: backup of", "104: free") == BACKUP
+    assert shown(answer, "104: backup of", "  -> free space") == BACKUP
 
 
 def test_restore_names_the_full_storage_first_and_not_an_exit_code(

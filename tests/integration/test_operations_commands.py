@@ -234,7 +234,7 @@ def test_after_kill_9_of_a_command_its_guest_is_free_at_once(user: Shell, tmp_pa
     assert user("backup", "run", "--vmid", 108).code == 0
     assert user("lab", "fault", "task-hang", "qmrestore").code == 0
     one = Started(user, tmp_path / "log", "restore-test", 108)
-    left = open_at(user, "restore", "task")
+    left = open_at(user, "begin", "task")
     one.process.kill()  # and nobody buries it: as long as its parent does not look, its process id stays taken
     answer = user("restore-test", 108, "--json")
     one.process.wait()
