@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -75,13 +76,14 @@ main()
 
 @dataclass
 class Moment:
-    """What happens once, at the first call that fits: before it is carried out, or ``after`` it has gone well."""
+    """What happens once, at the first call that fits ``when`` it may: before it is carried out, or ``after`` it has gone well."""
 
     method: str
     path: str
     act: Callable[[], object]
     after: bool = False
     passed: bool = False
+    when: Callable[[], bool] = lambda: True
 
 
 @dataclass
@@ -111,6 +113,8 @@ class Stage:
         with self._mutex:
             if moment.passed or not fnmatchcase(request.method, moment.method) or not fnmatchcase(request.call, moment.path):
                 return False
+            if not moment.when():
+                return False
             moment.passed = True
             return True
 
@@ -135,6 +139,11 @@ class Stage:
     def starts(self) -> int:
         """Return how many tasks have started a copy so far."""
         return sum(upid.type == "qmstart" and int(upid.id) in SCRATCH for upid, _, _ in self.lab.tasks.finished())
+
+    def settles(self) -> bool:
+        """Return whether a copy settles, which only the service's own catalog tells."""
+        with closing(sqlite3.connect(f"file:{self.shell.state}/lab/catalog.db?mode=ro", uri=True)) as catalog:
+            return bool(catalog.execute("SELECT 1 FROM operation WHERE state = 'open' AND step = 'settle'").fetchall())
 
     def left_behind(self) -> list[str]:
         """Return every trace of a copy: guests, volumes, processes, leases and operations that are open."""

@@ -16,9 +16,7 @@ from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Wor
 from tests.lab.false_proof.stage import SCRATCH, Moment, Stage
 
 IMPATIENT = policy(lambda text: text.replace("boot-timeout: 30s", "boot-timeout: 8s"))
-# A copy that settles is asked for its boot id first where it has an agent, then how its process is. Before that the latter is
-# asked when it is started (the adapter looks whether HA has it), and before each question to its agent (a dump may hold it).
-BOOT_CALL, STATUS_CALL = "/nodes/*/qemu/90??/agent/file-read", "/nodes/*/qemu/90??/status/current"
+STATUS_CALL = "/nodes/*/qemu/90??/status/current"
 
 
 def settling_for(seconds: int) -> Arrangement:
@@ -26,14 +24,13 @@ def settling_for(seconds: int) -> Arrangement:
     return policy(lambda text: text.replace("settle: 1s", f"settle: {seconds}s"))
 
 
-def while_it_settles(act: Callable[[Stage], object], *, agent: bool = True) -> Arrangement:
+def while_it_settles(act: Callable[[Stage], object]) -> Arrangement:
     """Something happens when PVE is asked for the copy's process for the first time after its checks."""
 
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:
-        settles = Moment("GET", STATUS_CALL, lambda: act(stage))
-        begins = Moment("GET", BOOT_CALL, lambda: stage.moments.append(settles), after=True) if agent else settles
-        stage.moments.append(Moment("POST", START_CALL, lambda: stage.moments.append(begins), after=True))
+        settles = Moment("GET", STATUS_CALL, lambda: act(stage), when=stage.settles)
+        stage.moments.append(settles)
         yield ()
         assert settles.passed, "the copy was never watched"
 
@@ -153,7 +150,7 @@ CELLS = (
     Cell(
         "a reset loop, without agent",
         108,
-        both(settling_for(60), while_it_settles(reset_for_ever, agent=False)),
+        both(settling_for(60), while_it_settles(reset_for_ever)),
         "failed",
         "service",
         1,
