@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,13 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
 
 
 def _transport(*args: Any, **kwargs: Any) -> paramiko.Transport:
-    """A transport that prefers AES-GCM, which computes faster. Its window is left alone: larger ones are slower."""
+    """A transport that prefers AES-GCM, which computes faster. Its window is left alone: larger ones are slower.
+
+    Small packets go out at once: held back until the last one is acknowledged (RFC 896), each question waits 40 ms for nothing.
+    """
     transport = paramiko.Transport(*args, **kwargs)
+    if isinstance(transport.sock, socket.socket):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     options = transport.get_security_options()
     options.ciphers = tuple(sorted(options.ciphers, key=lambda cipher: "gcm" not in cipher))
     return transport

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import socket
 import subprocess
 import threading
 import tracemalloc
@@ -16,7 +17,8 @@ import pytest
 from backupsvc.errors import ArchiveError, RemoteUnreachable, SshRefused
 from backupsvc.remote import ahead
 from backupsvc.remote.kernel import Kernels
-from backupsvc.remote.nodes import open_archive
+from backupsvc.remote.nodes import open_archive, peer_of
+from backupsvc.remote.ssh import open_client
 from backupsvc.settings import SshSettings
 from tests.unit.remote.sshd import Sshd, free_port, keygen, running_sshd
 from tests.waiting import wait_until
@@ -37,6 +39,15 @@ def write(path: Path, size: int) -> str:
     data = random.Random(size).randbytes(size)
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
+
+
+def test_a_question_goes_out_at_once_and_waits_for_no_acknowledgement(sshd: Sshd) -> None:
+    client = open_client(peer_of(settings(sshd), "clovis"))
+    try:
+        transport = client.get_transport()
+        assert transport is not None and transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    finally:
+        client.close()
 
 
 @pytest.mark.parametrize("size", [0, 1, 32768, 3 * 1024 * 1024 + 17])

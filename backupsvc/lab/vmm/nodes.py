@@ -43,6 +43,8 @@ X11Forwarding no
 PermitTTY no
 Subsystem sftp {sftp}
 ForceCommand {command}
+# bash thinks that it stands below another shell, and leaves the user's ~/.bashrc alone
+SetEnv SHLVL=1
 """
 
 
