@@ -189,7 +189,7 @@ def test_the_service_goes_on_through_each_nodes_death_and_status_tells_the_ports
         assert pve.host == access.settings["api"][alive]
         # a changing call is not lost either: nothing was sent to the node that refuses
         anew = Client(settings.pve, settings.pve.token, SystemClock())
-        said = anew.post(f"nodes/{alive}/vzdump", {"vmid": 108, "storage": "local"})
+        said = anew.post(f"nodes/{alive}/vzdump", {"vmid": 108, "storage": "local"}).string()
         assert said.startswith("UPID:clovis:" if alive == HOME else "OK")  # the guest lives on clovis
         assert [error.message.split()[0] for error in pve.silent()] == [access.settings["api"][dead]]
         assert control.status(home)["api"] == {
