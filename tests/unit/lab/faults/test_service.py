@@ -128,7 +128,7 @@ def test_no_room_for_a_copy_is_refused_before_anything_is_restored(site: Shell, 
     fault(site, "storage-full", "clovis/local-lvm")
     answer = site("restore-test", 104, "--json")
     assert answer.code == 4
-    assert "storage local-lvm has 0.0 GiB free" in answer.out + answer.err
+    assert "storage local-lvm has 0 B free, 105.6 MiB are needed" in answer.out + answer.err
 
 
 def test_a_damaged_archive_is_found_when_it_is_verified_or_restored(site: Shell) -> None:
