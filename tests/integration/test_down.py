@@ -40,6 +40,7 @@ WHAT_VARIES = (
     (r"\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d", "STAMP"),
     (r"\b01[0-9A-HJKMNP-TV-Z]{24}\b", "OPERATION"),
     (r"\d+(\.\d+)? [KM]iB", "SIZE"),
+    (r"\d+(\.\d+)? [GT]B free", "SIZE free"),
     (r"127\.0\.0\.1:\d+", "HOST"),
     (r"\d+\.\d+ s\b", "N s"),
     (r"\bis [\dhmins ]+ (ahead of|behind)", r"is N \1"),
