@@ -30,7 +30,7 @@ class Vitals:
     """What is known of a running service. ``pulses`` is when each queue last consumed a canary (epoch), as far as it ever did.
 
     ``open`` counts the open operations; ``due`` is since when the first of those that nobody drives is due (epoch); ``nights``
-    are the last ended one of each job.
+    are the last ended one of each job. ``scheduler`` is the pulse of the tick, which opens nights; "": it is not asked for.
     """
 
     started: float
@@ -42,6 +42,7 @@ class Vitals:
     due: float | None = None
     catalog_error: str | None = None
     nights: tuple[Night, ...] = ()
+    scheduler: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def judge(vitals: Vitals, now: float) -> Health:
     reasons += [f"{child.name} is down ({child.last or 'not started yet'})" for child in vitals.children if not child.up]
     if vitals.catalog_error:
         reasons.append(vitals.catalog_error)
+    if not reasons and vitals.scheduler and (quiet := silence(vitals, vitals.scheduler, now)) > limit:
+        reasons.append(f"no night was looked for for {quiet:.0f} s: every tick fails, and the log of the workers says why")
     if reasons:
         return Health("failing", tuple(reasons), silent)
     waiting = [queue for queue in vitals.queues if vitals.pulses.get(queue, 0.0) < vitals.started]

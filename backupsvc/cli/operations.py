@@ -207,7 +207,7 @@ def _show_cancelled(answers: list[dict[str, Any]], dry_run: bool) -> None:
         if answer["state"] == "open" and not dry_run:
             tell(f"  -> see it end with `backupsvc operations show {answer['id']} --follow`")
         if answer["children"]:
-            tell(f"  -> what it opened goes on; to end that too: backupsvc operations cancel {' '.join(answer['children'])}")
+            tell(f"  -> what it opened {'would end' if dry_run else 'ends'} with it: {', '.join(answer['children'])}")
 
 
 def _show_retry(planned: Any, as_json: bool) -> None:

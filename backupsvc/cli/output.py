@@ -71,12 +71,12 @@ def emit_json_lines(values: Sequence[Any]) -> None:
 
 def say(text: str = "") -> None:
     """Print one line on standard output; further lines of a foreign text stand below it, marked."""
-    print(_paragraph(text), flush=True)
+    print(paragraph(text), flush=True)
 
 
 def tell(text: str) -> None:
     """Print one line on standard error, where progress and warnings go."""
-    print(_paragraph(text), file=sys.stderr, flush=True)
+    print(paragraph(text), file=sys.stderr, flush=True)
 
 
 def fail(message: str, hint: str, exit_code: int, *, as_json: bool) -> int:
@@ -129,7 +129,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str =
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _paragraph(text: str) -> str:
+def paragraph(text: str) -> str:
+    """Given a foreign text that is to stand as a line, return it visible, its further lines marked as what they are."""
     return visible(text.rstrip("\n")).replace("\n", _MORE)
 
 

@@ -6,8 +6,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.cli.output import console, guard, interactive, tell
+from backupsvc.cli.output import console, guard, interactive, paragraph, tell
 from backupsvc.clock import Clock, SystemClock
+from backupsvc.visible import one_line
 
 if TYPE_CHECKING:
     from backupsvc.operations.turns import Event
@@ -96,10 +97,10 @@ class Progress:
         lines = [f"{s.about:<18} {s.step:<10} {now - s.since:6.0f} s  ...  {s.waits}".rstrip() for s in open[:SHOWN]]
         if len(open) > SHOWN:
             lines.append(f"and {len(open) - SHOWN} more")
-        return Group(*(Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in lines))
+        return Group(*(Text(one_line(line), no_wrap=True, overflow="ellipsis", style="dim") for line in lines))
 
     def _line(self, text: str) -> None:
         if self._live:
-            self._console.print(text)
+            self._console.print(paragraph(text))
         else:
             tell(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import PvePermissionDenied, Refused
@@ -41,8 +42,9 @@ def require(service: Service, vmid: int, needs: Iterable[Need]) -> None:
 
 def way_out(service: Service, networks: Collection[str], storages: Collection[str]) -> str:
     """Given where guests are to come back to, return how the restore token gets the rights; the everyday one never does."""
-    named = [word for network in networks for word in ("--restore", network)] or ["--restore", "BRIDGE"]
-    named += [word for storage in storages for word in ("--disks", storage)]
+    # quoted for a shell: an archive's config may be of anybody's making
+    named = [word for network in networks for word in ("--restore", quote(network))] or ["--restore", "BRIDGE"]
+    named += [word for storage in storages for word in ("--disks", quote(storage))]
     printed = f"`backupsvc doctor --role {' '.join(named)}` prints all that the restore token needs"
     if service.settings.pve.restore_token:
         return f"{printed}; give it to the user and to that token"

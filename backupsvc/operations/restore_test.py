@@ -136,8 +136,9 @@ def restore(run: Run) -> Wait | None:
             return Wait("the archive is being restored", most=5.0)
         _accept(run, result)
     took = run.service.pve.tasks.lasted(str(run.data["restore_upid"]))
-    if took is not None:  # it may have ended long before its archive was read: who restores in need reads nothing
-        run.data["waited"] = max(0.0, run.passed("begin") - took)
+    if took is not None and took > 0:  # it may have ended long before its archive was read: who restores in need reads nothing
+        # Never more than the reading lasted: ``took`` is by the node's clock, which may have been set meanwhile.
+        run.data["waited"] = max(0.0, min(run.passed("begin") - took, run.data.get("seconds", {}).get("read", 0.0)))
     run.data["overrides"] = _overrides(run)
     return None
 

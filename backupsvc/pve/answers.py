@@ -80,17 +80,20 @@ def error_for(answer: BadAnswer, caller: Caller) -> BackupsvcError:
         return _token_refused(answer, caller)
     if answer.status == 403:
         return _denied(answer, caller)
-    if unreachable(answer.status, caller):
+    if unreachable(answer, caller):
         return _silent(answer, caller)
     return _pve_error(answer, caller)
 
 
-def unreachable(status: int, caller: Caller) -> bool:
-    """Given a status, return whether it says that nobody answered.
+def unreachable(answer: BadAnswer, caller: Caller) -> bool:
+    """Given an answer of 400 or more and who asked, return whether it says that nobody answered.
 
-    596 on an agent call does not: it is how an agent's text with a character above U+00FF arrives (OBSERVED 7).
+    596 on an agent call mostly does not: as ``Broken pipe`` an agent's text with a character above U+00FF arrives (OBSERVED 7). A
+    node that cannot be connected to, or takes a call and says nothing, is silent there too (PVE_FACTS 1), and no guest's agent.
     """
-    return status in GATEWAY or (status in NODE_SILENT and not caller.about_agent)
+    if answer.status in NODE_SILENT and caller.about_agent:
+        return answer.status == NO_CONNECTION or pve_texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
+    return answer.status in GATEWAY or answer.status in NODE_SILENT
 
 
 def parameter_errors(message: str) -> dict[str, str]:

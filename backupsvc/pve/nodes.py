@@ -17,6 +17,7 @@ ANSWER_AGE = 60.0  # seconds for which a node's own answer, or its silence, serv
 class Nodes:
     """The nodes, by name. A node's status is ``offline`` if corosync says so, and ``unknown`` if only its pvestatd is silent:
     then its entries in the cluster's memory are older than five minutes, mostly because a storage hangs (PVE_FACTS 8).
+    Without quorum ``offline`` says only that the host which answers does not hear the node, so that node is asked itself too.
     """
 
     def __init__(self, client: Client, clock: Clock) -> None:
@@ -29,8 +30,9 @@ class Nodes:
         now = self._clock.monotonic()
         if self._listed is None or now - self._listed[0] >= max_age:
             rows = self._client.get("nodes").rows()
-            self.told({row.need_text("node"): row.text("status") == "online" for row in rows if row.text("status") in _SURE})
-            found = [self._node(row) for row in rows]
+            cut_off = any(row.text("status") == "offline" for row in rows) and self._cut_off()
+            found = [self._node(row, cut_off) for row in rows]
+            self.told({node.name: node.online for node in found if not node.unknown})
             self._listed = (now, sorted(found, key=lambda node: node.name))
         return list(self._listed[1])
 
@@ -54,8 +56,16 @@ class Nodes:
             pass  # a refusal is an answer too
         return True
 
-    def _node(self, row: Row) -> Node:
+    def _cut_off(self) -> bool:
+        """Whether the host that answers has lost quorum: whoever it calls offline may be well, among the rest of the cluster."""
+        try:
+            rows = self._client.get("cluster/status").rows()
+        except (PveError, PvePermissionDenied):
+            return False
+        return any(row.text("type") == "cluster" and not row.boolean("quorate") for row in rows)
+
+    def _node(self, row: Row, cut_off: bool) -> Node:
         name, status = row.need_text("node"), row.text("status")
         unknown = status not in _SURE
-        online = self.answers(name) if unknown else status == "online"
+        online = self.answers(name) if unknown or (cut_off and status == "offline") else status == "online"
         return Node(name, online, row.integer("maxmem"), row.integer("mem"), row.integer("maxcpu"), unknown)

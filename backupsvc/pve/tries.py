@@ -91,7 +91,7 @@ def joined(failures: list[Failed]) -> Failed:
 
 def failure_of(answer: BadAnswer, caller: Caller) -> Failed:
     """Given an answer of 400 or more, return the failure: 595 and 596 are the host's word that the node does not answer it."""
-    failed = Failed(error_for(answer, caller), transient=unreachable(answer.status, caller))
+    failed = Failed(error_for(answer, caller), transient=unreachable(answer, caller))
     if answer.status in GATEWAY:
         return failed
     failed.answered = not failed.transient

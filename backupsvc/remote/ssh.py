@@ -20,6 +20,7 @@ BANNER_TIMEOUT = 15.0  # seconds; a guest under emulation answers late
 AUTH_TIMEOUT = 20.0  # seconds
 KEEPALIVE = 15  # seconds, so that a dead peer is noticed
 DEFAULT_PORT = 22
+_ABOUT_KEYS = "create one with ssh-keygen -t ed25519, readable by this service's user"
 
 # paramiko raises what is said of a refused login also where nobody answered one (AuthHandler.wait_for_response)
 _UNANSWERED = re.compile(r"Authentication timeout|transport shut down")
@@ -198,8 +199,25 @@ def _refusal(peer: Peer, error: Exception, unknown: paramiko.PKey | None, known:
     if isinstance(error, paramiko.AuthenticationException) and not _UNANSWERED.search(str(error)):
         hint = f"append the public half of {peer.key_file} to {peer.user}'s authorized_keys there, or correct {peer.setting}"
         return SshRefused(f"{peer} does not accept the key {peer.key_file} for the user {peer.user}", hint)
+    if why := _unusable(peer.key_file):
+        return UsageError(f"the SSH key {peer.key_file} for {peer.what} cannot be used: {why}", _ABOUT_KEYS)
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return RemoteUnreachable(f"{peer} cannot be reached by SSH: {said}", f"is it up, and is the address right? {peer.setting}")
+
+
+def _unusable(key_file: Path | None) -> str:
+    """Why no login at all can be made with a key file, "" if one can; paramiko tells it only after it has reached the peer."""
+    for kind in (paramiko.RSAKey, paramiko.ECDSAKey, paramiko.Ed25519Key):
+        try:
+            kind.from_private_key_file(str(key_file))
+        except OSError as error:
+            return error.strerror or "it cannot be read"
+        except paramiko.PasswordRequiredException:
+            return ""
+        except (paramiko.SSHException, ValueError, IndexError):
+            continue
+        return ""
+    return "it holds no private key of a kind that is known"
 
 
 def _wrong_key(peer: Peer, shown: paramiko.PKey, known: str) -> SshRefused:

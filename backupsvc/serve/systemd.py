@@ -10,6 +10,8 @@ import os
 import socket
 from collections.abc import MutableMapping, Sequence
 
+from backupsvc.visible import one_line
+
 
 class Notifier:
     """Tells systemd how the service does; without NOTIFY_SOCKET it tells nobody.
@@ -38,8 +40,11 @@ class Notifier:
         self._send("STOPPING=1")
 
     def status(self, word: str, reasons: Sequence[str]) -> None:
-        """Say how the service does, and why; again only when the word changes, for reasons count seconds."""
-        if word != self._said and self._send("STATUS=" + "; ".join((word, *reasons))):
+        """Say how the service does, and why; again only when the word changes, for reasons count seconds.
+
+        A reason quotes what others wrote, and each line of a datagram is an order to systemd (MAINPID=...): it goes as one line.
+        """
+        if word != self._said and self._send("STATUS=" + one_line("; ".join((word, *reasons)))):
             self._said = word
 
     def alive(self, now: float) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.clock import iso
 from backupsvc.errors import BackupsvcError
 from backupsvc.operations import telling
+from backupsvc.operations.working import PULSE
 from policies.outcomes import Night
 from policies.serving import TICKS_OF_SILENCE, ChildFact, Health, Vitals, judge
 
@@ -25,7 +26,7 @@ class Observer:
 
     def __init__(self, catalog: Catalog, clock: Clock, tick: float, queues: tuple[str, ...], jobs: tuple[str, ...] = ()) -> None:
         self._catalog, self._clock = catalog, clock
-        self._vitals = Vitals(clock.now(), tick, queues)
+        self._vitals = Vitals(clock.now(), tick, queues, scheduler=PULSE)
         self._children: tuple[ChildFact, ...] = ()
         self._stop = threading.Event()
         self._jobs, self._nights, self._nights_due = jobs, dict[str, Night](), 0.0

@@ -146,6 +146,15 @@ def test_cancel_tried_dry_or_enqueued_ends_nothing_here(site: Site) -> None:
     assert site.world.catalog.operation(id).state == "open"  # type: ignore[union-attr]
 
 
+def test_what_a_cancelled_night_opened_is_said_to_end_with_it(site: Site) -> None:
+    piece = site.open()
+    night = site.engine(foreground=False).open("night", None, {"children": {"backup#109": piece}}, occurrence="nightly@1")
+    assert night is not None
+    for option, verb in (("--dry-run", "would end"), ("--enqueue", "ends")):
+        said = run("cancel", night.id, option).output
+        assert f"what it opened {verb} with it: {piece}" in said and "goes on" not in said
+
+
 def test_nothing_is_cancelled_when_one_of_the_ids_is_wrong(site: Site) -> None:
     id, failed = site.open(), site.failed()
     assert isinstance(refusal("cancel", id, "01NOSUCH"), UsageError)

@@ -76,3 +76,22 @@ def test_the_live_lines_show_every_open_operation_with_its_time_and_what_it_wait
     assert lines[0] == "backup 100         dump            3 s  ...  vzdump is running"
     assert not any("backup 101" in line for line in lines)
     assert lines[-1] == "and 2 more"
+
+
+FORGED = "the task failed\nrestore-test 108   judge         0.1 s  ok  proven, rung healthy"
+
+
+def test_a_foreign_text_passes_for_no_line_of_ours_on_a_terminal_either(
+    clock: SteppingClock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("backupsvc.cli.progress.interactive", lambda stream: True)
+    monkeypatch.setenv("TERM", "dumb")  # plain lines, by the same way
+    progress = Progress(clock=clock)
+    progress(Event(operation(), "step", "dump"))
+    progress(Event(operation(), "wait", "dump", FORGED))
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(progress._render())
+    assert len(console.export_text().splitlines()) == 1
+    progress(Event(operation(), "failed", "dump", FORGED, 2.0))
+    said = capsys.readouterr().err
+    assert "the task failed" in said and "\nrestore-test" not in said and "\n    | restore-test" in said

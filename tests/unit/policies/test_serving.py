@@ -56,6 +56,21 @@ def test_a_catalog_that_does_not_answer_is_failing() -> None:
     assert judge(vitals(100, 100, catalog_error="the catalog does not answer"), START + 101).status == "failing"
 
 
+def test_queues_that_consume_while_every_tick_fails_open_no_night_so_that_is_failing() -> None:
+    ticked = {"steps": START + 290, "polls": START + 290, "tick": START + 200}
+    assert judge(vitals(pulses=ticked, scheduler="tick"), START + 290).status == "ok"
+    found = judge(vitals(pulses=ticked, scheduler="tick"), START + 291)
+    assert (found.status, found.good) == ("failing", False)
+    assert found.reasons == ("no night was looked for for 91 s: every tick fails, and the log of the workers says why",)
+    never = dict.fromkeys(QUEUES, START + 90)
+    assert judge(vitals(pulses=never, scheduler="tick"), START + 91).status == "failing"
+    assert judge(vitals(pulses=never), START + 91).status == "ok", "a container's queue is judged alone"
+
+
+def test_ticks_that_stand_still_with_their_queue_are_told_of_once() -> None:
+    assert len(judge(vitals(100, 180, scheduler="tick"), START + 191).reasons) == 1
+
+
 def test_the_pause_grows_to_a_minute_and_starts_anew_after_a_good_while() -> None:
     assert [pause_before_restart(deaths) for deaths in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert pause_before_restart(10_000) == 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backupsvc.errors import AgentHeld, PveError, PvePermissionDenied, TaskFailed
+from backupsvc.errors import AgentHeld, PveError, PvePermissionDenied, PveUnreachable, TaskFailed
 from backupsvc.pve import Pve
 
 from .server import FakeClock, FakePve, Reply, refuse
@@ -35,6 +35,22 @@ def test_a_guest_that_still_boots_does_not_answer_yet(fake: FakePve, pve: Pve, t
 
 def test_a_recorded_boot_is_silence_and_then_an_answer(fake: FakePve, pve: Pve) -> None:
     fake.replay("05", 71)
+    assert not pve.agent.ping("pve", 9001)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(595, "No route to host"), (595, "Connection refused"), (596, "Connection timed out")]
+)
+def test_a_node_that_does_not_answer_is_no_silence_of_a_guests_agent(fake: FakePve, pve: Pve, status: int, reason: str) -> None:
+    fake.on("POST", f"{AGENT}/ping", Reply(status=status, reason=reason, raw=""))
+    fake.on("GET", "/nodes/pve/version", Reply(status=595, reason="No route to host", raw=""))
+    with pytest.raises(PveUnreachable) as caught:
+        pve.agent.ping("pve", 9001)
+    assert caught.value.node == "pve"
+
+
+def test_what_an_agent_says_in_characters_that_pve_cannot_pass_on_is_its_silence(fake: FakePve, pve: Pve) -> None:
+    fake.on("POST", f"{AGENT}/ping", Reply(status=596, reason="Broken pipe", raw=""))
     assert not pve.agent.ping("pve", 9001)
 
 

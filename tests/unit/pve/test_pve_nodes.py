@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from backupsvc.errors import PveUnreachable
 from backupsvc.pve import Pve
 from backupsvc.pve.nodes import ANSWER_AGE
 
@@ -67,3 +70,35 @@ def test_an_answer_about_the_nodes_serves_for_as_long_as_asked(fake: FakePve, pv
     pve.cluster.nodes(max_age=30)
     pve.cluster.nodes()
     assert len(fake.requests) == 3
+
+
+def membership(fake: FakePve, quorate: int) -> None:
+    fake.on("GET", "/cluster/status", [{"type": "cluster", "name": "c", "quorate": quorate}])
+
+
+@pytest.mark.parametrize("quorate", [0, 1])
+def test_whom_a_host_without_quorum_calls_offline_is_asked_itself(fake: FakePve, pve: Pve, quorate: int) -> None:
+    listed(fake, a="online", b="offline", c="offline")
+    membership(fake, quorate)
+    fake.on("GET", "/nodes/b/version", {"version": "9.2.11"})
+    fake.on("GET", "/nodes/c/version", DEAD)
+    fake.on("GET", "/nodes/b/network", [])
+    found = {node.name: (node.online, node.unknown) for node in pve.cluster.nodes()}
+    assert found == {"a": (True, False), "b": (not quorate, False), "c": (False, False)}
+    pve.cluster.nodes()
+    assert asked(fake, "c") == 1 - quorate
+    if quorate:
+        with pytest.raises(PveUnreachable, match="says that node b is offline"):
+            pve.cluster.bridges("b")
+        return
+    assert pve.cluster.bridges("b") == [], "it is the host that was cut off, and the rest of the cluster works"
+    with pytest.raises(PveUnreachable, match="says that node c is offline"):
+        pve.cluster.bridges("c")
+    assert asked(fake, "c") == 1
+
+
+def test_where_the_token_may_not_ask_for_quorum_the_hosts_word_counts(fake: FakePve, pve: Pve) -> None:
+    listed(fake, a="online", b="offline")
+    fake.on("GET", "/cluster/status", refuse(403, "Permission check failed (/, Sys.Audit)"))
+    assert [node.online for node in pve.cluster.nodes()] == [True, False]
+    assert asked(fake, "b") == 0

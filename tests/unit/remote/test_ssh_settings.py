@@ -12,7 +12,7 @@ from backupsvc.remote.nodes import open_archive
 from backupsvc.remote.ssh import Peer, open_client
 from backupsvc.settings import ProbeSettings, SshSettings
 
-from .sshd import free_port, keygen
+from .sshd import free_port, keygen, running_sshd
 
 
 def peer(address: str = "127.0.0.1", **changes: object) -> Peer:
@@ -61,6 +61,18 @@ def test_a_pinned_host_key_that_is_none_is_wrong_usage(tmp_path: Path, pinned: s
     keygen(tmp_path / "user")
     with pytest.raises(UsageError, match="host key"):
         open_client(peer(f"127.0.0.1:{free_port()}", key_file=tmp_path / "user", pinned=pinned))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"]
+)
+def test_a_key_file_that_holds_no_key_is_wrong_usage_and_no_outage_that_one_waits_for(tmp_path: Path, text: str) -> None:
+    (tmp_path / "key").write_text(text)
+    with running_sshd(tmp_path / "sshd") as server:
+        asked = peer(server.address, user=server.user, key_file=tmp_path / "key", pinned=server.host_key)
+        with pytest.raises(UsageError, match=r"the SSH key .* for the probe cannot be used") as caught:
+            open_client(asked)
+    assert "ssh-keygen" in caught.value.hint
 
 
 def test_a_known_hosts_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:

@@ -93,3 +93,9 @@ def test_a_systemd_that_stands_still_holds_nothing_up_and_is_told_later_what_sti
     notifier.status("ok", [])
     notifier.alive(101.0)
     assert [listener.recv(100) for _ in range(3)] == [b"STATUS=ok", b"READY=1", b"WATCHDOG=1"]
+
+
+def test_what_others_wrote_gives_systemd_no_orders(systemd: tuple[str, socket.socket]) -> None:
+    name, listener = systemd
+    Notifier({"NOTIFY_SOCKET": name}).status("degraded", ["the last night failed: x\nMAINPID=1\x1b[2J"])
+    assert listener.recv(200) == rb"STATUS=degraded; the last night failed: x\nMAINPID=1\x1b[2J"
