@@ -243,17 +243,19 @@ def test_after_kill_9_of_a_command_its_guest_is_free_at_once(user: Shell, tmp_pa
 
 
 def test_after_kill_9_of_a_command_what_it_left_in_a_nodes_queue_is_waited_for_by_nobody(user: Shell, tmp_path: Path) -> None:
-    assert user("lab", "fault", "storage-slow", "clovis/local", 60000).code == 0
+    assert user("lab", "fault", "storage-slow", "clovis/local", 12000).code == 0
     words = [word for vmid in (100, 101, 102, 103, 104) for word in ("--vmid", vmid)]
     one = Started(user, tmp_path / "log", "backup", "run", *words)
     open_at(user, "dump", "task")
     one.process.kill()
-    dumped = len(wait_until(lambda: user("operations", "list", "--open", "--json").json["operations"]))
-    assert dumped >= 3, "some wait in the queue of their node"
+    assert user("lab", "fault", "clear").code == 0  # nobody drives them on, and the dump that runs may end
+    left = user("operations", "list", "--open", "--json").json["operations"]
+    waiting = {row["id"] for row in left if row["step"] == "locate"}
+    assert waiting, "some wait in the queue of their node"
     answer = user("backup", "run", "--vmid", 105, "--json", timeout=HANGS)
     one.process.wait()
     assert answer.code == 0, answer.out + answer.err
     still = user("operations", "list", "--open", "--json").json["operations"]
-    assert still and {row["step"] for row in still} == {"locate"}, "none of those that waited was driven on"
+    assert waiting <= {row["id"] for row in still if row["step"] == "locate"}, "none of those that waited was driven on"
     for row in still:
         assert user("operations", "cancel", row["id"]).code == 0

@@ -240,7 +240,7 @@ def test_a_systemd_that_reads_nothing_neither_stops_the_work_nor_the_end(begin: 
         systemd.bind(str(tmp_path / "n"))
         fill(str(tmp_path / "n"))
         one = begin(NOTIFY_SOCKET=str(tmp_path / "n"), WATCHDOG_USEC="1500000")
-        one.becomes("ok", 90)
+        one.becomes("ok")
         assert one.stop() == 0
         assert "messages to systemd were dropped" in one.said()
 
