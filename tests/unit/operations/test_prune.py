@@ -17,7 +17,21 @@ from backupsvc.catalog.looks import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.operations import accepting, build_engine, prune
-from policies.model import Archive, Guest, Job, Mark, Node, Policy, Proof, PruneRules, Rung, Scratch, Storage, Verdict
+from policies.model import (
+    Archive,
+    Guest,
+    Job,
+    Mark,
+    Node,
+    Policy,
+    Proof,
+    PruneRules,
+    Rung,
+    Scratch,
+    SeenStorages,
+    Storage,
+    Verdict,
+)
 from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
@@ -223,7 +237,7 @@ def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_em
         return there[node]
 
     cluster.cluster.nodes = lambda max_age=0.0: [Node("clovis", True), Node("lge-pve02", True)]
-    cluster.storage.storages = lambda: [Storage("local", node, "dir", frozenset({"backup"})) for node in there]
+    cluster.storage.seen = lambda: SeenStorages(tuple(Storage("local", node, "dir", frozenset({"backup"})) for node in there))
     cluster.storage.archives = archives
     site.policy = replace(site.policy, jobs=(replace(JOB, keep="keep-last=1"),))
     assert "does not answer" in pruned(site)["error"]["message"]
@@ -395,7 +409,9 @@ def test_law_3_an_acceptance_does_not_cover_a_storage_that_is_seen_for_the_first
     assert pruned(site)["error"] is None
     site.clock.sleep(DAY)
     elsewhere = [replace(item, storage="usb", volid=item.volid.replace("local:", "usb:")) for item in THREE]
-    cluster.storage.storages = lambda: [Storage(name, "clovis", "dir", frozenset({"backup"})) for name in ("local", "usb")]
+    cluster.storage.seen = lambda: SeenStorages(
+        tuple(Storage(name, "clovis", "dir", frozenset({"backup"})) for name in ("local", "usb"))
+    )
     cluster.storage.archives = lambda node, storage, vmid=None: elsewhere if storage == "usb" else THREE[2:]
     assert pruned(site)["error"]["exit_code"] == 4 and cluster.deleted == []
 

@@ -18,7 +18,7 @@ from backupsvc.catalog.operations import Driver
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import BackupsvcError, PveError, PveUnreachable
 from backupsvc.operations import accepting, prune
-from policies.model import Archive, Node, Operation, OperationState, Storage
+from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy
 from tests.unit.operations.worlds import World, world
@@ -67,11 +67,13 @@ class Storages:
     def _cluster(self) -> Cluster:
         cluster = Cluster()
         cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, True)]
-        cluster.storage.storages = lambda: [
-            Storage(name, node, "dir", frozenset({"backup"}), shared=name == "nas")
-            for node in (A, B)
-            for name in ("local", "nas")
-        ]
+        cluster.storage.seen = lambda: SeenStorages(
+            tuple(
+                Storage(name, node, "dir", frozenset({"backup"}), shared=name == "nas")
+                for node in (A, B)
+                for name in ("local", "nas")
+            )
+        )
         cluster.storage.archives, cluster.storage.delete = self.archives, self.delete
         return cluster
 
