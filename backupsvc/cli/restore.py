@@ -80,6 +80,7 @@ def _lines(vmid: int, planned: dict[str, Any]) -> list[str]:
         f"  from {archive['volid']}, backed up {archive['time']}, rung {archive['rung']}",
         f"  disks to {planned['storage'] or 'the storages that they were on'}",
         *(f"  WARNING: {sentence}" for sentence in planned["warnings"]),
+        *(f"  WARNING: {sentence}" for sentence in planned["room"]),
         *(f"  {sentence}" for sentence in planned["passed_over"]),
         *(f"  WARNING: {sentence}" for sentence in planned["left_out"]),
         *(f"  {key}: {value}" for key, value in planned["nics"].items()),
