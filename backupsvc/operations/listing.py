@@ -5,6 +5,7 @@ A storage that could not be listed is named: what the catalog knows there is out
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -66,17 +67,32 @@ class Survey:
 
     def said(self) -> list[str]:
         """Return a sentence for each storage that was not listed, and for each node that was not asked."""
-        counts: dict[reach.Place, int] = {}
-        for archive in self.unreachable:
-            counts[reach.place(archive)] = counts.get(reach.place(archive), 0) + 1
+        counts = self._counts()
         told = [
             f"{counts[place]} known archive(s) on {reach.in_words(place)} are out of reach, and not gone: {why}"
-            if place in counts
-            else f"what lies on {reach.in_words(place)} was not listed, and no archive there is known: {why}"
             for place, why in sorted(self.why.items())
+            if place in counts
         ]
-        bare = sorted(set(self.down) - {node for node, _ in counts})
-        return told + [f"{_how(node, self.down, self.silent)}, so what lies on its own storages was not listed" for node in bare]
+        return told + self.blank()
+
+    def blank(self, storage: str | None = None) -> list[str]:
+        """Return those sentences that are about places where nothing is known: whether there is anything is not known either.
+
+        Given a storage's name, only what may be about that storage.
+        """
+        counts = self._counts()
+        places = [place for place in sorted(self.why) if place not in counts and storage in (None, place[1])]
+        nodes = sorted(set(self.down) - {node for node, _ in counts})
+        return [
+            *(
+                f"what lies on {reach.in_words(one)} was not listed, and no archive there is known: {self.why[one]}"
+                for one in places
+            ),
+            *(f"{_how(one, self.down, self.silent)}, so what lies on its own storages was not listed" for one in nodes),
+        ]
+
+    def _counts(self) -> Counter[reach.Place]:
+        return Counter(reach.place(archive) for archive in self.unreachable)
 
 
 def survey(

@@ -23,7 +23,7 @@ Told = tuple[str, str, str, int]  # status, detail, action and exit code of a li
 def rooms(service: Service) -> Iterator[Told]:
     """Given the service, yield what ``doctor`` says of each storage that the jobs write to.
 
-    Of a node that does not answer nothing is known, and ``node-offline`` has said what is to be done.
+    Of a node that does not answer, or does not say its storages, nothing is known, and another line has said what is to be done.
     """
     for place in measure(service, service.policy.jobs, service.pve.cluster.guests()):
         if place.silent:
@@ -44,7 +44,9 @@ def warnings(service: Service, job: Job, only: Collection[int] = ()) -> list[str
         found = measure(service, [job], guests, only)
     except BackupsvcError as error:
         return [f"whether {job.storage} has room is not known: {error.message}"]
-    doubtful = [place for place in found if not place.silent and (place.short or place.tight or place.free is None)]
+    doubtful = [
+        place for place in found if place.silent in ("", reach.SILENT) and (place.short or place.tight or place.free is None)
+    ]
     return [f"{sentence(place)}; {action(place)}" for place in doubtful]
 
 
@@ -67,7 +69,7 @@ def measure(service: Service, chosen: Collection[Job], guests: Sequence[Guest], 
                 listed += read(pve, place[1], able)[1]
                 looked.add(place)
     listed += reach.unlisted(service.catalog.archives(), looked)
-    return room.rooms(targets, listed, seen.storages, reach.down(nodes))
+    return room.rooms(targets, listed, seen.storages, reach.down(nodes, seen.silent))
 
 
 def before_restore(pve: Pve, vmid: int, node: str, needs: Collection[DiskNeed], packed: int) -> list[str]:
@@ -119,7 +121,8 @@ def _doubt(place: DiskRoom, packed: int) -> str | None:
 def sentence(place: Room) -> str:
     """Given a storage's room, return what is known of it."""
     if place.silent:
-        return f"how much storage {place.where} has free is not known while {place.node} does not answer"
+        why = ": {} did not say which storages it has" if place.silent == reach.SILENT else " while {} does not answer"
+        return f"how much storage {place.where} has free is not known{why.format(place.node)}"
     free = "how much is free is not known" if place.free is None else f"{size(place.free, 'en')} free"
     needed = f"the last archives of {place.guests} guest(s) that it is to take again are {size(place.needed, 'en')}"
     unknown = f", and {len(place.unknown)} guest(s) have no archive to go by" if place.unknown else ""

@@ -200,10 +200,29 @@ def test_an_archive_out_of_reach_is_no_missing_right_and_the_error_is_that_of_an
 
 
 def test_an_archive_that_nobody_knows_may_still_be_one_that_the_token_may_not_see(site: Site) -> None:
-    dead(put(site))
+    alive(put(site))
     with pytest.raises(PveNotFound) as caught:
         choosing.choose(site, 108)  # type: ignore[arg-type]
     assert "VM.Backup" in caught.value.hint
+
+
+@pytest.mark.parametrize(("blind", "said"), [("dead", "node clovis is offline"), ("mute", "596 Connection timed out")])
+def test_law_4_an_archive_that_nobody_knows_may_lie_where_nothing_could_be_listed(site: Site, blind: str, said: str) -> None:
+    {"dead": dead, "mute": mute}[blind](put(site))
+    for volid in (None, OLD.volid):
+        with pytest.raises(OutOfReach, match="the storages that could be listed hold no archive") as caught:
+            choosing.choose(site, 108, volid=volid)  # type: ignore[arg-type]
+        assert said in caught.value.message and caught.value.exit_code == 3
+        assert caught.value.hint.startswith("bring that back; ") and "VM.Backup" in caught.value.hint
+
+
+def test_law_8_with_an_empty_catalog_it_is_said_that_a_newer_archive_may_lie_on_a_dead_node(site: Site) -> None:
+    dead(put(site), ELSEWHERE)
+    told: list[str] = []
+    assert choosing.choose(site, 108, say=told.append).node == "lge-pve02"  # type: ignore[arg-type]
+    assert told == [
+        "node clovis is offline, so what lies on its own storages was not listed: whether a newer archive lies there is not known"
+    ]
 
 
 def test_an_older_archive_within_reach_is_taken_and_the_newer_one_is_named(site: Site) -> None:
