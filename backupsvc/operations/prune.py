@@ -11,29 +11,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, LawRefused, PveError, PveNotFound
+from backupsvc.errors import BackupsvcError, LawRefused, PveError, PveNotFound, PveUnreachable
 from backupsvc.operations.listing import as_dict, survey
 from backupsvc.operations.run import Run, Wait, refused_for_sure
-from backupsvc.operations.wholeness import look_into, rest_of_a_restore
-from policies import lineage, prune_guard, reach, retention, whole
-from policies.jobs import job_for
-from policies.model import Archive, Guest, GuestType, Mark, Marked, Operation, Policy, PruneRules
+from backupsvc.operations.wholeness import look_into, may_be_a_rest, rest_of_a_restore
+from policies import prune_guard, prune_marks, reach, retention, whole
+from policies.model import Archive, Guest, Mark, Marked, Operation, PruneRules
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
-SMALL = (
-    "it is less than half as large as those before it, so it counts for no keep rule until a restore test proves it whole: "
-    "`backupsvc restore-test VMID --archive VOLID`"
-)
-CHANGED = "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: look at it"
-ANOTHER = "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, and counts not"
 LOOK_SERVES = 600.0  # seconds after the last look at the storages began in which the deletion must be asked for
 GONE = "it was removed since the decision"
-ASIDE = (
-    "as far as can be seen it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE "
-    "yourself"
+UNSURE = (
+    "whether VMID {vmid} on {node} is a guest, or what a failed restore left, is not known ({why}): its archives are kept until "
+    "it is"
 )
 
 
@@ -55,33 +48,6 @@ class Decision:
     def refusal(self) -> LawRefused | None:
         """Return what the run ends with once the others' archives are gone, None if nobody was stopped."""
         return _refused(self.stopped)
-
-
-def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Policy) -> list[Marked]:
-    """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
-
-    Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
-    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out, also when its VMID went to
-    a guest of the other kind. Archives without any disk, those that were changed, those of another machine and those whose size
-    has collapsed are put aside, so that none counts in place of a whole one.
-    """
-    hollow, collapsed, others = whole.hollow(archives), whole.collapsed(archives), lineage.others(archives)
-    present = {guest.vmid: guest.type for guest in guests}
-    marks: dict[tuple[str, str], Marked] = {}
-    groups: dict[tuple[str, str, str], list[Archive]] = {}
-    for archive in archives:
-        why = _kept_because(archive, present, policy) or _aside(archive, hollow, others, collapsed)
-        if why:
-            mark = Mark.PROTECTED if archive.protected else Mark.KEEP
-            marks[whole.key(archive)] = Marked(archive, mark, (why,))
-        else:
-            job = job_for(policy, archive.vmid or 0)
-            groups.setdefault((whole.key(archive)[0], archive.storage, job.keep if job else ""), []).append(archive)
-    for (_, _, keep), group in groups.items():
-        for marked in retention.decide(group, retention.parse_keep(keep), policy.timezone):
-            if marked:
-                marks[whole.key(marked.archive)] = marked
-    return [marks[whole.key(archive)] for archive in archives]
 
 
 def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
@@ -129,10 +95,10 @@ def _decided(
     whose = everything[0].vmid if _of_one_guest(everything) else None
     stopped = prune_guard.stopped(everything, service.catalog.knowledge(whose))
     # Once before, so that only those count as stopped that would have lost something; once after, so that they do not count.
-    there = _standing(service, guests, {archive.vmid for archive in archives})
+    there, unsure = _standing(service, guests, {archive.vmid for archive in archives})
     looked = look_into(service, archives)
-    plain = decide_all(looked, there, service.policy)
-    aware = decide_all([*looked, *unseen], there, service.policy)[: len(looked)] if unseen else plain
+    plain = prune_marks.decide_all(looked, there, service.policy, unsure)
+    aware = prune_marks.decide_all([*looked, *unseen], there, service.policy, unsure)[: len(looked)] if unseen else plain
     wanted = retention.guard(prune_guard.beside_unseen(plain, aware, unseen), **facts)
     held = prune_guard.hold(wanted.marked, stopped)
     guarded = retention.guard(held.marked, **facts)
@@ -141,9 +107,28 @@ def _decided(
     return Decision(guarded.marked, held.refused)
 
 
-def _standing(service: Service, guests: Sequence[Guest], vmids: Collection[int | None]) -> list[Guest]:
-    """The guests that exist. What a failed restore leaves under a lost guest's VMID is none, though the cluster lists it."""
-    return [guest for guest in guests if guest.vmid not in vmids or not rest_of_a_restore(service.pve, guest)]
+def _standing(service: Service, guests: Sequence[Guest], vmids: Collection[int | None]) -> tuple[list[Guest], dict[int, str]]:
+    """The guests that exist, and of which VMIDs that is not known, with the reason.
+
+    What a failed restore leaves under a lost guest's VMID is no guest, though the cluster lists it. Neither has a name, nor has
+    any guest of a node that has been dead for minutes, which cannot be asked what it is.
+    """
+    down = reach.down(service.pve.cluster.nodes(max_age=GUESTS_AGE))
+    standing: list[Guest] = []
+    unsure: dict[int, str] = {}
+    for guest in guests:
+        try:
+            if guest.vmid not in vmids or not (may_be_a_rest(guest) and _is_rest(service, guest, down)):
+                standing.append(guest)
+        except (PveError, PveUnreachable) as error:
+            unsure[guest.vmid] = UNSURE.format(vmid=guest.vmid, node=guest.node, why=error.message)
+    return standing, unsure
+
+
+def _is_rest(service: Service, guest: Guest, down: Collection[str]) -> bool:
+    if guest.node in down:
+        raise PveUnreachable(f"{guest.node} cannot be asked")
+    return rest_of_a_restore(service.pve, guest)
 
 
 def _of_one_guest(archives: Sequence[Archive]) -> bool:
@@ -382,35 +367,6 @@ def exit_code(result: Mapping[str, Any]) -> int:
 
 def _unknown(unseen: Mapping[int, str]) -> list[dict[str, Any]]:
     return [{"vmid": vmid, "said": said} for vmid, said in unseen.items()]
-
-
-def _kept_because(archive: Archive, present: Mapping[int, GuestType], policy: Policy) -> str | None:
-    if archive.vmid is None:
-        return "its name is not a vzdump name, so nobody knows whose it is"
-    if archive.vmid not in present:
-        return f"guest {archive.vmid} no longer exists: its archives are kept until somebody decides"
-    if archive.type not in (None, present[archive.vmid]):
-        kinds = {GuestType.QEMU: "VM", GuestType.LXC: "container"}
-        before, now = kinds[archive.type or present[archive.vmid]], kinds[present[archive.vmid]]
-        return f"{archive.vmid} is a {now} by now: the archives of the {before} before it are kept until somebody decides"
-    if job_for(policy, archive.vmid) is None:
-        return f"no job of the policy covers guest {archive.vmid}, so no retention applies"
-    return None
-
-
-def _aside(
-    archive: Archive,
-    hollow: Collection[tuple[str, str]],
-    others: Collection[tuple[str, str]],
-    collapsed: Collection[tuple[str, str]],
-) -> str | None:
-    if archive.changed:
-        return CHANGED.format(archive.changed)
-    if whole.key(archive) in others:
-        return ANOTHER.format(archive.vmid)
-    if whole.key(archive) in hollow:
-        return ASIDE
-    return SMALL if whole.key(archive) in collapsed else None
 
 
 def _refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> None:

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
 }
 WHAT_VARIES = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "MOMENT"),
     (r"\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d", "STAMP"),
     (r"\b01[0-9A-HJKMNP-TV-Z]{24}\b", "OPERATION"),
     (r"\d+(\.\d+)? ([KM]i|[kMGT])?B\b", "SIZE"),

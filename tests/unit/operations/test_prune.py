@@ -17,6 +17,7 @@ from backupsvc.catalog.looks import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.operations import accepting, build_engine, prune
+from policies import prune_marks
 from policies.model import (
     Archive,
     Guest,
@@ -458,9 +459,9 @@ def test_law_3_an_archive_whose_size_collapsed_does_not_rotate_a_whole_one_out()
     small = archive(108, 4, size=1 << 20)
     policy = with_policy(World(None)).policy  # type: ignore[arg-type]
     guests = [Guest(108, "Debian-Server", "clovis")]
-    marked = {one.archive.volid: one for one in prune.decide_all([*whole, small], guests, policy)}
+    marked = {one.archive.volid: one for one in prune_marks.decide_all([*whole, small], guests, policy)}
     assert marked[small.volid].mark is Mark.KEEP and "counts for no keep rule" in marked[small.volid].reasons[0]
     assert marked[whole[-1].volid].mark is Mark.KEEP and marked[whole[0].volid].mark is Mark.REMOVE
     proven = replace(small, proven_at=1, rung=Rung.HEALTHY)
-    marked = {one.archive.volid: one for one in prune.decide_all([*whole, proven], guests, policy)}
+    marked = {one.archive.volid: one for one in prune_marks.decide_all([*whole, proven], guests, policy)}
     assert marked[whole[-1].volid].mark is Mark.REMOVE and marked[small.volid].mark is Mark.KEEP

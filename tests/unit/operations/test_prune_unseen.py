@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from backupsvc.catalog.looks import Acceptance
 from backupsvc.errors import PveUnreachable
 from backupsvc.operations import prune, showing
-from policies.model import Archive, Mark, Node, SeenStorages, Storage
+from policies.model import Archive, Guest, Mark, Node, SeenStorages, Storage
 from tests.unit.operations.cluster import CONFIG, Cluster, archive
 from tests.unit.operations.test_prune import THREE, pruned, with_cluster, with_policy
 from tests.unit.operations.test_prune_attacked import on, prove, two_nodes
@@ -199,6 +200,35 @@ def test_law_3_a_listing_that_shrank_stops_the_run_also_while_another_place_is_o
     done = pruned(site)
     assert cluster.deleted == [] and "no longer listed" in done["error"]["message"]
     assert THREE[0].volid in done["error"]["message"] and ELSEWHERE[0].volid not in done["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["", "VM 108", "Debian-Server"])
+@pytest.mark.parametrize("way", ["dead", "mute"])
+def test_law_3_archives_of_a_guest_that_nobody_can_ask_what_it_is_stay_and_the_others_are_pruned(
+    site: World, way: str, name: str
+) -> None:
+    """A node that has been dead for minutes has no names of its guests, as what a failed restore leaves has none."""
+    of_109 = on(A, *(archive(109, second) for second in (1, 2)))
+    there = {A: [*on(A, *THREE), *of_109], B: list[Archive]()}
+    cluster = two_nodes(site, there, shared=False)
+    site.catalog.accept([Acceptance(109, int(site.clock.now()), "ada", "the tests begin", ())])
+    prune.preview(site)  # type: ignore[arg-type]
+    cluster.guests_there = [Guest(108, name, B), Guest(109, "other", A)]
+    WAYS[way][0](cluster)
+
+    def config(node: str, vmid: int) -> dict[str, str]:
+        assert node == A or way == "mute", "a dead node was asked"
+        raise PveUnreachable(TIMEOUT)
+
+    cluster.guests.config = config
+    done = pruned(site)
+    named = name == "Debian-Server"
+    assert done["error"] is None
+    assert done["removed"] == cluster.deleted == [*(one.volid for one in THREE[:2] if named), of_109[0].volid]
+    told = {one["reasons"][0] for one in done["archives"] if one["vmid"] == 108}
+    assert named or {one.partition(" (")[0] for one in told} == {
+        "whether VMID 108 on lge-pve02 is a guest, or what a failed restore left, is not known"
+    }
 
 
 def test_a_guest_with_nothing_out_of_reach_is_not_named(site: World) -> None:
