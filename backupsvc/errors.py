@@ -107,7 +107,7 @@ class LawRefused(Refused):
 
 
 class NoRoom(Refused):
-    """No node has the room, or the VMID, for a copy at this moment."""
+    """There is no room, or no VMID, for what is to be restored at this moment."""
 
 
 class PveTokenRefused(Refused):

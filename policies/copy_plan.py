@@ -7,7 +7,7 @@ still leases the VMID, and asks PVE whether it is free and whether the bridge is
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from policies import bridges, copy_config, isolation, placement
 from policies.model import Archive, Guest, GuestPolicy, Node, PolicyError, Scratch, Storage
@@ -21,7 +21,7 @@ class Facts:
     """What the cluster says, read once: its guests, nodes and storages, and the token's privileges by path.
 
     ``avoided`` is the node on which the guest's last test could not be decided; ``network_nodes`` are those on which its checks
-    can be asked, None if they need no probe.
+    can be asked, None if they need no probe; ``silent`` those that did not say which storages they have, and why.
     """
 
     guests: Sequence[Guest]
@@ -30,6 +30,7 @@ class Facts:
     permissions: Mapping[str, frozenset[str]]
     avoided: str | None = None
     network_nodes: Collection[str] | None = None
+    silent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def plan(
         memory=memory * MIB,
         avoided=facts.avoided,
         network_nodes=facts.network_nodes,
+        silent=facts.silent,
     )
     if isinstance(place, NoPlace):
         return place

@@ -325,9 +325,13 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)")
 
 def disks_total(config: Mapping[str, str]) -> int:
     """Given a guest's config, return the bytes that its backed-up disks take when restored in full (their ``size=``)."""
-    sizes = [drive(value).get("size", "") for _, value in _disks(config) if maybe_on(drive(value).get("backup", "1"))]
-    found = [_SIZE.fullmatch(size) for size in sizes]
-    return sum(int(float(size[1]) * _UNITS[size[2]]) for size in found if size)
+    return sum(disk_size(config, key) or 0 for key in disks_to_dump(config))
+
+
+def disk_size(config: Mapping[str, str], disk: str) -> int | None:
+    """Given a guest's config and the key of a disk, return the bytes that its ``size=`` says, None if nothing does."""
+    found = _SIZE.fullmatch(drive(config.get(disk, "")).get("size", ""))
+    return int(float(found[1]) * _UNITS[found[2]]) if found else None
 
 
 def disks_to_dump(config: Mapping[str, str]) -> tuple[str, ...]:

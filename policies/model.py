@@ -139,6 +139,18 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenStorages:
+    """The storages as every node that could be asked sees them.
+
+    ``silent`` are the nodes that are called online and did not say theirs, each with why: what those hold is not known, which is
+    not the same as nothing (law 4).
+    """
+
+    storages: tuple[Storage, ...]
+    silent: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """A vzdump archive. ``ctime`` is read by PVE from the file name in the node's local time.
 

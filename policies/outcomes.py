@@ -153,9 +153,9 @@ def of_night(night: Operation, pieces: Iterable[Operation]) -> Night:
     called = [(names.get(piece.id, ""), piece) for piece in pieces]
     backups = {piece.subject: piece for name, piece in called if name.startswith("backup#")}
     tests = Counter(_verdict(piece) for name, piece in called if name.startswith(_TESTS))
-    retention = next((str(piece.state) for name, piece in called if name == "prune"), "none")
+    retention = next((_retention(piece) for name, piece in called if name == "prune"), "none")
     vmids = data.get("vmids")
-    wanted: Sequence[int] = sorted(vmids or ())
+    wanted: Sequence[int] = sorted((vmid for vmid in backups if vmid is not None) if vmids is None else vmids)
     good = [vmid for vmid in wanted if (piece := backups.get(vmid)) and _saved(piece)]
     ended = [vmid for vmid in wanted if (piece := backups.get(vmid)) and piece.state is not OperationState.OPEN]
     proven, simulated = tests[Verdict.PROVEN], tests[Verdict.SIMULATED]
@@ -169,7 +169,7 @@ def of_night(night: Operation, pieces: Iterable[Operation]) -> Night:
         at=int(data.get("at") or night.created),
         state=night.state,
         verdict=_judge(night.state, counts, retention),
-        expected=None if vmids is None else len(wanted),
+        expected=None if vmids is None and not wanted else len(wanted),
         retention=retention,
         seconds=max(0, finished - night.created),
         ended=finished,
@@ -196,6 +196,11 @@ def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> 
     if bad or counts["not_proven"] or retention not in ("done", "none"):
         return NightVerdict.DEGRADED
     return NightVerdict.SIMULATED if counts["simulated"] else NightVerdict.GOOD
+
+
+def _retention(prune: Operation) -> str:
+    """How it ended; ``partial`` if it was done and not every storage could be listed."""
+    return "partial" if prune.state is OperationState.DONE and prune.data.get("not_listed") else str(prune.state)
 
 
 def _saved(backup: Operation) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from policies.amounts import apart
 from policies.model import Archive, Guest, Node, Scratch, Storage
@@ -44,6 +45,7 @@ class _Site:
     memory: int
     avoided: str | None
     network_nodes: Collection[str] | None
+    silent: Mapping[str, str]
 
 
 def choose(
@@ -59,6 +61,7 @@ def choose(
     memory: int,
     avoided: str | None = None,
     network_nodes: Collection[str] | None = None,
+    silent: Mapping[str, str] = MappingProxyType({}),
 ) -> Placement | NoPlace:
     """Given an archive, its config and the cluster, return where to restore a copy. ``disks_total`` and ``memory`` in bytes.
 
@@ -67,10 +70,11 @@ def choose(
     last of all. The storage is the policy's scratch storage, else one that the archived
     disks came from, else the roomiest. The VMID is the lowest of the scratch range that is no guest's and not ``taken``:
     leased, or carried by a volume or an archive. ``network_nodes`` are those whose isolated bridge a probe reaches, where the
-    copy must be asked over the network; None where it need not be.
+    copy must be asked over the network; None where it need not be. ``silent`` are those that did not say which storages they
+    have, and why.
     """
     home = next((guest.node for guest in guests if guest.vmid == archive.vmid), None)
-    site = _Site(archive, config, home, storages, scratch, disks_total, memory, avoided, network_nodes)
+    site = _Site(archive, config, home, storages, scratch, disks_total, memory, avoided, network_nodes, silent)
     used = {guest.vmid for guest in guests} | set(taken)
     vmid = next((vmid for vmid in range(scratch.first, scratch.last + 1) if vmid not in used), None)
     if vmid is None:
@@ -98,6 +102,8 @@ def _node_problem(node: Node, site: _Site) -> str | None:
         return f"the policy wants copies on {site.scratch.node}"
     if site.network_nodes is not None and node.name not in site.network_nodes:
         return "no probe is on its isolated bridge, and the checks need the network"
+    if node.name in site.silent:
+        return f"it did not say which storages it has ({site.silent[node.name]})"
     if not _reads(node.name, site):
         return f"the node cannot read storage {site.archive.storage}{'' if site.archive.shared else f' of {site.archive.node}'}"
     spare = node.max_memory - node.memory

@@ -7,11 +7,11 @@ names an archive for another day than it was made on, so retention would take to
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from policies import whole
+from policies import reach, whole
 from policies.model import Archive, Mark, Marked
 
 DAY = 86400
@@ -85,6 +85,55 @@ def hold(marked: Sequence[Marked], stopped: Mapping[int, str]) -> Held:
             refused[vmid] = stopped[vmid]
         held.append(replace(one, mark=Mark.KEEP, reasons=(*one.reasons, stopped[vmid])))
     return Held(tuple(held), dict(sorted(refused.items())))
+
+
+def beside_unseen(plain: Sequence[Marked], aware: Sequence[Marked], unseen: Iterable[Archive]) -> tuple[Marked, ...]:
+    """Given what is decided on what was listed alone, the same decided with what is known elsewhere beside it, and what is known
+    elsewhere and could not be listed, return what may be done: an archive goes only if both say so.
+
+    So what could not be listed is never why another goes, and it still speaks for keeping: it tells another machine's archives
+    and collapsed ones from those that count. And what may be the same file, or the copy that a removal would lean on, stays.
+    """
+    files = {(_file(one), one.size): one for one in unseen}
+    found = []
+    for alone, beside in zip(plain, aware, strict=True):
+        twin = files.get((_file(alone.archive), alone.archive.size))
+        if alone.mark is not Mark.REMOVE or (beside.mark is Mark.REMOVE and twin is None):
+            found.append(alone)
+        elif beside.mark is not Mark.REMOVE:
+            found.append(beside)
+        elif twin:
+            why = f"law 3: {twin.volid} on {twin.node}, of equal name and size, may be its copy, and is out of reach"
+            found.append(replace(alone, mark=Mark.KEEP, reasons=(*alone.reasons, why)))
+    return tuple(found)
+
+
+def out_of_reach(unseen: Iterable[Archive], why: Mapping[reach.Place, str]) -> dict[int, str]:
+    """Given the archives that are known and could not be listed, and what kept each place from it, return for each guest the
+    sentence that says what is therefore not known."""
+    guests: dict[int, list[Archive]] = defaultdict(list)
+    for archive in unseen:
+        if archive.vmid is not None:
+            guests[archive.vmid].append(archive)
+    return {vmid: _not_known(vmid, theirs, why) for vmid, theirs in sorted(guests.items())}
+
+
+def _not_known(vmid: int, archives: Sequence[Archive], why: Mapping[reach.Place, str]) -> str:
+    counts: dict[reach.Place, int] = defaultdict(int)
+    for archive in archives:
+        counts[reach.place(archive)] += 1
+    where = "; ".join(f"{count} on {reach.in_words(place)}, where {why[place]}" for place, count in sorted(counts.items()))
+    proven = any(archive.proven_at is not None for archive in archives)
+    if len(archives) == 1:
+        said = f"1 known archive is out of reach, and not gone ({where}){', and it is proven' if proven else ''}"
+        return f"guest {vmid}: {said}: no other goes because of it"
+    among = ", proven ones among them" if proven else ""
+    said = f"{len(archives)} known archives are out of reach, and not gone ({where}){among}"
+    return f"guest {vmid}: {said}: no other goes because of them"
+
+
+def _file(archive: Archive) -> str:
+    return archive.volid.rpartition("/")[2]
 
 
 def stops(reason: str) -> bool:

@@ -34,9 +34,23 @@ def place(archive: Archive) -> Place:
     return (whole.key(archive)[0], archive.storage)
 
 
+def in_words(where: Place) -> str:
+    """Given a place, return how a sentence names it."""
+    return f"storage {where[1]} of {where[0]}" if where[0] else f"the shared storage {where[1]}"
+
+
+def was_listed(archive: Archive, looked: Collection[Place]) -> bool:
+    """Given an archive that the catalog knows and the places that were listed completely, return whether it was looked for.
+
+    A storage that is shared by now, or no longer is, was looked at under its new place.
+    """
+    names = {place(archive), (archive.node, archive.storage), ("", archive.storage)}
+    return not names.isdisjoint(looked)
+
+
 def unlisted(known: Iterable[Archive], looked: Collection[Place]) -> tuple[Archive, ...]:
     """Given the archives that the catalog knows and the places that were listed completely, return those not looked for."""
-    return tuple(archive for archive in known if place(archive) not in looked)
+    return tuple(archive for archive in known if not was_listed(archive, looked))
 
 
 def named(names: Sequence[object], language: str) -> str:

@@ -61,12 +61,17 @@ def networks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def disk_storages(config: Mapping[str, str]) -> list[str]:
     """Given a guest's config, archived or as it is, return the storages that its disks lie on."""
-    mapped = [value.split(":") for key, value in config.items() if key.startswith(_MAP)]
-    if mapped:
-        return sorted({(parts[1] if len(parts) > 1 else "") or _DEFAULT_STORAGE for parts in mapped})
+    if mapped := dumped_disks(config):
+        return sorted(set(mapped.values()))
     drives = [property_string.drive(value) for key, value in config.items() if isolation.holds_volume(key)]
     volids = [drive.get("file", "") for drive in drives if drive.get("media") != "cdrom"]
     return sorted({volid.partition(":")[0] for volid in volids if ":" in volid})
+
+
+def dumped_disks(config: Mapping[str, str]) -> dict[str, str]:
+    """Given an archived config, return each disk that the archive holds, by key, with the storage that it lay on."""
+    mapped = {key.removeprefix(_MAP): value.split(":") for key, value in config.items() if key.startswith(_MAP)}
+    return {key: (parts[1] if len(parts) > 1 else "") or _DEFAULT_STORAGE for key, parts in mapped.items()}
 
 
 def real_devices(config: Mapping[str, str]) -> list[str]:

@@ -21,7 +21,10 @@ def prune(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Remove the archives that the policy's retention does not keep. Law 3 has the last word over every one of them."""
+    """Remove the archives that the policy's retention does not keep. Law 3 has the last word over every one of them.
+
+    What lies where nothing can be listed now is neither gone nor a reason to remove another: it is named, and the exit code is 3.
+    """
     from backupsvc.cli.driving import announce, bring_to_end, check_options
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.progress import Progress
@@ -44,7 +47,7 @@ def prune(
         emit_json(result | {key: told[key] for key in ("workers",) if key in told})
     else:
         _show(result)
-    raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
+    raise typer.Exit(operation.exit_code(result))
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -53,6 +56,10 @@ def _show(result: dict[str, Any]) -> None:
     if result["archives"]:
         rows = [(a["vmid"], a["time"], a["node"], a["volid"], a["mark"], "; ".join(a["reasons"])) for a in result["archives"]]
         table(("VMID", "time", "node", "archive", "mark", "reasons"), rows)
+    for sentence in (*(one["said"] for one in result["unknown"]), *(f"not listed: {said}" for said in result["not_listed"])):
+        say(sentence)
+    if result["not_listed"]:
+        say("  -> bring it back, then run `backupsvc prune` again; `backupsvc pra status` says what can be done meanwhile")
     if result["error"]:
         tell(f"backupsvc: {result['error']['message']}")
         tell(f"  -> {result['error']['hint']}")

@@ -27,7 +27,7 @@ def restore(
 ) -> None:
     """Restore a guest that no longer exists, from its newest archive. Never overwrites a guest that exists."""
     from backupsvc.cli.driving import announce, bring_to_end, check_options
-    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.output import emit_json, tell
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
@@ -39,7 +39,10 @@ def restore(
         if dry_run:
             _preview(vmid, planned, as_json)
             return
-        if not (yes or as_json):
+        if yes or as_json:
+            for sentence in planned["room"]:
+                tell(f"backupsvc: WARNING: {sentence}")
+        else:
             _confirm(vmid, planned)
         opened = opening.open_all({vmid: lambda: operation.open_restore(service, vmid, planned, start=start)})
         told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
@@ -80,6 +83,7 @@ def _lines(vmid: int, planned: dict[str, Any]) -> list[str]:
         f"  from {archive['volid']}, backed up {archive['time']}, rung {archive['rung']}",
         f"  disks to {planned['storage'] or 'the storages that they were on'}",
         *(f"  WARNING: {sentence}" for sentence in planned["warnings"]),
+        *(f"  WARNING: {sentence}" for sentence in planned["room"]),
         *(f"  {sentence}" for sentence in planned["passed_over"]),
         *(f"  WARNING: {sentence}" for sentence in planned["left_out"]),
         *(f"  {key}: {value}" for key, value in planned["nics"].items()),

@@ -49,7 +49,7 @@ def sync(service: Service, *, accept: bool = False, vmid: int | None = None, dry
     if not dry_run:
         service.catalog.accept(accepted)
     new = tuple(now[key] for key in now.keys() - before.keys())
-    gone = tuple(before[key] for key in before.keys() - now.keys() if reach.place(before[key]) in seen.looked)
+    gone = tuple(before[key] for key in before.keys() - now.keys() if reach.was_listed(before[key], seen.looked))
     left = {guest: why for guest, why in stopped.items() if guest not in chosen}
     return Synced(len(now), new, gone, left, accepted, seen.unreachable, tuple(seen.said()))
 

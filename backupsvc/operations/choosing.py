@@ -31,8 +31,8 @@ def choose(
 
     One that holds no disk restores an empty machine, so unless it is named the next older one is taken; ``say`` is told. With
     ``trusted`` so is one that was changed since it was recorded. So is one on a storage that cannot be listed now. Raise
-    PveNotFound when the storages list none that fits, OutOfReach when one is known that is out of reach, UsageError when
-    ``at`` is not a date or time.
+    PveNotFound when the storages list none that fits, OutOfReach when one is known that is out of reach, or when not all of them
+    could be listed, UsageError when ``at`` is not a date or time.
     """
     latest = _until(at, service.policy.timezone) if at else None
     seen = survey(service, vmid)
@@ -43,13 +43,19 @@ def choose(
         if volid or (why := _passed_over(service, archive, trusted)) is None:
             for newer in sorted((one for one in beyond if one.ctime > archive.ctime), key=lambda one: one.ctime):
                 say(f"{newer.volid} is newer and out of reach ({seen.why[reach.place(newer)]}), so it was passed over")
+            if volid is None:
+                for sentence in seen.blank():
+                    say(f"{sentence}: whether a newer archive lies there is not known")
             return archive
         say(f"{archive.volid} {why}, so it was passed over")
     if beyond:
         raise _out_of_reach(vmid, beyond, seen)
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
     missing = f"{which} of guest {vmid}" + (f" that holds a disk{' and is as it was recorded' * trusted}" if fitting else "")
-    raise PveNotFound(f"the storages list no {missing}", _way_on(service, vmid, archives, at if not fitting else None, volid))
+    hint = _way_on(service, vmid, archives, at if not fitting else None, volid)
+    if blank := seen.blank(volid.partition(":")[0] if volid else None):
+        raise OutOfReach(f"the storages that could be listed hold no {missing}; {'; '.join(blank)}", f"bring that back; {hint}")
+    raise PveNotFound(f"the storages list no {missing}", hint)
 
 
 def _way_on(service: Service, vmid: int, archives: Sequence[Archive], at: str | None, volid: str | None) -> str:

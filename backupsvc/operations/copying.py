@@ -47,7 +47,8 @@ def find(
     permissions = pve.cluster.permissions()
     avoided = node_to_avoid(service.catalog.proofs(vmid=vmid, limit=1))
     askable = listening.nodes_with_probe(service, guest, simulated=simulated)
-    facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), pve.storage.storages(), permissions, avoided, askable)
+    seen = pve.storage.seen()
+    facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), seen.storages, permissions, avoided, askable, seen.silent)
     taken = set(service.catalog.leased_vmids()) | free_vmids.in_ha(service, say)
     identity = service.catalog.identity()
     while True:

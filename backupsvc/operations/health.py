@@ -5,13 +5,13 @@ Nothing here changes anything. A failed line carries an exit code: 1 wrong, 2 se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.operations import forgotten
-from backupsvc.operations.listing import look, survey
+from backupsvc.operations.listing import Survey, survey
 from policies import compliance_nodes, isolation, prune_guard, reach, role, wording
 from policies.compliance import Speaker
 from policies.model import Node, PolicyError, Severity, Storage
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OK, WARNING, FAILED = "ok", "warning", "failed"
+UNKNOWN = "unknown"  # it follows from a node that does not answer, of which the first line has said everything
 _WORD = "en"  # the language of the command line; only the report speaks two
 _HARMLESS = frozenset(
     {"missing", "address", "token", "none"}
@@ -184,16 +185,24 @@ def _room(service: Service) -> Iterator[Line]:
 
 
 def _storages(service: Service) -> Iterator[Line]:
-    found = service.pve.storage.storages()
+    seen, down = service.pve.storage.seen(), _down(service)
+    for node, why in sorted(seen.silent.items()):
+        text = f"{node} did not say which storages it has, so what they hold, and whether they have room, is not known: {why}"
+        yield Line("storages", WARNING, text, f"see on {node} which one hangs: pvesm status")
+    unseen = wording.names(sorted({*down, *seen.silent}))
     for name in sorted({job.storage for job in service.policy.jobs}):
-        yield _storage(name, "backup", "archives", found)
+        yield _storage(name, "backup", "archives", seen.storages, unseen)
     if service.policy.scratch.storage:
-        yield _storage(service.policy.scratch.storage, "images", "the disks of copies", found)
+        yield _storage(service.policy.scratch.storage, "images", "the disks of copies", seen.storages, unseen)
 
 
-def _storage(name: str, content: str, purpose: str, found: list[Storage]) -> Line:
+def _storage(name: str, content: str, purpose: str, found: Sequence[Storage], unseen: str) -> Line:
+    """What is to be said of a storage that the policy names. ``unseen``: the nodes that could not be asked, or ""."""
     places = [storage for storage in found if storage.name == name]
     action = "correct the storage's name in the policy, its content types in PVE (pvesm status), or the token's rights on it"
+    if not places and unseen:
+        text = f"no node that could be asked has a storage {name} for {purpose}; whether {unseen} has it is not known"
+        return Line("storages", UNKNOWN, text)
     if not places:
         return Line("storages", FAILED, f"there is no storage {name} for {purpose}, or the token may not see it", action, 1)
     if not any(content in storage.content for storage in places):
@@ -255,23 +264,36 @@ def _copies(service: Service) -> Iterator[Line]:
 def _clocks(service: Service) -> Iterator[Line]:
     limit = service.policy.max_clock_drift
     offsets = service.pve.cluster.clock_offsets()
+    untold = [node.name for node in service.pve.cluster.nodes() if node.online and node.name not in offsets]
+    for node in untold:
+        yield Line(
+            "clocks", WARNING, f"{node} did not tell its time, so its drift is not known", f"see on {node} that it answers"
+        )
     for node, offset in sorted(offsets.items()):
         if abs(offset) > limit:
             text = f"the clock of {node} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
             yield Line("clocks", WARNING, text, "synchronise both (chronyc tracking): schedules and ages lean on them")
     if all(abs(offset) <= limit for offset in offsets.values()):
-        yield Line("clocks", OK, f"every node within {limit} s of this machine")
+        which = f"{wording.names(sorted(offsets)) or 'no node'}" if untold else "every node"
+        yield Line("clocks", OK, f"{which} within {limit} s of this machine")
 
 
 def _retention(service: Service) -> Iterator[Line]:
     """Which guests a prune would not touch, by what the storages list now: a lost catalog knows of no archive itself."""
-    stopped = prune_guard.stopped(look(service), service.catalog.knowledge())
+    seen = survey(service, remember=False)
+    stopped = prune_guard.stopped([*seen.listed, *seen.unreachable], service.catalog.knowledge())
     for why in stopped.values():
         _, action = prune_guard.refusal({0: why}) or ("", "")
         yield Line("retention", WARNING, f"{why}; prune removes nothing of it", action)
     if not stopped:
-        unseen = f"; what lies on {wording.names(down)} was not looked at" if (down := _down(service)) else ""
+        unseen = f"; what lies on {where} was not looked at" if (where := _not_looked_at(seen)) else ""
         yield Line("retention", OK, f"every guest's archives are known well enough to be pruned{unseen}")
+
+
+def _not_looked_at(seen: Survey) -> str:
+    """The nodes that could not be asked, and the storages of the others that could not be listed."""
+    alone = [reach.in_words(place) for place in sorted(seen.why) if place[0] not in seen.down]
+    return wording.names([*sorted(seen.down), *alone])
 
 
 def _ssh(service: Service) -> Iterator[Line]:

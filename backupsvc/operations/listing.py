@@ -5,31 +5,47 @@ A storage that could not be listed is named: what the catalog knows there is out
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import BackupsvcError, PveError, PvePermissionDenied, PveUnreachable
 from policies import reach, whole
-from policies.model import Archive, Node, Storage
+from policies.model import Archive, Node, SeenStorages, Storage
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.pve import Pve
 
 
-def places(storages: Sequence[Storage], nodes: Sequence[Node]) -> list[tuple[str, str]]:
-    """Given storages and nodes, return the (node, storage) pairs to list: those with archives, a shared storage only once."""
+FAILS = (PveError, PvePermissionDenied, PveUnreachable)  # what keeps one storage from being listed, and no other
+MOST_READERS = 2  # nodes that are asked for one shared storage: when its server is gone, each of them hangs
+
+
+def readers(storages: Sequence[Storage], nodes: Sequence[Node]) -> dict[reach.Place, list[str]]:
+    """Given storages and nodes, return each place with archives and the nodes that can list it: a shared storage has several."""
     online = {node.name for node in nodes if node.online}
-    pairs: list[tuple[str, str]] = []
-    shared: set[str] = set()
+    found: dict[reach.Place, list[str]] = {}
     for storage in storages:
-        usable = "backup" in storage.content and storage.enabled and storage.active and storage.node in online
-        if usable and storage.name not in shared:
-            pairs.append((storage.node, storage.name))
-            if storage.shared:
-                shared.add(storage.name)
-    return pairs
+        if _takes_archives(storage) and storage.active and storage.node in online:
+            found.setdefault(_place(storage), []).append(storage.node)
+    return found
+
+
+def read(pve: Pve, storage: str, nodes: Sequence[str], vmid: int | None = None) -> tuple[str, list[Archive]]:
+    """Given a storage and the nodes that can list it, return the first that does, and the archives (of one guest, or all).
+
+    Raise what the first failed with if no other does better.
+    """
+    first: BackupsvcError | None = None
+    for node in nodes[:MOST_READERS]:
+        try:
+            return node, pve.storage.archives(node, storage, vmid)
+        except FAILS as error:
+            first = first or error
+    raise first or PveUnreachable(f"no node can list storage {storage}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +53,9 @@ class Survey:
     """One look at all storages. ``listed`` are the archives as the catalog knows them, ``looked`` the (place, storage) pairs
     that were listed completely.
 
-    ``unreachable`` are those that the catalog knows elsewhere; ``why`` says of each (place, storage) of theirs what kept it from
-    being listed. ``down`` are the nodes that could not be asked, each with how that is known (policies.reach).
+    ``unreachable`` are those that the catalog knows elsewhere; ``why`` says of each (place, storage) of theirs, and of each that
+    takes archives, what kept it from being listed. ``down`` are the nodes that could not be asked for their storages, each with
+    how that is known (policies.reach), ``silent`` those of them that are called online, with their error.
     """
 
     listed: tuple[Archive, ...]
@@ -46,18 +63,36 @@ class Survey:
     unreachable: tuple[Archive, ...]
     why: Mapping[reach.Place, str]
     down: Mapping[str, str]
+    silent: Mapping[str, str] = field(default_factory=dict)
 
     def said(self) -> list[str]:
-        """Return a sentence for each storage with known archives that was not listed, and for each node that was not asked."""
-        counts: dict[reach.Place, int] = {}
-        for archive in self.unreachable:
-            counts[reach.place(archive)] = counts.get(reach.place(archive), 0) + 1
+        """Return a sentence for each storage that was not listed, and for each node that was not asked."""
+        counts = self._counts()
         told = [
-            f"{count} known archive(s) on {_named(place)} are out of reach, and not gone: {self.why[place]}"
-            for place, count in sorted(counts.items())
+            f"{counts[place]} known archive(s) on {reach.in_words(place)} are out of reach, and not gone: {why}"
+            for place, why in sorted(self.why.items())
+            if place in counts
         ]
-        bare = set(self.down) - {node for node, _ in counts}
-        return told + [f"{_how(node, self.down[node])}, so what lies on its own storages was not listed" for node in sorted(bare)]
+        return told + self.blank()
+
+    def blank(self, storage: str | None = None) -> list[str]:
+        """Return those sentences that are about places where nothing is known: whether there is anything is not known either.
+
+        Given a storage's name, only what may be about that storage.
+        """
+        counts = self._counts()
+        places = [place for place in sorted(self.why) if place not in counts and storage in (None, place[1])]
+        nodes = sorted(set(self.down) - {node for node, _ in counts})
+        return [
+            *(
+                f"what lies on {reach.in_words(one)} was not listed, and no archive there is known: {self.why[one]}"
+                for one in places
+            ),
+            *(f"{_how(one, self.down, self.silent)}, so what lies on its own storages was not listed" for one in nodes),
+        ]
+
+    def _counts(self) -> Counter[reach.Place]:
+        return Counter(reach.place(archive) for archive in self.unreachable)
 
 
 def survey(
@@ -70,27 +105,28 @@ def survey(
     listed and is not raises what it failed with. Without ``remember`` nothing is written down.
     """
     pve, began = service.pve, int(service.clock.now())
-    storages, nodes = pve.storage.storages(), pve.cluster.nodes()
-    shared = {storage.name for storage in storages if storage.shared}
-    failed: dict[tuple[str, str], BackupsvcError] = {}
+    seen, nodes = pve.storage.seen(), pve.cluster.nodes()
+    failed: dict[reach.Place, BackupsvcError] = {}
     listed: list[Archive] = []
-    pairs: list[tuple[str, str]] = []
-    for node, name in places(storages, nodes):
+    through: dict[reach.Place, str] = {}
+    for place, able in readers(seen.storages, nodes).items():
         try:
-            listed += pve.storage.archives(node, name, vmid)
-            pairs.append((node, name))
-        except (PveError, PvePermissionDenied, PveUnreachable) as error:
+            through[place], found = read(pve, place[1], able, vmid)
+        except FAILS as error:
             if strict:
                 raise
-            failed["" if name in shared else node, name] = error
-    looked = frozenset(("" if name in shared else node, name) for node, name in pairs)
-    scope = pairs if complete and vmid is None else []
+            failed[place] = error
+        else:
+            listed += found
+    looked = frozenset(through)
+    scope = [(node, name) for (_, name), node in through.items()] if complete and vmid is None else []
     if remember:
         service.catalog.observe(listed, scope=scope, at=began, looked=looked if vmid is None else ())
     known = {whole.key(archive): archive for archive in service.catalog.archives(vmid=vmid)}
-    out, down = reach.unlisted(known.values(), looked), reach.down(nodes)
-    why = {reach.place(one): _why(reach.place(one), down, storages, failed) for one in out}
-    return Survey(tuple(known.get(whole.key(one), one) for one in listed), looked, out, why, down)
+    out, down = reach.unlisted(known.values(), looked), reach.down(nodes, seen.silent)
+    unlisted = {_place(storage) for storage in seen.storages if _takes_archives(storage)} - looked
+    why = {place: _why(place, down, seen, failed) for place in unlisted | {reach.place(one) for one in out}}
+    return Survey(tuple(known.get(whole.key(one), one) for one in listed), looked, out, why, down, seen.silent)
 
 
 def observe(service: Service, vmid: int | None = None) -> list[Archive]:
@@ -101,15 +137,21 @@ def observe(service: Service, vmid: int | None = None) -> list[Archive]:
     return list(survey(service, vmid, strict=True).listed)
 
 
-def _why(
-    where: reach.Place, down: Mapping[str, str], storages: Sequence[Storage], failed: Mapping[reach.Place, BackupsvcError]
-) -> str:
+def _takes_archives(storage: Storage) -> bool:
+    return "backup" in storage.content and storage.enabled
+
+
+def _place(storage: Storage) -> reach.Place:
+    return ("" if storage.shared else storage.node, storage.name)
+
+
+def _why(where: reach.Place, down: Mapping[str, str], seen: SeenStorages, failed: Mapping[reach.Place, BackupsvcError]) -> str:
     node, name = where
     if node in down:
-        return _how(node, down[node])
+        return _how(node, down, seen.silent)
     if error := failed.get(where):
         return error.message
-    there = [storage for storage in storages if storage.name == name and node in ("", storage.node)]
+    there = [storage for storage in seen.storages if storage.name == name and node in ("", storage.node)]
     if not there:
         return f"no node that answers has a storage {name}" if not node else f"{node} lists no storage {name}"
     if not any("backup" in storage.content for storage in there):
@@ -117,20 +159,12 @@ def _why(
     return "it is not active" if any(storage.enabled for storage in there) else "it is disabled"
 
 
-def _how(node: str, how: str) -> str:
-    """Given a node that cannot be asked and how that is known, return the words."""
-    return f"node {node} is offline" if how == reach.OFFLINE else f"the status of node {node} is unknown, and it does not answer"
-
-
-def _named(place: reach.Place) -> str:
-    return f"storage {place[1]} of {place[0]}" if place[0] else f"the shared storage {place[1]}"
-
-
-def look(service: Service) -> list[Archive]:
-    """Given the service, return what the storages list now, without remembering anything."""
-    pve = service.pve
-    pairs = places(pve.storage.storages(), pve.cluster.nodes())
-    return [archive for node, storage in pairs for archive in pve.storage.archives(node, storage)]
+def _how(node: str, down: Mapping[str, str], silent: Mapping[str, str]) -> str:
+    """Given a node that cannot be asked, and how that is known, return the words."""
+    if down[node] == reach.SILENT:
+        return f"node {node} did not say which storages it has ({silent[node]})"
+    offline = down[node] == reach.OFFLINE
+    return f"node {node} is offline" if offline else f"the status of node {node} is unknown, and it does not answer"
 
 
 def as_dict(archive: Archive) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Apply retention: decide over every archive with reasons, let law 3 have the last word, then remove one by one.
 
-Nothing here believes a listing that is shorter than the catalog's: an archive that we know and no longer see stops the run.
+Nothing here believes a listing that is shorter than the catalog's: an archive that we know and no longer see stops the run. What
+lies where nothing can be listed now (a dead node, a hanging storage) is neither there nor gone: it is named for its guest, it is
+no reason to remove another, and the rest is decided on what was read.
 """
 
 from __future__ import annotations
@@ -9,70 +11,43 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import BackupsvcError, LawRefused, PveError, PveNotFound
-from backupsvc.operations.listing import as_dict, observe
+from backupsvc.errors import BackupsvcError, LawRefused, PveError, PveNotFound, PveUnreachable
+from backupsvc.operations.listing import as_dict, survey
 from backupsvc.operations.run import Run, Wait, refused_for_sure
-from backupsvc.operations.wholeness import look_into, rest_of_a_restore
-from policies import lineage, prune_guard, retention, whole
-from policies.jobs import job_for
-from policies.model import Archive, Guest, GuestType, Mark, Marked, Operation, Policy, PruneRules
+from backupsvc.operations.wholeness import look_into, may_be_a_rest, rest_of_a_restore
+from policies import prune_guard, prune_marks, reach, retention, whole
+from policies.model import Archive, Guest, Mark, Marked, Operation, PruneRules
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
-SMALL = (
-    "it is less than half as large as those before it, so it counts for no keep rule until a restore test proves it whole: "
-    "`backupsvc restore-test VMID --archive VOLID`"
-)
-CHANGED = "it was changed since it was recorded ({}), so it is put aside and counts for no keep rule: look at it"
-ANOTHER = "law 10: it is of another machine than guest {} is now, so it is kept until somebody decides, and counts not"
 LOOK_SERVES = 600.0  # seconds after the last look at the storages began in which the deletion must be asked for
 GONE = "it was removed since the decision"
-ASIDE = (
-    "as far as can be seen it holds no disk, so it is put aside and counts for no keep rule: look at it, and remove it in PVE "
-    "yourself"
+UNSURE = (
+    "whether VMID {vmid} on {node} is a guest, or what a failed restore left, is not known ({why}): its archives are kept until "
+    "it is"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Every archive with its mark after law 3. ``stopped``: the guests that lose nothing though retention would have removed
-    something, each with the reason; the archives of the others may go."""
+    """Every archive that was listed, with its mark after law 3. ``stopped``: the guests that lose nothing though retention would
+    have removed something, each with the reason; the archives of the others may go.
+
+    ``unseen``: for each guest with archives out of reach, what is therefore not known. ``not_listed`` says the same by storage
+    and node, ``blind`` are the places where something is known and could not be listed.
+    """
 
     marked: tuple[Marked, ...]
     stopped: Mapping[int, str] = field(default_factory=dict)
+    unseen: Mapping[int, str] = field(default_factory=dict)
+    not_listed: tuple[str, ...] = ()
+    blind: frozenset[reach.Place] = frozenset()
 
     def refusal(self) -> LawRefused | None:
         """Return what the run ends with once the others' archives are gone, None if nobody was stopped."""
         return _refused(self.stopped)
-
-
-def decide_all(archives: Sequence[Archive], guests: Sequence[Guest], policy: Policy) -> list[Marked]:
-    """Given every archive, the cluster's guests and the policy, return every archive marked, in the order given.
-
-    Retention is that of the job which covers the guest, applied storage by storage as PVE does. Archives of a guest that no job
-    covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out, also when its VMID went to
-    a guest of the other kind. Archives without any disk, those that were changed, those of another machine and those whose size
-    has collapsed are put aside, so that none counts in place of a whole one.
-    """
-    hollow, collapsed, others = whole.hollow(archives), whole.collapsed(archives), lineage.others(archives)
-    present = {guest.vmid: guest.type for guest in guests}
-    marks: dict[tuple[str, str], Marked] = {}
-    groups: dict[tuple[str, str, str], list[Archive]] = {}
-    for archive in archives:
-        why = _kept_because(archive, present, policy) or _aside(archive, hollow, others, collapsed)
-        if why:
-            mark = Mark.PROTECTED if archive.protected else Mark.KEEP
-            marks[whole.key(archive)] = Marked(archive, mark, (why,))
-        else:
-            job = job_for(policy, archive.vmid or 0)
-            groups.setdefault((whole.key(archive)[0], archive.storage, job.keep if job else ""), []).append(archive)
-    for (_, _, keep), group in groups.items():
-        for marked in retention.decide(group, retention.parse_keep(keep), policy.timezone):
-            if marked:
-                marks[whole.key(marked.archive)] = marked
-    return [marks[whole.key(archive)] for archive in archives]
 
 
 def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
@@ -83,22 +58,48 @@ def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
 def decision(service: Service, only: Collection[int] = ()) -> Decision:
     """Given the service, decide over every archive. Raise LawRefused when nothing at all may be removed."""
     vmids: Sequence[int | None] = sorted(only) or [None]  # None: all of them, in one listing a storage
-    known = [archive for vmid in vmids for archive in service.catalog.archives(vmid=vmid)]
-    archives = [archive for vmid in vmids for archive in observe(service, vmid)]
+    known: list[Archive] = []
+    archives: list[Archive] = []
+    unseen: list[Archive] = []
+    why: dict[reach.Place, str] = {}
+    said: dict[str, None] = {}
+    for vmid in vmids:
+        before, seen = service.catalog.archives(vmid=vmid), survey(service, vmid)
+        known += [one for one in before if reach.was_listed(one, seen.looked)]
+        archives += seen.listed
+        unseen += seen.unreachable
+        why |= seen.why
+        said |= dict.fromkeys(seen.said())
     _refuse_if_shrunk(known, archives)
-    return _decided(service, archives, service.pve.cluster.guests(), listed_before=len(known), rules=service.policy.prune)
+    guests, rules = service.pve.cluster.guests(), service.policy.prune
+    found = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules)
+    blind = frozenset(reach.place(one) for one in unseen)
+    return replace(found, unseen=prune_guard.out_of_reach(unseen, why), not_listed=tuple(said), blind=blind)
 
 
 def _decided(
-    service: Service, archives: Sequence[Archive], guests: Sequence[Guest], *, listed_before: int, rules: PruneRules
+    service: Service,
+    archives: Sequence[Archive],
+    unseen: Sequence[Archive],
+    guests: Sequence[Guest],
+    *,
+    listed_before: int,
+    rules: PruneRules,
 ) -> Decision:
-    """Given what was listed, return the decision after law 3. Raise LawRefused where nothing may be removed."""
+    """Given what was listed, and what is known where nothing could be listed, return the decision over what was listed, after
+    law 3. Raise LawRefused where nothing may be removed.
+    """
+    everything = [*archives, *unseen]
     facts: dict[str, Any] = {"listed_before": listed_before, "now": int(service.clock.now()), "rules": rules}
     facts["in_use"] = in_use(service)
-    stopped = prune_guard.stopped(archives, service.catalog.knowledge(archives[0].vmid if _of_one_guest(archives) else None))
+    whose = everything[0].vmid if _of_one_guest(everything) else None
+    stopped = prune_guard.stopped(everything, service.catalog.knowledge(whose))
     # Once before, so that only those count as stopped that would have lost something; once after, so that they do not count.
-    there = _standing(service, guests, {archive.vmid for archive in archives})
-    wanted = retention.guard(decide_all(look_into(service, archives), there, service.policy), **facts)
+    there, unsure = _standing(service, guests, {archive.vmid for archive in archives})
+    looked = look_into(service, archives)
+    plain = prune_marks.decide_all(looked, there, service.policy, unsure)
+    aware = prune_marks.decide_all([*looked, *unseen], there, service.policy, unsure)[: len(looked)] if unseen else plain
+    wanted = retention.guard(prune_guard.beside_unseen(plain, aware, unseen), **facts)
     held = prune_guard.hold(wanted.marked, stopped)
     guarded = retention.guard(held.marked, **facts)
     if guarded.refusal:
@@ -106,9 +107,28 @@ def _decided(
     return Decision(guarded.marked, held.refused)
 
 
-def _standing(service: Service, guests: Sequence[Guest], vmids: Collection[int | None]) -> list[Guest]:
-    """The guests that exist. What a failed restore leaves under a lost guest's VMID is none, though the cluster lists it."""
-    return [guest for guest in guests if guest.vmid not in vmids or not rest_of_a_restore(service.pve, guest)]
+def _standing(service: Service, guests: Sequence[Guest], vmids: Collection[int | None]) -> tuple[list[Guest], dict[int, str]]:
+    """The guests that exist, and of which VMIDs that is not known, with the reason.
+
+    What a failed restore leaves under a lost guest's VMID is no guest, though the cluster lists it. Neither has a name, nor has
+    any guest of a node that has been dead for minutes, which cannot be asked what it is.
+    """
+    down = reach.down(service.pve.cluster.nodes(max_age=GUESTS_AGE))
+    standing: list[Guest] = []
+    unsure: dict[int, str] = {}
+    for guest in guests:
+        try:
+            if guest.vmid not in vmids or not (may_be_a_rest(guest) and _is_rest(service, guest, down)):
+                standing.append(guest)
+        except (PveError, PveUnreachable) as error:
+            unsure[guest.vmid] = UNSURE.format(vmid=guest.vmid, node=guest.node, why=error.message)
+    return standing, unsure
+
+
+def _is_rest(service: Service, guest: Guest, down: Collection[str]) -> bool:
+    if guest.node in down:
+        raise PveUnreachable(f"{guest.node} cannot be asked")
+    return rest_of_a_restore(service.pve, guest)
 
 
 def _of_one_guest(archives: Sequence[Archive]) -> bool:
@@ -120,14 +140,24 @@ def _refused(stopped: Mapping[int, str]) -> LawRefused | None:
     return LawRefused(3, *said) if said else None
 
 
-def kept_now(service: Service, vmid: int | None, node: str, volid: str, decided: Mapping[str, Any]) -> str | None:
+def kept_now(
+    service: Service,
+    vmid: int | None,
+    node: str,
+    volid: str,
+    decided: Mapping[str, Any],
+    blind: Collection[reach.Place] = (),
+) -> str | None:
     """Given an archive that was to go, decide again on what the storages list now: why it stays, None if it may still go.
 
-    Every place where the catalog knows an archive of that guest is listed anew, and one that cannot be listed ends the run with
-    its error: what is not seen is neither there nor gone. ``decided`` is the archive as it was decided on: another file by its
-    name stays. Raise LawRefused if an archive has vanished without our doing.
+    Every place where the catalog knows an archive of that guest is listed anew, but those that could not be listed when it was
+    decided (``blind``). One more that cannot be listed ends the run with its error: less is seen than was decided on.
+    ``decided`` is the archive as it was decided on: another file by its name stays. Raise LawRefused if an archive has vanished
+    without our doing.
     """
-    known, began = service.catalog.archives(vmid=vmid), int(service.clock.now())
+    everything, began = service.catalog.archives(vmid=vmid), int(service.clock.now())
+    unseen = [archive for archive in everything if reach.place(archive) in blind and not _is(archive, node, volid)]
+    known = [archive for archive in everything if archive not in unseen]
     if not any(_is(archive, node, volid) for archive in known):
         return GONE
     listed = _list(service, vmid, _places(known, node, volid))
@@ -137,8 +167,8 @@ def kept_now(service: Service, vmid: int | None, node: str, volid: str, decided:
     archives = [current.get(whole.key(archive), archive) for archive in listed]
     guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
     # The share of all archives was judged by the decision over all of them: of one guest's, more may go.
-    everything = replace(service.policy.prune, max_share=1.0)
-    marked = _decided(service, archives, guests, listed_before=len(known), rules=everything).marked
+    rules = replace(service.policy.prune, max_share=1.0)
+    marked = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules).marked
     mine = next(item for item in marked if _is(item.archive, node, volid))
     if (mine.archive.size, mine.archive.ctime) != (decided["size"], decided["ctime"]):
         return f"law 3: it is another file by now: {mine.archive.size} bytes, where {decided['size']} were decided on"
@@ -178,7 +208,10 @@ def decide(run: Run) -> Wait | None:
     run.data["marks"] = [mark_as_dict(item) for item in marked]
     run.data["left"] = [[item.archive.node, item.archive.volid] for item in marked if item.mark is Mark.REMOVE]
     run.data["removed"] = []
-    run.data["said"] = f"{len(run.data['left'])} of {len(marked)} archives go"
+    run.data["unseen"] = {str(vmid): said for vmid, said in decided.unseen.items()}
+    run.data["not_listed"] = list(decided.not_listed)
+    run.data["blind"] = sorted(list(place) for place in decided.blind)
+    run.data["said"] = "; ".join([f"{len(run.data['left'])} of {len(marked)} archives go", *decided.not_listed])
     return None
 
 
@@ -208,7 +241,8 @@ def remove(run: Run) -> Wait | None:
         if run.unsettled("removing"):
             return Wait("it is not known yet whether an archive is being removed", most=2.0)
     looked, decided = run.clock.now(), _as_decided(run, node, volid)
-    if why := _needed(run, node, volid) or kept_now(run.service, decided["vmid"], node, volid, decided):
+    blind = {(str(node), str(storage)) for node, storage in run.data.get("blind", ())}
+    if why := _needed(run, node, volid) or kept_now(run.service, decided["vmid"], node, volid, decided, blind):
         return _keep(run, node, volid, why)
     if not 0 <= run.clock.now() - looked <= LOOK_SERVES:
         return Wait("the storages are looked at once more: the last look was too long ago", most=0.01)
@@ -305,7 +339,8 @@ def foreseen(decision: Decision) -> dict[str, Any]:
     if refusal := decision.refusal():
         error = {"step": "remove", "message": refusal.message, "hint": refusal.hint, "exit_code": refusal.exit_code}
     marks = [mark_as_dict(item) for item in decision.marked]
-    return {"operation": None, "dry_run": True, "archives": marks, "removed": [], "error": error}
+    blind = {"unknown": _unknown(decision.unseen), "not_listed": list(decision.not_listed)}
+    return {"operation": None, "dry_run": True, "archives": marks, "removed": []} | blind | {"error": error}
 
 
 def outcome(operation: Operation) -> dict[str, Any]:
@@ -317,37 +352,21 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "dry_run": False,
         "archives": data.get("marks", []),
         "removed": [volid for _, volid in data.get("removed", [])],
+        "unknown": _unknown({int(vmid): said for vmid, said in data.get("unseen", {}).items()}),
+        "not_listed": data.get("not_listed", []),
         "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
     }
 
 
-def _kept_because(archive: Archive, present: Mapping[int, GuestType], policy: Policy) -> str | None:
-    if archive.vmid is None:
-        return "its name is not a vzdump name, so nobody knows whose it is"
-    if archive.vmid not in present:
-        return f"guest {archive.vmid} no longer exists: its archives are kept until somebody decides"
-    if archive.type not in (None, present[archive.vmid]):
-        kinds = {GuestType.QEMU: "VM", GuestType.LXC: "container"}
-        before, now = kinds[archive.type or present[archive.vmid]], kinds[present[archive.vmid]]
-        return f"{archive.vmid} is a {now} by now: the archives of the {before} before it are kept until somebody decides"
-    if job_for(policy, archive.vmid) is None:
-        return f"no job of the policy covers guest {archive.vmid}, so no retention applies"
-    return None
+def exit_code(result: Mapping[str, Any]) -> int:
+    """Given what ``outcome`` or ``foreseen`` returned, return the command's exit code: 3 where not every storage was listed."""
+    if result["error"]:
+        return int(result["error"]["exit_code"])
+    return 3 if result["not_listed"] else 0
 
 
-def _aside(
-    archive: Archive,
-    hollow: Collection[tuple[str, str]],
-    others: Collection[tuple[str, str]],
-    collapsed: Collection[tuple[str, str]],
-) -> str | None:
-    if archive.changed:
-        return CHANGED.format(archive.changed)
-    if whole.key(archive) in others:
-        return ANOTHER.format(archive.vmid)
-    if whole.key(archive) in hollow:
-        return ASIDE
-    return SMALL if whole.key(archive) in collapsed else None
+def _unknown(unseen: Mapping[int, str]) -> list[dict[str, Any]]:
+    return [{"vmid": vmid, "said": said} for vmid, said in unseen.items()]
 
 
 def _refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> None:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable, Refused, UsageError
 from backupsvc.operations import choosing, identity, listing, restore_rights, wholeness
 from backupsvc.operations.listing import as_dict
+from backupsvc.operations.room import before_restore
 from backupsvc.operations.run import Run, Wait
 from policies import causes, isolation, reach, whole, wording
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
 from policies.role import Need
+from policies.room import DiskNeed, disk_needs
 from policies.site import policy_for
 
 if TYPE_CHECKING:
@@ -36,8 +38,9 @@ def plan(
 
     Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, or when one
     that was not named was changed or is of another machine (law 10), PvePermissionDenied when the token lacks a right that PVE
-    would miss only in mid-restore, PveNotFound when there is no archive, UsageError when the archive cannot be read from the node
-    asked for, PveUnreachable when archive or node is out of reach, or quorum is lost.
+    would miss only in mid-restore, NoRoom when its disks surely find no room, PveNotFound when there is no archive, UsageError
+    when the archive cannot be read from the node asked for, PveUnreachable when archive or node is out of reach, or quorum is
+    lost.
     """
     rest = _must_be_absent(service, vmid)
     passed_over: list[str] = []
@@ -56,6 +59,7 @@ def plan(
     config = parse_config(text)
     rights = restore_rights.wanted(service, vmid, archive.volid, where, config, storage=storage, start=start)
     restore_rights.require(service, vmid, rights)
+    needs = disk_needs(config, storage)
     return {
         "archive": as_dict(archive),
         "passed_over": [*([rest.said(vmid)] if rest else []), *passed_over],
@@ -68,6 +72,8 @@ def plan(
         "left_out": _left_out(config),
         "nics": {key: value for key, value in config.items() if key.startswith("net")},
         "rights": [asdict(need) for need in rights],
+        "needs": [asdict(need) for need in needs],
+        "room": before_restore(service.restore_pve, vmid, where, needs, archive.size),
     }
 
 
@@ -87,7 +93,7 @@ def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start:
 
 
 def choose(run: Run) -> Wait | None:
-    """Look once more, just before the restore, that nobody has taken VMID or rights or changed the archive meanwhile.
+    """Look once more, just before the restore, that nobody has taken VMID, rights or room or changed the archive meanwhile.
 
     What our own failed restore left there is removed.
     """
@@ -97,6 +103,8 @@ def choose(run: Run) -> Wait | None:
     if archive.changed and not run.data.get("warnings"):
         raise Refused(identity.was_changed(archive), f"name it with --archive {archive.volid} if it is the one that you want")
     restore_rights.require(run.service, run.vmid, [Need(**item) for item in run.data.get("rights", ())])
+    needs = [DiskNeed(**item) for item in run.data.get("needs", ())]
+    run.data["room"] = before_restore(run.service.restore_pve, run.vmid, str(run.data["node"]), needs, archive.size)
     choosing.pin(run, archive)
     run.data["said"] = str(run.data["archive"]["volid"])
     return None
@@ -191,6 +199,7 @@ def outcome(operation: Operation) -> dict[str, Any]:
         "storage": data["storage"],
         "archive": data["archive"],
         "warnings": data.get("warnings", []),
+        "room": data.get("room", []),
         "missing_disks": data.get("missing_disks", []),
         "left_out": data.get("left_out", []),
         "restored": "read-back" in data.get("seconds", {})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
-from backupsvc.operations import night
+from backupsvc.operations import night, telling
 from policies import freezing
 from policies.model import Operation, OperationState
 
@@ -130,18 +130,20 @@ def next_action(operation: Operation) -> str:
 def exit_code(catalog: Catalog, operation: Operation) -> int:
     """Given an ended operation, return the exit code that its command has in the foreground.
 
-    A restore test that proved nothing is bad though it is done, and so is a backup that left its guest frozen; a night is as
-    good as the operations that it opened.
+    A restore test that proved nothing is bad though it is done, and so is a backup that left its guest frozen; a night is judged
+    as its log line, ``/healthz`` and ``serve --check`` judge it (policies.outcomes); a prune that could not list every storage
+    ends as one that needs a system which cannot be reached.
     """
-    from backupsvc.operations import proving
+    from backupsvc.operations import proving, prune
 
     if operation.kind == "restore-test":
         hard = proving.failed_hard(operation)
         good = _of(operation.data, "proof").get("verdict") == "proven" and operation.state is OperationState.DONE
         return hard.exit_code if hard else 0 if good else 1
     if operation.kind == "night" and operation.state is OperationState.DONE:
-        frozen = any(freezing.left(child.data) for child in children(catalog, operation))
-        return 1 if frozen or failed_children(catalog, operation) else 0
+        return 0 if telling.night(catalog, operation).good else 1
+    if operation.kind == "prune" and operation.state is OperationState.DONE:
+        return prune.exit_code(prune.outcome(operation))
     if operation.state is OperationState.DONE:
         return 1 if freezing.left(operation.data) else 0
     return int(_of(operation.data, "error").get("exit_code", 1))

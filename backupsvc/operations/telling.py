@@ -44,8 +44,8 @@ def tell_due(catalog: Catalog, now: int) -> None:
 
 def last_nights(catalog: Catalog, jobs: Iterable[str], known: Mapping[str, Night]) -> dict[str, Night]:
     """Given jobs' ids, return the last ended night of each that had one, by its operation's id. ``known`` is asked first."""
-    found = (catalog.last_ended("night", f"{job}@") for job in jobs)
-    return {night.id: known.get(night.id) or _night(catalog, night) for night in found if night}
+    ended = (catalog.last_ended("night", f"{job}@") for job in jobs)
+    return {found.id: known.get(found.id) or night(catalog, found) for found in ended if found}
 
 
 def _tell(catalog: Catalog, operation: Operation) -> None:
@@ -54,10 +54,11 @@ def _tell(catalog: Catalog, operation: Operation) -> None:
 
 
 def _event(catalog: Catalog, operation: Operation) -> Event:
-    return _night(catalog, operation) if operation.kind == "night" else outcomes.of(operation)
+    return night(catalog, operation) if operation.kind == "night" else outcomes.of(operation)
 
 
-def _night(catalog: Catalog, night: Operation) -> Night:
-    ids = night.data.get("children")
+def night(catalog: Catalog, ended: Operation) -> Night:
+    """Given an ended night, return what came of it, by the operations that it opened."""
+    ids = ended.data.get("children")
     children = ids.values() if isinstance(ids, Mapping) else ()
-    return outcomes.of_night(night, [piece for id in children if (piece := catalog.operation(str(id)))])
+    return outcomes.of_night(ended, [piece for id in children if (piece := catalog.operation(str(id)))])

@@ -22,7 +22,7 @@ def everyday(service: Service, release: int) -> Iterator[Line]:
     Which bridge it may use where the policy names none is told by the line of the isolated bridge.
     """
     pve, policy = service.pve, service.policy
-    pruning = [storage.name for storage in pve.storage.storages() if prunes(storage.prune)]
+    pruning = [storage.name for storage in pve.storage.seen().storages if prunes(storage.prune)]
     needs = role.everyday(policy, pruning=pruning)
     if policy.scratch.bridge is None:
         needs = tuple(need for need in needs if need.privilege != "SDN.Use")

@@ -73,8 +73,12 @@ def rest_of_a_restore(pve: Pve, guest: Guest) -> bool:
 
     Its config is asked for only if it has no name, which the cluster writes as ``VM 105``.
     """
-    unnamed = guest.type is GuestType.QEMU and guest.name in ("", f"VM {guest.vmid}")
-    return unnamed and ownership.is_stub(pve.guests.config(guest.node, guest.vmid))
+    return may_be_a_rest(guest) and ownership.is_stub(pve.guests.config(guest.node, guest.vmid))
+
+
+def may_be_a_rest(guest: Guest) -> bool:
+    """Given a guest as the cluster lists it, return whether it is a VM without a name, which alone may be such a rest."""
+    return guest.type is GuestType.QEMU and guest.name in ("", f"VM {guest.vmid}")
 
 
 def past_of(service: Service, vmid: int) -> str | None:

@@ -235,7 +235,7 @@ class RestoreStubs:
     def _volumes(self, node: str, vmid: int) -> list[str]:
         """Every volume of that VMID that the node sees. A storage that is enabled there and cannot be listed raises."""
         places = [
-            item for item in self._pve.storage.storages() if item.node == node and item.enabled and "images" in item.content
+            item for item in self._pve.storage.seen().storages if item.node == node and item.enabled and "images" in item.content
         ]
         if not places:
             raise PveError(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from backupsvc.clock import Clock
-from backupsvc.errors import PvePermissionDenied, PveUnreachable
+from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
 from backupsvc.pve.nodes import Nodes
-from policies.model import Archive, GuestType, Storage
+from policies.model import Archive, GuestType, SeenStorages, Storage
 
 
 class Storages:
@@ -19,15 +19,22 @@ class Storages:
         self._shared: dict[tuple[str, str], bool] = {}
         self._defaults: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
 
-    def storages(self) -> list[Storage]:
-        """Return every storage as every node that can be asked sees it, with the retention that PVE applies there itself.
+    def seen(self) -> SeenStorages:
+        """Return every storage as every node that answers sees it, with the retention that PVE applies there itself, and the
+        nodes that are called online and did not answer this question: one hanging storage is enough for that.
 
-        A node that does not answer is left out; so is a retention that the token may not read.
+        A node that is offline is left out; so is a retention that the token may not read.
         """
         prune = self._retentions()
-        found = [_storage(row, node.name, prune) for node in self._nodes.all() if node.online for row in self._of(node.name)]
+        found: list[Storage] = []
+        silent: dict[str, str] = {}
+        for node in (node.name for node in self._nodes.all() if node.online):
+            try:
+                found += [_storage(row, node, prune) for row in self._of(node)]
+            except (PveError, PveUnreachable) as error:
+                silent[node] = error.message
         self._shared |= {(storage.node, storage.name): storage.shared for storage in found}
-        return found
+        return SeenStorages(tuple(found), silent)
 
     def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         """Given a storage on a node, return the archives there that the token may see, oldest first.
@@ -78,10 +85,7 @@ class Storages:
         return known[1]
 
     def _of(self, node: str) -> list[Row]:
-        try:
-            return sorted(self._client.get(f"nodes/{node}/storage").rows(), key=lambda row: row.need_text("storage"))
-        except PveUnreachable:
-            return []  # listed as online a moment ago; its storages are not there now
+        return sorted(self._client.get(f"nodes/{node}/storage").rows(), key=lambda row: row.need_text("storage"))
 
     def _retentions(self) -> dict[str, str]:
         try:

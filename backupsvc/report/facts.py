@@ -16,7 +16,7 @@ from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
 from backupsvc.pve import leftovers
 from policies import freezing, isolation, lineage, property_string, reach
 from policies.freezing import LeftFrozen
-from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, Storage
+from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, SeenStorages, Storage
 from policies.orphans import Orphan, orphans
 from policies.site_facts import (
     BackupOutcome,
@@ -93,8 +93,8 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         if not node.online:
             gaps.note("node", node.name, _MUTE if node.unknown else _OFFLINE)
     asked = {node.name for node in nodes if node.online}
-    storages = gaps.ask("storages", "", pve.storage.storages) or []
-    archives = _archives(pve, catalog, storages, nodes, gaps)
+    seen = gaps.ask("storages", "", pve.storage.seen) or SeenStorages(())
+    archives = _archives(pve, catalog, seen, nodes, gaps)
     name, quorum = _quorum(pve, gaps)
     resources = gaps.ask("ha", "", pve.cluster.ha_resources)
     facts = SiteFacts(
@@ -102,7 +102,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         at=int(clock.now()),
         guests=_guests(pve, catalog, policy, guests, asked, archives, resources or set(), int(clock.now()), gaps),
         nodes=tuple(nodes),
-        storages=tuple(storages),
+        storages=seen.storages,
         quorum=quorum,
         clocks=_clocks(pve, nodes, gaps),
         jobs=_jobs(pve, guests, gaps),
@@ -172,12 +172,14 @@ class _Archives:
     listings: tuple[Listing, ...]
 
 
-def _archives(pve: Pve, catalog: Catalog, storages: Sequence[Storage], nodes: Sequence[Node], gaps: Gaps) -> _Archives:
+def _archives(pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[Node], gaps: Gaps) -> _Archives:
     """Every storage with archives, listed once (a shared one from the first node that can), and what the catalog knows."""
+    storages = seen.storages
     for node in nodes:
         named = any(storage.node == node.name for storage in storages)
-        if node.online and not named and not gaps.is_silent(node.name, _NO_STORAGE):
-            gaps.note("listing", node.name, _NO_STORAGE)
+        why = seen.silent.get(node.name, _NO_STORAGE)
+        if node.online and not named and not gaps.is_silent(node.name, why):
+            gaps.note("listing", node.name, why)
     known = {_key(archive): archive for archive in catalog.archives()}
     online = {node.name for node in nodes if node.online}
     found: dict[tuple[str, str], Archive] = {}

@@ -30,6 +30,11 @@ BACKUP = (
     "cannot write block : No space left on device); PVE says of it: vma_queue_write: write error - Broken pipe\n"
     "  -> free space on the storage, or choose another one"
 )
+THIN = (
+    "storage local-lvm on clovis has SIZE free, and the disks take SIZE there when full: only what is written is allocated, so "
+    "the restore may fit, and the guest run out of room later; the archive alone is SIZE packed, so it will hardly fit; free "
+    "some, or name another storage with --storage"
+)
 RESTORE = (
     "backupsvc: restoring guest 104 on clovis from local:backup/vzdump-qemu-104-WHEN.vma.zst (an empty VM that it left goes "
     "at the next try) failed: the target is full, or a quota is (vma: restore failed - blk_pwrite to  failed (-28)); PVE ended "
@@ -100,6 +105,9 @@ def test_restore_names_the_full_storage_first_and_not_an_exit_code(
 ) -> None:
     Root(site.state).destroy(VMID)
     full("local-lvm")
+    dry = user("restore", VMID, "--dry-run")
+    assert dry.code == 0 and shown(dry, "WARNING") == f"  WARNING: {THIN}"
     answer = user("restore", VMID, "--yes")
     assert answer.code == 1
+    assert shown(answer, "WARNING: storage local-lvm") == f"backupsvc: WARNING: {THIN}", "a thin pool may be overcommitted"
     assert shown(answer, "backupsvc: restoring", "  -> free") == RESTORE

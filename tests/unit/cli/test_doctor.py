@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, Version
 from backupsvc.pve.tasks import TaskRow
 from backupsvc.settings import Settings
 from policies import ownership, role
-from policies.model import Archive, Guest, GuestType, Node, Storage
+from policies.model import Archive, Guest, GuestType, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge
 from policies.site import load_policy
 
@@ -43,7 +44,8 @@ class World:
         self.tasks: dict[tuple[str, int], list[TaskRow]] = {}
         self.knowledge = Knowledge()
         self.catalog = SimpleNamespace(
-            archives=list, knowledge=lambda: self.knowledge, lease_holder=lambda vmid: None, operation=lambda id: None,
+            archives=lambda vmid=None: list(self.known), knowledge=lambda: self.knowledge,
+            lease_holder=lambda vmid: None, operation=lambda id: None,
             identity=lambda: "a" * 32,
         )  # fmt: skip
         self.guests: list[Guest] = []
@@ -58,6 +60,8 @@ class World:
         self.offsets = {"a": 1.0, "b": -2.0}
         self.release = "9.2"
         self.silent: list[PveUnreachable] = []
+        self.mute: dict[str, str] = {}
+        self.known: list[Archive] = []
         self.rights = {path: frozenset(privs) for path, privs in _needed(self.policy).grants.items()}
         self.storages = [
             Storage("nas", node, "dir", frozenset({"backup"})) for node in ("a", "b")
@@ -80,7 +84,7 @@ class World:
             guests=SimpleNamespace(config=lambda node, vmid: self.configs[vmid]),
             tasks=SimpleNamespace(of_guest=lambda node, vmid: self.tasks.get((node, vmid), [])),
             storage=SimpleNamespace(
-                storages=lambda: self.storages,
+                seen=lambda: SeenStorages(tuple(self.storages), self.mute),
                 archives=lambda node, storage, vmid=None: [one for one in self.listed if one.node == node],
             ),
         )
@@ -457,3 +461,74 @@ def test_a_storage_without_room_fails_and_one_that_tells_nothing_is_not_called_r
     world.storages[0] = Storage("nas", "a", "dir", frozenset({"backup"}), total=1000, available=499)
     (line,) = [line for line in world.seen(health.FAILED) if line.name == "room"]
     assert line.exit_code == 1 and "499 B free" in line.detail and "500 B" in line.detail
+
+
+# --- what could not be asked is unknown, and neither wrong nor well ----------------------------------------------------------
+
+
+def hanging(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
+    """A storage whose listing is never answered."""
+    raise PveUnreachable("596 Connection timed out")
+
+
+def test_the_room_on_a_dead_node_is_unknown_and_no_warning_of_its_own() -> None:
+    world = World()
+    world.guests = [Guest(108, "glpi", "a"), Guest(109, "docker", "b")]
+    world.nodes = [Node("a", False), Node("b", True)]
+    world.storages = [replace(storage, total=1000, available=900) for storage in world.storages if storage.node == "b"]
+    lines = [line for line in health.examine(world) if line.name == "room"]  # type: ignore[arg-type]
+    assert [(line.status, line.action, line.exit_code) for line in lines] == [("unknown", "", 0), ("ok", "", 0)]
+    assert lines[0].detail == "how much storage nas on a has free is not known while a does not answer"
+
+
+def test_an_archive_that_cannot_be_listed_still_tells_how_large_the_next_one_will_be() -> None:
+    world = World()
+    world.guests = [Guest(108, "glpi", "a")]
+    world.known = [Archive("nas:backup/x", "a", "nas", 108, GuestType.QEMU, 900_000, 500)]
+    world.storages[0] = replace(world.storages[0], total=1000, available=499)
+    world.pve.storage.archives = hanging
+    (line,) = [line for line in world.seen(health.FAILED) if line.name == "room"]
+    assert "499 B free" in line.detail and "the last archives of 1 guest(s) that it is to take again are 500 B" in line.detail
+
+
+def test_a_node_that_does_not_say_its_storages_is_named_and_its_storages_are_not_missing() -> None:
+    world = World()
+    world.storages, world.mute = [storage for storage in world.storages if storage.node == "b"], {"a": "596 Connection timed out"}
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "storages"]
+    assert (
+        line.detail.startswith("a did not say which storages it has") and line.action == "see on a which one hangs: pvesm status"
+    )
+    assert world.seen(health.FAILED) == []
+
+
+@pytest.mark.parametrize("how", ["dead", "mute"])
+def test_a_storage_that_only_a_node_out_of_reach_may_have_is_unknown_and_not_missing(how: str) -> None:
+    world = World()
+    world.storages = []
+    world.nodes = [Node("a", False), Node("b", True)] if how == "dead" else world.nodes
+    world.mute = {} if how == "dead" else {"a": "596 Connection timed out"}
+    lines = [line for line in world.seen("unknown") if line.name == "storages"]
+    assert [line.detail for line in lines] == [
+        "no node that could be asked has a storage nas for archives; whether a has it is not known",
+        "no node that could be asked has a storage thin for the disks of copies; whether a has it is not known",
+    ]
+
+
+def test_a_clock_that_nobody_could_read_is_not_called_right() -> None:
+    world = World()
+    world.offsets = {"b": -2.0}
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "clocks"]
+    assert line.detail == "a did not tell its time, so its drift is not known"
+    (good,) = [line for line in world.seen(health.OK) if line.name == "clocks"]
+    assert good.detail == f"b within {world.policy.max_clock_drift} s of this machine"
+
+
+def test_law_3_which_guests_prune_would_not_touch_is_told_though_a_storage_cannot_be_listed() -> None:
+    world = World()
+    world.known = [Archive("nas:backup/x", "a", "nas", 108, GuestType.QEMU, 900_000, 5)]
+    world.pve.storage.archives = hanging
+    (line,) = [line for line in world.seen(health.WARNING) if line.name == "retention"]
+    assert line.detail.startswith("catalog-young: 1 archive of guest 108 on nas")
+    world.known = []
+    (line,) = [line for line in world.seen(health.OK) if line.name == "retention"]
+    assert line.detail.endswith("; what lies on storage nas of a, storage nas of b was not looked at")

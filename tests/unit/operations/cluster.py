@@ -10,7 +10,7 @@ from typing import Any
 from backupsvc.pve.cluster import Bridge
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
-from policies.model import Archive, Guest, GuestType, Node, Storage
+from policies.model import Archive, Guest, GuestType, Node, SeenStorages, Storage
 
 CONFIG = "\n".join(
     (
@@ -84,7 +84,7 @@ class Cluster:
         self.agent = SimpleNamespace(state=lambda node, vmid: _next(self.states), frozen=self._frozen, thaw=self._thaw)
         self.guests = SimpleNamespace(config=lambda node, vmid: {"name": "Debian-Server", "memory": "2048"})
         self.storage = SimpleNamespace(
-            storages=lambda: [Storage("local", "clovis", "dir", frozenset({"backup"}))],
+            seen=lambda: SeenStorages((Storage("local", "clovis", "dir", frozenset({"backup"})),)),
             archives=self._archives,
             backup_defaults=lambda node, storage, max_age=0.0: self.defaults,
             extract_config=lambda node, volid: self.config,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
-from backupsvc.operations import build_engine, identity, proving, prune, restore, restore_test
+from backupsvc.operations import build_engine, identity, proving, restore, restore_test
 from backupsvc.settings import Settings
-from policies import property_string
+from policies import property_string, prune_marks
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, Job, Mark, Policy, Scratch
 from tests.unit.operations.cluster import CONFIG, Cluster, archive
@@ -170,7 +170,7 @@ def test_law_10_the_archives_of_an_older_machine_neither_rotate_out_nor_count(si
     items = [archive(108, second) for second in (1, 2, 3, 4)]
     for item, config in zip(items, (OLDER, OLDER, CONFIG, CONFIG), strict=True):
         remembered(site, item, config, operation="OP")
-    marked = prune.decide_all(site.catalog.archives()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
+    marked = prune_marks.decide_all(site.catalog.archives()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
     assert [one.mark for one in marked] == [Mark.KEEP, Mark.KEEP, Mark.REMOVE, Mark.KEEP]
     assert "another machine than guest 108" in marked[0].reasons[0]
     assert marked[3].reasons[0].startswith("keep-last 1/1")
@@ -180,7 +180,7 @@ def test_law_3_a_changed_archive_is_not_counted_in_place_of_a_whole_one(site: Si
     for item in (FIRST, SECOND, THIRD):
         remembered(site, item, CONFIG, operation="OP")
     site.catalog.observe([replace(THIRD, size=999)], scope=[], at=5)
-    marked = prune.decide_all(site.catalog.archives()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
+    marked = prune_marks.decide_all(site.catalog.archives()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
     assert [one.mark for one in marked] == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
     assert "was changed since it was recorded (size 1000 -> 999 bytes)" in marked[2].reasons[0]
 

@@ -17,7 +17,22 @@ from backupsvc.catalog.looks import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.operations import accepting, build_engine, prune
-from policies.model import Archive, Guest, Job, Mark, Node, Policy, Proof, PruneRules, Rung, Scratch, Storage, Verdict
+from policies import prune_marks
+from policies.model import (
+    Archive,
+    Guest,
+    Job,
+    Mark,
+    Node,
+    Policy,
+    Proof,
+    PruneRules,
+    Rung,
+    Scratch,
+    SeenStorages,
+    Storage,
+    Verdict,
+)
 from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
@@ -223,7 +238,7 @@ def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_em
         return there[node]
 
     cluster.cluster.nodes = lambda max_age=0.0: [Node("clovis", True), Node("lge-pve02", True)]
-    cluster.storage.storages = lambda: [Storage("local", node, "dir", frozenset({"backup"})) for node in there]
+    cluster.storage.seen = lambda: SeenStorages(tuple(Storage("local", node, "dir", frozenset({"backup"})) for node in there))
     cluster.storage.archives = archives
     site.policy = replace(site.policy, jobs=(replace(JOB, keep="keep-last=1"),))
     assert "does not answer" in pruned(site)["error"]["message"]
@@ -395,7 +410,9 @@ def test_law_3_an_acceptance_does_not_cover_a_storage_that_is_seen_for_the_first
     assert pruned(site)["error"] is None
     site.clock.sleep(DAY)
     elsewhere = [replace(item, storage="usb", volid=item.volid.replace("local:", "usb:")) for item in THREE]
-    cluster.storage.storages = lambda: [Storage(name, "clovis", "dir", frozenset({"backup"})) for name in ("local", "usb")]
+    cluster.storage.seen = lambda: SeenStorages(
+        tuple(Storage(name, "clovis", "dir", frozenset({"backup"})) for name in ("local", "usb"))
+    )
     cluster.storage.archives = lambda node, storage, vmid=None: elsewhere if storage == "usb" else THREE[2:]
     assert pruned(site)["error"]["exit_code"] == 4 and cluster.deleted == []
 
@@ -442,9 +459,9 @@ def test_law_3_an_archive_whose_size_collapsed_does_not_rotate_a_whole_one_out()
     small = archive(108, 4, size=1 << 20)
     policy = with_policy(World(None)).policy  # type: ignore[arg-type]
     guests = [Guest(108, "Debian-Server", "clovis")]
-    marked = {one.archive.volid: one for one in prune.decide_all([*whole, small], guests, policy)}
+    marked = {one.archive.volid: one for one in prune_marks.decide_all([*whole, small], guests, policy)}
     assert marked[small.volid].mark is Mark.KEEP and "counts for no keep rule" in marked[small.volid].reasons[0]
     assert marked[whole[-1].volid].mark is Mark.KEEP and marked[whole[0].volid].mark is Mark.REMOVE
     proven = replace(small, proven_at=1, rung=Rung.HEALTHY)
-    marked = {one.archive.volid: one for one in prune.decide_all([*whole, proven], guests, policy)}
+    marked = {one.archive.volid: one for one in prune_marks.decide_all([*whole, proven], guests, policy)}
     assert marked[whole[-1].volid].mark is Mark.REMOVE and marked[small.volid].mark is Mark.KEEP

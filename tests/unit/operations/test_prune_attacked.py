@@ -14,7 +14,7 @@ from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveError, PveNotFound, PveUnreachable
 from backupsvc.operations import accepting, listing, prune
 from policies import prune_guard
-from policies.model import Archive, Guest, GuestType, Mark, Node, Storage
+from policies.model import Archive, Guest, GuestType, Mark, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge, Sighting
 from tests.unit.operations.cluster import Cluster, ended
 from tests.unit.operations.test_prune import THREE, marks, pruned, with_cluster, with_policy
@@ -39,7 +39,9 @@ def two_nodes(site: World, there: dict[str, list[Archive]], *, shared: bool) -> 
     """A cluster of two nodes; what each lists may be changed in ``there``."""
     cluster = Cluster()
     cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, True)]
-    cluster.storage.storages = lambda: [Storage("local", node, "dir", frozenset({"backup"}), shared=shared) for node in (A, B)]
+    cluster.storage.seen = lambda: SeenStorages(
+        tuple(Storage("local", node, "dir", frozenset({"backup"}), shared=shared) for node in (A, B))
+    )
 
     def archives(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         return [item for item in there[node] if item.volid not in cluster._gone]
@@ -129,7 +131,9 @@ def test_law_3_a_storage_that_was_made_shared_is_one_of_which_nothing_is_known(s
     prove(site, there[A][0])
     site.clock.sleep(HOURS)
     there |= {node: on(node, *THREE, shared=True) for node in (A, B)}
-    cluster.storage.storages = lambda: [Storage("local", node, "dir", frozenset({"backup"}), shared=True) for node in (A, B)]
+    cluster.storage.seen = lambda: SeenStorages(
+        tuple(Storage("local", node, "dir", frozenset({"backup"}), shared=True) for node in (A, B))
+    )
     assert "no longer listed" in pruned(site)["error"]["message"]
     accepting.sync(site)  # type: ignore[arg-type]
     assert "catalog-young" in pruned(site)["error"]["message"]
@@ -181,7 +185,7 @@ def test_law_3_a_storage_that_was_empty_at_the_first_look_holds_nothing_known_wh
     usb = [replace(item, storage="usb", volid=item.volid.replace("local:", "usb:")) for item in THREE]
     here: dict[str, list[Archive]] = {"local": [], "usb": []}
     cluster = Cluster()
-    cluster.storage.storages = lambda: [Storage(name, A, "dir", frozenset({"backup"})) for name in here]
+    cluster.storage.seen = lambda: SeenStorages(tuple(Storage(name, A, "dir", frozenset({"backup"})) for name in here))
     cluster.storage.archives = lambda node, storage, vmid=None: here[storage]
     with_cluster(site, cluster)
     site.clock.sleep(HOURS)

@@ -18,7 +18,7 @@ from backupsvc.catalog.operations import Driver
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import BackupsvcError, PveError, PveUnreachable
 from backupsvc.operations import accepting, prune
-from policies.model import Archive, Node, Operation, OperationState, Storage
+from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy
 from tests.unit.operations.worlds import World, world
@@ -52,6 +52,7 @@ class Storages:
 
     def __init__(self, site: World, data: st.DataObject, story: tuple[str, ...]) -> None:
         self.story, self.begun = story, False
+        self.blind: Place | None = None
         self.site, self._data, self.catalog = site, data, site.catalog
         self.files: dict[Place, dict[str, Archive]] = {place: {} for place in PLACES}
         self.listed: dict[Place, dict[str, Archive]] = {place: {} for place in PLACES}
@@ -67,11 +68,13 @@ class Storages:
     def _cluster(self) -> Cluster:
         cluster = Cluster()
         cluster.cluster.nodes = lambda max_age=0.0: [Node(A, True), Node(B, True)]
-        cluster.storage.storages = lambda: [
-            Storage(name, node, "dir", frozenset({"backup"}), shared=name == "nas")
-            for node in (A, B)
-            for name in ("local", "nas")
-        ]
+        cluster.storage.seen = lambda: SeenStorages(
+            tuple(
+                Storage(name, node, "dir", frozenset({"backup"}), shared=name == "nas")
+                for node in (A, B)
+                for name in ("local", "nas")
+            )
+        )
         cluster.storage.archives, cluster.storage.delete = self.archives, self.delete
         return cluster
 
@@ -86,6 +89,8 @@ class Storages:
     def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         """What a node lists, after something has happened."""
         place = ("" if storage == "nas" else node, storage)
+        if place == self.blind:
+            raise PveUnreachable(f"{storage} hangs")
         deed = self._data.draw(st.sampled_from(["nothing", *self.story])) if self.begun else "nothing"
         self._happens(deed)
         if deed == "listing fails":
@@ -113,8 +118,13 @@ class Storages:
         return None if how == "done" else "UPID:x"
 
     def _judge(self, place: Place, volid: str) -> None:
-        known = {("" if item.shared else item.node, item.volid): item for item in self.catalog.archives(vmid=108)}
-        there = {(at, name): item for (at, _), listing in self.listed.items() for name, item in listing.items()}
+        seen = {place: listing for place, listing in self.listed.items() if place != self.blind}
+        known = {
+            ("" if item.shared else item.node, item.volid): item
+            for item in self.catalog.archives(vmid=108)
+            if ("" if item.shared else item.node, item.storage) != self.blind
+        }
+        there = {(at, name): item for (at, _), listing in seen.items() for name, item in listing.items()}
         mine = (place[0], volid)
         assert mine in there, "it is not listed"
         if "sync" not in self.story:  # which may make known what comes while prune lists
@@ -225,6 +235,9 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
     with contextlib.closing(site.catalog):
         storages = Storages(site, data, story)
         with_cluster(site, storages.cluster)
+        if data.draw(st.booleans()):
+            prune.preview(site)  # type: ignore[arg-type]  # all was seen once, before something could no longer be listed
+            storages.blind = data.draw(st.sampled_from([None, *PLACES]))
         operation = prune.open_prune(site)  # type: ignore[arg-type]
         assert isinstance(operation, Operation) and site.engine.advance(operation.id).operation.step == "remove"
         storages.begun = True

@@ -12,7 +12,7 @@ from backupsvc.errors import LawRefused
 from backupsvc.operations import restore
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.run import Run, Wait
-from policies.model import Guest, Node, OperationState
+from policies.model import Guest, Node, OperationState, SeenStorages
 from tests.unit.operations.cluster import CONFIG, ended
 from tests.unit.operations.test_restore_test import ARCHIVE, World, site  # noqa: F401
 
@@ -40,7 +40,7 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
             guests=lambda: list(there), vmid_free=lambda vmid: not there, nodes=lambda max_age=0.0: [Node("clovis", True)]
         ),
         guests=SimpleNamespace(config=lambda node, vmid: {"memory": "128"}),
-        storage=SimpleNamespace(extract_config=lambda node, volid: CONFIG),
+        storage=SimpleNamespace(extract_config=lambda node, volid: CONFIG, seen=lambda: SeenStorages(())),
         tasks=SimpleNamespace(poll=lambda upid: ended("OK"), find=lambda node, **wanted: [], surely_runs=lambda upid: False),
         stubs=lambda: SimpleNamespace(why_not=why_not, destroy=destroy),
     )

@@ -34,6 +34,7 @@ from policies.model import (
     Proof,
     Rung,
     Scratch,
+    SeenStorages,
     Storage,
     Verdict,
 )
@@ -159,7 +160,15 @@ def with_room(site: World, permissions: Any = lambda: ONE_BRIDGE) -> None:
             ha_resources=set,
         ),
         scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: ()),
-        storage=SimpleNamespace(storages=lambda: [free, local], volumes=lambda node, storage, vmid: []),
+        storage=SimpleNamespace(
+            seen=lambda: SeenStorages(
+                (
+                    free,
+                    local,
+                )
+            ),
+            volumes=lambda node, storage, vmid: [],
+        ),
     )
 
 

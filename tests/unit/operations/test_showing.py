@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import UsageError
-from backupsvc.operations import build_engine, showing
+from backupsvc.operations import build_engine, showing, telling
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import World, world
 
@@ -96,10 +96,42 @@ def test_a_failed_operation_exits_as_its_error_says(site: World) -> None:
 
 def test_a_night_is_as_good_as_what_it_opened(site: World) -> None:
     child = opened(site)
-    night = ended("night", children={"backup#108": child.id})
+    night = ended("night", children={"backup#108": child.id}, vmids=[108])
     site.catalog.finish(child.id, site.engine.driver(), OperationState.FAILED, data={}, error="no", note=None)
     assert showing.exit_code(site.catalog, night) == 1
     assert [item.id for item in showing.failed_children(site.catalog, night)] == [child.id]
+
+
+def night_of(site: World, name: str, state: OperationState, **data: Any) -> Operation:
+    """A night of which one operation ended so."""
+    child = opened(site)
+    site.catalog.finish(child.id, site.engine.driver(), state, data=data, error=None, note=None)
+    return ended("night", children={name: child.id}, vmids=[108] if name.startswith("backup#") else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "data", "code"),
+    [
+        ("backup#108", OperationState.DONE, {}, 0),
+        ("backup#108", OperationState.CANCELLED, {}, 1),
+        ("prune", OperationState.DONE, {}, 0),
+        ("prune", OperationState.FAILED, {}, 1),
+        ("prove#108", OperationState.DONE, {"proof": {"verdict": "proven"}}, 0),
+        ("prove#108", OperationState.DONE, {"proof": {"verdict": "simulated"}}, 0),
+        ("prove#108", OperationState.DONE, {"proof": {"verdict": "failed"}}, 1),
+        ("sample#108", OperationState.DONE, {"proof": {"verdict": "inconclusive"}}, 1),
+    ],
+)
+def test_law_5_a_night_exits_as_its_log_line_judges_it(
+    site: World, name: str, state: OperationState, data: dict[str, Any], code: int
+) -> None:
+    night = night_of(site, name, state, **data)
+    assert showing.exit_code(site.catalog, night) == code
+    assert telling.night(site.catalog, night).good == (code == 0)
+
+
+def test_law_4_a_night_whose_guest_was_expected_and_has_no_backup_at_all_is_not_good(site: World) -> None:
+    assert showing.exit_code(site.catalog, ended("night", children={}, vmids=[108])) == 1
 
 
 def test_what_came_of_it_is_said_in_a_few_words() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from backupsvc.errors import LawRefused
 from backupsvc.operations import restore
-from policies.model import Guest, Node, Storage
+from policies.model import Guest, Node, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, World, site  # noqa: F401
 
@@ -27,7 +27,13 @@ def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lamb
         ),
         scratch=lambda scratch, holder: SimpleNamespace(require_bridge=lambda node, network: ()),
         storage=SimpleNamespace(
-            storages=lambda: [disks, Storage("local", "clovis", "dir", frozenset({"backup"}))], volumes=volumes
+            seen=lambda: SeenStorages(
+                (
+                    disks,
+                    Storage("local", "clovis", "dir", frozenset({"backup"})),
+                )
+            ),
+            volumes=volumes,
         ),
     )
 

@@ -102,6 +102,7 @@ def test_law_5_a_night_of_modelled_guests_is_simulated_and_never_good() -> None:
             "1 of 2 guests have no good backup (102)",
         ),
         ({"prune": operation("prune", None, FAILED)}, "retention: failed"),
+        ({"prune": operation("prune", None, not_listed=["node b is offline"])}, "retention: partial"),
         ({"prove#101": operation("restore-test", 101, **proof("inconclusive"))}, "1 of 1 restore tests proved nothing"),
         ({"prove#101": operation("restore-test", 101, FAILED, **proof("proven"))}, "1 of 1 restore tests proved nothing"),
     ],

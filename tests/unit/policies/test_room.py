@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from policies.model import Archive, Guest, GuestType, Storage
-from policies.room import Room, rooms
+from dataclasses import replace
+from typing import Any
 
-MIB = 1 << 20
+import pytest
+
+from policies.model import Archive, Guest, GuestType, Storage
+from policies.room import DiskNeed, Room, disk_needs, for_disks, roomier, rooms
+
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def archive(vmid: int, ctime: int, size: int) -> Archive:
@@ -50,3 +55,83 @@ def test_a_storage_that_does_not_tell_is_unknown_and_not_roomy() -> None:
 def test_a_full_storage_is_short_even_of_guests_that_have_no_archive_yet() -> None:
     found = measured([storage("a", 0), storage("b", 1000)], archives=[])[0]
     assert (found.short, found.needed, found.unknown) == (True, 0, (1, 2))
+
+
+def test_of_a_storage_whose_node_does_not_answer_it_is_said_that_it_does_not() -> None:
+    on_a, on_b = rooms([(guest, "nas") for guest in GUESTS], ARCHIVES, [storage("b", 1000)], {"a": "offline"})
+    assert (on_a.silent, on_a.free, on_a.short, on_a.tight) == ("offline", None, False, False)
+    assert on_b.silent == "" and on_b.free == 1000 * MIB
+
+
+def test_a_shared_storage_is_known_through_the_node_that_answers() -> None:
+    (found,) = rooms([(guest, "nas") for guest in GUESTS], ARCHIVES, [storage("b", 900, shared=True)], {"a": "offline"})
+    assert (found.silent, found.free) == ("", 900 * MIB)
+
+
+# --- disks --------------------------------------------------------------------------------------------------------------------
+
+CONFIG = {
+    "scsi0": "thick:vm-108-disk-0,size=32G",
+    "scsi1": "thin:vm-108-disk-1,size=8G,backup=0",
+    "virtio0": "thin:vm-108-disk-2,size=512M",
+    "efidisk0": "thick:vm-108-disk-3,size=4M",
+    "ide2": "local:iso/x.iso,media=cdrom,size=600M",
+    "#qmdump#map:scsi0": "drive-scsi0:thick:raw:",
+    "#qmdump#map:virtio0": "drive-virtio0:thin:raw:",
+    "#qmdump#map:efidisk0": "drive-efidisk0:thick:raw:",
+}
+
+
+def disks(name: str, type: str, free: int, **changes: Any) -> Storage:
+    values: dict[str, Any] = {"total": 100 * GIB, "available": free, "content": frozenset({"images"})}
+    return Storage(name, "a", type, **(values | changes))
+
+
+def test_what_the_archive_holds_needs_room_where_it_was_or_where_it_is_put() -> None:
+    assert disk_needs(CONFIG) == (DiskNeed("thick", 32 * GIB + 4 * MIB), DiskNeed("thin", 512 * MIB))
+    assert disk_needs(CONFIG, "nas") == (DiskNeed("nas", 32 * GIB + 516 * MIB),)
+    silent = CONFIG | {"scsi0": "thick:vm-108-disk-0"}
+    assert disk_needs(silent)[0] == DiskNeed("thick", 4 * MIB, ("scsi0",))
+    assert disk_needs({}) == ()
+
+
+@pytest.mark.parametrize(
+    ("type", "free", "short", "impossible"),
+    [
+        ("lvm", 32 * GIB, False, False),
+        ("lvm", 32 * GIB - 1, True, True),
+        ("lvmthin", 32 * GIB - 1, True, False),
+        ("zfspool", 1, True, False),
+        ("dir", 0, True, False),
+    ],
+)
+def test_only_a_storage_that_sets_whole_disks_aside_surely_has_no_room(
+    type: str, free: int, short: bool, impossible: bool
+) -> None:
+    (found,) = for_disks([DiskNeed("x", 32 * GIB)], "a", [disks("x", type, free)])
+    assert (found.short, found.impossible, found.there) == (short, impossible, True)
+
+
+@pytest.mark.parametrize(
+    "there", [[], [disks("x", "lvm", 0, total=0)], [disks("x", "lvm", 0, active=False)], [disks("x", "lvm", 0, enabled=False)]]
+)
+def test_a_storage_that_does_not_tell_or_is_not_there_is_not_called_full(there: list[Storage]) -> None:
+    (found,) = for_disks([DiskNeed("x", 32 * GIB)], "a", there)
+    assert (found.free, found.short, found.impossible, found.there) == (None, False, False, bool(there))
+
+
+def test_a_storage_of_another_node_is_not_this_nodes() -> None:
+    (other,) = for_disks([DiskNeed("x", 1)], "b", [disks("x", "lvm", 0)])
+    assert not other.there and other.free is None
+
+
+def test_other_storages_with_so_much_room_are_named_the_roomiest_first() -> None:
+    there = [
+        disks("small", "dir", 4),
+        disks("thin", "lvmthin", 5),
+        disks("roomy", "dir", 9),
+        disks("iso", "dir", 50, content=frozenset({"iso"})),
+        disks("off", "dir", 50, active=False),
+        replace(disks("far", "dir", 50), node="b"),
+    ]
+    assert [one.name for one in roomier(5, "a", there)] == ["roomy", "thin"]

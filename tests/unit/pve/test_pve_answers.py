@@ -119,7 +119,7 @@ QUESTIONS: dict[str, Callable[[Pve], Any]] = {
     "network": lambda pve: pve.cluster.network("pve"),
     "ha": lambda pve: pve.cluster.ha(),
     "ha resources": lambda pve: pve.cluster.ha_resources(),
-    "storages": lambda pve: pve.storage.storages(),
+    "storages": lambda pve: pve.storage.seen(),
     "archives": lambda pve: pve.storage.archives("pve", "local"),
     "config of an archive": lambda pve: pve.storage.extract_config("pve", VOLID),
     "path of an archive": lambda pve: pve.storage.volume_path("pve", VOLID),

@@ -38,7 +38,7 @@ def test_each_is_asked_once_in_a_minute_and_those_whose_state_is_known_never(fak
     fake.on("GET", "/storage", [])
     for _ in range(3):
         pve.cluster.nodes()
-        pve.storage.storages()
+        pve.storage.seen()
     versions = [request.path for request in fake.requests if request.path.endswith("/version")]
     assert sorted(versions) == ["/nodes/b/version", "/nodes/c/version"]
     assert (asked(fake, "c"), asked(fake, "d")) == (1, 0)
@@ -58,7 +58,7 @@ def test_the_storages_of_a_node_whose_pvestatd_is_silent_are_listed(fake: FakePv
     fake.on("GET", "/nodes/b/version", {"version": "9.2.11"})
     fake.on("GET", "/storage", [])
     fake.on("GET", "/nodes/b/storage", [{"storage": "local", "type": "dir", "content": "backup", "active": 1, "enabled": 1}])
-    assert [(one.node, one.name) for one in pve.storage.storages()] == [("b", "local")]
+    assert [(one.node, one.name) for one in pve.storage.seen().storages] == [("b", "local")]
 
 
 def test_an_answer_about_the_nodes_serves_for_as_long_as_asked(fake: FakePve, pve: Pve, clock: FakeClock) -> None:

@@ -17,13 +17,16 @@ ARCHIVE = "local:backup/vzdump-qemu-200-2026_11_23-08_45_23.vma.zst"
 
 def test_storages_are_read_node_by_node_with_the_retention_of_the_cluster(fake: FakePve, pve: Pve) -> None:
     fake.replay("02", 2, 16, 51)
-    (storage,) = pve.storage.storages()
+    (storage,) = pve.storage.seen().storages
     assert (storage.name, storage.node, storage.type, storage.prune) == ("local", "pve", "dir", "keep-all=1")
     assert "backup" in storage.content and "images" in storage.content
     assert (storage.shared, storage.active, storage.enabled, storage.available) == (False, True, True, 71435735040)
 
 
-def test_a_node_that_is_off_or_silent_has_no_storages(fake: FakePve, pve: Pve) -> None:
+@pytest.mark.parametrize("reply", [Reply(status=595, reason="No route to host", raw=""), refuse(500, "got timeout")])
+def test_law_4_a_node_that_is_called_online_and_does_not_say_its_storages_is_named_and_hides_no_other(
+    fake: FakePve, pve: Pve, reply: Reply
+) -> None:
     fake.on("GET", "/storage", [{"storage": "nas", "prune-backups": {"keep-last": "3"}}])
     fake.on(
         "GET",
@@ -31,15 +34,17 @@ def test_a_node_that_is_off_or_silent_has_no_storages(fake: FakePve, pve: Pve) -
         [{"node": "a", "status": "online"}, {"node": "b", "status": "offline"}, {"node": "c", "status": "online"}],
     )
     fake.on("GET", "/nodes/a/storage", [{"storage": "nas", "type": "nfs", "content": "backup", "shared": 1, "active": 1}])
-    fake.on("GET", "/nodes/c/storage", Reply(status=595, reason="No route to host", raw=""))
-    (storage,) = pve.storage.storages()
+    fake.on("GET", "/nodes/c/storage", reply)
+    seen = pve.storage.seen()
+    (storage,) = seen.storages
     assert (storage.node, storage.shared, storage.prune) == ("a", True, "keep-last=3")
+    assert set(seen.silent) == {"c"} and reply.reason in seen.silent["c"]
 
 
 def test_a_retention_that_may_not_be_read_is_unknown_and_no_failure(fake: FakePve, pve: Pve) -> None:
     fake.replay("02", 2, 51)
     fake.on("GET", "/storage", refuse(403, "Permission check failed (/storage, Datastore.Audit)"))
-    assert [storage.prune for storage in pve.storage.storages()] == [""]
+    assert [storage.prune for storage in pve.storage.seen().storages] == [""]
 
 
 def test_archives_are_listed_oldest_first_with_what_pve_knows_of_them(fake: FakePve, pve: Pve) -> None:

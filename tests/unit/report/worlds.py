@@ -8,7 +8,7 @@ from typing import Any
 from backupsvc.errors import PveNotFound
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, HaStatus, PveJob, Version
 from backupsvc.pve.tasks import TaskRow
-from policies.model import Archive, Guest, Node, Storage
+from policies.model import Archive, Guest, Node, SeenStorages, Storage
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, permissions, storage
 
 TOKEN = "svc@pve!b1"
@@ -105,8 +105,8 @@ class Storages:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def storages(self) -> list[Storage]:
-        return self.world.answer("storages", lambda: list(self.world.storage_list))
+    def seen(self) -> SeenStorages:
+        return self.world.answer("storages", lambda: SeenStorages(tuple(self.world.storage_list)))
 
     def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         there = [item for item in self.world.archive_list if item.storage == storage and (item.shared or item.node == node)]
