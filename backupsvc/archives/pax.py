@@ -9,12 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from backupsvc.archives.sparse import AT_ONCE, Sparse
 from backupsvc.archives.streams import ByteStream, Damage
 
 BLOCK = 512
 PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK = b"x", b"g", b"L", b"K"
 KINDS = frozenset((PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK))
 NAMES = (b"path", b"linkpath", b"GNU.sparse.name")
+SPARSE, MAP = b"GNU.sparse.", b"GNU.sparse.map"
 NUMBERS = re.compile(rb"size|uid|gid|[acm]time|GNU\.sparse\.(?:major|minor|size|realsize|numblocks|offset|numbytes)")
 NUMBER = re.compile(rb"(-?\d{1,20})(?:\.\d+)?")
 TIMES = (b"atime", b"ctime", b"mtime")
@@ -25,19 +27,28 @@ HEAD = 1024  # bytes in which a record's length and key stand: that of an extend
 
 @dataclass(slots=True)
 class Told:
-    """What is known so far of the next member: its name, what it links to, and its size in the stream; None or b"": not told."""
+    """What is known so far of the next member: its name, what it links to, its size in the stream, and what it says of its holes.
+
+    None or b"": not told.
+    """
 
     name: bytes = b""
     link: bytes = b""
     sparse_name: bytes = b""
     size: int | None = None
+    sparse: Sparse | None = None
+
+    def holes(self) -> Sparse:
+        """Return what is told of the holes, begun where nothing was told yet."""
+        self.sparse = self.sparse or Sparse()
+        return self.sparse
 
 
 def read(stream: ByteStream, kind: bytes, length: int, told: Told) -> None:
     """Given a stream behind an extension's header, its kind and its length, read it and add to ``told``. Raise Damage."""
     start = stream.offset
     if kind in (PAX, PAX_GLOBAL):
-        for key, value in _records(stream, length):
+        for key, value in _records(stream, length, told):
             if kind == PAX_GLOBAL:
                 raise _broken(start, f"a global pax header sets {key.decode()} of all members, as no vzdump does")
             _tell(told, key, value, start)
@@ -77,10 +88,15 @@ def _tell(told: Told, key: bytes, value: bytes, start: int) -> None:
             raise _broken(start)
         if key == b"size":
             told.size = int(value)
+        elif key.startswith(SPARSE):
+            told.holes().tell(key.removeprefix(SPARSE).decode(), int(value))
 
 
-def _records(stream: ByteStream, length: int) -> Iterator[tuple[bytes, bytes]]:
-    """Given the length of a pax extension's data, yield what matters of its records (``LENGTH KEY=VALUE\\n``). Raise Damage."""
+def _records(stream: ByteStream, length: int, told: Told) -> Iterator[tuple[bytes, bytes]]:
+    """Given the length of a pax extension's data, yield what matters of its records (``LENGTH KEY=VALUE\\n``). Raise Damage.
+
+    A map of holes is read here, since it may be longer than all else that is kept.
+    """
     left = length
     while left:
         stream.step()
@@ -97,12 +113,25 @@ def _records(stream: ByteStream, length: int) -> Iterator[tuple[bytes, bytes]]:
         stream.skip(size - value - 1)
         if key in NAMES or NUMBERS.fullmatch(key):
             yield key, _some(stream, value)
+        elif key == MAP:
+            told.holes().read_records(_parts(stream, value))
         else:
             skip(stream, value)
         end = stream.take(1)
         if end != b"\n":
             raise _broken(start) if end else cut(stream)
         left -= size
+
+
+def _parts(stream: ByteStream, size: int) -> Iterator[bytes]:
+    """Yield as many bytes of the stream in parts. Raise Damage if it ends before."""
+    while size:
+        part = stream.some(min(size, AT_ONCE))
+        if not part:
+            raise cut(stream)
+        stream.step()
+        size -= len(part)
+        yield part
 
 
 def _some(stream: ByteStream, size: int) -> bytes:

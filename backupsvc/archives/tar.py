@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from backupsvc.archives import pax
+from backupsvc.archives.linked import Names
 from backupsvc.archives.pax import BLOCK, Told, cut, skip
+from backupsvc.archives.sparse import Map
 from backupsvc.archives.streams import ByteStream, Damage, Problem
 
 CONFIG_FOLDER = b"etc/vzdump/"
@@ -18,7 +20,8 @@ CONFIGS = ("pct.conf", "vps.conf")
 KEPT = {CONFIG_FOLDER + name.encode(): name for name in (*CONFIGS, "pct.fw")}
 # A container's config is some hundred bytes, and pmxcfs takes no file above 1 MiB.
 MAX_CONFIG = 1024 * 1024
-HARD_LINK, SYMLINK, SPARSE = b"1", b"2", b"S"
+HARD_LINK, SYMLINK, FOLDER, SPARSE = b"1", b"2", b"5", b"S"
+FILES = frozenset((b"0", b"\0", b"7"))
 WITHOUT_DATA = frozenset((b"2", b"3", b"4", b"5", b"6"))
 KINDS = WITHOUT_DATA | frozenset((b"0", b"\0", b"7", HARD_LINK, SPARSE))
 MAX_COMPONENT = 255  # NAME_MAX
@@ -41,6 +44,7 @@ class TarPass:
         self.members = 0
         self._found: dict[str, list[int]] = {}
         self._lacks: list[Problem] = []
+        self._names = Names()
 
     @property
     def problems(self) -> list[Problem]:
@@ -77,20 +81,41 @@ class TarPass:
         self.members += 1
         kind = header[156:157]
         length = _number(header, 124, offset) if told.size is None else told.size
-        if reason := _unextractable(header, kind, name, told.link):
-            self._found.setdefault(reason, [offset, 0])[1] += 1
+        self._tell(_unextractable(header, kind, name, told.link) or self._linked(header, kind, name, told.link), offset)
         if kind == HARD_LINK:
             return
         if kind in WITHOUT_DATA and length:
             raise Damage(offset + 124, f"a tar member that holds no data says that it has {length} bytes of it", "tar")
-        if kind == SPARSE and header[482]:
-            _skip_sparse_maps(stream)
+        taken = self._map(stream, header, offset, length, told)
         kept = KEPT.get(name)
         # The first one counts, as for PVE (``tar --occurrence``): what comes later is a file of the guest's own.
         if kept is not None and kept not in self.configs and length <= MAX_CONFIG:
-            self.configs[kept] = _content(stream, length)
+            self.configs[kept] = _content(stream, length - taken)
         else:
-            skip(stream, _padded(length))
+            skip(stream, _padded(length) - taken)
+
+    def _tell(self, reason: str, offset: int) -> None:
+        if reason:
+            self._found.setdefault(reason, [offset, 0])[1] += 1
+
+    def _linked(self, header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
+        """Given a member, return why tar could not link it, "" if it can; remember its name for links to it."""
+        if kind == HARD_LINK and _target(header, link) not in self._names:
+            return "a hard link to a file that is not in the archive before it"
+        if kind != FOLDER:  # to a folder there is no hard link
+            self._names.add(name)
+        return ""
+
+    def _map(self, stream: ByteStream, header: bytes, offset: int, length: int, told: Told) -> int:
+        """Read the map of a member with holes, and hold it against what is stored; return how many bytes of its data it took."""
+        kind, taken, lack = header[156:157], 0, ""
+        if kind == SPARSE:
+            lack = _gnu_map(stream, header, offset).lack(_number(header, 483, offset), length)
+        elif told.sparse and kind in FILES:
+            taken = told.sparse.read_before_data(stream, length)
+            lack = told.sparse.lack(length - taken)
+        self._tell(f"a file with holes whose map is wrong: {lack}" if lack else "", offset)
+        return taken
 
     def _end(self, stream: ByteStream) -> None:
         """After a first block of zeros: a second must follow, and nothing but zeros after it (tar fills its last record)."""
@@ -133,9 +158,11 @@ def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
     if not all(_is_number(header[start:end], values) for start, end, values in OWN_NUMBERS):
         return "a member whose owner, rights or time is no number that Linux has"
     if kind in (HARD_LINK, SYMLINK):
-        target = link or header[157:257].partition(b"\0")[0]
+        target = _target(header, link)
         if not target or len(target) > pax.MAX_NAME:
             return "a link to nothing, or to a name that is too long"
+        if kind == HARD_LINK and b".." in target.split(b"/"):
+            return "a hard link that leads out of the folder into which it is extracted"
     if not name.strip(b"/") and kind != b"5":
         return "a member without a name"
     if len(name) > pax.MAX_NAME or (len(name) > MAX_COMPONENT and max(map(len, name.split(b"/"))) > MAX_COMPONENT):
@@ -143,6 +170,11 @@ def _unextractable(header: bytes, kind: bytes, name: bytes, link: bytes) -> str:
     if b"\0" in name or (b".." in name and b".." in name.split(b"/")):
         return "a member whose name leads out of the folder into which it is extracted"
     return ""
+
+
+def _target(header: bytes, link: bytes) -> bytes:
+    """Given a link's header and the target that was told before it, return where it leads."""
+    return link or header[157:257].partition(b"\0")[0]
 
 
 def _is_number(field: bytes, values: range) -> bool:
@@ -171,15 +203,28 @@ def _header_name(header: bytes) -> bytes:
     return prefix + b"/" + name if prefix else name
 
 
-def _skip_sparse_maps(stream: ByteStream) -> None:
-    """Pass over the extra blocks in which GNU's old sparse format continues its map; byte 504 says whether one more follows."""
-    more = 1
+def _gnu_map(stream: ByteStream, header: bytes, offset: int) -> Map:
+    """Read the map of GNU's own dialect: four pieces in the header, and 21 in each block behind it that it announces."""
+    found = Map()
+    ended, more = _pieces(header, 386, 4, offset, found), header[482]
     while more:
+        if ended:
+            found.broken("it goes on behind its end")
         stream.step()
-        block = stream.take(BLOCK)
+        start, block = stream.offset, stream.take(BLOCK)
         if len(block) < BLOCK:
             raise cut(stream)
-        more = block[504]
+        ended, more = _pieces(block, 0, 21, start, found), block[504]
+    return found
+
+
+def _pieces(block: bytes, first: int, most: int, offset: int, found: Map) -> bool:
+    """Add the pieces that stand in a block, two numbers of twelve bytes each; return whether an empty one ends the map there."""
+    for at in range(first, first + 24 * most, 24):
+        if not block[at + 12]:
+            return True
+        found.add(_number(block, at, offset), _number(block, at + 12, offset))
+    return False
 
 
 def _content(stream: ByteStream, size: int) -> bytes:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
 from backupsvc.catalog.database import Database
+from backupsvc.catalog.leases import Fence, hold
 from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.rows import operation_of, plain, transition_of
 from backupsvc.catalog.tables import ARCHIVE_PIN, OPERATION, TRANSITION
@@ -62,6 +63,10 @@ class NewOperation:
     lane: str | None = None
 
 
+class EndAsked(OperationFailed):
+    """Somebody asked that an operation end, so that it opens no more others. The message is why it shall end."""
+
+
 class OperationStore:
     """The catalog's operations, with their transitions (append-only)."""
 
@@ -70,14 +75,18 @@ class OperationStore:
 
     # --- opening and reading ----------------------------------------------------------------------------------------------
 
-    def open_operation(self, new: NewOperation, at: int, driver: Driver | None = None) -> Operation | None:
+    def open_operation(
+        self, new: NewOperation, at: int, driver: Driver | None = None, parent: Fence | None = None
+    ) -> Operation | None:
         """Given an operation to open, record it, driven by ``driver`` from its first moment if there is one; due now.
 
-        Return None if its occurrence was opened before, or while an open operation has its key ``alone`` (law 9).
+        ``parent`` is the operation that opens it, with its driver: in the same transaction it must be open, driven by that
+        driver, and nobody may have asked that it end. Raise LeaseLost or EndAsked, and open nothing, where that is not so. Return
+        None if its occurrence was opened before, or while an open operation has its key ``alone`` (law 9).
         """
         lease = {"lease_owner": driver.owner, "lease_until": driver.now + driver.ttl} if driver else {}
         row = self._row(new, at) | {"state": OPEN, "due": at} | lease
-        return self._insert(row)
+        return self._insert(row, parent=parent)
 
     def record_missed(self, new: NewOperation, at: int, why: str) -> Operation | None:
         """Given an occurrence whose time has passed, record that it was missed; None if it is recorded already, or was opened."""
@@ -90,8 +99,10 @@ class OperationStore:
         return row | {"alone": new.alone, "rank": new.rank, "lane": new.lane}
 
     @repeatable
-    def _insert(self, row: dict[str, Any], untold: int | None = None) -> Operation | None:
+    def _insert(self, row: dict[str, Any], untold: int | None = None, parent: Fence | None = None) -> Operation | None:
         with suppress(IntegrityError), self._database.write() as connection:
+            if parent:
+                _goes_on(connection, parent)
             connection.execute(insert(OPERATION).values(row))
             if untold is not None:
                 note_untold(connection, row["id"], untold)
@@ -311,6 +322,19 @@ class OperationStore:
             later = (OPERATION.c.id == id, OPERATION.c.state == OPEN, OPERATION.c.due > due)
             connection.execute(update(OPERATION).where(*later).values(due=due))
 
+    @repeatable
+    def rein_in(self, now: int, most: int) -> None:
+        """Make due now what is due more than ``most`` seconds ahead, and let leases that last so long run out.
+
+        Nothing waits so long: those times were written down before the clock was set back.
+        """
+        column = OPERATION.c
+        with self._database.write() as connection:
+            far = (column.state == OPEN, column.due > now + most)
+            connection.execute(update(OPERATION).where(*far).values(due=now))
+            long = (column.state == OPEN, column.lease_until > now + most)
+            connection.execute(update(OPERATION).where(*long).values(lease_until=0))
+
     @retried
     def leased(self, now: int) -> dict[str, str]:
         """Return the open operations that are being driven, each with its driver."""
@@ -340,6 +364,14 @@ class OperationStore:
         query = select(OPERATION.c.kind, func.count()).where(OPERATION.c.state == OPEN).group_by(OPERATION.c.kind)
         with self._database.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _goes_on(connection: Connection, parent: Fence) -> None:
+    """Make sure that an operation is its driver's and goes on, until the end of the transaction: who asks that it end waits."""
+    hold(connection, parent)
+    cancel = connection.execute(select(OPERATION.c.cancel).where(OPERATION.c.id == parent[0])).scalar()
+    if cancel is not None:
+        raise EndAsked(str(cancel), operation=parent[0])
 
 
 def _begins(prefix: str) -> ColumnElement[bool]:

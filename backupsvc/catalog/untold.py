@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, insert, select, update
 
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.patience import repeatable
+from backupsvc.catalog.patience import repeatable, retried
 from backupsvc.catalog.tables import UNTOLD
 
 HEAD_START = 60  # seconds that an operation's driver has to tell what came of it
@@ -41,6 +41,13 @@ class UntoldStore:
                 if connection.execute(update(UNTOLD).where(*mine).values(due=now + HEAD_START)).rowcount:
                     taken.append(str(row.operation))
         return taken
+
+    @retried
+    def is_untold(self, operation: str, due: int) -> bool:
+        """Given an operation that ended, return whether its outcome is noted with that time: nobody has told it or taken it."""
+        noted = (UNTOLD.c.operation == operation, UNTOLD.c.due == due)
+        with self._database.read() as connection:
+            return connection.execute(select(UNTOLD.c.operation).where(*noted)).first() is not None
 
     @repeatable
     def was_told(self, operation: str) -> None:

@@ -30,6 +30,7 @@ from policies.wording import size
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.catalog.leases import Fence
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each of them
 DEFAULTS_AGE = 3600.0
@@ -42,17 +43,26 @@ def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Ope
 
 
 def open_backup(
-    service: Service, job: Job, item: Expected, occurrence: str | None = None, *, at: int | None = None
+    service: Service,
+    job: Job,
+    item: Expected,
+    occurrence: str | None = None,
+    parent: Fence | None = None,
+    *,
+    at: int | None = None,
 ) -> Operation | None:
     """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it (law 9): then None.
 
-    ``at`` is when the occurrence was due (epoch seconds): a scheduled backup stands back where PVE makes its own.
+    ``parent`` is the night that opens it, and its driver. ``at`` is when the occurrence was due (epoch seconds): a scheduled
+    backup stands back where PVE makes its own.
     """
     guest = item.guest
     data = {"job": job.id, "node": guest.node if guest else None, "name": _name(service, guest), "at": at}
     ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
     lane = f"vzdump {guest.node}" if guest else None
-    return service.engine.open("backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane)
+    return service.engine.open(
+        "backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane, parent=parent
+    )
 
 
 def _name(service: Service, guest: Guest | None) -> str:

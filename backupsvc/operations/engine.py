@@ -12,11 +12,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backupsvc.catalog.leases import LEFT_ALONE
+from backupsvc.catalog.leases import LEFT_ALONE, Fence
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
 from backupsvc.operations import drivers
-from backupsvc.operations.turns import Advance, HeldElsewhere, Turns, not_open, pieces_end
+from backupsvc.operations.turns import LEASE_SECONDS, Advance, HeldElsewhere, Turns, not_open, pieces_end
 from policies.model import Operation, OperationState
 from policies.transitions import PLANS
 
@@ -38,12 +38,14 @@ class Engine(Turns):
         within: int | None = None,
         rank: int = 0,
         lane: str | None = None,
+        parent: Fence | None = None,
     ) -> Operation | None:
         """Given a kind, the guest it is about and what it must know, record a new operation and return it.
 
         ``within`` are the seconds until its deadline, ``lane`` is what it will wait for: so its rank counts from now
-        on. Return None when that occurrence was opened before (law 9). Raise Refused when the guest already has an operation at
-        work; in the foreground one that was left alone is cleaned up first.
+        on. ``parent`` is the operation that opens it, and its driver. Return None when that occurrence was opened before (law 9).
+        Raise Refused when the guest already has an operation at work; in the foreground one that was left alone is cleaned up
+        first. Raise LeaseLost or EndAsked if the parent is another's by now, or shall end.
         """
         if occurrence and self.service.catalog.occurrence(occurrence):
             return None
@@ -54,16 +56,19 @@ class Engine(Turns):
         asked = dict(data)
         memory = asked | {"asked": asked, "within": within} | ({"deadline": now + within} if within else {})
         new = NewOperation(kind, subject, plan.first, memory, occurrence, alone, rank, lane)
-        opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None)
+        opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None, parent)
         if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:
-            raise _at_work(alone, other)
+            raise self._at_work(alone, other)
         if opened and not self.foreground:
             self.hints.append(opened.id)
         return opened
 
     def _make_way(self, alone: str, other: Operation) -> None:
         if not self.foreground or self.attended(other):
-            raise _at_work(alone, other)
+            raise self._at_work(alone, other)
+        self.tell(
+            other, "say", f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {other.id}`"
+        )
         self.abandon(other.id, "its driver disappeared")
 
     def attended(self, operation: Operation) -> bool:
@@ -128,55 +133,116 @@ class Engine(Turns):
         return self.service.catalog.operation(id) or asked
 
     def abandon(self, id: str, why: str) -> None:
-        """End an operation that nobody else drives: skip to the cleanup that it owes and do all of that."""
+        """End an operation that nobody else drives: skip to the cleanup that it owes and do all of that.
+
+        Whoever has it by now is left to it, and not waited for: it has been asked to end it.
+        """
         asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
         if asked is None:
             return
         self._free(asked)
-        self._turns([id], {})
+        with contextlib.suppress(LeaseLost, HeldElsewhere):
+            self._turns([id], {}, follow=False)
 
-    def _turns(self, ids: list[str], ended: dict[str, Operation]) -> None:
-        clock = self.service.clock
+    def _turns(self, ids: list[str], ended: dict[str, Operation], *, follow: bool = True) -> None:
+        clock, told = self.service.clock, set[tuple[str, str]]()
         due = dict.fromkeys(ids, 0.0)
         while any(id not in ended for id in ids):
             id = min(due, key=lambda key: due[key])
             clock.sleep(max(0.0, due[id] - clock.monotonic()))
-            outcome = self._advance_or_follow(id)
+            del due[id]  # it comes back behind those who are due as well
+            outcome = self._advance_or_follow(id, follow=follow) if id in ids else self._help(id)
+            if outcome is None:
+                continue
             if outcome.operation.state is not OperationState.OPEN:
                 ended[id] = outcome.operation
-                del due[id]
             else:
                 due[id] = clock.monotonic() + (outcome.pause or 0.0)
             if outcome.wait and outcome.wait.behind:
-                self._relieve(outcome.wait.behind, due)
+                self._relieve(outcome.operation, outcome.wait.behind, due, told)
             while self.hints:
                 if (woken := self.hints.pop()) in due:
                     due[woken] = clock.monotonic()
 
-    def _advance_or_follow(self, id: str) -> Advance:
+    def _advance_or_follow(self, id: str, *, follow: bool) -> Advance:
         """Advance an operation; if another process has taken it over, look from time to time how it fares there."""
         try:
             return self.advance(id)
         except (LeaseLost, HeldElsewhere):
-            if operation := self.service.catalog.operation(id):
-                return Advance(operation, pause=FOLLOW_SECONDS)
-            raise
+            operation = self.service.catalog.operation(id)
+            if operation is None or not follow:
+                raise
+            self._outlast(operation)
+            return Advance(operation, pause=FOLLOW_SECONDS)
 
-    def _relieve(self, id: str, due: dict[str, float]) -> None:
-        """Given an operation that others wait behind, drive it too if nobody else will: what it left must be finished."""
+    def _outlast(self, operation: Operation) -> None:
+        """Let a lease run out that nobody renewed for as long as it lasts, by a clock that nobody sets.
+
+        By the wall clock its end may lie a year ahead: it was taken before that clock was set back.
+        """
+        lease, now = (operation.lease_owner, operation.lease_until), self.service.clock.monotonic()
+        seen, since = self._followed.get(operation.id, (None, now))
+        if seen != lease:
+            self._followed[operation.id] = (lease, now)
+        elif operation.lease_owner and now - since > LEASE_SECONDS:
+            self.service.catalog.expire(operation.id, operation.lease_owner, operation.due)
+
+    def _help(self, id: str) -> Advance | None:
+        """Advance an operation that our own wait behind. Return None if somebody else has it, or if it cannot go on: then they
+        wait for their turn, or find it free."""
+        try:
+            return self.advance(id)
+        except (LeaseLost, HeldElsewhere):
+            return None
+        except BackupsvcError as error:
+            if operation := self.service.catalog.operation(id):
+                self.tell(operation, "say", f"it could not be gone on with here: {error.message}")
+            return None
+
+    def _relieve(self, waiting: Operation, id: str, due: dict[str, float], told: set[tuple[str, str]]) -> None:
+        """Given an operation and the one it waits behind, say so once, and drive that too if nobody else will.
+
+        What it left must be finished. A cleanup that nobody is at, and whose time has come, is done here at once.
+        """
         other = self.service.catalog.operation(id)
-        if id not in due and other and other.state is OperationState.OPEN and not self.attended(other):
+        if other is None or other.state is not OperationState.OPEN:
+            return
+        here = id in due or other.lease_owner == self.owner or not self.attended(other) or self._is_free_cleanup(other)
+        if (waiting.id, id) not in told:
+            told.add((waiting.id, id))
+            self.tell(waiting, "say", self._waits_for(other, here=here))
+        if here and id not in due:
             self._free(other)
             due[id] = 0.0
+
+    def _is_free_cleanup(self, operation: Operation) -> bool:
+        now = self.service.clock.now()
+        held = operation.lease_until is not None and operation.lease_until > now
+        return operation.step in PLANS[operation.kind].cleanup and not held and operation.due <= now
+
+    def _waits_for(self, other: Operation, *, here: bool) -> str:
+        about = f" of guest {other.subject}" if other.subject is not None else ""
+        named = f"it waits for {other.kind} {other.id}{about}, at step {other.step}"
+        if here:
+            return f"{named}, which this command goes on with; see `backupsvc operations show {other.id}`"
+        return f"{named}, {self._driven(other)}; see `backupsvc operations show {other.id}`"
+
+    def _driven(self, operation: Operation) -> str:
+        """Who has an operation that is attended to."""
+        if operation.lease_until is None or operation.lease_until <= self.service.clock.now():
+            return "which workers are expected to go on with (`backupsvc serve`)"
+        host, _, rest = str(operation.lease_owner).partition(":")
+        return f"which process {rest.partition(':')[0]} on {host} drives"
+
+    def _at_work(self, alone: str, other: Operation) -> Refused:
+        held = other.lease_until is not None and other.lease_until > self.service.clock.now()
+        end = "" if held else f"; if no workers run, `backupsvc operations cancel {other.id}` ends it and cleans up"
+        return Refused(
+            f"{alone} already has an operation at work: {other.kind} {other.id}, at step {other.step}, {self._driven(other)}",
+            f"wait for it, or look at it with `backupsvc operations show {other.id}`{end}",
+        )
 
     def _free(self, operation: Operation) -> None:
         """Let an operation's lease run out if its holder is gone. Others' are not touched: nobody comes for them from here."""
         if operation.lease_owner and operation.lease_owner != self.owner and self.gone(operation.lease_owner):
             self.service.catalog.expire(operation.id, operation.lease_owner, operation.due)
-
-
-def _at_work(alone: str, other: Operation) -> Refused:
-    return Refused(
-        f"{alone} already has an operation at work: {other.kind} {other.id}, at step {other.step}",
-        f"wait for it, or look at it with `backupsvc operations show {other.id}`",
-    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from backupsvc.catalog.leases import Fence
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.clock import iso
 from backupsvc.errors import OperationFailed
@@ -100,8 +101,8 @@ def back_up(run: Run) -> Wait | None:
 def apply_retention(run: Run) -> Wait | None:
     """Open the site's prune, and wait for it."""
 
-    def open_prune(key: str) -> Operation | None:
-        return prune.open_prune(run.service, occurrence=key)
+    def open_prune(key: str, parent: Fence) -> Operation | None:
+        return prune.open_prune(run.service, occurrence=key, parent=parent)
 
     if wait := wait_for(run, {"prune": open_prune}, "retention is being applied"):
         return wait

@@ -13,6 +13,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from backupsvc.catalog.leases import Fence
 from backupsvc.clock import iso
 from backupsvc.operations import restore_test
 from backupsvc.operations.backup import GUESTS_AGE
@@ -143,8 +144,8 @@ def _open(run: Run, slot: Slot, test: Test) -> bool:
     now = run.now()
     within = None if slot.closes is None else slot.closes - now
 
-    def opener(key: str) -> Operation | None:
-        return restore_test.open_test(run.service, test.vmid, volid=test.volid, occurrence=key, within=within)
+    def opener(key: str, parent: Fence) -> Operation | None:
+        return restore_test.open_test(run.service, test.vmid, volid=test.volid, occurrence=key, within=within, parent=parent)
 
     if not open_piece(run, test.name, opener):
         return False

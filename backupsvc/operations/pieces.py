@@ -1,15 +1,20 @@
-"""The pieces of a night: operations that it opens, each once (law 9), and waits for."""
+"""The pieces of a night: operations that it opens, each once (law 9), and waits for.
+
+A night that was cancelled, or that another process drives by now, opens none: that is looked at in the transaction that opens it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from backupsvc.catalog.leases import Fence
+from backupsvc.catalog.operations import EndAsked
 from backupsvc.errors import OperationFailed, Refused
-from backupsvc.operations.run import Run, Wait
+from backupsvc.operations.run import CancelAsked, Run, Wait
 from policies.model import Operation
 
-Opener = Callable[[str], Operation | None]
+Opener = Callable[[str, Fence], Operation | None]  # given the piece's occurrence, and the night with its driver
 
 
 def wait_for(run: Run, openers: Mapping[str, Opener], why: str) -> Wait | None:
@@ -26,10 +31,15 @@ def wait_for(run: Run, openers: Mapping[str, Opener], why: str) -> Wait | None:
 
 
 def open_piece(run: Run, name: str, opener: Opener) -> bool:
-    """Given a piece's name and what opens it, open it unless that was done before; return False while its guest is busy."""
+    """Given a piece's name and what opens it, open it unless that was done before; return False while its guest is busy.
+
+    Raise LeaseLost if another process drives the night by now, CancelAsked if somebody asked that it end.
+    """
     key = f"{run.operation.occurrence}#{name}"
     try:
-        found = opener(key) or run.service.catalog.occurrence(key)
+        found = opener(key, run.fence()) or run.service.catalog.occurrence(key)
+    except EndAsked as asked:
+        raise CancelAsked(asked.message) from None
     except Refused as refused:
         run.say(f"{name} waits: {refused.message}")
         return False

@@ -20,6 +20,7 @@ from policies.model import Archive, Guest, Mark, Marked, Operation, PruneRules
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.catalog.leases import Fence
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
 LOOK_SERVES = 600.0  # seconds after the last look at the storages began in which the deletion must be asked for
@@ -195,9 +196,14 @@ def in_use(service: Service) -> set[str]:
     return service.catalog.pinned()
 
 
-def open_prune(service: Service, only: Collection[int] = (), occurrence: str | None = None) -> Operation | None:
-    """Open a prune of the whole site, or of some guests' archives. Return None when ``occurrence`` was opened before (law 9)."""
-    return service.engine.open("prune", None, {"only": sorted(only)}, occurrence=occurrence)
+def open_prune(
+    service: Service, only: Collection[int] = (), occurrence: str | None = None, parent: Fence | None = None
+) -> Operation | None:
+    """Open a prune of the whole site, or of some guests' archives. Return None when ``occurrence`` was opened before (law 9).
+
+    ``parent`` is the night that opens it, and its driver.
+    """
+    return service.engine.open("prune", None, {"only": sorted(only)}, occurrence=occurrence, parent=parent)
 
 
 def decide(run: Run) -> Wait | None:

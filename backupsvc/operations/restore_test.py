@@ -10,7 +10,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, Refused
-from backupsvc.operations import choosing, copying, free_vmids, identity, listening, proving, reading, settling, standstill
+from backupsvc.operations import (
+    choosing,
+    clearing,
+    copying,
+    free_vmids,
+    identity,
+    listening,
+    proving,
+    reading,
+    settling,
+    standstill,
+)
 from backupsvc.operations.listing import as_dict
 from backupsvc.operations.run import Run, Wait
 from backupsvc.operations.taking_down import release_vmids, scratch_task, tear_down
@@ -33,6 +44,7 @@ from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.catalog.leases import Fence
     from backupsvc.pve.tasks import TaskResult
 
 MOST_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
@@ -46,17 +58,19 @@ def open_test(
     volid: str | None = None,
     occurrence: str | None = None,
     within: int | None = None,
+    parent: Fence | None = None,
 ) -> Operation | None:
     """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names.
 
-    ``within`` are the seconds until it must be over (None: what its timeouts add up to). Return None when ``occurrence`` was
+    ``within`` are the seconds until it must be over (None: what its timeouts add up to); ``parent`` is the night that opens it,
+    and its driver. Return None when ``occurrence`` was
     opened before (law 9).
     """
     wanted = _guest_policy(service, vmid)
     lasts = wanted.boot_timeout + settling.MOST_ANEW * settling.seconds(service.policy.scratch, wanted)
     most = service.policy.scratch.restore_timeout + lasts + 3600
     return service.engine.open(
-        "restore-test", vmid, {"at": at, "volid": volid}, occurrence=occurrence, within=min(most, within or most)
+        "restore-test", vmid, {"at": at, "volid": volid}, occurrence=occurrence, within=min(most, within or most), parent=parent
     )
 
 
@@ -91,6 +105,8 @@ def choose(run: Run) -> Wait | None:
 def reserve(run: Run) -> Wait | None:
     """Find a scratch VMID, a node and a storage for the copy, lease the VMID (law 1), and wait for the node's turn."""
     if "scratch" not in run.data:
+        if wait := clearing.clear_left(run):
+            return wait
         _reserve(run)
     node = run.data["scratch"]["node"]
     return run.turn(f"restore {node}", f"another copy is being tested on {node}")

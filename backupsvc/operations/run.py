@@ -95,6 +95,11 @@ class Run:
         return self.operation.id
 
     @property
+    def foreground(self) -> bool:
+        """Whether a person waits for this run; False for workers."""
+        return self._engine.foreground
+
+    @property
     def vmid(self) -> int:
         """The guest that the operation is about."""
         if self.operation.subject is None:
@@ -218,16 +223,32 @@ class Run:
 
     def unsettled(self, key: str) -> bool:
         """Whether an intent is so young that its task may still show up, though its answer was lost."""
-        since = self.data.get(f"{key}_intent")
-        return since is not None and f"{key}_upid" not in self.data and self.clock.now() - float(since) < self._engine.settle
+        if f"{key}_upid" in self.data or f"{key}_intent" not in self.data:
+            return False
+        return self.since(f"{key}_intent") < self._engine.settle
+
+    def mark(self, key: str) -> None:
+        """Remember this moment in ``data`` under a key, in whole epoch seconds, and beside it by a clock that nobody sets."""
+        self.data[key], self.data[f"{key}_ticks"] = self.now(), [self.clock.monotonic(), boot_id()]
+
+    def since(self, key: str) -> float:
+        """Return the seconds since the moment that was remembered under a key, whatever was done to the wall clock."""
+        ticks, boot = self.data.get(f"{key}_ticks", (0.0, "another boot"))
+        return Moment(float(self.data[key]), float(ticks), str(boot)).until(Moment.of(self.clock))
+
+    def unmark(self, key: str) -> None:
+        """Forget a moment that was remembered."""
+        self.data.pop(key, None)
+        self.data.pop(f"{key}_ticks", None)
 
     def forget(self, key: str) -> None:
         """Forget a task and its intent, so that another may be started."""
-        for what in ("intent", "upid", "asked", "ended"):
+        self.unmark(f"{key}_intent")
+        for what in ("upid", "asked", "ended"):
             self.data.pop(f"{key}_{what}", None)
 
     def _begin(self, key: str, start: Callable[[], str | None], what: str) -> str:
-        self.data[f"{key}_intent"] = self.now()
+        self.mark(f"{key}_intent")
         self.note("intent", what=what)  # fenced: if the lease is lost, nothing is started
         try:
             upid = start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.errors import OperationFailed, PveNotFound, PvePermissionDenied
+from backupsvc.errors import BackupsvcError, OperationFailed, PveError, PveNotFound, PvePermissionDenied, Unreachable
 from backupsvc.operations import listening
 from backupsvc.operations.run import NoTask, Run, Wait
 from backupsvc.operations.whereabouts import copies, holder, inherit, owner, place_of, until_gone, where_now
@@ -20,12 +20,23 @@ if TYPE_CHECKING:
 
 LONGEST = 1800  # seconds after which PVE is no longer expected to get it done
 # What a reap must know of the operation after which it cleans up.
-REMEMBERED = ("scratch", "restore_upid", "restore_intent", "where", "volumes", "places", "orphan")
+REMEMBERED = ("scratch", "restore_upid", "restore_intent", "restore_intent_ticks", "where", "volumes", "places", "orphan")
 REAP_EVERY = 3600  # seconds between two attempts to get rid of a copy that would not go
 
 
 def tear_down(run: Run) -> Wait | None:
-    """Remove the copy, if it is ours, and give its VMID back once it is gone. A restore that still runs is stopped first."""
+    """Remove the copy, if it is ours, and give its VMID back once it is gone. A restore that still runs is stopped first.
+
+    Where PVE cannot be asked, or answers with something that cannot be read, the error names the copy that is left.
+    """
+    try:
+        return _tear_down(run)
+    except (Unreachable, PveError) as error:
+        _name_the_copy(run, error)
+        raise
+
+
+def _tear_down(run: Run) -> Wait | None:
     scratch = run.data.get("scratch")
     if scratch and (wait := _end_restore(run) or _remove(run, scratch)):
         listening.after(run)
@@ -35,6 +46,16 @@ def tear_down(run: Run) -> Wait | None:
     release_vmids(run, holder(run))
     run.leave()
     return None
+
+
+def _name_the_copy(run: Run, error: BackupsvcError) -> None:
+    scratch = run.data.get("scratch")
+    if scratch and _began(run) and "stays reserved" not in error.hint:
+        left = (
+            f"the copy in scratch VMID {scratch['vmid']} on {place_of(run, scratch)} may still be there, and the VMID stays "
+            "reserved: the next `backupsvc restore-test`, or workers (`backupsvc serve`), take it down"
+        )
+        error.hint = f"{error.hint}; {left}" if error.hint else left
 
 
 def _remove(run: Run, scratch: dict[str, Any]) -> Wait | None:
@@ -58,15 +79,22 @@ def open_reaps(service: Service) -> list[Operation]:
     opened = []
     for vmid, held_by in service.catalog.leased_vmids().items():
         ended = service.catalog.operation(held_by)
-        if ended and ended.state is not OperationState.OPEN and ended.data.get("orphan"):
-            service.catalog.release_vmid(vmid, held_by)  # if its copy is still there, it is found again as one that is forgotten
-            continue
         if ended and ended.state is not OperationState.OPEN and not tried(service, vmid, held_by):
-            kept: Any = ended.data
-            known = {key: kept[key] for key in REMEMBERED if key in kept}
-            operation = service.engine.open("reap", vmid, known | {"copy_of": held_by})
+            operation = open_reap(service, vmid, ended)
             opened += [operation] if operation else []
     return opened
+
+
+def open_reap(service: Service, vmid: int, ended: Operation) -> Operation | None:
+    """Given a scratch VMID that an ended operation still holds, open the reap that takes its copy down. Raise Refused if
+    something is at work there."""
+    if ended.data.get("orphan"):
+        service.catalog.release_vmid(vmid, ended.id)  # if its copy is still there, it is found again as one that is forgotten
+        return None
+    kept: Any = ended.data
+    known = {key: kept[key] for key in REMEMBERED if key in kept}
+    found: Operation | None = service.engine.open("reap", vmid, known | {"copy_of": ended.id})
+    return found
 
 
 def tried(service: Service, vmid: int, copy_of: str) -> bool:

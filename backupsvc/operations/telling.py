@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backupsvc import events
+from backupsvc.catalog.untold import HEAD_START
 from backupsvc.errors import BackupsvcError
 from policies import outcomes
 from policies.model import Operation, OperationState
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
 MOST = 500  # outcomes that one tick tells
 
 
-def ended(catalog: Catalog, operation: Operation) -> None:
+def ended(catalog: Catalog, operation: Operation, now: int) -> None:
     """Given an operation that has just ended, tell what came of it. Where nobody listens, it is left to a process with a log.
 
-    A catalog that fails here costs at most that it is told twice.
+    So it is where the head start is over: another process may be telling it. A catalog that fails here costs at most that it is
+    told twice.
     """
-    if events.anybody():
+    until = (operation.finished or 0) + HEAD_START
+    if events.anybody() and now < until:
         with suppress(BackupsvcError):
-            _tell(catalog, operation)
+            if catalog.is_untold(operation.id, until):
+                _tell(catalog, operation)
 
 
 def tell_due(catalog: Catalog, now: int) -> None:

@@ -6,6 +6,7 @@ Every write is fenced by the lease; what follows is decided in ``policies.transi
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ TURN_RECHECK = 900.0  # seconds between two looks of an operation that waits for
 FOREGROUND_PATIENCE = 120.0  # seconds of silence that a person in front of a terminal is made to sit through
 PATIENCE = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
 CLEANUP_PATIENCE = 24 * 3600.0
+MOST_CLAIMS = 3  # times that a lease is taken anew because the clock had gone on meanwhile, or was set
 CRASH_PAUSE = 60  # seconds until a step that met a fault of ours is tried again
 
 
@@ -101,6 +103,7 @@ class Turns:
         self.owner = str(drivers.identity(foreground=foreground))
         self.hints: list[str] = []
         self._beaten = 0.0
+        self._followed: dict[str, tuple[tuple[str | None, int | None], float]] = {}
         self.on_beat: Callable[[], None] = lambda: None
 
     # --- one turn ---------------------------------------------------------------------------------------------------------
@@ -151,12 +154,16 @@ class Turns:
         return self._turn(Run(self, operation), PLANS[operation.kind])
 
     def _claim(self, id: str) -> Operation | None:
-        """Claim an operation, by a clock that was read no long time ago: a catalog that was down may have been waited for."""
-        while True:
+        """Claim an operation, by a clock that was read no long time ago: a catalog that was down may have been waited for.
+
+        A clock that is set again and again is no reason to go on for ever: the next write renews the lease in any case.
+        """
+        for _ in range(MOST_CLAIMS):
             driver = self.driver()
             operation = self.service.catalog.claim(id, driver)
-            if operation is None or self.service.clock.now() - driver.now < LEASE_SECONDS / 2:
-                return operation
+            if operation is None or abs(self.service.clock.now() - driver.now) < LEASE_SECONDS / 2:
+                break
+        return operation
 
     def _turn(self, run: Run, plan: Plan) -> Advance:
         standing = self._standing(run, plan)
@@ -182,17 +189,25 @@ class Turns:
         return Standing(
             operation.step,
             self.service.clock.now(),
-            deadline=data.get("deadline"),
+            deadline=self._deadline(run),
             cancel=operation.cancel,
             lost=operation.attempts,
             tries=int(data.get("tries", 0)),
-            since=data.get("since"),
+            since=self.service.clock.now() - run.since("since") if "since" in data else None,
             patience=self._patience(plan, operation.step),
             backs=int(data.get("backs", 0)),
             failed="error" in data,
             cleanup_failed="cleanup_error" in data,
             cancelled=bool(data.get("cancelled")),
         )
+
+    def _deadline(self, run: Run) -> int | None:
+        """When its time is up: as it was set, or sooner if the wall clock was set back since its first step was entered."""
+        deadline, within = run.data.get("deadline"), run.data.get("within")
+        if deadline is None or within is None:
+            return None if deadline is None else int(deadline)
+        begun = max(map(run.passed, run.data.get("entered", {})), default=0.0)
+        return min(int(deadline), math.ceil(self.service.clock.now() - begun + float(within)))
 
     def _patience(self, plan: Plan, step: str) -> float:
         """How long the cluster may be silent at this step. A person is not made to wait before anything has begun."""
@@ -208,8 +223,7 @@ class Turns:
     # --- what follows -----------------------------------------------------------------------------------------------------
 
     def _answered(self, run: Run, plan: Plan, standing: Standing, answer: Wait | Again | None) -> Advance:
-        for key in ("tries", "since"):
-            run.data.pop(key, None)
+        _forget_trouble(run)
         if isinstance(answer, Wait):
             stay = transitions.after(plan, standing, Waits(answer.most))
             return self._stay(run, answer, self._pace(run, answer) if isinstance(stay, Stay) else 0.0)
@@ -234,7 +248,8 @@ class Turns:
         move = transitions.after(plan, standing, Broke(trouble_of(error)))
         if isinstance(move, Stay):
             run.data["tries"] = standing.tries + 1
-            run.data.setdefault("since", standing.now)
+            if "since" not in run.data:
+                run.mark("since")
             run.note("retry", message=error.message, pause=move.pause)
             run.say(f"{error.message}; tried again in {move.pause:g} s")
             return self._stay(run, Wait(error.message, most=move.pause), move.pause)
@@ -259,8 +274,7 @@ class Turns:
         step, seconds = run.operation.step, self._measure(run)
         found = describe(step, error) | ({"kind": "Cancelled"} if cancelled else {})
         run.data.setdefault("cleanup_error" if step in plan.cleanup else "error", found)
-        for key in ("tries", "since"):
-            run.data.pop(key, None)
+        _forget_trouble(run)
         self.tell(run.operation, "failed", error.message, seconds)
         detail = {"message": error.message, "hint": error.hint, "kind": found["kind"], "seconds": seconds}
         return self._move(run, move, Note(step, "cancelled" if cancelled else "failed", getattr(error, "upid", None), detail))
@@ -304,7 +318,7 @@ class Turns:
         text = str(error["message"]) if error else None
         ended = self.service.catalog.finish(run.id, self.driver(), move.state, data=run.data, error=text, note=note)
         self.tell(ended, "end", text or "")
-        telling.ended(self.service.catalog, ended)
+        telling.ended(self.service.catalog, ended, run.now())
         return Advance(ended)
 
     def _measure(self, run: Run) -> float:
@@ -312,6 +326,12 @@ class Turns:
         seconds = round(run.passed(step), 3)
         run.data.setdefault("seconds", {})[step] = seconds
         return seconds
+
+
+def _forget_trouble(run: Run) -> None:
+    """What went wrong at this step may have passed: from here it counts anew."""
+    run.data.pop("tries", None)
+    run.unmark("since")
 
 
 def trouble_of(error: BackupsvcError) -> Trouble:

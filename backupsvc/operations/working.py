@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
 PULSE = "tick"  # the name under which the catalog keeps when a tick was last here
 SET_BACK = 600  # seconds by which the last tick may seem to come from the future: two machines' clocks are never quite the same
+MOST_AHEAD = 7200  # seconds: no operation is parked, and no lease lasts, nearly so long, but for a clock that was set back
 TOLD_SECONDS = 60  # an operation whose hint has brought nobody for so long is hinted at again
 
 
@@ -45,6 +46,7 @@ def tick(service: Service) -> list[str]:
 
     engine, now = service.engine, int(service.clock.now())
     engine.free_orphans()
+    service.catalog.rein_in(now, MOST_AHEAD)
     last = service.catalog.pulses().get(PULSE)
     night.open_due(service, since=None if last is None else int(last))
     _was_here(service, now)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from backupsvc.catalog import Catalog
 from backupsvc.lab import app, seed, server
 from backupsvc.lab.images.site import guest
 from backupsvc.lab.server import LabServer
@@ -41,6 +42,11 @@ class Liar:
     lie: Callable[[Any], Any] = lambda data: data
     told: int = 0
     changes: list[str] = field(default_factory=list)
+
+    def left(self) -> dict[int, str]:
+        """The scratch VMIDs that the catalog holds for operations."""
+        with Catalog.open(f"sqlite:///{self.shell.state}/lab/catalog.db") as catalog:
+            return catalog.leased_vmids()
 
     def says(self, request: Request, reply: Reply) -> Reply:
         """The reply, with its data replaced if the call is one of those."""
@@ -167,3 +173,22 @@ def test_a_command_that_meets_an_answer_of_another_type_names_the_call_and_the_k
 def test_the_truth_is_read_again_when_it_is_told_again(liar: Liar) -> None:
     answer = liar.shell("catalog", "sync")
     assert answer.code == 0, answer.out + answer.err
+
+
+def test_what_a_tear_down_had_to_leave_is_named_kept_and_taken_down_by_the_next_command(liar: Liar) -> None:
+    """Without workers nobody else comes for it: not lost, not waited for in silence, and gone once it can be read again."""
+    liar.about, liar.lie = "GET /nodes/*/qemu/90*/config", lambda row: row | {"net0": [[]]}
+    first = liar.shell("restore-test", "108", timeout=90)
+    assert first.code == 3 and "may still be there, and the VMID stays reserved" in complaint(first)
+    left = liar.left()
+    assert left
+    again = liar.shell("restore-test", "108", timeout=90)
+    said = complaint(again)
+    assert again.code == 3 and set(left) < set(liar.left()), said
+    assert "left its copy in scratch VMID 9000" in said and "is still there" in said, said
+    liar.about = ""
+    last = liar.shell("restore-test", "108", timeout=90)
+    said = complaint(last)
+    assert "it is taken down first, by reap" in said and "backupsvc operations show" in said, said
+    assert liar.left() == {}, said
+    assert {f"DELETE /nodes/clovis/qemu/{vmid}" for vmid in left} <= set(liar.changes)

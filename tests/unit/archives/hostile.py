@@ -124,6 +124,44 @@ def long_value() -> bytes:
     return tar([(b"x", b"x", b"%d" % (len(value) + 8) + value), (b"./f", b"0", b"")])
 
 
+def pieces(count: int, separator: bytes) -> bytes:
+    """Return the text of a map of so many pieces of no length."""
+    return separator.join(b"%d%s0" % (number, separator) for number in range(count))
+
+
+def record(key: bytes, value: bytes) -> bytes:
+    """Return a pax record."""
+    rest = len(key) + len(value) + 3
+    size = next(rest + digits for digits in range(1, 12) if len(str(rest + digits)) == digits)
+    return b"%d %s=%s\n" % (size, key, value)
+
+
+def long_map_in_a_record(count: int = MIB) -> bytes:
+    records = record(b"GNU.sparse.size", b"%d" % (count - 1)) + record(b"GNU.sparse.numblocks", b"%d" % count)
+    return tar([(b"x", b"x", records + record(b"GNU.sparse.map", pieces(count, b","))), (b"./f", b"0", b"")])
+
+
+def long_map_before_data(count: int = MIB) -> bytes:
+    told = {b"major": b"1", b"minor": b"0", b"realsize": b"%d" % (count - 1)}
+    records = b"".join(record(b"GNU.sparse." + key, value) for key, value in told.items())
+    text = b"%d\n%s\n" % (count, pieces(count, b"\n"))
+    return tar([(b"x", b"x", records), (b"./f", b"0", text + bytes(-len(text) % 512))])
+
+
+def long_map_in_blocks(blocks: int = MIB // 21) -> bytes:
+    header = bytearray(member(b"./f", b"S", 0))
+    each = [b"%011o\0%011o\0" % (number, 0) for number in range(4 + 21 * blocks)]
+    header[386:495] = b"".join(each[:4]) + b"\1" + b"%011o\0" % (len(each) - 1)
+    map = [b"".join(each[at : at + 21]) + b"\1" + bytes(7) for at in range(4, len(each), 21)]
+    map[-1] = map[-1][:504] + bytes(8)
+    return tar([])[:-1024] + sum_up(header) + b"".join(map) + bytes(1024)
+
+
+def many_links(count: int = 200_000) -> bytes:
+    headers = [member(b"./%d" % number, b"1", 0, b"./%d" % (number - 1)) for number in range(1, count)]
+    return tar([(b"./0", b"0", b"")])[:-1024] + b"".join(headers) + bytes(1024)
+
+
 def wide_window(data: bytes = bytes(160 * MIB)) -> bytes:
     options = {
         CompressionParameter.window_log: 27,
@@ -146,6 +184,10 @@ FILES: dict[str, Callable[[], tuple[str, bytes]]] = {
     "half a million pax keys": lambda: (f"{CT}.zst", zst(distinct_records())),
     "long names one after the other": lambda: (f"{CT}.zst", zst(long_names())),
     "a pax path of 14 MiB": lambda: (f"{CT}.zst", zst(long_value())),
+    "a map of a million pieces in a record": lambda: (f"{CT}.zst", zst(long_map_in_a_record())),
+    "a map of a million pieces before the data": lambda: (f"{CT}.zst", zst(long_map_before_data())),
+    "a map of a million pieces in blocks": lambda: (f"{CT}.zst", zst(long_map_in_blocks())),
+    "a hard link to a hard link, and so on": lambda: (f"{CT}.zst", zst(many_links())),
     "a window of 128 MiB": lambda: (f"{VM}.zst", wide_window()),
     "a hundred thousand gzip members": lambda: (f"{VM}.gz", gzip.compress(b"") * 100_000),
 }

@@ -142,6 +142,10 @@ class Stage:
         catalog._database.write = self._watched_write  # type: ignore[method-assign]
         cluster.operation = lambda: self.turns[-1].operations[-1] if self.turns and self.turns[-1].operations else ""
 
+    def has_log(self) -> bool:
+        """Whether who is on stage tells of outcomes: workers do, and commands have no log."""
+        return bool(self.turns) and not self.turns[-1].actor.site.engine.foreground
+
     def close(self) -> None:
         """Leave the catalog as it was."""
         self.catalog._database.write = self._write  # type: ignore[method-assign]

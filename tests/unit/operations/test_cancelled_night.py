@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backupsvc.catalog.operations import NewOperation
-from backupsvc.operations import build_engine
+from backupsvc.catalog.operations import Driver, NewOperation
+from backupsvc.operations import backup, build_engine
 from policies.model import Job, Operation, OperationState
 from tests.unit.operations.farm import Site, at, policy, site
 
@@ -62,3 +63,36 @@ def test_a_piece_that_its_night_had_not_yet_noted_when_its_driver_died_is_cancel
         found.live(at("2026-03-09 21:02"))
         asked = [found.world.catalog.operation(one.id) for one in (left, foreign)]
         assert [one and one.cancel for one in asked] == [f"its night was cancelled: {WHY}", None]
+
+
+@pytest.mark.parametrize("what", ["cancelled", "taken over"])
+def test_law_9_a_night_that_is_cancelled_or_taken_over_between_deciding_and_opening_opens_nothing_more(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
+        catalog, opening, opened = found.world.catalog, backup.open_backup, list[int]()
+
+        def interleaved(service: Any, job: Job, item: Any, *rest: Any, **given: Any) -> Operation | None:
+            """After the first guest, before the second: the night's driver has decided by what it knew before."""
+            if len(opened) == 1:
+                happen()
+            opened.append(item.vmid)
+            return opening(service, job, item, *rest, **given)
+
+        def happen() -> None:
+            night, now = the_night(found), int(found.world.clock.now())
+            if what == "cancelled":
+                catalog.request_cancel(night.id, WHY, now)
+            else:
+                catalog.expire(night.id, str(night.lease_owner), now)
+                assert catalog.claim(night.id, Driver("another", 3600, now))
+
+        monkeypatch.setattr(backup, "open_backup", interleaved)
+        found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
+        found.live(at("2026-03-09 21:20"))
+        assert len(opened) == 2 and [one.subject for one in pieces(found)] == opened[:1]
+        if what == "cancelled":
+            assert the_night(found).state is OperationState.CANCELLED
+            assert {one.state for one in pieces(found)} == {OperationState.CANCELLED}
+        else:
+            assert the_night(found).lease_owner == "another"

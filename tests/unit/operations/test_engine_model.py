@@ -8,13 +8,18 @@ worker brings everything to its end and nothing is left behind (laws 1 and 9).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import select
 
+from backupsvc import events
+from backupsvc.catalog.tables import UNTOLD
+from backupsvc.catalog.untold import HEAD_START
 from backupsvc.errors import BackupsvcError
 from backupsvc.operations import accepting, backup, drivers, prune, restore_test, working
 from backupsvc.operations.turns import SETTLE_SECONDS
@@ -22,6 +27,7 @@ from policies import ownership
 from policies.jobs import Expected
 from policies.model import Guest as KnownGuest
 from policies.model import Operation, OperationState
+from policies.outcomes import Event
 from policies.site import load_policy
 from tests.unit.operations.actors import CALLS, CHANGES, Actor, Fate, Stage, WatchedCatalog
 from tests.unit.operations.virtual import Clock, Guest, Task, VirtualCluster, config_of
@@ -92,7 +98,11 @@ class EngineModel(RuleBasedStateMachine):
         self.keys = 0
         self.seen: dict[str, Operation] = {}
         self.lines: dict[str, list[tuple[int, str]]] = {}
+        self.told: dict[str, float] = {}
+        self.others: dict[int, Guest] = {}
         drivers.gone = self.stage.gone.__contains__
+        events.anybody = self.stage.has_log
+        events._listeners[:] = [self._heard]
         for number, (kind, which) in enumerate(wanted):
             self._act(self._worker(number), None, lambda actor, kind=kind, which=which: self._open(actor, kind, which, None))
 
@@ -156,7 +166,26 @@ class EngineModel(RuleBasedStateMachine):
             guest = self.cluster.guests[vmid]
             guest.node = "n2" if guest.node == "n1" else "n1"
 
+    @rule(which=numbers, sure=st.integers(0, 3))
+    def a_restore_of_somebody_else_fails_under_a_lost_vmid(self, which: int, sure: int) -> None:
+        """What it leaves looks like what our own restores leave, and may stand where one of those stood."""
+        self.cluster.catch_up()
+        vmid = LOST[which % len(LOST)]
+        there = self.cluster.guests.get(vmid)
+        if sure == 3 and not (there and not ownership.is_stub(there.config)) and not self._works_at(vmid):
+            self.others[vmid] = self.cluster.restore_of_somebody("n1", vmid)
+
+    @rule(which=numbers, sure=st.integers(0, 3))
+    def a_disk_appears_under_a_lost_vmid(self, which: int, sure: int) -> None:
+        if sure == 3 and not self._works_at(LOST[which % len(LOST)]):
+            self.cluster.stray.add(LOST[which % len(LOST)])
+
     # --- how it happens ---------------------------------------------------------------------------------------------------
+
+    def _works_at(self, vmid: int) -> bool:
+        """Whether a task works at a VMID, or may begin any moment: its call is on the way."""
+        at = [one for one in self._all() if one.state is OperationState.OPEN and one.subject == vmid]
+        return bool(at) or any(task.vmid == vmid for task in self.cluster.running.values()) or bool(self.cluster._late)
 
     def _worker(self, number: int) -> int:
         return number % WORKERS
@@ -240,15 +269,38 @@ class EngineModel(RuleBasedStateMachine):
     def _destroyed(self, operation: str, vmid: int, config: dict[str, str]) -> None:
         """Law 1: a copy is destroyed by its own operation, or by the reap that was opened for it, and nothing else ever is.
 
-        But for the empty rest that a failed restore leaves under the guest's own VMID: the next restore may remove it.
+        But for exception (a): the empty rest that our own failed restore left under the guest's own VMID, and nothing beside it.
         """
         by = self.catalog.operation(operation)
         if by is not None and by.kind == "restore":
             assert vmid == by.subject and ownership.is_stub(config), f"restore {by.id} destroyed {vmid}: {config}"
+            assert self._is_rest_of_ours(vmid), f"restore {by.id} destroyed what is not the rest of a restore of ours"
+            assert vmid not in self.cluster.stray, f"restore {by.id} destroyed VM {vmid}, of which there is a disk"
             return
         assert by is not None and vmid in POLICY.scratch
         owner = by.data.get("copy_of", by.id)
         assert f"operation-{owner}" in config.get("description", ""), f"{by.kind} {by.id} destroyed {config}"
+
+    def _is_rest_of_ours(self, vmid: int) -> bool:
+        """Whether a restore of ours made that guest, which has failed, and which the catalog names."""
+        made = self.cluster.tasks[self.cluster.guests[vmid].made_by]
+        restores = [one for one in self._all() if one.kind == "restore" and one.subject == vmid]
+        over = [one for one in restores if one.state in (OperationState.FAILED, OperationState.CANCELLED)]
+        named = [line.upid for one in over for line in self.catalog.transitions(one.id)]
+        return made.type == "qmrestore" and made.ended not in (None, "OK") and made.upid in named
+
+    def _heard(self, event: Event) -> None:
+        """An outcome is told: it must be one, and be noted as untold, and nobody may have told it a moment ago."""
+        id, now = event.operation, self.clock.now()
+        operation = self.catalog.operation(id)
+        assert operation and operation.state is not OperationState.OPEN, f"{id} has not ended"
+        assert id in self._noted(), f"{id} is told though it was struck off, or was never noted"
+        assert id not in self.told or now - self.told[id] >= HEAD_START, f"{id} was told {now - self.told[id]} s ago"
+        self.told[id] = now
+
+    def _noted(self) -> set[str]:
+        with self.catalog._database.read() as connection:
+            return {row.operation for row in connection.execute(select(UNTOLD.c.operation))}
 
     def _left_behind(self, id: str) -> bool:
         """Whether an operation said that its cleanup failed."""
@@ -297,6 +349,16 @@ class EngineModel(RuleBasedStateMachine):
                 assert not any(f"operation-{id}" in guest.config.get("description", "") for id in ended)
 
     @invariant()
+    def what_has_ended_was_told_or_is_noted_and_nothing_else_is(self) -> None:
+        ended = {one.id for one in self._all() if one.state is not OperationState.OPEN}
+        noted = self._noted()
+        assert noted <= ended and ended <= noted | set(self.told), f"nobody will ever tell {ended - noted - set(self.told)}"
+
+    @invariant()
+    def what_somebody_else_left_is_still_there(self) -> None:
+        assert all(self.cluster.guests.get(vmid) is guest for vmid, guest in self.others.items())
+
+    @invariant()
     def a_backup_that_is_done_made_exactly_one_archive(self) -> None:
         for one in self._all():
             notes = [row["notes"] for row in self.cluster.archives.values() if one.id in row["notes"]]
@@ -319,7 +381,10 @@ class EngineModel(RuleBasedStateMachine):
             self.history_is_only_ever_appended_to_without_a_gap()
             self.what_has_ended_never_changes()
             self.a_backup_that_is_done_made_exactly_one_archive()
+            self.what_somebody_else_left_is_still_there()
+            assert self._noted() == set() and {one.id for one in self._all()} == set(self.told)
         finally:
+            events._listeners.clear()
             self.stage.close()
             emptied(self.catalog)
 
@@ -330,7 +395,7 @@ class EngineModel(RuleBasedStateMachine):
             for id in due:
                 self._act(fresh, None, lambda actor, id=id: self._work(actor, id, True))
             self.cluster.catch_up()
-            if not self._open_ids() and not self.catalog.leased_vmids() and not self.cluster.running:
+            if not self._open_ids() and not self.catalog.leased_vmids() and not self.cluster.running and not self._noted():
                 return
             self.clock.sleep(self._pause())
 
@@ -345,12 +410,21 @@ def _left_behind(operation: Operation) -> bool:
     return bool(error) and error["step"] != "judge"
 
 
+@contextmanager
+def watched() -> Iterator[WatchedCatalog]:
+    """A catalog for models; what they change in the service is as it was afterwards."""
+    kept, asked, heard = drivers.gone, events.anybody, list(events._listeners)
+    try:
+        with WatchedCatalog.open("sqlite://") as opened:
+            yield opened  # type: ignore[misc]
+    finally:
+        drivers.gone, events.anybody, events._listeners[:] = kept, asked, heard
+
+
 @pytest.fixture
 def catalog() -> Iterator[WatchedCatalog]:
-    kept = drivers.gone
-    with WatchedCatalog.open("sqlite://") as opened:
-        yield opened  # type: ignore[misc]
-    drivers.gone = kept
+    with watched() as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("examples", [4, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])

@@ -11,16 +11,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from backupsvc import events
 from backupsvc.catalog import leases, operations
 from backupsvc.catalog.operations import OPEN, OperationStore
-from backupsvc.catalog.tables import LANE, OPERATION
-from backupsvc.operations import drivers
+from backupsvc.catalog.tables import LANE, OPERATION, UNTOLD
+from backupsvc.catalog.untold import HEAD_START, UntoldStore
+from backupsvc.operations import telling
+from backupsvc.pve.scratch import RestoreStubs
 from policies.transitions import PLANS
 from tests.unit.operations import test_engine_model
-from tests.unit.operations.actors import Fate, WatchedCatalog
-from tests.unit.operations.test_engine_model import START, EngineModel
+from tests.unit.operations.actors import Fate
+from tests.unit.operations.test_engine_model import START, EngineModel, watched
 from tests.unit.operations.worlds import emptied
 
 Guard = Callable[[pytest.MonkeyPatch], None]
@@ -31,11 +34,9 @@ LEASES = 51  # the point of a restore test's first turn at which it is about to 
 @pytest.fixture
 def model() -> Iterator[Callable[[], EngineModel]]:
     """Makes a model with its invariants looked at after every rule, as Hypothesis does."""
-    kept = drivers.gone
-    with WatchedCatalog.open("sqlite://") as catalog:
-        EngineModel.catalog = catalog  # type: ignore[assignment]
+    with watched() as catalog:
+        EngineModel.catalog = catalog
         yield EngineModel
-    drivers.gone = kept
 
 
 def live(model: EngineModel, history: History) -> None:
@@ -105,6 +106,60 @@ def an_interrupted_prune(model: EngineModel) -> None:
         check(model)
 
 
+def a_command_ends(model: EngineModel) -> None:
+    """It has no log: what came of it is left to the workers."""
+    model.begin(wanted=[])
+    model.a_person_runs_a_command(kind="backup", which=0, fate=None, interrupted=0)
+
+
+def a_tick_that_tells(kind: str, seconds: float, *meanwhile: int) -> History:
+    """Something happens at each point of the tick that tells what came of a command."""
+
+    def history(model: EngineModel) -> None:
+        model.begin(wanted=[])
+        for point in range(1, 14):
+            model.a_person_runs_a_command(kind="backup", which=0, fate=None, interrupted=0)
+            model.time_passes(HEAD_START + 1.0)
+            model._act(0, Fate(kind, point, seconds, meanwhile), model._tick)
+            check(model)
+
+    return history
+
+
+def a_driver_that_sleeps_before_it_tells(model: EngineModel) -> None:
+    """Just after the end was written down; another has told it meanwhile."""
+    model.begin(wanted=[("backup", 0)])
+    ended, slept = telling.ended, list[str]()
+
+    def late(catalog: Any, operation: Any, now: int) -> None:
+        if not slept:
+            slept.append(operation.id)
+            model.stage._sleep(Fate("sleep", 1, 130.0, (2, 2)))
+        ended(catalog, operation, now)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telling, "ended", late)
+        model.workers_go_about_their_work(turns=[(0, None)] * 12, seconds=15.0)
+    assert slept
+
+
+def a_restore_fails_and_then(happens: Callable[[EngineModel], None]) -> History:
+    def history(model: EngineModel) -> None:
+        model.begin(wanted=[])
+        model.the_next_task_will_fail(type="qmrestore")
+        model.a_person_runs_a_command(kind="restore", which=0, fate=None, interrupted=0)
+        happens(model)
+        model.a_person_runs_a_command(kind="restore", which=0, fate=None, interrupted=0)
+
+    return history
+
+
+def somebody_elses_fails_there_too(model: EngineModel) -> None:
+    model.time_passes(50.0)
+    model.a_restore_of_somebody_else_fails_under_a_lost_vmid(which=0, sure=3)
+    assert model.others, "nobody's restore stood in the way"
+
+
 def without_fence(patch: pytest.MonkeyPatch) -> None:
     def anybody(self: OperationStore, id: str, driver: object) -> Any:
         return update(OPERATION).where(OPERATION.c.id == id, OPERATION.c.state == OPEN)
@@ -120,6 +175,32 @@ def without_others(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(operations.OperationStore, "upids_of_others", lambda self, id, upids: set())
 
 
+def struck_off_first(patch: pytest.MonkeyPatch) -> None:
+    tell = telling._tell
+
+    def early(catalog: Any, operation: Any) -> None:
+        catalog.was_told(operation.id)
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(catalog, "was_told", lambda id: None, raising=False)
+            inner.setattr(EngineModel, "_noted", lambda self: {operation.id})
+            tell(catalog, operation)
+
+    patch.setattr(telling, "_tell", early)
+
+
+def tells_whenever_it_wakes_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(telling, "ended", lambda catalog, operation, now: events.anybody() and telling._tell(catalog, operation))
+
+
+def taken_by_all(patch: pytest.MonkeyPatch) -> None:
+    def look(self: UntoldStore, now: int, limit: int) -> list[str]:
+        query = select(UNTOLD.c.operation).where(UNTOLD.c.due <= now).limit(limit)
+        with self._database.write() as connection:
+            return [str(row.operation) for row in connection.execute(query)]
+
+    patch.setattr(UntoldStore, "take_untold", look)
+
+
 CASES: dict[str, tuple[Guard, History]] = {
     "the fence of every write": (without_fence, overtaken_before_a_write),
     "the fence of what it holds": (
@@ -133,6 +214,25 @@ CASES: dict[str, tuple[Guard, History]] = {
     ),
     "one operation a lane": (without_lane, two_backups_on_a_node),
     "tasks of others are not adopted": (without_others, cancelled_and_begun_anew_in_the_same_second),
+    "an outcome is noted with the end": (lambda patch: patch.setattr(operations, "note_untold", lambda *_: None), a_command_ends),
+    "an outcome is struck off after it was told": (struck_off_first, a_tick_that_tells("crash", 0.0)),
+    "an outcome that one tells is left to that one": (taken_by_all, a_tick_that_tells("sleep", 5.0, 1)),
+    "an outcome that was told is struck off": (
+        lambda patch: patch.setattr(UntoldStore, "was_told", lambda self, operation: None),
+        a_command_ends,
+    ),
+    "a driver's head start ends": (
+        tells_whenever_it_wakes_up,
+        a_driver_that_sleeps_before_it_tells,
+    ),
+    "only the rest of our own restore": (
+        lambda patch: patch.setattr(RestoreStubs, "why_not", lambda self, node, vmid, upid: None),
+        a_restore_fails_and_then(somebody_elses_fails_there_too),
+    ),
+    "nothing that has a disk": (
+        lambda patch: patch.setattr(RestoreStubs, "_volumes", lambda self, node, vmid: []),
+        a_restore_fails_and_then(lambda model: model.a_disk_appears_under_a_lost_vmid(which=0, sure=3)),
+    ),
     "what became of a removal": (
         lambda patch: patch.setitem(PLANS, "prune", replace(PLANS["prune"], cleanup=())),
         an_interrupted_prune,

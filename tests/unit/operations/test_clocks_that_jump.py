@@ -1,0 +1,209 @@
+"""Whatever is done to the wall clock, no wait of the engine is without an end: each is measured by a clock that nobody sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backupsvc.catalog.operations import Driver
+from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
+from backupsvc.operations import working
+from backupsvc.operations.engine import Engine
+from backupsvc.operations.run import Run, Wait
+from backupsvc.operations.turns import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldElsewhere
+from policies.model import OperationState
+from tests.unit.operations.test_engine import handlers, opened
+from tests.unit.operations.worlds import SteppingClock, World, emptied, world
+
+YEAR = 366 * 86_400
+
+
+class RestlessClock(SteppingClock):
+    """It is set at each look: a year ahead, a year back, and so on; ``asked`` ends a test that would go on for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks, self.restless = 0, False
+
+    def now(self) -> float:
+        self.looks += 1
+        assert self.looks < 5_000, "it goes on for ever"
+        if self.restless:
+            self.step(YEAR if self.looks % 2 else -YEAR)
+        return super().now()
+
+
+@pytest.fixture
+def site(catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
+    made.clock = RestlessClock()
+    yield made
+    made.catalog.close()
+
+
+def silent(run: Run) -> None:
+    raise PveUnreachable("nobody answers")
+
+
+def restless(site: World) -> RestlessClock:
+    assert isinstance(site.clock, RestlessClock)
+    return site.clock
+
+
+def test_a_claim_ends_though_the_clock_is_set_at_each_look(site: World) -> None:
+    engine = Engine(site, handlers("restore-test"))  # type: ignore[arg-type]
+    id = opened(engine)
+    restless(site).restless = True
+    for _ in range(20):
+        outcome = engine.advance(id)
+    assert outcome.operation.state is not OperationState.OPEN
+
+
+def test_abandoning_ends_while_nobody_answers_and_the_clock_goes_back_and_forth(site: World) -> None:
+    engine = Engine(site, handlers("restore-test", tear_down=silent))  # type: ignore[arg-type]
+    id = opened(engine)
+    restless(site).restless = True
+    began = site.clock.monotonic()
+    engine.abandon(id, "no longer wanted")
+    assert site.catalog.operation(id).state is OperationState.FAILED  # type: ignore[union-attr]
+    assert site.clock.monotonic() - began < 2 * FOREGROUND_PATIENCE
+
+
+def test_silence_is_counted_in_full_though_the_clock_is_set_back_each_time(site: World) -> None:
+    def set_back(run: Run) -> None:
+        site.clock.step(-3600)
+        raise PveUnreachable("nobody answers")
+
+    engine = Engine(site, handlers("restore-test", start=set_back))  # type: ignore[arg-type]
+    began = site.clock.monotonic()
+    ended = engine.drive([opened(engine)])[0]
+    assert ended.data["error"]["step"] == "start"  # type: ignore[call-overload, index]
+    assert FOREGROUND_PATIENCE <= site.clock.monotonic() - began < 2 * FOREGROUND_PATIENCE
+
+
+def test_silence_is_not_cut_short_by_a_clock_that_is_set_ahead(site: World) -> None:
+    asked = []
+
+    def set_ahead(run: Run) -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            site.clock.step(3600)
+        if len(asked) < 5:
+            raise PveUnreachable("nobody answers")
+
+    engine = Engine(site, handlers("restore-test", start=set_ahead))  # type: ignore[arg-type]
+    assert engine.drive([opened(engine)])[0].state is OperationState.DONE and len(asked) == 5
+
+
+def test_a_deadline_comes_though_the_clock_is_set_back(site: World) -> None:
+    def waits(run: Run) -> Wait:
+        if run.passed("boot") < 60:
+            site.clock.step(-YEAR)
+        return Wait("it boots", most=30.0)
+
+    engine = Engine(site, handlers("restore-test", boot=waits))  # type: ignore[arg-type]
+    operation = engine.open("restore-test", 108, {}, within=600)
+    assert operation
+    began = site.clock.monotonic()
+    ended = engine.drive([operation.id])[0]
+    assert "deadline" in ended.data["error"]["message"]  # type: ignore[call-overload, index]
+    assert 600 <= site.clock.monotonic() - began < 700
+
+
+def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_sets(site: World) -> None:
+    engine = Engine(site, handlers("restore-test"), settle=10.0)  # type: ignore[arg-type]
+    claimed = site.catalog.claim(opened(engine), engine.driver())
+    assert claimed
+    run = Run(engine, claimed)
+    run.mark("start_intent")
+    site.clock.step(-YEAR)
+    assert run.unsettled("start")
+    site.clock.sleep(11)
+    assert not run.unsettled("start")
+    run.mark("start_intent")
+    site.clock.step(YEAR)
+    assert run.unsettled("start"), "its answer may still come"
+
+
+# --- leases that end in a future -----------------------------------------------------------------------------------------
+
+
+def held_for_a_year(site: World, engine: Engine) -> str:
+    """An operation whose driver, of another machine, took its lease when the clock stood a year ahead, and is no more."""
+    worker = Engine(site, engine.handlers, foreground=False)  # type: ignore[arg-type]
+    id = opened(worker)
+    site.clock.step(YEAR)
+    assert site.catalog.claim(id, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
+    site.clock.step(-YEAR)
+    return id
+
+
+def test_a_lease_that_nobody_renews_is_followed_no_longer_than_it_lasts(site: World) -> None:
+    engine = Engine(site, handlers("restore-test"))  # type: ignore[arg-type]
+    id = held_for_a_year(site, engine)
+    began = site.clock.monotonic()
+    assert engine.drive([id])[0].state is OperationState.DONE
+    assert site.clock.monotonic() - began < LEASE_SECONDS + 60
+
+
+def test_a_lease_that_is_renewed_is_followed_and_left_alone(site: World) -> None:
+    engine = Engine(site, handlers("restore-test"))  # type: ignore[arg-type]
+    id = held_for_a_year(site, engine)
+    sleep, driver, ended = site.clock.sleep, "elsewhere:1:x", []
+
+    def renewing(seconds: float) -> None:
+        sleep(seconds)
+        if seconds and site.clock.monotonic() < ended_at:
+            site.catalog.renew_all(Driver(driver, LEASE_SECONDS, int(site.clock.now()) + YEAR))
+        elif not ended:
+            held = Driver(driver, LEASE_SECONDS, int(site.clock.now()))
+            ended.append(site.catalog.finish(id, held, OperationState.DONE, data={}, error=None, note=None))
+
+    ended_at = site.clock.monotonic() + 3 * LEASE_SECONDS
+    site.clock.sleep = renewing  # type: ignore[method-assign]
+    assert engine.drive([id])[0].data == {}, "nobody took it over"
+
+
+def test_who_abandons_does_not_wait_for_whoever_has_it_by_now(site: World) -> None:
+    engine = Engine(site, handlers("restore-test"))  # type: ignore[arg-type]
+    id = held_for_a_year(site, engine)
+    began = site.clock.monotonic()
+    engine.abandon(id, "no longer wanted")
+    left = site.catalog.operation(id)
+    assert site.clock.monotonic() == began and left and left.cancel == "no longer wanted"
+
+
+@pytest.mark.parametrize("at", ["before the turn", "within the turn"])
+def test_abandoning_ends_on_a_catalog_that_was_wiped_while_the_clock_jumps(site: World, at: str) -> None:
+    def wipe(run: Run) -> Any:
+        emptied(site.catalog)
+        return Wait("it goes", most=1.0)
+
+    engine = Engine(site, handlers("restore-test", tear_down=wipe))  # type: ignore[arg-type]
+    id = opened(engine)
+    restless(site).restless = True
+    if at == "before the turn":
+        emptied(site.catalog)
+        engine.abandon(id, "no longer wanted")
+    else:
+        with pytest.raises((OperationFailed, LeaseLost, HeldElsewhere)):
+            engine.abandon(id, "no longer wanted")
+            raise LeaseLost("nothing is left of it")
+    assert site.catalog.operations() == []
+
+
+def test_a_tick_brings_back_what_was_parked_while_the_clock_stood_ahead(site: World) -> None:
+    worker = Engine(site, handlers("restore-test", boot=lambda run: Wait("it boots", most=30.0)), foreground=False)  # type: ignore[arg-type]
+    id = opened(worker)
+    site.clock.step(YEAR)
+    while worker.advance(id).pause is None:
+        pass
+    leased = opened(worker, subject=109)
+    assert site.catalog.claim(leased, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
+    site.clock.step(-YEAR)
+    now = int(site.clock.now())
+    assert site.catalog.due(now, 9) == []
+    site.catalog.rein_in(now, working.MOST_AHEAD)
+    assert site.catalog.due(now, 9) == [id, leased]

@@ -1,0 +1,237 @@
+"""Who waits says at once for what, and nobody waits for what nobody drives: a cleanup that is left is done here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from backupsvc.catalog.leases import LEFT_ALONE
+from backupsvc.catalog.operations import Driver
+from backupsvc.errors import PveAnswerUnreadable, Refused
+from backupsvc.operations import clearing, taking_down
+from backupsvc.operations.engine import Engine
+from backupsvc.operations.run import Run, Wait
+from backupsvc.operations.turns import Event
+from policies.model import Operation, OperationState
+from tests.unit.operations.test_engine import fail, handlers, opened
+from tests.unit.operations.worlds import World, dead_command, world
+
+UNREADABLE = "it answered with something that cannot be read"
+LANE = "restore clovis"
+
+
+@pytest.fixture
+def site(catalog_url: str) -> Iterator[World]:
+    made = world(catalog_url)
+    yield made
+    made.catalog.close()
+
+
+class Person:
+    """A command: its engine, and what it says."""
+
+    def __init__(self, site: World, **special: Callable[[Run], Wait | None]) -> None:
+        self.said: list[str] = []
+        self.engine = Engine(site, handlers("restore-test", **special) | special_reap(special), self._hear)  # type: ignore[arg-type]
+        site.engine = self.engine
+
+    def _hear(self, event: Event) -> None:
+        if event.kind == "say":
+            self.said.append(event.text)
+
+
+def special_reap(special: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {"reap": {"tear-down": special.get("tear_down", lambda run: None)}}
+
+
+def on_the_node(run: Run) -> Wait | None:
+    return run.turn(LANE, "another copy is being tested on clovis")
+
+
+# --- behind somebody else -------------------------------------------------------------------------------------------------
+
+
+def a_tear_down_that_a_worker_left(site: World) -> str:
+    """It holds the node's lane, waits for PVE, and its time comes while no worker is there any more."""
+    special = handlers("restore-test", reserve=on_the_node, start=fail("x"), tear_down=lambda run: Wait("it goes", most=1.0))
+    worker = Engine(site, special, foreground=False)  # type: ignore[arg-type]
+    id = opened(worker, subject=107)
+    while worker.advance(id).pause is None:
+        pass
+    site.clock.sleep(5.0)
+    return id
+
+
+def test_a_tear_down_that_nobody_is_at_is_done_by_the_command_that_waits_for_it_and_it_says_so(site: World) -> None:
+    left = a_tear_down_that_a_worker_left(site)
+    person = Person(site, reserve=on_the_node, tear_down=lambda run: run.leave())
+    began = site.clock.monotonic()
+    ended = person.engine.drive([opened(person.engine)])[0]
+    assert ended.state is OperationState.DONE and site.catalog.operation(left).state is OperationState.DONE  # type: ignore[union-attr]
+    assert site.clock.monotonic() - began < LEFT_ALONE / 4
+    assert person.said == [
+        f"it waits for restore-test {left} of guest 107, at step tear-down, which this command goes on with; "
+        f"see `backupsvc operations show {left}`"
+    ]
+
+
+def test_who_waits_for_what_somebody_drives_says_at_once_who_does(site: World) -> None:
+    other = Engine(site, handlers("restore-test", reserve=on_the_node))  # type: ignore[arg-type]
+    other.owner = "clovis:4711:x"
+    left = opened(other, subject=107)
+    while other.advance(left).operation.step != "restore":
+        pass
+    person = Person(site, reserve=on_the_node)
+    sleep, seen = site.clock.sleep, list[list[str]]()
+
+    def meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        if seconds and len(seen) < 3:
+            seen.append(list(person.said))
+        elif seconds:
+            other.drive([left])
+
+    site.clock.sleep = meanwhile  # type: ignore[method-assign]
+    person.engine.drive([opened(person.engine)])
+    told = f"it waits for restore-test {left} of guest 107, at step restore, which process 4711 on clovis drives; "
+    assert person.said == [f"{told}see `backupsvc operations show {left}`"]
+    assert seen[0] == person.said, "it is said before anybody has waited"
+
+
+def test_a_guest_that_is_at_work_is_refused_with_who_drives_it_and_what_ends_it(site: World) -> None:
+    worker = Engine(site, handlers("restore-test"), foreground=False)  # type: ignore[arg-type]
+    id = opened(worker)
+    person = Person(site)
+    with pytest.raises(Refused, match="which workers are expected to go on with") as refused:
+        opened(person.engine)
+    assert f"backupsvc operations cancel {id}" in refused.value.hint
+    assert site.catalog.claim(id, Driver("clovis:4711:x", 60, int(site.clock.now())))
+    with pytest.raises(Refused, match="which process 4711 on clovis drives") as refused:
+        opened(person.engine)
+    assert "cancel" not in refused.value.hint
+
+
+def test_a_command_that_first_cleans_up_after_a_dead_one_says_so_before_it_does(site: World) -> None:
+    person = Person(site, tear_down=lambda run: order.append("tear-down"))
+    order: list[str] = person.said
+    id = opened(person.engine)
+    assert site.catalog.claim(id, person.engine.driver())
+    site.catalog.expire(id, person.engine.owner, 0)
+    assert site.catalog.claim(id, Driver(dead_command(), 600, int(site.clock.now())))
+    opened(person.engine)
+    assert order == [f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {id}`", "tear-down"]
+
+
+def test_what_is_only_helped_along_does_not_end_the_command_that_helps(site: World) -> None:
+    a_tear_down_that_a_worker_left(site)
+
+    def breaks(run: Run) -> None:
+        if run.operation.subject == 107:
+            site.catalog._database.dispose = lambda: None  # type: ignore[method-assign]
+            raise PveAnswerUnreadable(UNREADABLE)
+
+    person = Person(site, reserve=on_the_node, tear_down=breaks)
+    assert person.engine.drive([opened(person.engine)])[0].state is OperationState.DONE
+
+
+# --- copies that ended tests left -----------------------------------------------------------------------------------------
+
+
+def left_copy(site: World, vmid: int = 9000, **data: Any) -> Operation:
+    """A test that has ended and could not take its copy down."""
+    engine = Engine(site, handlers("restore-test"))  # type: ignore[arg-type]
+    id = opened(engine, subject=100 + vmid % 100)
+    assert site.catalog.lease_vmid(vmid, id, 1)
+    claimed = site.catalog.claim(id, engine.driver())
+    assert claimed
+    memory = {"scratch": {"vmid": vmid, "node": "clovis", "storage": "local"}, "cleanup_error": {"message": UNREADABLE}} | data
+    return site.catalog.finish(id, engine.driver(), OperationState.FAILED, data=memory, error=UNREADABLE, note=None)
+
+
+def take_down(site: World) -> Callable[[Run], Wait | None]:
+    def step(run: Run) -> Wait | None:
+        if run.operation.kind == "reap":
+            taking_down.release_vmids(run, str(run.data["copy_of"]))
+        return None
+
+    return step
+
+
+def reserve(run: Run) -> Wait | None:
+    return clearing.clear_left(run)
+
+
+def test_a_command_takes_down_what_ended_tests_left_before_it_makes_a_copy_and_says_so(site: World) -> None:
+    left = [left_copy(site, 9000), left_copy(site, 9001)]
+    person = Person(site, reserve=reserve, tear_down=take_down(site))
+    assert person.engine.drive([opened(person.engine)])[0].state is OperationState.DONE
+    reaps = site.catalog.operations(kind="reap")[::-1]
+    assert [reap.state for reap in reaps] == [OperationState.DONE] * 2 and site.catalog.leased_vmids() == {}
+    assert [text for text in person.said if "first, by reap" in text] == [
+        f"restore-test {one.id} left its copy in scratch VMID {vmid} ({UNREADABLE}); it is taken down first, by reap {reap.id}: "
+        f"see `backupsvc operations show {reap.id}`"
+        for one, vmid, reap in zip(left, (9000, 9001), reaps, strict=True)
+    ]
+
+
+def test_a_copy_that_cannot_be_taken_down_keeps_its_vmid_and_holds_up_nobody(site: World) -> None:
+    left, _ = left_copy(site, 9000), left_copy(site, 9001)
+    person = Person(site, reserve=reserve, tear_down=unreadable_reap)
+    began = site.clock.monotonic()
+    assert person.engine.drive([opened(person.engine)])[0].state is OperationState.DONE
+    assert site.clock.monotonic() - began < 30, "the second is not tried where the first could not be read"
+    assert site.catalog.leased_vmids()[9000] == left.id, "the copy is not lost"
+    assert (
+        f"the copy in scratch VMID 9000 is still there ({UNREADABLE}): the VMID stays reserved, and another one is used"
+        in person.said
+    )
+
+
+def unreadable_reap(run: Run) -> None:
+    if run.operation.kind == "reap":
+        raise PveAnswerUnreadable(UNREADABLE)
+
+
+def test_a_copy_that_lasts_goes_on_beside_the_test_and_the_next_command_takes_it_up(site: World) -> None:
+    left_copy(site)
+    lasts = Person(
+        site, reserve=reserve, tear_down=lambda run: Wait("it goes", most=5.0) if run.operation.kind == "reap" else None
+    )
+    began = site.clock.monotonic()
+    assert lasts.engine.drive([opened(lasts.engine)])[0].state is OperationState.DONE
+    assert site.clock.monotonic() - began < clearing.LONGEST + 30
+    (reap,) = site.catalog.operations(kind="reap")
+    site.catalog.expire(reap.id, str(reap.lease_owner), 0)  # the command has ended
+    following = Person(site, reserve=reserve, tear_down=take_down(site))
+    assert following.engine.drive([opened(following.engine)])[0].state is OperationState.DONE
+    assert site.catalog.operation(reap.id).state is OperationState.DONE and site.catalog.leased_vmids() == {}  # type: ignore[union-attr]
+
+
+def test_workers_leave_it_to_their_tick(site: World) -> None:
+    left_copy(site)
+    worker = Engine(site, handlers("restore-test", reserve=reserve), foreground=False)  # type: ignore[arg-type]
+    site.engine = worker
+    id = opened(worker)
+    for _ in range(20):
+        worker.advance(id)
+    assert site.catalog.operations(kind="reap") == []
+
+
+def test_a_tear_down_whose_answers_cannot_be_read_names_the_copy_that_it_leaves(site: World) -> None:
+    def cannot(run: Run) -> Wait | None:
+        run.data |= {"scratch": {"vmid": 9000, "node": "clovis", "storage": "local"}, "restore_upid": "UPID:x"}
+        return None
+
+    class Tasks:
+        def poll(self, upid: str) -> None:
+            raise PveAnswerUnreadable(UNREADABLE, "is that Proxmox VE itself?")
+
+    site.pve = type("Pve", (), {"tasks": Tasks()})()
+    person = Person(site, reserve=cannot, tear_down=taking_down.tear_down)
+    ended = person.engine.drive([opened(person.engine)])[0]
+    error: Any = ended.data["cleanup_error"]
+    assert error["message"] == UNREADABLE and error["exit_code"] == 3
+    assert error["hint"].startswith("is that Proxmox VE itself?; the copy in scratch VMID 9000 on clovis may still be there")
+    assert "`backupsvc restore-test`" in error["hint"]
