@@ -49,6 +49,14 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(self._code, module.__dict__)
 
 
+class _PropertiesLast:
+    """Most mutations fall to a single example, and the first failure ends the trial."""
+
+    @staticmethod
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: hypothesis.is_hypothesis_test(getattr(item, "function", None)))
+
+
 def killed(name: str, file: Path, tree: ast.Module, tests: Sequence[str], *, depth: str, most: float) -> bool:
     """Given a module's name, file and tree, return whether a test fails over it, or all of them take more than ``most`` seconds.
 
@@ -93,4 +101,5 @@ def _try(name: str, file: Path, tree: ast.Module, tests: Sequence[str], depth: s
     hypothesis.settings.register_profile(FULL, derandomize=True, database=None, deadline=None)
     gc.disable()  # the child is too short-lived for its garbage to matter
     options = ["-x", "-q", "--no-header", "-o", "addopts=", "--noconftest", "--assert=plain", f"--hypothesis-profile={depth}"]
-    return int(pytest.main([*options, *(part for plugin in _UNNEEDED for part in ("-p", f"no:{plugin}")), *tests]))
+    unneeded = [part for plugin in _UNNEEDED for part in ("-p", f"no:{plugin}")]
+    return int(pytest.main([*options, *unneeded, *tests], plugins=[_PropertiesLast()]))
