@@ -101,7 +101,7 @@ def examine(name: str, until: float) -> Tally:
     for mutation in mutations(source):
         numbers[mutation.key] += 1
         id = f"{mutation.key} #{numbers[mutation.key]}"
-        if mutation.key in equal:
+        if {mutation.key, id} & equal:
             tally.equivalent += 1
             continue
         if kept[id] is None and time.monotonic() < until:
@@ -139,7 +139,7 @@ def _time_of(name: str, file: Path, source: str, tests: Sequence[str], depth: st
 
 
 def _equivalent(name: str) -> set[str]:
-    """The keys of a module's mutations that change nothing that anybody could see; each line of the file says why."""
+    """The keys of a module's mutations that change nothing that anybody could see, or the ids; each line of the file says why."""
     lines = [line for line in EQUIVALENT.read_text().splitlines() if line and not line.startswith("#")]
     rows = [line.split(" | ") for line in lines]
     return {key for module, key, _ in rows if module == name}
