@@ -76,3 +76,7 @@ def test_an_archive_on_a_shared_storage_is_restored_on_a_node_that_lives(languag
 def test_guests_are_told_of_by_the_node_that_can_read_their_archives() -> None:
     said = way(alive=("a", "d"), restorable=[(107, HERE), (108, HERE), (109, archive(109, NIGHTS[0], "d"))])
     assert "`backupsvc restore VMID --node a`" in said and "`backupsvc restore 109 --node d`" in said
+
+
+def test_a_local_archive_is_restored_on_no_other_node_than_its_own() -> None:
+    assert "restore 108 --node b" in way(restorable=[(108, THERE)])
