@@ -118,7 +118,7 @@ def examine(name: str, until: float) -> Tally:
 
 
 def tests_of(name: str) -> tuple[list[str], list[str]]:
-    """Given a module of policies, return its own test files and those of its neighbours, which import it."""
+    """Given a module of policies, return its own test files, those of its edges first, and those of its neighbours, which import it."""
     here = ROOT / "tests" / "unit"
     named = [f"test_{name}", *OTHER_NAMES.get(name, ())]
     own = [
@@ -127,7 +127,7 @@ def tests_of(name: str) -> tuple[list[str], list[str]]:
     imports = re.compile(rf"from policies import [^\n]*\b{name}\b|from policies\.{name} import|import policies\.{name}\b")
     found = [path for room in ("policies", "report") for path in sorted(here.glob(f"{room}/test_*.py"))]
     neighbours = [path for path in found if path not in own and imports.search(path.read_text())]
-    return [str(path.relative_to(ROOT)) for path in own], [str(path.relative_to(ROOT)) for path in neighbours]
+    return [str(path.relative_to(ROOT)) for path in reversed(own)], [str(path.relative_to(ROOT)) for path in neighbours]
 
 
 def _time_of(name: str, file: Path, source: str, tests: Sequence[str], depth: str) -> float:
