@@ -118,7 +118,7 @@ def examine(name: str, until: float) -> Tally:
 
 
 def tests_of(name: str) -> tuple[list[str], list[str]]:
-    """Given a module of policies, return its own test files (those of edges first) and those of its neighbours, which import it."""
+    """Given a module of policies, return its own test files, edges first, and those of its neighbours, which import it."""
     here = ROOT / "tests" / "unit"
     named = [f"test_{name}", *OTHER_NAMES.get(name, ())]
     own = [
