@@ -101,7 +101,7 @@ def examine(name: str, until: float) -> Tally:
     for mutation in mutations(source):
         numbers[mutation.key] += 1
         id = f"{mutation.key} #{numbers[mutation.key]}"
-        if mutation.key in equal:
+        if {mutation.key, id} & equal:
             tally.equivalent += 1
             continue
         if kept[id] is None and time.monotonic() < until:
@@ -118,7 +118,7 @@ def examine(name: str, until: float) -> Tally:
 
 
 def tests_of(name: str) -> tuple[list[str], list[str]]:
-    """Given a module of policies, return its own test files and those of its neighbours, which import it."""
+    """Given a module of policies, return its own test files, edges first, and those of its neighbours, which import it."""
     here = ROOT / "tests" / "unit"
     named = [f"test_{name}", *OTHER_NAMES.get(name, ())]
     own = [
@@ -127,7 +127,7 @@ def tests_of(name: str) -> tuple[list[str], list[str]]:
     imports = re.compile(rf"from policies import [^\n]*\b{name}\b|from policies\.{name} import|import policies\.{name}\b")
     found = [path for room in ("policies", "report") for path in sorted(here.glob(f"{room}/test_*.py"))]
     neighbours = [path for path in found if path not in own and imports.search(path.read_text())]
-    return [str(path.relative_to(ROOT)) for path in own], [str(path.relative_to(ROOT)) for path in neighbours]
+    return [str(path.relative_to(ROOT)) for path in reversed(own)], [str(path.relative_to(ROOT)) for path in neighbours]
 
 
 def _time_of(name: str, file: Path, source: str, tests: Sequence[str], depth: str) -> float:
@@ -139,7 +139,7 @@ def _time_of(name: str, file: Path, source: str, tests: Sequence[str], depth: st
 
 
 def _equivalent(name: str) -> set[str]:
-    """The keys of a module's mutations that change nothing that anybody could see; each line of the file says why."""
+    """The keys of a module's mutations that change nothing that anybody could see, or the ids; each line of the file says why."""
     lines = [line for line in EQUIVALENT.read_text().splitlines() if line and not line.startswith("#")]
     rows = [line.split(" | ") for line in lines]
     return {key for module, key, _ in rows if module == name}

@@ -1,11 +1,14 @@
 """One mutation on trial: the tests run over it in a process of their own, which imports the mutated module in place of the real.
 
 The parent has imported pytest and the libraries, and nothing of this project, so that a trial costs a fork and not a start.
+The tests of policies need none of the suite's fixtures, so its conftest, which imports the whole program, is left out; and nobody
+reads why one failed, so asserts stay as they are written.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.abc
 import importlib.util
 import os
@@ -25,6 +28,7 @@ import sqlmodel  # noqa: F401
 
 QUICK, FULL = "quick", "full"
 _EXAMPLES = 25  # of each property, in a quick trial
+_UNNEEDED = ("cacheprovider", "xdist", "timeout", "faulthandler", "anyio", "unraisableexception", "threadexception", "warnings")
 
 
 class NoVerdict(Exception):
@@ -43,6 +47,14 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         module.__file__ = str(self._file)
         exec(self._code, module.__dict__)
+
+
+class _PropertiesLast:
+    """Most mutations fall to a single example, and the first failure ends the trial."""
+
+    @staticmethod
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: hypothesis.is_hypothesis_test(getattr(item, "function", None)))
 
 
 def killed(name: str, file: Path, tree: ast.Module, tests: Sequence[str], *, depth: str, most: float) -> bool:
@@ -87,5 +99,7 @@ def _try(name: str, file: Path, tree: ast.Module, tests: Sequence[str], depth: s
     sys.dont_write_bytecode = True
     hypothesis.settings.register_profile(QUICK, max_examples=_EXAMPLES, derandomize=True, database=None, deadline=None)
     hypothesis.settings.register_profile(FULL, derandomize=True, database=None, deadline=None)
-    plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:timeout", "-p", "no:faulthandler"]
-    return int(pytest.main(["-x", "-q", "--no-header", "-o", "addopts=", *plugins, f"--hypothesis-profile={depth}", *tests]))
+    gc.disable()  # the child is too short-lived for its garbage to matter
+    options = ["-x", "-q", "--no-header", "-o", "addopts=", "--noconftest", "--assert=plain", f"--hypothesis-profile={depth}"]
+    unneeded = [part for plugin in _UNNEEDED for part in ("-p", f"no:{plugin}")]
+    return int(pytest.main([*options, *unneeded, *tests], plugins=[_PropertiesLast()]))

@@ -31,6 +31,8 @@ def test_free_and_needed_are_told_apart() -> None:
     assert apart(int(0.07 * GIB), int(0.11 * GIB)) == ("71.7 MiB", "112.6 MiB")
     assert apart(GIB, GIB + 20_000_000) == ("1.00 GiB", "1.02 GiB")
     assert apart(GIB, GIB + 1) == ("1073741824 bytes", "1073741825 bytes")
+    assert apart(GIB, GIB + 1_000_000) == ("1.000 GiB", "1.001 GiB")
+    assert apart(GIB, GIB + 100_000) == ("1073741824 bytes", "1073841824 bytes"), "three digits behind the point at most"
     assert apart(GIB, GIB) == ("1.0 GiB", "1.0 GiB")
 
 

@@ -99,6 +99,11 @@ def test_a_command_asks_nobody_twice(now: float, share: float, passed: float) ->
             "nodes/clovis/storage/nfs/content/nfs:backup/a",
             [("h",), ("", "clovis"), ("h", "clovis"), ("h", "clovis", "storage/nfs")],
         ),
+        ("nodes/clovis/storage/X", [("h",), ("", "clovis"), ("h", "clovis"), ("h", "clovis", "storage/X")]),
+        ("nodes/clovis/lxc/200/config", [("h",), ("", "clovis"), ("h", "clovis"), ("h", "clovis", "lxc/200")]),
+        ("nodes/clovis/tasks/UPID:x/log", [("h",), ("", "clovis"), ("h", "clovis"), ("h", "clovis", "tasks")]),
+        ("nodes/clovis", [("h",), ("", "clovis"), ("h", "clovis"), ("h", "clovis", "")]),
+        ("cluster/ha/resources/vm:108", [("h",), ("h", "", "cluster/ha")]),
         ("nodes/clovis/qemu/108/agent/ping", [("h",), ("", "clovis"), ("h", "clovis"), ("h", "clovis", "qemu/108")]),
     ],
 )
@@ -108,3 +113,24 @@ def test_a_call_needs_its_host_its_node_and_what_it_is_about(path: str, needed: 
 
 def test_what_is_said_of_a_breaker_is_what_was_said_of_the_silence() -> None:
     assert breaker.asking(Breaker(1, 5.0, "words"), 6.0, 10.0).words == "words"
+
+
+def test_each_silence_doubles_the_pause_up_to_the_longest() -> None:
+    one, found = CLOSED, []
+    for _ in range(5):
+        one = breaker.silent(one, one.until, "", Pauses(5.0, 60.0), 0.0)
+        found.append((one.failures, one.until))
+    assert found == [(1, 5.0), (2, 15.0), (3, 35.0), (4, 75.0), (5, 135.0)]
+    assert breaker.silent(CLOSED, 0.0, "", Pauses(8.0, 60.0), 1.0).until == 6.0, "a quarter less at most"
+
+
+def test_whatever_the_clock_shows_who_was_never_silent_may_be_asked_and_is_kept_away_from_after_a_silence() -> None:
+    """Nothing says from when a clock that never jumps counts."""
+    assert breaker.may_ask(CLOSED, -100.0)
+    assert breaker.silent(CLOSED, -100.0, "it says nothing", Pauses(5.0, 60.0), 0.0).until == -95.0
+
+
+def test_who_looked_and_was_not_to_know_looks_no_more() -> None:
+    looking = breaker.asking(breaker.silent(CLOSED, 0.0, "", LONG_LIVED, 0.0), 5.0, 60)
+    assert looking.trying and not breaker.undecided(looking, 6.0).trying
+    assert CLOSED.words == ""

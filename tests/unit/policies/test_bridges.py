@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.bridges import free_name, lacking, usable
+from policies.bridges import free_name, lacking, usable, way_out
 from policies.model import Scratch
 
 SCRATCH = Scratch(9000, 9009)
@@ -60,8 +60,22 @@ def test_law_2_a_token_without_any_bridge_is_told_before_anything_is_restored() 
 
 def test_law_2_the_name_that_is_proposed_is_no_bridge_that_there_is() -> None:
     assert free_name([]) == "vmbr9"
+    assert free_name(["vmbr9"]) == "vmbr90"
     assert free_name(["vmbr9", "vmbr90"]) == "vmbr91"
 
 
 def test_a_nic_on_no_bridge_is_given_the_one_of_its_own() -> None:
     assert usable({"net0": "virtio=BC:24:11:04:03:6D"}, SCRATCH, ONLY_VMBR1).bridge == "vmbr1"
+
+
+def test_law_2_a_nic_on_no_bridge_wants_one_of_its_own_whatever_else_the_token_may_use() -> None:
+    """QEMU would give it a way out through the node."""
+    held = {"/": frozenset({"SDN.Use"}), "/sdn/zones/localnetwork/vmbr1": frozenset({"SDN.Use"})}
+    assert usable({"net0": "virtio=BC:24:11:04:03:6D"}, SCRATCH, held).bridge == "vmbr1"
+    assert usable(CONFIG | {"net1": "virtio=BC:24:11:04:03:6E"}, SCRATCH, held).bridge == "vmbr1"
+    assert usable(CONFIG, SCRATCH, held).bridge is None
+
+
+def test_the_way_out_names_the_nodes_that_lack_the_bridge_else_all() -> None:
+    assert way_out("vmbr9", {"b", "a"}).startswith("make vmbr9 on a, b, a bridge for copies alone")
+    assert way_out("vmbr9").startswith("make vmbr9 on every node, a bridge for copies alone")

@@ -137,6 +137,7 @@ FULL_DUMP = (
             "the archive's bytes are damaged (vma: restore failed - wrong vma extent header chechsum)",
         ),
         ("unable to create image: out of space", ("TASK ERROR: unable to create image: out of space",), ""),
+        ("unable to create image: out of space", ("out of space",), ""),
         ("something new", ("a line", "another"), ""),
     ],
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from policies.compliance import exemption_for, findings, pressing
+from policies.freezing import LeftFrozen
 from policies.model import Exemption, Finding, Node, Severity
 from policies.site_facts import BackupOutcome, Gap, Quorum, SiteFacts
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, changed, documented, guest, policy, put_right
@@ -160,3 +161,68 @@ def test_one_node_alone_that_says_nothing_leaves_only_to_look_at_it() -> None:
     facts = replace(dead(), nodes=(Node("clovis", False),))
     (first,) = of(facts, "node-offline")
     assert "restore" not in first.action and "Within reach: none" in first.detail
+
+
+def test_a_guest_of_another_node_and_one_that_no_node_has_are_no_guests_of_the_dead_one() -> None:
+    facts = changed(changed(dead(), 105, guest=guest(105, "lge-pve02"), unreachable=()), 106, guest=None, unreachable=())
+    (first,) = of(facts, "node-offline")
+    assert "Not known: whether its 9 guest(s) still run: 100 PfSense" in first.detail
+    assert "105" not in first.detail and "106" not in first.detail
+
+
+def test_a_dead_node_without_a_guest_and_without_an_archive_says_so() -> None:
+    empty = replace(documented(), nodes=(Node("clovis", True), Node("lge-pve02", False)))
+    (first,) = of(empty, "node-offline")
+    assert "No guest is on it." in first.detail and "Within reach: clovis." in first.detail
+    assert "No archive is known on lge-pve02; what may lie there could not be listed." in first.detail
+
+
+def test_an_archive_on_a_shared_storage_or_of_another_node_lies_not_on_the_dead_one() -> None:
+    shared = archive(105, NIGHTS[0], storage="nfs", shared=True)
+    other = archive(105, NIGHTS[0], "lge-pve02", storage="slow")
+    here = archive(105, NIGHTS[0])
+    facts = changed(dead(), 105, unreachable=(shared, other, here))
+    assert "31 known archive(s) on clovis (storage local)" in of(facts, "node-offline")[0].detail
+
+
+def test_the_way_on_is_a_numbered_list_of_one_line_a_step() -> None:
+    lines = of(dead(put_right()), "node-offline")[0].action.splitlines()
+    assert len(lines) > 3
+    assert [line.partition(". ")[0] for line in lines] == [str(number) for number in range(1, len(lines) + 1)]
+
+
+def test_only_the_guests_that_ha_manages_are_taken_from_it() -> None:
+    (first,) = of(dead(put_right()), "node-offline")
+    assert first.action.count("ha-manager remove") == 1 and "ha-manager remove vm:108" in first.action
+
+
+def test_the_disks_of_the_dead_node_are_to_be_kept_only_where_archives_are_out_of_reach_and_none_is_within() -> None:
+    elsewhere = dead(put_right())
+    assert any(item.unreachable for item in elsewhere.guests)
+    assert "keep its disks" not in of(elsewhere, "node-offline")[0].action, "an archive of each is within reach"
+    nothing = replace(elsewhere, guests=tuple(replace(item, archives=(), unreachable=()) for item in elsewhere.guests))
+    assert "keep its disks" not in of(nothing, "node-offline")[0].action, "there is no archive to wait for"
+
+
+def test_quorum_that_is_lost_with_all_nodes_online_or_kept_without_one_follows_from_no_node() -> None:
+    online = replace(documented(), quorum=Quorum(True, 2, False))
+    assert [item.under for item in of(online, "quorum-two-votes")] == [""]
+    (kept,) = of(dead(quorate=True), "quorum-two-votes")
+    assert kept.under == "" and kept.action
+    assert [item.id for item in seen(replace(dead(), quorum=None)) if item.id == "quorum-two-votes"] == []
+
+
+def test_what_cannot_be_done_before_the_node_is_back_stands_under_it_also_of_a_guest_with_archives_elsewhere() -> None:
+    missed = changed(dead(put_right()), 105, backups=(BackupOutcome(NOW - 60, False, "595 No route to host"),))
+    assert [(item.vmid, item.under) for item in of(missed, "backup-missed")] == [(105, "clovis")]
+    frozen = changed(dead(), 105, left_frozen=LeftFrozen(NOW - 60, True, "its agent says so"))
+    assert [(item.vmid, item.under) for item in of(frozen, "guest-left-frozen")] == [(105, "clovis")]
+
+
+def test_a_node_that_does_not_answer_has_no_dead_pvestatd() -> None:
+    lost = replace(documented(), nodes=(Node("clovis", False, unknown=True), Node("lge-pve02", True)))
+    assert of(lost, "status-unknown") == []
+    silent = replace(
+        documented(), nodes=(Node("clovis", True, unknown=True), Node("lge-pve02", True)), silent={"clovis": "timed out"}
+    )
+    assert of(silent, "status-unknown") == []

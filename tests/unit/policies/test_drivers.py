@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from policies.drivers import FOREGROUND, INITIAL_PID_NAMESPACE, DriverId, Place, Process, has_ended, parse, place
+from policies.drivers import FOREGROUND, INITIAL_PID_NAMESPACE, WORKER, DriverId, Place, Process, has_ended, parse, place
 
 HERE = DriverId(
     "pve-backup", 812, "ab12cd34", FOREGROUND, "1736582", "boot-1", f"{INITIAL_PID_NAMESPACE}+4026531834", "machine-1"
@@ -72,3 +72,24 @@ def test_a_driver_of_an_earlier_boot_of_this_machine_is_known_as_such() -> None:
 )
 def test_a_driver_has_ended_when_nothing_bears_its_id_or_something_else_does(found: Process | None, ended: bool) -> None:
     assert has_ended(HERE, found) is ended
+
+
+def test_a_lease_names_its_driver_by_words_that_another_version_reads_too() -> None:
+    assert (WORKER, FOREGROUND) == ("worker", "foreground")
+    assert str(DriverId("pve-backup", 812, "ab12cd34")) == "pve-backup:812:ab12cd34:::::"
+    assert parse(f"{HERE}:of a later version") == HERE
+
+
+def test_the_first_pid_namespace_is_the_one_that_linux_gives_that_number() -> None:
+    """PROC_PID_INIT_INO of include/linux/proc_ns.h."""
+    assert int(INITIAL_PID_NAMESPACE) == 0xEFFFFFFC
+
+
+def test_who_knows_not_its_own_boot_or_namespaces_cannot_say_that_anybody_is_gone() -> None:
+    assert place(HERE, replace(HERE, boot="")) is Place.UNKNOWN
+    assert place(replace(HERE, namespaces=""), replace(HERE, namespaces="")) is Place.UNKNOWN
+
+
+def test_a_kernel_without_time_namespaces_names_the_pid_namespace_alone() -> None:
+    here = replace(HERE, namespaces=INITIAL_PID_NAMESPACE)
+    assert place(replace(here, boot="boot-0"), here) is Place.EARLIER_BOOT

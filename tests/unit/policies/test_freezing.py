@@ -99,6 +99,12 @@ def test_a_frozen_guest_is_thawed_twice_at_most_and_then_called_frozen() -> None
     assert state(given_up) is State.FROZEN and "after 2 attempts" in str(given_up)
 
 
+def test_who_thawed_a_guest_is_said() -> None:
+    assert after_asking(Answer(False), NOW) == Settled(State.THAWED, "its agent says so")
+    by_us = after_asking(Answer(False), replace(NOW, thaws=1))
+    assert by_us == Settled(State.THAWED, "it was left frozen, and was thawed as the policy says")
+
+
 @pytest.mark.parametrize(
     ("trouble", "tried", "waits"),
     [

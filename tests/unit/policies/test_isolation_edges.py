@@ -60,6 +60,10 @@ def test_memory_is_what_pve_reads_and_512_where_it_reads_nothing(text: str | Non
     assert isolation.memory_of({} if text is None else {"memory": text}) == memory
 
 
+def test_law_1_a_copy_of_no_named_service_bears_no_services_marker() -> None:
+    assert ownership.operation_of(sent({})) == "01JZ" and ownership.service_of(sent({})) is None
+
+
 # --- what is sent -------------------------------------------------------------------------------------------------------
 
 

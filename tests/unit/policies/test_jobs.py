@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
-from policies.jobs import expected, job_for
+from policies.jobs import expected, job_for, rank
 from policies.model import Guest, Job, Policy, Scratch
+from policies.site import load_policy
 
 GUESTS = [Guest(108, "Debian-Server", "clovis"), Guest(101, "Windows-Client", "clovis"), Guest(9000, "restore-test-x", "clovis")]
 
@@ -40,3 +42,31 @@ def test_the_first_job_that_covers_a_guest_gives_its_retention() -> None:
     assert job_for(rules, 101) is first
     assert job_for(rules, 108) is second
     assert job_for(rules, 9000) is None
+
+
+def test_a_job_gives_no_retention_to_a_guest_that_it_leaves_out() -> None:
+    first, second = Job("a", "21:00", "local", exclude=(101,)), Job("b", "22:00", "local", guests=(101,))
+    assert job_for(policy(first, second), 101) is second
+    assert job_for(policy(first), 101) is None
+
+
+TIERS = """
+site: home
+tiers:
+  weekly: {rpo: 7d}
+  slowly-proven: {rpo: 1d, proof-age: 90d}
+  soon-proven: {rpo: 1d, proof-age: 7d}
+  also-soon: {rpo: 1d, proof-age: 7d}
+default-tier: weekly
+guests: {101: {tier: soon-proven}, 102: {tier: slowly-proven}, 103: {tier: also-soon}}
+"""
+
+
+def test_the_guest_of_the_strictest_tier_goes_first_by_its_rpo_then_by_the_age_of_its_proof() -> None:
+    rules = load_policy(TIERS, "home.yaml")
+    assert [rank(rules, vmid) for vmid in (103, 101, 102, 999)] == [0, 1, 2, 3]
+
+
+def test_a_guest_of_no_tier_that_there_is_goes_last() -> None:
+    assert rank(policy(), 101) == 0
+    assert rank(replace(load_policy(TIERS, "home.yaml"), default_tier="gone"), 999) == 4

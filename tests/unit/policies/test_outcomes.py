@@ -79,6 +79,42 @@ def test_a_test_that_proved_nothing_says_why_though_it_did_not_fail() -> None:
     assert found.error == "it does not start"
 
 
+def test_what_became_of_things_is_told_and_kept_by_these_words() -> None:
+    assert [one.value for one in Level] == ["info", "warning", "error"]
+    assert [one.value for one in NightVerdict] == ["good", "simulated", "degraded", "failed"]
+
+
+def test_the_task_of_a_restore_is_the_one_that_restored() -> None:
+    assert outcomes.of(operation("restore", restore_upid="UPID:r", dump_upid="UPID:d")).upid == "UPID:r"
+
+
+def test_where_an_operation_worked_is_its_own_word_and_else_its_archives() -> None:
+    assert outcomes.of(operation("restore", node="a", archive={"node": "b"})).node == "a"
+    assert outcomes.of(operation("restore", archive={"node": "b"})).node == "b"
+    assert outcomes.of(operation("restore")).node is None
+
+
+def test_an_operation_ended_when_it_says_so_and_its_own_error_comes_first() -> None:
+    whole = replace(operation("backup", error={"message": "of a step"}), updated=AT + 500, error="of the operation")
+    found = outcomes.of(whole)
+    assert (found.ended, found.seconds, found.error) == (AT + 95, 95, "of the operation")
+    old = outcomes.of(replace(whole, finished=None))
+    assert (old.ended, old.seconds) == (AT + 500, 500)
+
+
+def test_a_clock_that_was_set_back_makes_nothing_last_less_than_no_time() -> None:
+    assert outcomes.of(replace(operation("backup"), finished=AT - 60)).seconds == 0
+    back = outcomes.of_night(replace(operation("night", None), finished=AT - 60), ())
+    assert back.seconds == 0
+
+
+def test_a_guest_left_frozen_is_in_the_line_and_one_that_was_not_is_not() -> None:
+    frozen = outcomes.of(operation("backup", thaw={"state": "frozen", "at": AT, "why": "the agent says so"}))
+    assert outcomes.said(frozen)["frozen"] is True
+    plain = outcomes.Outcome("01", "backup", 108, None, None, DONE, None, 1, AT)
+    assert plain.level is Level.INFO and "frozen" not in outcomes.said(plain)
+
+
 # --- a night ------------------------------------------------------------------------------------------------------------
 
 
@@ -137,3 +173,37 @@ def test_a_night_that_did_not_come_to_its_end_has_failed(state: OperationState, 
 def test_many_guests_are_counted_and_only_the_first_are_named() -> None:
     found = night({f"backup#{vmid}": operation("backup", vmid, FAILED) for vmid in range(100, 111)})
     assert found.reason.endswith("11 of 11 guests have no good backup (100, 101, 102, 103, 104, ...)")
+
+
+def test_five_guests_are_named_and_nothing_says_that_there_are_more() -> None:
+    found = night({f"backup#{vmid}": operation("backup", vmid, FAILED) for vmid in range(100, 105)})
+    assert found.reason.endswith("5 of 5 guests have no good backup (100, 101, 102, 103, 104)")
+
+
+def test_a_nights_line_names_the_guests_without_a_good_backup() -> None:
+    found = night(GOOD | {"backup#102": operation("backup", 102, FAILED), "backup#103": operation("backup", 103, FAILED)})
+    told = outcomes.said(found)
+    assert (told["failed_guests"], told["job"], told["verdict"], told["seconds"]) == ("102,103", "nightly", "degraded", 95)
+    assert "failed_guests" not in outcomes.said(night(GOOD))
+
+
+def test_every_test_of_a_night_counts_also_one_that_was_tried_again_or_drawn_by_lot() -> None:
+    tests = {f"{name}#101": operation("restore-test", 101, **proof("proven")) for name in ("prove", "again", "sample")}
+    assert (night(GOOD | tests).tests, night(GOOD | tests).proven) == (3, 3)
+
+
+def test_a_backup_that_failed_and_one_that_did_not_end_are_two_that_are_not_good() -> None:
+    found = night(GOOD | {"backup#103": operation("backup", 103, FAILED), "backup#104": operation("backup", 104, OPEN)})
+    assert (found.ok, found.failed, found.missing, found.verdict) == (2, 1, 1, NightVerdict.DEGRADED)
+
+
+def test_a_night_with_nobody_to_back_up_is_good() -> None:
+    found = night({})
+    assert (found.verdict, found.expected, found.retention) == (NightVerdict.GOOD, 0, "none")
+
+
+def test_a_night_was_due_when_it_says_so_and_else_when_it_was_opened() -> None:
+    assert night(GOOD, at=AT - 60).at == AT - 60
+    bare = outcomes.of_night(replace(operation("night", None), updated=AT + 500, finished=None), ())
+    assert (bare.at, bare.job, bare.ended, bare.seconds) == (AT, "", AT + 500, 500)
+    assert outcomes.of_night(replace(operation("night", None), updated=AT + 500), ()).ended == AT + 95

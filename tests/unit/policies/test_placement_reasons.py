@@ -73,6 +73,21 @@ def test_memory_that_is_not_known_is_not_held_against_a_node(most: int, used: in
     assert isinstance(found, Placement) is fits
 
 
+def test_a_node_that_uses_more_memory_than_it_has_has_none_to_spare() -> None:
+    found = place(nodes=[Node("b", True, 4 * GIB, 5 * GIB)])
+    assert isinstance(found, NoPlace) and found.reasons == ("b: 2.0 GiB of memory are needed, 0 B are to spare",)
+
+
+def test_the_path_on_which_the_token_may_lack_a_right_is_named() -> None:
+    hidden = "is shown to this token: there is none, or the token lacks Datastore.Audit on"
+    node, archive = [Node("a", True)], LOCAL
+    assert place(nodes=node, archive=archive, storages=[]) == NoPlace((f"a: no storage {hidden} /storage",))
+    named = Scratch(9000, 9009, storage="fast")
+    assert place(nodes=node, archive=archive, storages=[], scratch=named) == NoPlace(
+        (f"a: no storage fast {hidden} /storage/fast",)
+    )
+
+
 @pytest.mark.parametrize("lacking", [[nas("b", active=False)], [nas("a")], [nas("b", enabled=False)], []])
 def test_a_node_that_cannot_read_the_archives_storage_itself_is_passed_over(lacking: list[Storage]) -> None:
     found = place(nodes=[Node("b", True)], storages=[*lacking, disks("thin", "b")])

@@ -39,7 +39,9 @@ def test_law_3_a_shared_storage_has_one_first_look() -> None:
 
 
 @pytest.mark.parametrize(
-    "first", [Sighting(NOW), Sighting(NOW + 1, NOW, copied=True), Sighting(NOW - 9)], ids=["first listing", "copy", "accepted"]
+    "first",
+    [Sighting(NOW), Sighting(NOW + 1, NOW, copied=True), Sighting(NOW - 9), Sighting(NOW + 1)],
+    ids=["first listing", "copy", "accepted", "nothing bounds it"],
 )
 def test_law_3_an_archive_that_is_exempt_hides_no_misdated_one_behind_it(first: Sighting) -> None:
     items = [archive(0, NOW + 1), archive(1, NOW - 99 * DAY)]

@@ -18,7 +18,7 @@ SHARED = archive(108, NIGHTS[2], "b", storage="nfs", shared=True)
 
 def test_each_node_that_cannot_be_asked_says_how_that_is_known() -> None:
     found = reach.down([UP, OFF, LOST, Node("d", True, unknown=True)], {"a": "timed out", "b": "595"})
-    assert found == {"b": reach.OFFLINE, "c": reach.UNKNOWN, "a": reach.SILENT}
+    assert found == {"b": "offline", "c": "unknown", "a": "silent"}
     assert reach.down([UP]) == {}
 
 
@@ -33,6 +33,7 @@ def test_of_very_many_only_the_first_are_named_and_the_rest_is_counted() -> None
     said = reach.named(range(reach.MOST_NAMED + 3), "en")
     assert said.endswith(f"{reach.MOST_NAMED - 1} and 3 more")
     assert reach.named([1, 2], "fr") == "1, 2"
+    assert reach.named(range(20), "en").endswith(", 19") and reach.named(range(21), "en").endswith(", 19 and 1 more")
 
 
 def way(language: str = "en", **changes: Any) -> str:
@@ -75,3 +76,7 @@ def test_an_archive_on_a_shared_storage_is_restored_on_a_node_that_lives(languag
 def test_guests_are_told_of_by_the_node_that_can_read_their_archives() -> None:
     said = way(alive=("a", "d"), restorable=[(107, HERE), (108, HERE), (109, archive(109, NIGHTS[0], "d"))])
     assert "`backupsvc restore VMID --node a`" in said and "`backupsvc restore 109 --node d`" in said
+
+
+def test_a_local_archive_is_restored_on_no_other_node_than_its_own() -> None:
+    assert "restore 108 --node b" in way(restorable=[(108, THERE)])

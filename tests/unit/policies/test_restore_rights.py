@@ -82,3 +82,19 @@ def test_a_real_device_is_roots_and_a_mapped_one_asks_for_its_mapping(
 
 def test_a_nic_that_cannot_be_read_is_left_to_pve() -> None:
     assert not [path for path, _ in asked({"net0": "???"}) if path.startswith("/sdn")]
+
+
+def test_what_cannot_be_read_hides_nothing_that_comes_after_it() -> None:
+    config = {"net0": "???", "net1": "virtio=BC:24:11:00:00:09,bridge=vmbr1", "hostpci0": "a=1,a=2", "usb0": "host=046d:c52b"}
+    assert list(restore_rights.networks(config)) == [("net1", "vmbr1")]
+    assert restore_rights.real_devices(config) == ["usb0"]
+
+
+def test_vzdumps_list_of_disks_is_read_also_where_it_breaks_off() -> None:
+    config = {"#qmdump#map:scsi0": "drive-scsi0", "#qmdump#map:scsi1": "drive-scsi1:fast"}
+    assert restore_rights.disk_storages(config) == ["fast", "local"]
+
+
+def test_only_volumes_lie_on_a_storage() -> None:
+    config = {"hookscript": "snippets:snippets/x.pl", "scsi0": "/dev/sdb", "scsi1": "none", "unused0": "slow:vm-108-disk-1"}
+    assert restore_rights.disk_storages(config) == ["slow"]

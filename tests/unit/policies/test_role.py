@@ -173,3 +173,65 @@ def test_what_an_earlier_run_gave_is_taken_back_before_anything_is_given() -> No
     first, *rest = role.commands(role.holders(role.everyday(policy())))
     assert first.startswith("pveum acl list") and "backupsvc\\@pve(!|$)" in first
     assert not [line for line in rest if "delete" in line]
+
+
+def test_law_2_the_second_token_may_bring_a_guest_back_and_nothing_else() -> None:
+    assert grants(role.restoring(policy(), bridges=["vmbr0", "vmbr1"], disks=["fast"])) == {
+        "/vms": {"VM.Audit", "VM.Backup", "VM.Allocate", "VM.PowerMgmt"},
+        "/storage/archives": {"Datastore.AllocateSpace"},
+        "/storage/fast": {"Datastore.AllocateSpace"},
+        f"{ZONE}/vmbr0": {"SDN.Use"},
+        f"{ZONE}/vmbr1": {"SDN.Use"},
+    }
+    assert grants(role.restoring(load_policy(BASE, "test"), bridges=[]))["/storage"] == {"Datastore.AllocateSpace"}
+
+
+def test_one_user_holds_both_tokens() -> None:
+    names = ["backupsvc@pve", "backupsvc@pve!service", "backupsvc@pve!restore"]
+    service, restore = role.everyday(policy()), role.restoring(policy(), bridges=["vmbr0"])
+    assert [holder.name for holder in role.holders(service, restore)] == names
+    assert [holder.name for holder in role.holders(service)] == names[:2]
+
+
+def test_every_right_on_an_agent_is_the_monitors_on_pve_8_the_oldest_release_that_is_supported() -> None:
+    assert role.SUPPORTED == (8, 9)
+    named = [role.Need("/vms", f"VM.GuestAgent.{what}", "") for what in ("Audit", "FileRead", "FileSystemMgmt")]
+    assert {need.privilege for need in role.on_release(named, 8)} == {"VM.Monitor"}
+    assert role.on_release(named, 9) == tuple(named)
+
+
+def test_law_2_the_isolated_bridge_of_the_policy_is_the_one_that_the_token_may_use_whatever_else_is_named() -> None:
+    found = grants(role.everyday(policy(), bridge="vmbr77"))
+    assert [path for path in found if path.startswith("/sdn")] == [f"{ZONE}/vmbr9"]
+
+
+def test_one_job_with_a_limited_bandwidth_is_enough_to_ask_for_the_right() -> None:
+    jobs = "jobs: {nightly: {storage: nas}, weekly: {storage: nas, bandwidth: 100}}"
+    assert grants(role.everyday(load_policy(f"{BASE}{jobs}\n", "test")))["/"] == {"Sys.Audit", "Sys.Modify"}
+
+
+@pytest.mark.parametrize(("guest", "asks"), [("settle: 5m", True), ("settle: 0s", False), ("role: web", False)])
+def test_a_guest_that_settles_asks_for_its_boot_id_where_the_others_do_not(guest: str, asks: bool) -> None:
+    found = load_policy(f"{BASE}scratch: {{settle: 0s}}\nguests: {{108: {{{guest}}}}}\n", "test")
+    assert bool(role.optional(found)) is asks
+
+
+def test_a_copys_agent_is_asked_too_where_copies_are_in_no_pool_and_both_reasons_are_told() -> None:
+    whys = [need.why for need in role.everyday(policy()) if need.privilege == "VM.GuestAgent.Audit"]
+    assert whys == [
+        "ask a guest after its dump whether its file systems are thawed",
+        "ask a copy's guest agent whether it has booted",
+    ]
+
+
+def test_the_note_of_a_bridge_that_was_named_proposes_no_other() -> None:
+    (proposed,) = [note for note in role.notes(policy("storage: thin")) if "pvesh create" in note]
+    assert proposed.endswith("choose another with --bridge")
+    (named,) = [note for note in role.notes(policy("storage: thin"), "vmbr77") if "pvesh create" in note]
+    assert named.endswith("pvesh set /nodes/NODE/network")
+
+
+def test_a_pool_must_exist_and_only_where_there_is_one_a_note_says_so() -> None:
+    pooled = role.notes(policy("bridge: vmbr9, storage: thin, pool: copies"))
+    assert [note for note in pooled if "the pool copies must exist (pveum pool add copies)" in note]
+    assert not [note for note in role.notes(policy()) if "pool" in note]

@@ -41,7 +41,9 @@ def test_a_shared_storage_takes_them_all() -> None:
     (found,) = measured([storage("a", 500, shared=True), storage("b", 500, shared=True)])
     assert (found.node, found.needed, found.short, found.tight) == ("", 500 * MIB, False, True)
     (found,) = measured([storage("a", 499, shared=True), storage("b", 499, shared=True)])
-    assert found.short
+    assert found.short and not found.tight
+    (found,) = measured([storage("a", 549, shared=True), storage("b", 549, shared=True)])
+    assert found.tight
     (found,) = measured([storage("a", 550, shared=True), storage("b", 550, shared=True)])
     assert not (found.short or found.tight)
 
@@ -55,6 +57,31 @@ def test_a_storage_that_does_not_tell_is_unknown_and_not_roomy() -> None:
 def test_a_full_storage_is_short_even_of_guests_that_have_no_archive_yet() -> None:
     found = measured([storage("a", 0), storage("b", 1000)], archives=[])[0]
     assert (found.short, found.needed, found.unknown) == (True, 0, (1, 2))
+
+
+def test_a_place_is_a_storage_and_where_it_is_not_shared_its_node() -> None:
+    on_a, on_b = measured([storage("a", 1000), storage("b", 1000), storage("a", 1, name="other", shared=True)])
+    assert (on_a.where, on_b.where, on_a.unknown) == ("nas on a", "nas on b", ())
+    (shared,) = measured([storage("a", 1000, shared=True)])
+    assert shared.where == "nas"
+    assert [found.where for found in measured([])] == ["nas on a", "nas on b"], "of what nobody shows it is not known"
+
+
+def test_an_archive_of_no_size_tells_nothing_of_the_next_and_one_of_a_byte_does() -> None:
+    storages = [storage("a", 1000), storage("b", 1000)]
+    on_a, on_b = measured(storages, [*ARCHIVES, archive(1, 30, 0), replace(archive(3, 30, 1), size=1)])
+    assert (on_a.needed, on_b.needed) == (200 * MIB, 1)
+
+
+def test_what_another_storage_or_one_that_is_disabled_has_free_is_no_room() -> None:
+    found = measured([storage("a", 1000), storage("a", 7, name="other"), storage("b", 1000)])[0]
+    assert found.free == 1000 * MIB
+    assert measured([replace(storage("a", 1000), enabled=False), storage("b", 1000)])[0].free is None
+
+
+def test_of_what_two_nodes_say_of_a_shared_storage_the_lesser_is_believed() -> None:
+    (found,) = measured([storage("a", 600, shared=True), storage("b", 400, shared=True)])
+    assert (found.free, found.short) == (400 * MIB, True)
 
 
 def test_of_a_storage_whose_node_does_not_answer_it_is_said_that_it_does_not() -> None:

@@ -156,3 +156,14 @@ def test_a_guest_is_due_when_its_rpo_ends_if_that_comes_before_its_proof_is_too_
     assert turns[100].deadline == NOW + DAY // 2 and turns[100].reason == "due in 0.5 days"
     assert (turns[101].deadline, turns[101].overdue) == (NOW - 8 * DAY, True)
     assert (turns[102].deadline, turns[102].overdue, turns[102].reason) == (NOW, False, "due in 0.0 days")
+
+
+def test_once_every_old_archive_is_proven_one_of_them_is_drawn_again() -> None:
+    old = [archive(days, proven=True) for days in (8, 15)]
+    assert {chosen([archive(1, proven=True), *old], seed=str(seed)) for seed in range(30)} == set(old)
+
+
+def test_an_archive_that_was_a_week_old_to_the_second_when_it_was_tested_was_an_old_one() -> None:
+    newest, old = archive(1, proven=True), archive(60)
+    tested = proof(old, 10)
+    assert chosen([newest, old], [replace(tested, archive_ctime=tested.started - 7 * DAY)]) == newest

@@ -51,6 +51,8 @@ def test_every_guest_that_the_policy_names_and_that_no_test_can_prove_is_told() 
 def test_the_guests_that_a_policy_does_not_name_are_demoted_where_a_job_takes_all_and_their_tier_wants_health() -> None:
     assert default_demoted(policy(guests="all"))
     assert not default_demoted(policy()) and not default_demoted(policy("desk", "all"))
+    two = "jobs: {weekly: {guests: [101]}, nightly: {guests: %s}}"
+    assert default_demoted(load_policy(TEXT.replace("jobs: {nightly: {guests: %s}}", two) % ("gold", "all"), "home.yaml"))
 
 
 def test_what_a_guest_lacks_is_told_with_its_checks_and_what_would_fit() -> None:
@@ -58,6 +60,8 @@ def test_what_a_guest_lacks_is_told_with_its_checks_and_what_would_fit() -> None
     assert item is not None
     assert (item.name, item.tier, item.checks, item.suggested) == ("dc1", "gold", ("DNS",), ("ldap",))
     assert unasked(policy(), 103) is None and unasked(policy(), 101) is None
+    nameless = unasked(policy(), 200)
+    assert nameless is not None and nameless.name == ""
     tagged = unasked(policy(), 104, "", ("web", "prod"))
     assert tagged is not None and tagged.suggested == ("http",)
 
@@ -73,10 +77,34 @@ def test_what_a_guest_lacks_is_told_with_its_checks_and_what_would_fit() -> None
         ((), ("website-builder",), ANY),
         ((), (), ANY),
         ((8080, 8080), (), ("http: 8080",)),
+        ((), ("Firewall",), ("http: {tls: true}",)),
+        ((), ("debian",), ("ssh",)),
     ],
 )
 def test_ports_suggest_a_check_before_words_do(ports: tuple[int, ...], words: tuple[str, ...], expected: tuple[str, ...]) -> None:
     assert suggestions([CheckSpec("tcp", f"tcp {port}", {"port": port}) for port in ports], words) == expected
+
+
+def test_where_nothing_is_known_of_a_guest_any_of_three_checks_is_suggested() -> None:
+    assert suggestions([], []) == ("ssh", "http", "ldap")
+
+
+@pytest.mark.parametrize(
+    ("port", "check"),
+    [
+        (22, "ssh"),
+        (80, "http"),
+        (443, "http: {tls: true}"),
+        (389, "ldap"),
+        (636, "ldap: {tls: true}"),
+        (8006, "http: {port: 8006, tls: true}"),
+        (8443, "http: {port: 8443, tls: true}"),
+    ],
+)
+def test_a_well_known_port_suggests_the_check_of_what_answers_there(port: int, check: str) -> None:
+    assert suggestions([CheckSpec("tcp", "it", {"port": port})], ()) == (check,)
+    written = check if ":" not in check else f"{{{check}}}"
+    assert load_policy(f"site: x\nguests: {{105: {{checks: [{written}]}}}}", "x").guests[105].checks
 
 
 @pytest.mark.parametrize("check", ["ssh", "http", "http: {tls: true}", "ldap", "ldap: {tls: true}", "http: 8080"])

@@ -35,12 +35,21 @@ def test_a_queue_silent_for_more_than_three_ticks_is_failing_although_every_proc
     assert judge(vitals(100, 180), START + 190).status == "ok"
     late = judge(vitals(100, 180), START + 191)
     assert (late.status, late.reasons) == ("failing", ("queue steps has consumed nothing for 91 s",))
+    assert not late.good
 
 
 def test_before_the_first_canary_it_is_starting_for_three_ticks_and_failing_after_them() -> None:
     assert judge(vitals(), START + 90).status == "starting"
     late = judge(vitals(), START + 91)
     assert late.status == "failing" and "queue polls never consumed anything" in late.reasons
+
+
+def test_a_pulse_of_the_second_of_the_start_is_one_of_this_service() -> None:
+    assert judge(vitals(0, 0), START + 10).status == "ok"
+
+
+def test_of_a_service_that_tells_nothing_nothing_is_open_and_no_child_was_restarted() -> None:
+    assert (Vitals(START, TICK, QUEUES).open, ChildFact("beat", True, START).restarts) == (0, 0)
 
 
 def test_a_pulse_from_before_the_start_is_no_proof_that_it_works_now() -> None:
@@ -87,6 +96,21 @@ def test_when_every_queue_is_silent_beat_is_ended_too() -> None:
     assert hung(vitals(0, 0), 600, START + 691) == ["worker-steps", "worker-polls", "beat"]
 
 
+def test_silence_of_just_as_long_as_a_task_may_take_is_no_hang() -> None:
+    assert hung(vitals(1, 1), 600, START + 691) == []
+
+
+def test_a_child_that_runs_for_just_as_long_as_a_task_may_take_is_not_hung_yet() -> None:
+    later = tuple(child(one.name, since=START + 1, queue=one.queue) for one in CHILDREN)
+    assert hung(vitals(0, 0, children=later), 600, START + 691) == []
+    assert hung(vitals(0, 0, children=later), 600, START + 692) == ["worker-steps", "worker-polls", "beat"]
+
+
+def test_a_child_that_is_down_is_not_ended() -> None:
+    down = tuple(child(one.name, up=False, queue=one.queue) for one in CHILDREN)
+    assert hung(vitals(0, 0, children=down), 600, START + 691) == []
+
+
 @pytest.mark.parametrize(
     "more", [{"catalog_error": "down"}, {"children": tuple(child(c.name, since=START + 600, queue=c.queue) for c in CHILDREN)}]
 )
@@ -105,3 +129,10 @@ def test_a_bad_night_makes_a_service_degraded_whose_work_is_consumed_all_the_sam
 def test_work_that_is_not_consumed_outweighs_a_bad_night() -> None:
     assert judge(vitals(100, 180, nights=(NIGHT,)), START + 191).status == "failing"
     assert judge(vitals(nights=(NIGHT,)), START + 10).status == "starting"
+
+
+def test_a_good_night_is_no_reason_and_hides_no_bad_one() -> None:
+    good = of_night(Operation("01M", "night", None, OperationState.DONE, "prove", {"job": "weekly"}, 1, 2, 3), ())
+    assert good.good
+    assert judge(vitals(100, 100, nights=(good,)), START + 101).status == "ok"
+    assert judge(vitals(100, 100, nights=(good, NIGHT)), START + 101).reasons == ("the last night of job nightly failed: x",)

@@ -49,6 +49,8 @@ def table(state: State, mac: str | None = None, confirmed: int | None = None) ->
         ("192.168.10.9 dev eth0 FAILED\n\n192.168.10.8 dev eth0 INCOMPLETE", State.INCOMPLETE, None, None),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 PERMANENT", State.PERMANENT, MAC, None),
         ("192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 NOARP", State.PERMANENT, MAC, None),
+        ("192.168.10.8 dev eth0 STALE used 9/61/9", State.STALE, None, 61),
+        ("192.168.10.8 dev eth0 STALE lladdr bc:24:11:00:00:08", State.STALE, MAC, None),
         ("192.168.10.80 dev eth0 lladdr bc:24:11:00:00:08 REACHABLE", State.ABSENT, None, None),
     ],
 )
@@ -67,6 +69,7 @@ def test_a_neighbour_is_read_as_busybox_and_iproute2_print_it(
         ("192.168.10.8     0x1         0x6         bc:24:11:00:00:08     *        eth0", State.PERMANENT, MAC),
         ("192.168.10.8     0x1         0x0         bc:24:11:00:00:08     *        eth0", State.UNANSWERED, None),
         ("192.168.10.8     0x1         0x2         00:00:00:00:00:00     *        eth0", State.UNANSWERED, None),
+        ("192.168.10.8     0x1         0x1         bc:24:11:00:00:08     *        eth0", State.UNANSWERED, None),
         ("192.168.10.8     0x1         zz          bc:24:11:00:00:08     *        eth0", State.ABSENT, None),
         ("192.168.10.9     0x1         0x2         bc:24:11:00:00:09     *        eth0\n192.168.10.8 cut", State.ABSENT, None),
     ],
@@ -271,6 +274,18 @@ def test_a_verdict_is_kept_in_an_operations_memory_by_these_words() -> None:
     ("memory", "answered", "ended_early", "said"),
     [
         ({"before": {}}, True, False, f"it is not known that {ADDRESS} was silent before the copy started: nobody listened"),
+        (
+            {"before": kept(Verdict.ANSWERED, "port 22 accepts connections")},
+            True,
+            False,
+            f"it is not known that {ADDRESS} was silent before the copy started: port 22 accepts connections",
+        ),
+        (
+            {"while": kept(Verdict.UNKNOWN, "somebody else")},
+            True,
+            False,
+            f"it is not known that the answers at {ADDRESS} were the copy's: somebody else",
+        ),
         ({"while": {}}, True, False, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
         ({"while": None}, True, True, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
         (
@@ -302,6 +317,10 @@ def test_law_5_a_doubt_says_what_is_not_known_and_why(
         ),
         (
             silence.listen(table(State.FAILED), ADDRESS, {}, cleared=True, out=0),
+            f"nobody answers at {ADDRESS} (neighbour FAILED)",
+        ),
+        (
+            silence.listen(table(State.FAILED, None, 0), ADDRESS, {}, cleared=True, out=0),
             f"nobody answers at {ADDRESS} (neighbour FAILED)",
         ),
         (

@@ -76,6 +76,15 @@ def test_a_disk_whose_first_sector_is_read_again_and_again_has_nothing_to_boot()
             "each look saw another process, which counts anew",
             after(*(Look(5.0 * n, "running", {"scsi0": Reads(n, n * SECTOR)}, n) for n in range(1, 9))),
         ),
+        (
+            "nothing more was read at any of many looks",
+            after(*(Look(5.0 * n, "running", EMPTY, 7) for n in range(20))),
+        ),
+        (
+            "nobody tells how often its boot disk was read",
+            after(*(Look(5.0 * n, "running", {"scsi1": Reads(n, n * SECTOR)}, 7) for n in range(20))),
+        ),
+        ("its boot disk is a CD-ROM", rounds(boot="order=scsi0", scsi0="local:iso/x.iso,media=cdrom")),
         ("it is being moved", twice(EMPTY, state="inmigrate")),
     ],
 )
@@ -88,6 +97,8 @@ def test_nothing_is_concluded_while_anything_else_can_explain_the_silence(name: 
     [
         ("io-error", 11.0, True),
         ("internal-error", 11.0, True),
+        ("io-error", 10.0, True),
+        ("io-error", 9.9, False),
         ("io-error", 5.0, False),  # a full target of somebody's dump, which ends
         ("paused", 3600.0, False),  # somebody may resume it
     ],
@@ -120,6 +131,9 @@ def test_what_is_seen_is_said_where_nothing_follows_from_it() -> None:
         (CONFIG, "scsi0"),
         (CONFIG | {"bios": "seabios"}, "scsi0"),
         ({"boot": "order=virtio0", "virtio0": "x:y"}, "virtio0"),
+        ({"boot": "order=sata0", "sata0": "x:y"}, "sata0"),
+        ({"boot": "order=ide1", "ide1": "x:y"}, "ide1"),
+        ({"boot": "order=ide2", "ide2": "local:iso/x.iso,media=cdrom"}, None),
         ({"scsi0": "x:y"}, None),
         ({"boot": " ", "scsi0": "x:y"}, None),
         ({"boot": "order=efidisk0", "efidisk0": "x:y"}, None),
@@ -127,3 +141,18 @@ def test_what_is_seen_is_said_where_nothing_follows_from_it() -> None:
 )
 def test_the_disk_that_firmware_tries_first_is_told_by_the_boot_order_alone(config: Mapping[str, str], disk: str | None) -> None:
     assert boots_from(config) == disk
+
+
+def test_firmware_has_read_no_more_than_64_kib_one_sector_at_a_time() -> None:
+    assert rounds(128).reading is Reading.UNBOOTABLE
+    assert rounds(129).reading is Reading.OPEN
+
+
+def test_a_boot_disk_that_was_read_once_before_the_next_was_tried_has_nothing_to_boot_either() -> None:
+    told = [{"scsi0": Reads(1, SECTOR), "scsi1": Reads(n, n * SECTOR)} for n in range(ROUNDS + 1)]
+    found = after(*(Look(5.0 * n, "running", reads, 7) for n, reads in enumerate(told)))
+    assert found.reading is Reading.UNBOOTABLE and "nothing boots from scsi0" in found.said
+
+
+def test_of_reads_that_nobody_tells_nothing_is_said() -> None:
+    assert twice(None) == Conclusion(Reading.OPEN, "")

@@ -24,6 +24,7 @@ def test_a_row_of_progress_is_its_two_ends_and_a_count(row: list[str], more: int
 
 def test_short_rows_and_two_rows_with_something_between_stay_apart() -> None:
     assert without_progress(RESTORE[:3]) == RESTORE[:3]
+    assert without_progress(RESTORE[:4]) == [RESTORE[0], "... 2 more lines of progress ...", RESTORE[3]]
     both = without_progress([*RESTORE[:50], "WARN: slow storage", *RESTORE[50:]])
     assert both.count("WARN: slow storage") == 1 and len(both) == 7
 

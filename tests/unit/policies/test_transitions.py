@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from policies.model import OperationState
 from policies.transitions import (
     HICCUP_PAUSES,
-    MOST_BACK,
-    MOST_LOST,
     PLANS,
     Back,
     Broke,
@@ -97,10 +95,53 @@ def test_a_passed_deadline_stops_a_step_but_never_the_cleanup() -> None:
     assert before(TEST, replace(late, step="tear-down", cancel="asked")) == Run()
 
 
+def test_a_step_that_was_stopped_leads_to_the_cleanup_and_no_further_main_step() -> None:
+    late = Stop("it passed its deadline at step boot")
+    assert not late.cancelled
+    assert stopped(TEST, Standing("boot", 101.0, deadline=100), late) == Go("tear-down", failed=True)
+    assert stopped(PLANS["night"], Standing("back-up", 101.0, deadline=100), late) == End(OperationState.FAILED, failed=True)
+
+
+def test_what_was_cancelled_before_stays_cancelled_whatever_stops_the_next_step() -> None:
+    at = Standing("back-up", 101.0, cancelled=True)
+    assert stopped(PLANS["night"], at, Stop("it is late")) == End(OperationState.CANCELLED, failed=True)
+
+
+def test_a_failed_step_fails_a_backup_and_is_the_result_of_a_restore_test() -> None:
+    assert {kind: walk(plan, set(plan.steps[:1]))[1] for kind, plan in PLANS.items() if plan.steps} == {
+        "backup": OperationState.FAILED,
+        "restore-test": OperationState.DONE,
+        "restore": OperationState.FAILED,
+        "prune": OperationState.FAILED,
+        "night": OperationState.FAILED,
+    }
+
+
+def test_only_a_night_may_be_open_beside_another_of_its_subject() -> None:
+    assert [plan.kind for plan in PLANS.values() if not plan.alone] == ["night"]
+
+
+def test_an_operation_of_which_only_the_step_is_known_has_lost_and_failed_nothing() -> None:
+    new = Standing("dump", 0.0)
+    assert (new.lost, new.tries, new.backs) == (0, 0, 0)
+    assert not (new.failed or new.cleanup_failed or new.cancelled)
+
+
+def test_a_move_after_a_step_that_did_well_says_nothing_of_failing() -> None:
+    at = Standing("dump", 0.0)
+    waits, went, ended = (
+        after(BACKUP, one, report) for one, report in ((at, Waits(5.0)), (at, Done()), (replace(at, step="settle"), Done()))
+    )
+    assert isinstance(waits, Stay) and not waits.again
+    assert isinstance(went, Go) and not went.failed
+    assert isinstance(ended, End) and not ended.failed and ended.state is OperationState.DONE
+    assert not Go("dump").failed and not End(OperationState.DONE).failed
+
+
 def test_a_step_that_keeps_losing_its_driver_is_given_up_in_cleanup_too() -> None:
     for step in ("boot", "tear-down"):
-        assert before(TEST, Standing(step, 0.0, lost=MOST_LOST - 1)) == Run()
-        assert isinstance(before(TEST, Standing(step, 0.0, lost=MOST_LOST)), Stop)
+        assert before(TEST, Standing(step, 0.0, lost=4)) == Run()
+        assert before(TEST, Standing(step, 0.0, lost=5)) == Stop(f"the process that drove it was lost 5 times at step {step}")
 
 
 def test_a_wait_keeps_the_step_and_an_outage_is_sat_through_for_as_long_as_patience_goes() -> None:
@@ -110,6 +151,12 @@ def test_a_wait_keeps_the_step_and_an_outage_is_sat_through_for_as_long_as_patie
     assert after(BACKUP, replace(at, tries=9, since=0.0), Broke(Trouble.OUTAGE)) == Stay(30.0, again=True)
     assert after(BACKUP, replace(at, tries=9, since=1000.0 - 3600), Broke(Trouble.OUTAGE)) == Go("settle", failed=True)
     assert after(BACKUP, replace(at, patience=0.0), Broke(Trouble.OUTAGE)) == Go("settle", failed=True)
+
+
+def test_the_pauses_of_an_outage_double_up_to_half_a_minute() -> None:
+    at = Standing("dump", 0.0, patience=3600)
+    moves = [after(BACKUP, replace(at, tries=tries), Broke(Trouble.OUTAGE)) for tries in range(6)]
+    assert moves == [Stay(pause, again=True) for pause in (2.0, 4.0, 8.0, 16.0, 30.0, 30.0)]
 
 
 def test_a_hiccup_is_tried_a_few_times_and_a_plain_failure_never() -> None:
@@ -123,7 +170,8 @@ def test_a_hiccup_is_tried_a_few_times_and_a_plain_failure_never() -> None:
 def test_only_a_step_that_the_plan_names_goes_back_and_not_for_ever() -> None:
     at = Standing("dump", 0.0)
     assert after(BACKUP, at, Back("locate")) == Go("locate")
-    assert after(BACKUP, replace(at, backs=MOST_BACK), Back("locate")) == Go("settle", failed=True)
+    assert after(BACKUP, replace(at, backs=2), Back("locate")) == Go("locate")
+    assert after(BACKUP, replace(at, backs=3), Back("locate")) == Go("settle", failed=True)
     assert after(BACKUP, replace(at, step="read-back"), Back("locate")) == Go("settle", failed=True)
 
 

@@ -222,3 +222,45 @@ def test_an_agent_cannot_say_why_its_backup_failed_nor_that_anothers_did() -> No
     assert read(said, 108).failure == "no space left"
     assert FORGED.removeprefix("ERROR: ") in read(said, 108).warnings
     assert read(said, 109).failure is None
+
+
+def test_what_a_log_says_is_kept_by_these_words() -> None:
+    assert [one.value for one in Consistency] == ["frozen", "crash-consistent", "stopped", "unknown"]
+    assert [one.value for one in Freeze] == ["frozen", "failed", "agent-silent", "switched-off", "already-frozen", "none"]
+
+
+def test_each_guest_of_a_task_failed_for_its_own_reason() -> None:
+    said = [
+        "INFO: Starting Backup of VM 108 (qemu)",
+        "ERROR: Backup of VM 108 failed - no space left",
+        "INFO: Starting Backup of VM 109 (qemu)",
+        "ERROR: Backup of VM 109 failed - VM is locked (snapshot)",
+    ]
+    assert [read(said, vmid).failure for vmid in (108, 109, 110)] == ["no space left", "VM is locked (snapshot)", None]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["INFO: status = running", "INFO: backup mode: stop"],
+        ["INFO: status = stopped"],
+        ["INFO: status = stopped", "INFO: backup mode: stop"],
+    ],
+    ids=["it was shut down for its backup", "it did not run, and the log ends there", "it did not run"],
+)
+def test_a_guest_that_does_not_run_while_it_is_dumped_is_stopped(said: list[str]) -> None:
+    assert read([BEGIN[0], *said], 108).consistency is Consistency.STOPPED
+
+
+def test_a_thaw_without_a_freeze_before_it_shows_no_freeze() -> None:
+    report = read([*BEGIN, THAW, *END], 108)
+    assert (report.consistency, report.freeze) == (Consistency.CRASH, Freeze.NONE)
+
+
+def test_what_an_agent_complains_of_before_any_thaw_is_no_failed_thaw() -> None:
+    assert read([*BEGIN, "ERROR: Agent error: it is not ready", *END], 108).thaw_failed is None
+
+
+def test_of_several_complaints_after_the_thaw_the_first_says_why_it_failed() -> None:
+    report = read([*BEGIN, FREEZE, THAW, "ERROR: Agent error: one", "ERROR: Agent error: two", *END], 108)
+    assert report.thaw_failed == "Agent error: one"

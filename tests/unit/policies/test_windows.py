@@ -176,6 +176,11 @@ def test_the_jump_in_spring_opens_and_closes_to_the_second() -> None:
     assert span("01:00-02:30", at("2026-03-29 00:30")).closes == jump
 
 
+def test_wherever_in_the_hour_that_is_left_out_a_window_begins_it_opens_at_the_jump() -> None:
+    opened = {span(f"02:{minute:02}-06:00", at("2026-03-29 00:30")).opens for minute in range(60)}
+    assert opened == {1774746000}
+
+
 def test_a_window_of_one_weekday_is_looked_for_until_it_comes() -> None:
     assert shown(span("wed 01:00-02:00", at("2026-03-12 12:00")).opens) == "2026-03-18 01:00 CET"
     assert shown(span("wed 01:00-02:00", at("2026-03-11 01:30")).opens) == "2026-03-11 01:00 CET"
