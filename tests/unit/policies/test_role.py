@@ -173,3 +173,11 @@ def test_what_an_earlier_run_gave_is_taken_back_before_anything_is_given() -> No
     first, *rest = role.commands(role.holders(role.everyday(policy())))
     assert first.startswith("pveum acl list") and "backupsvc\\@pve(!|$)" in first
     assert not [line for line in rest if "delete" in line]
+
+
+def test_a_name_that_a_shell_would_obey_is_one_word_of_a_command_for_roots_shell() -> None:
+    needs = role.restoring(policy(), bridges=["vmbr0", "x;reboot"], disks=["$(id)"])
+    lines = [line for line in role.commands(role.holders(needs)) if " acl modify " in line]
+    assert any(line.startswith(f"pveum acl modify {ZONE}/vmbr0 --") for line in lines)
+    assert any(line.startswith(f"pveum acl modify '{ZONE}/x;reboot' --") for line in lines)
+    assert any(line.startswith("pveum acl modify '/storage/$(id)' --") for line in lines)
