@@ -18,8 +18,9 @@ class DriverId:
     """A driver's name, as its leases bear it.
 
     ``start`` is the process's start in clock ticks since boot (proc_pid_stat(5), field 22), ``namespaces`` the inodes of its PID
-    and time namespaces, joined by ``+``; ``boot`` and ``machine`` are the kernel's boot id and /etc/machine-id. Each is "" where
-    it is not known. ``role``: WORKER, or FOREGROUND for a command that a person waits for. ``token`` tells two of one process.
+    and time namespaces, joined by ``+``; ``boot`` is the kernel's boot id, ``machine`` /etc/machine-id with a digest of its
+    network cards' addresses. Each is "" where it is not known. ``role``: WORKER, or FOREGROUND for a command that a person waits
+    for. ``token`` tells two of one process.
     """
 
     host: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from shlex import quote
 
 from policies import bridges, freezing
 from policies.model import Policy
@@ -139,7 +140,7 @@ def commands(found: Iterable[Holder]) -> Iterator[str]:
     for holder in held:
         who = f"--tokens '{holder.name}'" if "!" in holder.name else f"--users {holder.name}"
         for path, privs in holder.grants.items():
-            yield f"pveum acl modify {path} {who} --roles {role_name(privs)}"
+            yield f"pveum acl modify {quote(path)} {who} --roles {role_name(privs)}"
 
 
 def _take_back(user: str) -> str:

@@ -10,6 +10,7 @@ from policies.outcomes import Night
 WELL_SECONDS = 60.0  # a child that ran so long is well: its next death counts as the first
 LONGEST_PAUSE = 60.0
 TICKS_OF_SILENCE = 3
+TICK_LASTS = 300.0  # seconds at most: it waits for its turn, for the catalog, and for a PVE that may not answer
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def judge(vitals: Vitals, now: float) -> Health:
     reasons += [f"{child.name} is down ({child.last or 'not started yet'})" for child in vitals.children if not child.up]
     if vitals.catalog_error:
         reasons.append(vitals.catalog_error)
-    if not reasons and vitals.scheduler and (quiet := silence(vitals, vitals.scheduler, now)) > limit:
+    if not reasons and vitals.scheduler and (quiet := silence(vitals, vitals.scheduler, now)) > limit + TICK_LASTS:
         reasons.append(f"no night was looked for for {quiet:.0f} s: every tick fails, and the log of the workers says why")
     if reasons:
         return Health("failing", tuple(reasons), silent)

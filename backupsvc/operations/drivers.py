@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import socket
@@ -13,6 +14,7 @@ from policies import drivers
 from policies.drivers import DriverId, Place, Process
 
 _PROC = Path("/proc")
+_MACHINE_ID, _NET = Path("/etc/machine-id"), Path("/sys/class/net")
 
 
 def identity(*, foreground: bool) -> DriverId:
@@ -97,7 +99,10 @@ def _namespaces() -> str:
 
 @cache
 def _machine_id() -> str:
+    """What no other machine has: copies of one image share the id that is in it, and the host's name, but no network card."""
     try:
-        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+        id = _MACHINE_ID.read_text(encoding="ascii").strip()
+        cards = sorted((card / "address").read_text(encoding="ascii") for card in _NET.iterdir() if (card / "device").exists())
     except (OSError, UnicodeDecodeError):
         return ""
+    return f"{id}+{hashlib.sha256(''.join(cards).encode()).hexdigest()[:16]}" if id else ""

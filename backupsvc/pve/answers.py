@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from shlex import quote
 
 from backupsvc.errors import BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveTokenRefused, PveUnreachable
 from policies import pve_texts
@@ -140,7 +141,7 @@ def grant_for(text: str, token: str) -> str:
     user = token.partition("!")[0]
     return (
         f"give a role with {privilege} on {path} (or above it) to the user and to its token: "
-        f"pveum acl modify {path} --users '{user}' --tokens '{token}' --roles ROLE"
+        f"pveum acl modify {quote(path)} --users '{user}' --tokens '{token}' --roles ROLE"
     )
 
 

@@ -130,8 +130,8 @@ class Client:
         return str(self._last)
 
     def silent(self) -> list[BackupsvcError]:
-        """Ask every host that is named, and return what is wrong with each that does not answer."""
-        tries = (self._once(host, "GET", "version", {}) for host in self._hosts)
+        """Ask every host that is named and was not silent just now, and return what is wrong with each that does not answer."""
+        tries = (self._unless_silent(host, Asked("GET", "version", again=False), {}) for host in self._hosts)
         return [answer.error for answer in tries if isinstance(answer, Failed)]
 
     def get(self, path: str, params: Mapping[str, Value] | None = None, *, retry: bool = True) -> Answer:

@@ -17,7 +17,7 @@ from backupsvc.errors import LeaseLost, Refused
 from backupsvc.operations import drivers
 from backupsvc.operations.engine import Engine
 from backupsvc.operations.run import Run, Wait
-from policies.drivers import DriverId, parse
+from policies.drivers import INITIAL_PID_NAMESPACE, DriverId, Place, parse, place
 from policies.model import OperationState
 from tests.unit.operations.test_engine import handlers, opened, workers
 from tests.unit.operations.worlds import World, world
@@ -124,6 +124,26 @@ def test_a_proc_that_is_not_this_namespaces_own_tells_nothing(start: Callable[..
     inside = named(start(before=apart).owner)
     assert (inside.start, inside.namespaces) == ("", "")
     assert not drivers.gone(str(inside))
+
+
+def test_a_machine_that_was_cloned_is_not_taken_for_the_same_one_that_has_started_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    monkeypatch.setattr(drivers, "_MACHINE_ID", tmp_path / "machine-id")
+
+    def machine(name: str, *cards: str, boot: str = "1") -> DriverId:
+        for number, card in enumerate(cards):
+            (tmp_path / name / f"eth{number}" / "device").mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / f"eth{number}" / "address").write_text(f"{card}\n")
+        monkeypatch.setattr(drivers, "_NET", tmp_path / name)
+        drivers._machine_id.cache_clear()
+        return replace(drivers.identity(foreground=False), boot=boot, namespaces=f"{INITIAL_PID_NAMESPACE}+0")
+
+    original = machine("original", "bc:24:11:00:00:01")
+    assert place(original, machine("original", "bc:24:11:00:00:01", boot="2")) is Place.EARLIER_BOOT
+    assert place(original, machine("clone", "bc:24:11:00:00:02", boot="2")) is Place.UNKNOWN
+    drivers._machine_id.cache_clear()
 
 
 def test_where_proc_hides_the_process_it_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: Any) -> None:

@@ -235,3 +235,11 @@ def test_a_pool_must_exist_and_only_where_there_is_one_a_note_says_so() -> None:
     pooled = role.notes(policy("bridge: vmbr9, storage: thin, pool: copies"))
     assert [note for note in pooled if "the pool copies must exist (pveum pool add copies)" in note]
     assert not [note for note in role.notes(policy()) if "pool" in note]
+
+
+def test_a_name_that_a_shell_would_obey_is_one_word_of_a_command_for_roots_shell() -> None:
+    needs = role.restoring(policy(), bridges=["vmbr0", "x;reboot"], disks=["$(id)"])
+    lines = [line for line in role.commands(role.holders(needs)) if " acl modify " in line]
+    assert any(line.startswith(f"pveum acl modify {ZONE}/vmbr0 --") for line in lines)
+    assert any(line.startswith(f"pveum acl modify '{ZONE}/x;reboot' --") for line in lines)
+    assert any(line.startswith("pveum acl modify '/storage/$(id)' --") for line in lines)

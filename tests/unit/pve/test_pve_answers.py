@@ -25,6 +25,7 @@ from pydantic import SecretStr
 from backupsvc.errors import PveAnswerUnreadable, PveError, PveNotFound
 from backupsvc.operations.turns import trouble_of
 from backupsvc.pve import Pve, fields
+from backupsvc.pve.answers import grant_for
 from backupsvc.pve.client import Client, _Answers
 from backupsvc.pve.fields import Answer
 from backupsvc.settings import PveSettings
@@ -294,3 +295,8 @@ def test_an_operation_tries_an_answer_that_cannot_be_read_again_but_waits_for_no
 def test_the_largest_numbers_that_pve_means_are_read() -> None:
     row = Answer("pve", "GET x", {"a": fields.LARGEST, "b": str(2**62), "c": -1, "d": "1.9", "e": 3.0, "f": ""}).row()
     assert [row.integer(key) for key in "abcdefg"] == [fields.LARGEST, 2**62, -1, 1, 3, 0, 0]
+
+
+def test_a_path_that_an_archives_config_names_is_one_word_of_the_printed_command() -> None:
+    told = grant_for("Permission check failed (/mapping/pci/x;reboot, Mapping.Use)", "svc@pve!b1")
+    assert "pveum acl modify '/mapping/pci/x;reboot' --users 'svc@pve'" in told

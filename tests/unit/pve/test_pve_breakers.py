@@ -177,6 +177,22 @@ def test_a_host_that_swallows_packets_is_passed_over_for_another(
     assert client.breakers.refusal(swallowing, "version", 1) is not None
 
 
+def test_whoever_asks_which_hosts_are_silent_waits_for_none_that_was_silent_just_now(
+    among: Callable[..., Client], fake: FakePve, second: FakePve
+) -> None:
+    fake.on("GET", "/version", LATE)
+    second.on("GET", "/version", {"version": "9.2.11"})
+    client = among(fake.host, second.host)
+    client.get("version")
+    before = len(fake.requests)
+    (error,) = client.silent()
+    assert fake.host in error.message and "did not answer" in error.message
+    assert len(fake.requests) == before
+    client.breakers.ask_again()
+    fake.on("GET", "/version", {"version": "9.2.11"})
+    assert client.silent() == []
+
+
 def test_workers_do_not_all_wait_for_a_host_that_swallows_packets(
     among: Callable[..., Client], swallowing: str, clock: FakeClock
 ) -> None:

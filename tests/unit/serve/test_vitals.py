@@ -36,7 +36,7 @@ def test_a_policy_that_was_spoilt_while_the_service_runs_is_told_though_the_queu
     spoilt = Spoilt(site.catalog, site.clock)
     spoilt.engine = workers(spoilt, "backup")
     observer = Observer(site.catalog, site.clock, 30.0, ("polls", "steps"), ())  # type: ignore[arg-type]
-    for _ in range(4):
+    for _ in range(14):
         site.clock.sleep(30)
         for queue in ("polls", "steps"):
             site.catalog.pulse(queue, int(site.clock.now()))
