@@ -16,7 +16,9 @@ from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Wor
 from tests.lab.false_proof.stage import SCRATCH, Moment, Stage
 
 IMPATIENT = policy(lambda text: text.replace("boot-timeout: 30s", "boot-timeout: 8s"))
-STATUS_CALL = "/nodes/*/qemu/90??/status/current"
+# A copy that settles is asked for its boot id first where it has an agent, then how its process is. The latter is asked before
+# each question to its agent too (a dump may hold it).
+BOOT_CALL, STATUS_CALL = "/nodes/*/qemu/90??/agent/file-read", "/nodes/*/qemu/90??/status/current"
 
 
 def settling_for(seconds: int) -> Arrangement:
@@ -24,13 +26,14 @@ def settling_for(seconds: int) -> Arrangement:
     return policy(lambda text: text.replace("settle: 1s", f"settle: {seconds}s"))
 
 
-def while_it_settles(act: Callable[[Stage], object]) -> Arrangement:
-    """Something happens when PVE is asked for the copy's process for the first time after its checks."""
+def while_it_settles(act: Callable[[Stage], object], *, agent: bool = True) -> Arrangement:
+    """Something happens when PVE is asked for the copy's process for the first time in its settling."""
 
     @contextmanager
     def arranged(stage: Stage) -> Iterator[Words]:
         settles = Moment("GET", STATUS_CALL, lambda: act(stage), when=stage.settles)
-        stage.moments.append(settles)
+        begins = Moment("GET", BOOT_CALL, lambda: stage.moments.append(settles), after=True, when=stage.settles)
+        stage.moments.append(begins if agent else settles)
         yield ()
         assert settles.passed, "the copy was never watched"
 
@@ -150,7 +153,7 @@ CELLS = (
     Cell(
         "a reset loop, without agent",
         108,
-        both(settling_for(60), while_it_settles(reset_for_ever)),
+        both(settling_for(60), while_it_settles(reset_for_ever, agent=False)),
         "failed",
         "service",
         1,
