@@ -158,7 +158,7 @@ class Engine(Turns):
                 ended[id] = outcome.operation
             else:
                 due[id] = clock.monotonic() + (outcome.pause or 0.0)
-            if outcome.wait and outcome.wait.behind:
+            if outcome.wait and outcome.wait.behind and outcome.wait.behind not in ids:
                 self._relieve(outcome.operation, outcome.wait.behind, due, told)
             while self.hints:
                 if (woken := self.hints.pop()) in due:
@@ -200,7 +200,7 @@ class Engine(Turns):
             return None
 
     def _relieve(self, waiting: Operation, id: str, due: dict[str, float], told: set[tuple[str, str]]) -> None:
-        """Given an operation and the one it waits behind, say so once, and drive that too if nobody else will.
+        """Given an operation and one of others that it waits behind, say so once, and drive that too if nobody else will.
 
         What it left must be finished. A cleanup that nobody is at, and whose time has come, is done here at once.
         """

@@ -124,6 +124,12 @@ def test_a_command_that_first_cleans_up_after_a_dead_one_says_so_before_it_does(
     assert order == [f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {id}`", "tear-down"]
 
 
+def test_operations_of_one_command_that_wait_for_one_another_are_nothing_to_be_told(site: World) -> None:
+    person = Person(site, reserve=on_the_node, restore=lambda run: Wait("it lasts") if run.passed("restore") < 60 else None)
+    ids = [opened(person.engine, subject=subject) for subject in (107, 108, 109)]
+    assert {one.state for one in person.engine.drive(ids)} == {OperationState.DONE} and person.said == []
+
+
 def test_what_is_only_helped_along_does_not_end_the_command_that_helps(site: World) -> None:
     a_tear_down_that_a_worker_left(site)
 
