@@ -31,11 +31,8 @@ OTHER_NAMES = {  # the tests of a module that bear not its name
     "wording": ["test_compliance_wording"],
     "lines": ["test_site"],
     "site_checks": ["test_site"],
-    "site_facts": ["test_compliance", "test_site"],
     "objectives": ["test_compliance_objectives", "test_compliance"],
     "scratch_network": ["test_bridges", "test_site"],
-    "privileges": ["test_bridge_isolation"],
-    "model": ["test_verdict"],
 }
 BAR = 0.9
 SLOW = 10  # a trial that takes so many times as long as the tests over the real module is one that hangs
