@@ -124,7 +124,8 @@ def tests_of(name: str) -> tuple[list[str], list[str]]:
     imports = re.compile(rf"from policies import [^\n]*\b{name}\b|from policies\.{name} import|import policies\.{name}\b")
     found = [path for room in ("policies", "report") for path in sorted(here.glob(f"{room}/test_*.py"))]
     neighbours = [path for path in found if path not in own and imports.search(path.read_text())]
-    return [str(path.relative_to(ROOT)) for path in reversed(own)], [str(path.relative_to(ROOT)) for path in neighbours]
+    own.sort(key=lambda path: (path.stem not in OTHER_NAMES.get(name, ()), path.stem), reverse=True)
+    return [str(path.relative_to(ROOT)) for path in own], [str(path.relative_to(ROOT)) for path in neighbours]
 
 
 def _time_of(name: str, file: Path, source: str, tests: Sequence[str], depth: str) -> float:
