@@ -101,6 +101,7 @@ def test_copies_hang_only_on_a_bridge_that_every_node_has_that_could_be_read() -
     (found,) = linked_down(seen(WHOLE[:2], own))
     assert found.exit_code == 1 and found.detail.endswith("with their links down, does not exist on b")
     assert found.action.startswith("make vmbr9 on b, a bridge for copies alone")
+    assert list(linked_down(seen((*WHOLE[:2], BridgeFacts("vmbr0", "b")), own))) == [found], "another bridge is not that one"
     assert list(linked_down(seen(WHOLE[:2], own, gaps=(Gap("bridges", "b", "timed out"),)))) == []
 
 
