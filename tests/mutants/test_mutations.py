@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.__main__ import tests_of
+from tests.mutants import __main__ as examination
 from tests.mutants.mutations import mutated, mutations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def test_every_mutation_is_a_program_and_another_than_the_source() -> None:
 
 
 def test_a_modules_own_tests_are_found_by_its_name_and_come_before_those_of_another_name() -> None:
-    own, neighbours = tests_of("lines")
+    own, neighbours = examination.tests_of("lines")
     assert own == [f"tests/unit/policies/test_{name}.py" for name in ("lines", "site")]
     assert "tests/unit/policies/test_site_checks.py" in neighbours
     assert not set(own) & set(neighbours)
