@@ -69,6 +69,7 @@ def test_a_choice_is_one_of_those_or_the_nearest_is_proposed() -> None:
     assert value("keep-last").choice(choices) == "keep-last"
     said = "x.yaml:2: key: 'KEEP_LAST' is unknown (did you mean 'keep-last'?); allowed: keep-all, keep-last"
     assert refusal(lambda: value("KEEP_LAST").choice(choices)) == said
+    assert "did you mean 'a-b-c-d'?" in refusal(lambda: value("A_B_C_D").choice(("a-b-c-d",)))
     assert refusal(lambda: value("zzz").choice(choices)) == "x.yaml:2: key: 'zzz' is unknown; allowed: keep-all, keep-last"
 
 
@@ -108,6 +109,14 @@ def test_what_another_reader_refuses_is_told_on_one_line_with_its_place() -> Non
     assert refusal(lambda: value("a").checked(reader)) == "x.yaml:2: key: a is odd., very odd"
     assert refusal(lambda: value("a").checked(reader, "even")) == "x.yaml:2: key: a is odd., very odd; allowed: even"
     assert value("a").checked(str.upper) == "A"
+    assert refusal(lambda: value("a b X").checked(reader)).startswith("x.yaml:2: key: a b X is odd.")
+
+
+def test_only_the_full_stop_of_another_readers_sentence_is_left_out() -> None:
+    def reader(text: str) -> str:
+        raise PolicyError("it must be X.")
+
+    assert refusal(lambda: value("a").checked(reader)) == "x.yaml:2: key: it must be X"
 
 
 def test_a_list_and_a_mapping_are_asked_for_by_name_and_a_key_stands_once() -> None:
