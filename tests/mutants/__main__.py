@@ -31,11 +31,8 @@ OTHER_NAMES = {  # the tests of a module that bear not its name
     "wording": ["test_compliance_wording"],
     "lines": ["test_site"],
     "site_checks": ["test_site"],
-    "site_facts": ["test_compliance", "test_site"],
     "objectives": ["test_compliance_objectives", "test_compliance"],
     "scratch_network": ["test_bridges", "test_site"],
-    "privileges": ["test_bridge_isolation"],
-    "model": ["test_verdict"],
 }
 BAR = 0.9
 SLOW = 10  # a trial that takes so many times as long as the tests over the real module is one that hangs
@@ -127,7 +124,8 @@ def tests_of(name: str) -> tuple[list[str], list[str]]:
     imports = re.compile(rf"from policies import [^\n]*\b{name}\b|from policies\.{name} import|import policies\.{name}\b")
     found = [path for room in ("policies", "report") for path in sorted(here.glob(f"{room}/test_*.py"))]
     neighbours = [path for path in found if path not in own and imports.search(path.read_text())]
-    return [str(path.relative_to(ROOT)) for path in reversed(own)], [str(path.relative_to(ROOT)) for path in neighbours]
+    own.sort(key=lambda path: (path.stem not in OTHER_NAMES.get(name, ()), path.stem), reverse=True)
+    return [str(path.relative_to(ROOT)) for path in own], [str(path.relative_to(ROOT)) for path in neighbours]
 
 
 def _time_of(name: str, file: Path, source: str, tests: Sequence[str], depth: str) -> float:

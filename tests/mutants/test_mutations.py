@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants import __main__ as examination
 from tests.mutants.mutations import mutated, mutations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,13 @@ def test_every_mutation_is_a_program_and_another_than_the_source() -> None:
     for mutation in found:
         exec(compile(mutated(SOURCE, mutation), "x.py", "exec"), {})
         assert mutation.line > 0
+
+
+def test_a_modules_own_tests_are_found_by_its_name_and_come_before_those_of_another_name() -> None:
+    own, neighbours = examination.tests_of("lines")
+    assert own == [f"tests/unit/policies/test_{name}.py" for name in ("lines", "site")]
+    assert "tests/unit/policies/test_site_checks.py" in neighbours
+    assert not set(own) & set(neighbours)
 
 
 def test_a_mutation_is_found_again_when_lines_before_it_have_changed() -> None:

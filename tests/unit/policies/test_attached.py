@@ -108,9 +108,10 @@ def test_what_answered_gives_no_reason_for_silence() -> None:
         ("net1", "virtio,bridge=vmbr0,link_down=1"),
         ("net1", "virtio"),
         ("args", "-netdev user,id=n1"),
+        ("args", "-netdev bridge,id=n0,br=vmbr9 -netdev user,id=n1"),
         ("lxc", "[['lxc.net.1.link', 'vmbr0']]"),
     ],
-    ids=["a second NIC", "a second NIC, link down", "no bridge", "QEMU's own words", "LXC's own words"],
+    ids=["a second NIC", "the same, link down", "no bridge", "QEMU's words", "QEMU's words that name the bridge too", "LXC's"],
 )
 def test_law_2_a_marker_that_anybody_may_have_written_excuses_no_leg_elsewhere(option: tuple[str, str]) -> None:
     """PVE's clone of a copy keeps its description, and whoever made it may have given it a second NIC to look at it."""

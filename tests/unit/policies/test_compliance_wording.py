@@ -14,6 +14,9 @@ from policies import wording
     [
         (0, "0 s", "0 s"),
         (4.25, "4.2 s", "4,2 s"),
+        (0.5, "0.5 s", "0,5 s"),
+        (9.9, "9.9 s", "9,9 s"),
+        (10, "10 s", "10 s"),
         (41.5, "42 s", "42 s"),
         (60, "1 min", "1 min"),
         (3599.7, "1 h", "1 h"),
@@ -51,3 +54,11 @@ def test_french_gets_its_no_break_spaces_and_english_and_addresses_are_left_alon
 
 def test_an_unknown_language_is_english() -> None:
     assert wording.language_of("de") == "en" and wording.word("none", "de") == "none"
+
+
+def test_days_are_written_as_the_language_writes_them_and_an_unknown_one_is_english() -> None:
+    assert [wording.day("2026-03-09", language) for language in ("en", "fr", "de")] == ["2026-03-09", "09/03/2026", "2026-03-09"]
+
+
+def test_what_is_not_known_is_told_with_what_it_is_of() -> None:
+    assert all("clovis" in wording.gap("node", "clovis", language) for language in ("en", "fr"))

@@ -188,7 +188,8 @@ def test_a_nights_line_names_the_guests_without_a_good_backup() -> None:
 
 
 def test_every_test_of_a_night_counts_also_one_that_was_tried_again_or_drawn_by_lot() -> None:
-    tests = {f"{name}#101": operation("restore-test", 101, **proof("proven")) for name in ("prove", "again", "sample")}
+    called = {101: "prove", 102: "again", 103: "sample"}
+    tests = {f"{name}#{vmid}": operation("restore-test", vmid, **proof("proven")) for vmid, name in called.items()}
     assert (night(GOOD | tests).tests, night(GOOD | tests).proven) == (3, 3)
 
 

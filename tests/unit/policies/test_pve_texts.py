@@ -74,3 +74,19 @@ def test_who_decides_by_a_text_has_no_pattern_of_its_own(module: str) -> None:
 def test_no_text_stands_in_the_table_twice() -> None:
     with pytest.raises(ValueError, match="twice"):
         pve_texts._text("guest-gone", "x", "x", "x")
+
+
+def test_a_text_is_found_among_lines_wherever_it_stands_in_them_and_nowhere_else() -> None:
+    lines = [
+        "INFO: status = running",
+        "ERROR: Backup of VM 108 failed - full",
+        "TASK OK",
+        "ERROR: Backup of VM 109 failed - locked",
+    ]
+    assert [found[1] for found in pve_texts.GUEST_FAILED.among(lines)] == ["108", "109"]
+    assert list(pve_texts.GUEST_FAILED.among([])) == []
+
+
+def test_a_text_is_called_recorded_only_where_that_is_said() -> None:
+    text = pve_texts.Text("x", pve_texts.GUEST_FAILED.pattern, "what it means", "who prints it")
+    assert (text.recorded, text.versions) == (False, "9.0, 9.2")

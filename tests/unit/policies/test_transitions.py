@@ -129,9 +129,8 @@ def test_an_operation_of_which_only_the_step_is_known_has_lost_and_failed_nothin
 
 def test_a_move_after_a_step_that_did_well_says_nothing_of_failing() -> None:
     at = Standing("dump", 0.0)
-    waits, went, ended = (
-        after(BACKUP, one, report) for one, report in ((at, Waits(5.0)), (at, Done()), (replace(at, step="settle"), Done()))
-    )
+    waits, went = after(BACKUP, at, Waits(5.0)), after(BACKUP, at, Done())
+    ended = after(BACKUP, replace(at, step="settle"), Done())
     assert isinstance(waits, Stay) and not waits.again
     assert isinstance(went, Go) and not went.failed
     assert isinstance(ended, End) and not ended.failed and ended.state is OperationState.DONE
