@@ -109,7 +109,7 @@ class Night:
         """What was not good about it, in one sentence without its time."""
         if self.state is not OperationState.DONE:
             return f"the last night of job {self.job} {_ended(self.state)}{f': {self.error}' if self.error else ''}"
-        said = []
+        said = [] if self.expected else ["no guest was to be backed up: its job covers none that the token can see"]
         if bad := self.failed + self.missing:
             named = ", ".join(str(vmid) for vmid in self.failed_guests[:_NAMED])
             more = ", ..." if len(self.failed_guests) > _NAMED else ""
@@ -152,7 +152,9 @@ def of_night(night: Operation, pieces: Iterable[Operation]) -> Night:
     names = {str(id): str(name) for name, id in (data.get("children") or {}).items()}
     called = [(names.get(piece.id, ""), piece) for piece in pieces]
     backups = {piece.subject: piece for name, piece in called if name.startswith("backup#")}
-    tests = Counter(_verdict(piece) for name, piece in called if name.startswith(_TESTS))
+    again = {piece.subject for name, piece in called if name.startswith("again#")}  # whose first test decided nothing
+    judged = [(name, piece) for name, piece in called if not (name.startswith("prove#") and piece.subject in again)]
+    tests = Counter(_verdict(piece) for name, piece in judged if name.startswith(_TESTS))
     retention = next((_retention(piece) for name, piece in called if name == "prune"), "none")
     vmids = data.get("vmids")
     wanted: Sequence[int] = sorted((vmid for vmid in backups if vmid is not None) if vmids is None else vmids)
@@ -191,7 +193,7 @@ def said(event: Event) -> dict[str, Any]:
 
 def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> NightVerdict:
     bad = counts["failed"] + counts["missing"]
-    if state is not OperationState.DONE or (bad and not counts["ok"]):
+    if state is not OperationState.DONE or not counts["ok"]:
         return NightVerdict.FAILED
     if bad or counts["not_proven"] or retention not in ("done", "none"):
         return NightVerdict.DEGRADED

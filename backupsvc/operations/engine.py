@@ -64,12 +64,19 @@ class Engine(Turns):
         return opened
 
     def _make_way(self, alone: str, other: Operation) -> None:
-        if not self.foreground or self.attended(other):
+        if not self.foreground or self.attended(other) or self._just_lost(other):
             raise self._at_work(alone, other)
         self.tell(
             other, "say", f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {other.id}`"
         )
         self.abandon(other.id, "its driver disappeared")
+
+    def _just_lost(self, operation: Operation) -> bool:
+        """Whether a worker held it until a moment ago: its fellows go on with it at the next tick, so no command may end it."""
+        owner, until = operation.lease_owner, operation.lease_until
+        if owner is None or until is None or drivers.of_a_command(owner):
+            return False
+        return until - LEASE_SECONDS > self.service.clock.now() - LEFT_ALONE
 
     def attended(self, operation: Operation) -> bool:
         """Given an open operation, return whether somebody drives it, or is expected to come for it.

@@ -249,3 +249,18 @@ def test_law_9_a_driver_that_was_wrongly_taken_for_gone_can_write_nothing(site: 
         with pytest.raises(LeaseLost):
             write()
     assert site.catalog.operation(id) == before and before and before.state is OperationState.CANCELLED
+
+
+def test_what_a_worker_left_a_moment_ago_is_its_fellows_also_before_a_tick_has_freed_it(
+    site: World, start: Callable[..., Driver]
+) -> None:
+    dead = workers(site, "restore-test")
+    dead.owner = start(foreground=False).kill()
+    left = opened(dead)
+    site.catalog.claim(left, dead.driver())  # it was killed in the middle of a turn
+    with pytest.raises(Refused, match="already has an operation at work"):
+        opened(Engine(site, handlers("restore-test")))
+    found = site.catalog.operation(left)
+    assert found and found.state is OperationState.OPEN and found.cancel is None
+    site.clock.sleep(121)  # and nobody came
+    opened(Engine(site, handlers("restore-test")))

@@ -198,13 +198,20 @@ def test_a_backup_that_failed_and_one_that_did_not_end_are_two_that_are_not_good
     assert (found.ok, found.failed, found.missing, found.verdict) == (2, 1, 1, NightVerdict.DEGRADED)
 
 
-def test_a_night_with_nobody_to_back_up_is_good() -> None:
-    found = night({})
-    assert (found.verdict, found.expected, found.retention) == (NightVerdict.GOOD, 0, "none")
-
-
 def test_a_night_was_due_when_it_says_so_and_else_when_it_was_opened() -> None:
     assert night(GOOD, at=AT - 60).at == AT - 60
     bare = outcomes.of_night(replace(operation("night", None), updated=AT + 500, finished=None), ())
     assert (bare.at, bare.job, bare.ended, bare.seconds) == (AT, "", AT + 500, 500)
     assert outcomes.of_night(replace(operation("night", None), updated=AT + 500), ()).ended == AT + 95
+
+
+def test_a_night_that_backed_nobody_up_is_not_good() -> None:
+    found = night({}, vmids=[])
+    assert found.verdict is NightVerdict.FAILED
+    assert "no guest was to be backed up" in found.reason
+
+
+def test_a_test_that_could_not_be_decided_and_was_made_good_the_same_night_does_not_degrade_it() -> None:
+    again = replace(operation("restore-test", 101, **proof("proven")), id="01again101")
+    found = night(GOOD | {"prove#101": operation("restore-test", 101, **proof("inconclusive")), "again#101": again})
+    assert found.good, found.reason
