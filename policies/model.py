@@ -143,11 +143,17 @@ class SeenStorages:
     """The storages as every node that could be asked sees them.
 
     ``silent`` are the nodes that are called online and did not say theirs, each with why: what those hold is not known, which is
-    not the same as nothing (law 4).
+    not the same as nothing (law 4). Of those ``refused`` PVE itself said that it failed, which may pass.
     """
 
     storages: tuple[Storage, ...]
     silent: Mapping[str, str] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
+
+    @property
+    def passing(self) -> str:
+        """What PVE said where it failed itself, "" if nowhere."""
+        return "; ".join(self.silent[node] for node in sorted(self.refused))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from backupsvc.errors import OutOfReach, PveNotFound, Refused, UsageError
-from backupsvc.operations.listing import Survey, survey
+from backupsvc.operations.listing import Survey, require_answers, survey
 from backupsvc.operations.wholeness import holds_disk
 from policies import reach
 from policies.model import Archive
@@ -26,16 +26,19 @@ def choose(
     volid: str | None = None,
     say: Callable[[str], None] = lambda text: None,
     trusted: bool = False,
+    patient: bool = False,
 ) -> Archive:
     """Given a guest, return its newest archive: the newest of all, the newest until the end of day ``at``, or the named one.
 
     One that holds no disk restores an empty machine, so unless it is named the next older one is taken; ``say`` is told. With
     ``trusted`` so is one that was changed since it was recorded. So is one on a storage that cannot be listed now. Raise
     PveNotFound when the storages list none that fits, OutOfReach when one is known that is out of reach, or when not all of them
-    could be listed, UsageError when ``at`` is not a date or time.
+    could be listed, UsageError when ``at`` is not a date or time. Who is ``patient`` gets OutOfReach too where PVE itself failed
+    at a question: it may answer soon, and an older archive would be taken meanwhile.
     """
     latest = _until(at, service.policy.timezone) if at else None
     seen = survey(service, vmid)
+    require_answers(seen.passing, patient=patient)
     archives = seen.listed
     fitting = [archive for archive in archives if _fits(archive, vmid, latest, volid)]
     beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, LawRefused, NoRoom, PvePermissionDenied
 from backupsvc.operations import free_vmids, listening
-from backupsvc.operations.listing import as_dict
+from backupsvc.operations.listing import as_dict, require_answers
 from backupsvc.operations.proving import node_to_avoid
 from policies import bridges, copy_plan, isolation
 from policies.copy_plan import CopyPlan, Facts, Harmful, NoBridge
@@ -35,19 +35,21 @@ def find(
     simulated: bool,
     take: Callable[[int], bool],
     say: Callable[[str], None] = lambda sentence: None,
+    patient: bool = False,
 ) -> CopyPlan:
     """Given a guest's archive and the config in it, return the copy to make of it, under a VMID that nothing has and nothing had.
 
     ``simulated``: its guests are only modelled. ``take`` is asked last and may still refuse a VMID, which another operation was
     quicker to lease; ``say`` is told what the reader should know. Raise LawRefused if no copy
     could be made harmless, or if the bridge is not isolated on the node; PvePermissionDenied if the token may use no bridge;
-    NoRoom if there is no place.
+    NoRoom if there is no place; OutOfReach if the caller is ``patient`` and PVE itself failed at a question, which may pass.
     """
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
     permissions = pve.cluster.permissions()
     avoided = node_to_avoid(service.catalog.proofs(vmid=vmid, limit=1))
     askable = listening.nodes_with_probe(service, guest, simulated=simulated)
     seen = pve.storage.seen()
+    require_answers(seen.passing, patient=patient)
     facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), seen.storages, permissions, avoided, askable, seen.silent)
     taken = set(service.catalog.leased_vmids()) | free_vmids.in_ha(service, say)
     identity = service.catalog.identity()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
-from backupsvc.errors import BackupsvcError, PveError, PvePermissionDenied, PveUnreachable
+from backupsvc.errors import BackupsvcError, OutOfReach, PveError, PvePermissionDenied, PveUnreachable
 from policies import reach, whole
 from policies.model import Archive, Node, SeenStorages, Storage
 
@@ -55,7 +55,8 @@ class Survey:
 
     ``unreachable`` are those that the catalog knows elsewhere; ``why`` says of each (place, storage) of theirs, and of each that
     takes archives, what kept it from being listed. ``down`` are the nodes that could not be asked for their storages, each with
-    how that is known (policies.reach), ``silent`` those of them that are called online, with their error.
+    how that is known (policies.reach), ``silent`` those of them that are called online, with their error. ``passing`` is what PVE
+    said where it failed itself, "" if nowhere.
     """
 
     listed: tuple[Archive, ...]
@@ -64,6 +65,7 @@ class Survey:
     why: Mapping[reach.Place, str]
     down: Mapping[str, str]
     silent: Mapping[str, str] = field(default_factory=dict)
+    passing: str = ""
 
     def said(self) -> list[str]:
         """Return a sentence for each storage that was not listed, and for each node that was not asked."""
@@ -126,7 +128,16 @@ def survey(
     out, down = reach.unlisted(known.values(), looked), reach.down(nodes, seen.silent)
     unlisted = {_place(storage) for storage in seen.storages if _takes_archives(storage)} - looked
     why = {place: _why(place, down, seen, failed) for place in unlisted | {reach.place(one) for one in out}}
-    return Survey(tuple(known.get(whole.key(one), one) for one in listed), looked, out, why, down, seen.silent)
+    passing = [seen.passing] if seen.passing else []
+    passing += [error.message for error in failed.values() if isinstance(error, PveError)]
+    listing = tuple(known.get(whole.key(one), one) for one in listed)
+    return Survey(listing, looked, out, why, down, seen.silent, "; ".join(passing))
+
+
+def require_answers(passing: str, *, patient: bool) -> None:
+    """Given what PVE said where it failed itself, raise OutOfReach if it said anything and who decides on this can ask again."""
+    if passing and patient:
+        raise OutOfReach(f"not all that is known can be seen at this moment: {passing}")
 
 
 def observe(service: Service, vmid: int | None = None) -> list[Archive]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import BackupsvcError, LawRefused, PveError, PveNotFound, PveUnreachable
-from backupsvc.operations.listing import as_dict, survey
+from backupsvc.operations.listing import as_dict, require_answers, survey
 from backupsvc.operations.run import Run, Wait, refused_for_sure
 from backupsvc.operations.wholeness import look_into, may_be_a_rest, rest_of_a_restore
 from policies import prune_guard, prune_marks, reach, retention, whole
@@ -56,8 +56,10 @@ def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
     return list(decision(service, only).marked)
 
 
-def decision(service: Service, only: Collection[int] = ()) -> Decision:
-    """Given the service, decide over every archive. Raise LawRefused when nothing at all may be removed."""
+def decision(service: Service, only: Collection[int] = (), *, patient: bool = False) -> Decision:
+    """Given the service, decide over every archive. Raise LawRefused when nothing at all may be removed, and OutOfReach if the
+    caller is ``patient`` and a question that PVE failed at may be answered soon.
+    """
     vmids: Sequence[int | None] = sorted(only) or [None]  # None: all of them, in one listing a storage
     known: list[Archive] = []
     archives: list[Archive] = []
@@ -66,6 +68,7 @@ def decision(service: Service, only: Collection[int] = ()) -> Decision:
     said: dict[str, None] = {}
     for vmid in vmids:
         before, seen = service.catalog.archives(vmid=vmid), survey(service, vmid)
+        require_answers(seen.passing, patient=patient)
         known += [one for one in before if reach.was_listed(one, seen.looked)]
         archives += seen.listed
         unseen += seen.unreachable
@@ -208,7 +211,7 @@ def open_prune(
 
 def decide(run: Run) -> Wait | None:
     """Decide over every archive, and record every mark with its reasons before anything is removed."""
-    decided = decision(run.service, run.data["only"])
+    decided = decision(run.service, run.data["only"], patient=run.patient)
     marked = decided.marked
     run.data["stopped"] = {str(vmid): why for vmid, why in decided.stopped.items()}
     run.data["marks"] = [mark_as_dict(item) for item in marked]

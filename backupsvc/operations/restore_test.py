@@ -86,7 +86,9 @@ def refuse_container(archive: Archive) -> None:
 def choose(run: Run) -> Wait | None:
     """Pick the archive and read the config in it, which finds a broken header in a moment (a restore would take a minute)."""
     passed_over: list[str] = []
-    archive = choosing.choose(run.service, run.vmid, at=run.data["at"], volid=run.data["volid"], say=passed_over.append)
+    archive = choosing.choose(
+        run.service, run.vmid, at=run.data["at"], volid=run.data["volid"], say=passed_over.append, patient=run.patient
+    )
     choosing.pin(run, archive)
     run.data["archive"] = as_dict(archive)
     refuse_container(archive)
@@ -124,6 +126,7 @@ def _reserve(run: Run) -> None:
         simulated=bool(run.data["simulated"]),
         take=lambda vmid: service.catalog.lease_vmid(vmid, run.id, run.now(), run.fence()),
         say=run.say,
+        patient=run.patient,
     )
     run.data |= {"bridge": plan.bridge, "network": plan.network, "planned": dict(plan.overrides)}
     run.data["scratch"] = {"vmid": plan.vmid, "node": plan.node, "storage": plan.storage}  # last: it says that all is known

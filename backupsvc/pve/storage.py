@@ -28,13 +28,15 @@ class Storages:
         prune = self._retentions()
         found: list[Storage] = []
         silent: dict[str, str] = {}
+        refused: set[str] = set()
         for node in (node.name for node in self._nodes.all() if node.online):
             try:
                 found += [_storage(row, node, prune) for row in self._of(node)]
             except (PveError, PveUnreachable) as error:
                 silent[node] = error.message
+                refused |= {node} if isinstance(error, PveError) else set()
         self._shared |= {(storage.node, storage.name): storage.shared for storage in found}
-        return SeenStorages(tuple(found), silent)
+        return SeenStorages(tuple(found), silent, frozenset(refused))
 
     def archives(self, node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         """Given a storage on a node, return the archives there that the token may see, oldest first.
