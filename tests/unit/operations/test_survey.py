@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import LawRefused, OutOfReach, PveNotFound, PvePermissionDenied, PveUnreachable
+from backupsvc.errors import LawRefused, OutOfReach, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.operations import accepting, backup, build_engine, choosing, identity, listing, restore, restore_test
 from policies.model import Guest, GuestPolicy, Node, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
@@ -238,6 +238,30 @@ def test_an_archive_that_is_named_and_out_of_reach_is_not_replaced_by_another(si
     dead(put(site), ELSEWHERE)
     with pytest.raises(OutOfReach, match="not gone"):
         choosing.choose(site, 108, volid=NEW.volid)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fails", ["the listing", "the node's storages"])
+def test_what_pve_itself_failed_at_is_asked_again_before_an_older_archive_is_taken(site: Site, fails: str) -> None:
+    known(site, NEW, ELSEWHERE)
+    cluster = put(site)
+    alive(cluster, NEW, ELSEWHERE)
+    listed: Any = cluster.storage.archives
+
+    def failing(node: str, storage: str, vmid: int | None = None) -> list[Any]:
+        if node == "clovis":
+            raise PveError("got timeout")
+        found: list[Any] = listed(node, storage, vmid)
+        return found
+
+    if fails == "the listing":
+        cluster.storage.archives = failing
+    else:
+        cluster.storage.seen = lambda: SeenStorages(tuple(BOTH[1:]), {"clovis": "got timeout"}, frozenset({"clovis"}))
+    with pytest.raises(OutOfReach, match="at this moment: got timeout"):
+        choosing.choose(site, 108, patient=True)  # type: ignore[arg-type]
+    assert choosing.choose(site, 108).node == "lge-pve02"  # type: ignore[arg-type]  # it stays so
+    alive(cluster, NEW, ELSEWHERE)
+    assert choosing.choose(site, 108, patient=True).volid == NEW.volid  # type: ignore[arg-type]
 
 
 def test_a_restore_test_of_it_ends_with_that_sentence(site: Site) -> None:
