@@ -132,7 +132,9 @@ def test_work_that_is_not_consumed_outweighs_a_bad_night() -> None:
 
 
 def test_a_good_night_is_no_reason_and_hides_no_bad_one() -> None:
-    good = of_night(Operation("01M", "night", None, OperationState.DONE, "prove", {"job": "weekly"}, 1, 2, 3), ())
+    memory = {"job": "weekly", "vmids": [108], "children": {"backup#108": "01B"}}
+    backup = Operation("01B", "backup", 108, OperationState.DONE, "verify", {}, 1, 2, 3)
+    good = of_night(Operation("01M", "night", None, OperationState.DONE, "prove", memory, 1, 2, 3), [backup])
     assert good.good
     assert judge(vitals(100, 100, nights=(good,)), START + 101).status == "ok"
     assert judge(vitals(100, 100, nights=(good, NIGHT)), START + 101).reasons == ("the last night of job nightly failed: x",)
