@@ -177,6 +177,34 @@ def test_a_proof_at_booted_counts_where_the_tier_wants_no_more_and_says_so() -> 
     assert objective(late, "proof").status is Status.BREACHED
 
 
+BLIND = (Gap("listing", "local (clovis)", "403"),)
+
+
+def test_what_could_not_be_listed_takes_no_proof_away_and_is_no_excuse_where_nothing_was_ever_proven() -> None:
+    assert set(statuses(replace(put_right(), gaps=BLIND)).values()) == {Status.MET}
+    never = changed(put_right(), 108, proofs=())
+    assert objective(of(replace(never, gaps=BLIND)), "rpo") == objective(of(never), "rpo")
+
+
+def test_what_is_proven_this_very_second_is_no_second_old() -> None:
+    facts = changed(put_right(), 108, archives=(archive(108, NOW),), proofs=(proof(108, NOW, ended=NOW),))
+    item = of(facts)
+    assert (item.rpo, item.rpo_recorded, item.proof_age, item.depth) == (0, 0, 0, 0)
+    assert [objective(item, name).measured for name in ("rpo", "proof", "depth")] == [0, 0, 0]
+
+
+def test_no_archive_is_no_copy_and_a_day_of_history_may_be_asked_for() -> None:
+    assert objective(of(changed(put_right(), 108, archives=())), "copies").measured == 0
+    tiers = {name: replace(tier, depth=1) for name, tier in policy().tiers.items()}
+    assert objective(of(put_right(), tiers=tiers), "depth").objective == 1
+
+
+def test_of_two_proofs_the_later_test_says_what_failed_since() -> None:
+    old, new = proof(108, NIGHTS[0], ended=NOW - 600), proof(108, NIGHTS[-1], ended=NOW - 60)
+    between = proof(108, NIGHTS[-2], ended=NOW - 300, verdict=Verdict.FAILED)
+    assert objective(of(changed(put_right(), 108, proofs=(old, between, new))), "proof").status is Status.MET
+
+
 def statuses(facts: SiteFacts) -> dict[str, Status]:
     item = of(facts)
     return {name: objective(item, name).status for name in ("rpo", "rto", "proof")}
