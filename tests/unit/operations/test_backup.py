@@ -112,8 +112,13 @@ def test_a_guest_is_dumped_where_it_is_now_and_not_where_it_was(site: World) -> 
 
 def test_one_guest_a_node_is_dumped_at_a_time_in_order(site: World) -> None:
     guests = [Guest(vmid, f"g{vmid}", "clovis") for vmid in (103, 101, 102)]
-    listing = [archive(vmid, vmid - 100) for vmid in (101, 102, 103)]
-    cluster = Cluster(guests_there=guests, listings=[[], [listing[0]], [], [listing[1]], [], [listing[2]]])
+    cluster = Cluster(guests_there=guests)
+
+    def made(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
+        dumped = [asked["vmid"] for asked in cluster.started]
+        return [archive(one, one - 100) for one in dumped if vmid in (None, one)]
+
+    cluster.storage.archives = made
     found = run(site, cluster)
     assert [line["status"] for line in found] == ["ok"] * 3
     assert [asked["vmid"] for asked in cluster.started] == [101, 102, 103]
