@@ -103,10 +103,14 @@ def test_a_night_is_as_good_as_what_it_opened(site: World) -> None:
 
 
 def night_of(site: World, name: str, state: OperationState, **data: Any) -> Operation:
-    """A night of which one operation ended so."""
-    child = opened(site)
-    site.catalog.finish(child.id, site.engine.driver(), state, data=data, error=None, note=None)
-    return ended("night", children={name: child.id}, vmids=[108] if name.startswith("backup#") else [])
+    """A night that backed one guest up, and of which one operation ended so."""
+    pieces: dict[str, tuple[OperationState, dict[str, Any]]] = {"backup#108": (OperationState.DONE, {})} | {name: (state, data)}
+    children = {}
+    for piece, (end, memory) in pieces.items():
+        child = opened(site)
+        site.catalog.finish(child.id, site.engine.driver(), end, data=memory, error=None, note=None)
+        children[piece] = child.id
+    return ended("night", children=children, vmids=[108])
 
 
 @pytest.mark.parametrize(
