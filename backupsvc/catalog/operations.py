@@ -323,7 +323,7 @@ class OperationStore:
             connection.execute(update(OPERATION).where(*later).values(due=due))
 
     @repeatable
-    def rein_in(self, now: int, most: int) -> None:
+    def cap_future_times(self, now: int, most: int) -> None:
         """Make due now what is due more than ``most`` seconds ahead, and let leases that last so long run out.
 
         Nothing waits so long: those times were written down before the clock was set back.

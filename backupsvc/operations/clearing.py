@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LONGEST = 120.0  # seconds that a test waits for it: what takes longer goes on beside it, and a VMID is reserved until then
 
 
-def clear_left(run: Run) -> Wait | None:
+def take_down_left_copies(run: Run) -> Wait | None:
     """In the foreground, let each copy that ended operations left be taken down, once a test; return a wait meanwhile.
 
     What cannot be removed now is named and keeps its VMID; the test goes on with another one. Workers have their tick for this.

@@ -107,7 +107,7 @@ def choose(run: Run) -> Wait | None:
 def reserve(run: Run) -> Wait | None:
     """Find a scratch VMID, a node and a storage for the copy, lease the VMID (law 1), and wait for the node's turn."""
     if "scratch" not in run.data:
-        if wait := clearing.clear_left(run):
+        if wait := clearing.take_down_left_copies(run):
             return wait
         _reserve(run)
     node = run.data["scratch"]["node"]

@@ -90,11 +90,12 @@ def _no_room(vmid: int, place: DiskRoom, storages: Sequence[Storage]) -> NoRoom:
     free, needed, lacking = sizes("en", place.free or 0, place.need.needed, place.need.needed - (place.free or 0))
     others = [one for one in room.roomier(place.need.needed, place.node, storages) if one.name != place.need.storage]
     elsewhere = ", ".join(f"{one.name} ({size(one.available, 'en')} free)" for one in others)
-    way = f"put the disks elsewhere with --storage: {elsewhere}" if elsewhere else f"no other storage of {place.node} has so much"
+    nowhere = f"; no other storage of {place.node} has so much"
+    way = f", or put the disks elsewhere with --storage: {elsewhere}" if elsewhere else nowhere
     return NoRoom(
         f"restoring guest {vmid} was not begun: storage {place.need.storage} on {place.node} has {free} free, and {needed} are "
         "needed, because it sets the whole size of a disk aside when the disk is made",
-        f"free {lacking} there, or {way}" if elsewhere else f"free {lacking} there; {way}",
+        f"free {lacking} there{way}",
     )
 
 

@@ -46,7 +46,7 @@ def tick(service: Service) -> list[str]:
 
     engine, now = service.engine, int(service.clock.now())
     engine.free_orphans()
-    service.catalog.rein_in(now, MOST_AHEAD)
+    service.catalog.cap_future_times(now, MOST_AHEAD)
     last = service.catalog.pulses().get(PULSE)
     night.open_due(service, since=None if last is None else int(last))
     _was_here(service, now)

@@ -205,5 +205,5 @@ def test_a_tick_brings_back_what_was_parked_while_the_clock_stood_ahead(site: Wo
     site.clock.step(-YEAR)
     now = int(site.clock.now())
     assert site.catalog.due(now, 9) == []
-    site.catalog.rein_in(now, working.MOST_AHEAD)
+    site.catalog.cap_future_times(now, working.MOST_AHEAD)
     assert site.catalog.due(now, 9) == [id, leased]

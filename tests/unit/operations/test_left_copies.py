@@ -166,7 +166,7 @@ def take_down(site: World) -> Callable[[Run], Wait | None]:
 
 
 def reserve(run: Run) -> Wait | None:
-    return clearing.clear_left(run)
+    return clearing.take_down_left_copies(run)
 
 
 def test_a_command_takes_down_what_ended_tests_left_before_it_makes_a_copy_and_says_so(site: World) -> None:
