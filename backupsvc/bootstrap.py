@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from backupsvc.operations.engine import Engine
     from backupsvc.pve import Pve
     from backupsvc.pve.breakers import Breakers
+    from backupsvc.remote.connections import NodeConnections
     from backupsvc.remote.jump import Jump
-    from backupsvc.remote.kernel import Kernels
     from policies.attached import Kernel
 
 NO_CLUSTER = (
@@ -112,6 +112,15 @@ class Service:
         return nodes[0].name if len(nodes) == 1 else None
 
     @cached_property
+    def nodes(self) -> NodeConnections:
+        """The nodes that SSH reaches."""
+        from backupsvc.remote.connections import NodeConnections
+
+        nodes = NodeConnections(self.settings.ssh)
+        self._stack.callback(nodes.close)
+        return nodes
+
+    @cached_property
     def engine(self) -> Engine:
         """The engine that drives operations, with every kind registered."""
         from backupsvc.operations import build_engine
@@ -134,15 +143,11 @@ class Service:
         return pve
 
     def _kernel(self, node: str, bridge: str) -> Kernel | None:
-        return self._kernels.ports(node, bridge) if node in self.settings.ssh.nodes else None
+        if node not in self.settings.ssh.nodes:
+            return None
+        from backupsvc.remote import kernel
 
-    @cached_property
-    def _kernels(self) -> Kernels:
-        from backupsvc.remote.kernel import Kernels
-
-        kernels = Kernels(self.settings.ssh)
-        self._stack.callback(kernels.close)
-        return kernels
+        return kernel.ports(self.nodes, node, bridge)
 
 
 @contextmanager

@@ -248,7 +248,7 @@ def verify_on_node(service: Service, node: str, volid: str, beat: Callable[[], N
     from backupsvc.remote.nodes import open_archive
 
     path = service.pve.storage.volume_path(node, volid)
-    with open_archive(service.settings.ssh, node, path) as stream:
+    with open_archive(service.nodes, node, path) as stream:
         return verify_stream(cast(BinaryIO, _Beating(stream, beat)), PurePosixPath(path).name).as_dict()
 
 

@@ -297,7 +297,7 @@ def _not_looked_at(seen: Survey) -> str:
 
 
 def _ssh(service: Service) -> Iterator[Line]:
-    from backupsvc.remote.nodes import peer_of
+    from backupsvc.remote.connections import peer_of
     from backupsvc.remote.ssh import open_client
 
     ssh = service.settings.ssh

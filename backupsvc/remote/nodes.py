@@ -9,31 +9,33 @@ from typing import BinaryIO, cast
 
 import paramiko
 
-from backupsvc.errors import ArchiveError, RemoteUnreachable, UsageError
+from backupsvc.errors import ArchiveError, RemoteUnreachable
 from backupsvc.remote.ahead import Ahead
-from backupsvc.remote.ssh import Peer, open_client
-from backupsvc.settings import SshSettings
+from backupsvc.remote.connections import LINE_BROKE, NodeConnections
+from backupsvc.remote.ssh import Peer
 
 READ_TIMEOUT = 120.0  # seconds without a byte
 PIECE = 1024 * 1024  # bytes at a time when everything is asked for at once
 
 
 @contextmanager
-def open_archive(ssh: SshSettings, node: str, path: str) -> Iterator[BinaryIO]:
+def open_archive(nodes: NodeConnections, node: str, path: str) -> Iterator[BinaryIO]:
     """Given a node and an archive's path there, yield it as a stream to be read from start to end.
 
     Raise UsageError if no SSH is configured for that node, RemoteUnreachable if the node does not answer or breaks off,
     SshRefused if its host key is not the known one or it does not let us in, ArchiveError if the file is not there or may not be
     read.
     """
-    peer = peer_of(ssh, node)
-    client = open_client(peer)
+    peer = nodes.peer(node)
+    sftp = _sftp(nodes, node, peer)
     try:
-        sftp = _sftp(client, peer)
         remote = _open(sftp, path, peer)
         yield cast(BinaryIO, _Stream(Ahead(sftp, remote, _size(remote, peer)), peer))
+    except RemoteUnreachable:
+        nodes.drop(node)
+        raise
     finally:
-        client.close()  # closes file and channel too, and says nothing to a peer that may be dead
+        sftp.close()  # closes the channel, and waits for no answer of a peer that may be dead
 
 
 class _Stream(io.RawIOBase):
@@ -52,7 +54,7 @@ class _Stream(io.RawIOBase):
             return b"".join(iter(lambda: self.read(PIECE), b""))
         try:
             return self._ahead.read(size)
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except LINE_BROKE as error:
             raise _broken(self._peer, error) from None
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
@@ -62,20 +64,10 @@ class _Stream(io.RawIOBase):
         return len(data)
 
 
-def peer_of(ssh: SshSettings, node: str) -> Peer:
-    """Given the settings and a node, return whom to connect to. Raise UsageError if no SSH is configured for that node."""
-    if node not in ssh.nodes:
-        raise UsageError(f"no SSH is configured for node {node}", 'add it to BACKUPSVC_SSH__NODES ({"node": "host:port"})')
-    setting = "BACKUPSVC_SSH__NODES, __USER, __KEY_FILE, __KNOWN_HOSTS"
-    return Peer(
-        f"node {node}", ssh.nodes[node], ssh.user, ssh.key_file, setting, None, ssh.known_hosts, "BACKUPSVC_SSH__KNOWN_HOSTS"
-    )
-
-
-def _sftp(client: paramiko.SSHClient, peer: Peer) -> paramiko.SFTPClient:
+def _sftp(nodes: NodeConnections, node: str, peer: Peer) -> paramiko.SFTPClient:
     try:
-        sftp = client.open_sftp()
-    except (OSError, EOFError, paramiko.SSHException) as error:
+        sftp = nodes.begin(node, paramiko.SSHClient.open_sftp)
+    except LINE_BROKE as error:
         said = str(error) or type(error).__name__
         raise RemoteUnreachable(f"{peer} offers no SFTP: {said}", "enable the sftp subsystem in its sshd_config") from None
     channel = sftp.get_channel()
@@ -93,14 +85,14 @@ def _open(sftp: paramiko.SFTPClient, path: str, peer: Peer) -> paramiko.SFTPFile
         raise ArchiveError(
             f"{peer.user} may not read {path} on {peer.what}", "give that user read access, or connect as root"
         ) from None
-    except (OSError, EOFError, paramiko.SSHException) as error:
+    except LINE_BROKE as error:
         raise _broken(peer, error) from None
 
 
 def _size(remote: paramiko.SFTPFile, peer: Peer) -> int:
     try:
         return int(remote.stat().st_size or 0)
-    except (OSError, EOFError, paramiko.SSHException) as error:
+    except LINE_BROKE as error:
         raise _broken(peer, error) from None
 
 

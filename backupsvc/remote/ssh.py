@@ -18,6 +18,7 @@ from backupsvc.errors import BackupsvcError, RemoteUnreachable, SshRefused, Usag
 CONNECT_TIMEOUT = 10.0  # seconds, for the TCP connection
 BANNER_TIMEOUT = 15.0  # seconds; a guest under emulation answers late
 AUTH_TIMEOUT = 20.0  # seconds
+CHANNEL_TIMEOUT = 15.0  # seconds until a peer has opened a channel; paramiko would wait for an hour
 KEEPALIVE = 15  # seconds, so that a dead peer is noticed
 DEFAULT_PORT = 22
 _ABOUT_KEYS = "create one with ssh-keygen -t ed25519, readable by this service's user"
@@ -105,6 +106,7 @@ def open_client(peer: Peer) -> paramiko.SSHClient:
             timeout=CONNECT_TIMEOUT,
             banner_timeout=BANNER_TIMEOUT,
             auth_timeout=AUTH_TIMEOUT,
+            channel_timeout=CHANNEL_TIMEOUT,
             transport_factory=_transport,
         )
     except (paramiko.SSHException, OSError, EOFError, ValueError) as error:

@@ -10,14 +10,16 @@ import subprocess
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from backupsvc.errors import ArchiveError, RemoteUnreachable, SshRefused
-from backupsvc.remote import ahead
-from backupsvc.remote.kernel import Kernels
-from backupsvc.remote.nodes import open_archive, peer_of
+from backupsvc.remote import ahead, kernel
+from backupsvc.remote.connections import NodeConnections, peer_of
+from backupsvc.remote.nodes import open_archive as open_on
 from backupsvc.remote.ssh import open_client
 from backupsvc.settings import SshSettings
 from tests.unit.remote.sshd import Sshd, free_port, keygen, running_sshd
@@ -32,6 +34,12 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 def settings(sshd: Sshd) -> SshSettings:
     return SshSettings(nodes={"clovis": sshd.address}, user=sshd.user, key_file=sshd.key_file, known_hosts=sshd.known_hosts)
+
+
+@contextmanager
+def open_archive(ssh: SshSettings, node: str, path: str) -> Iterator[BinaryIO]:
+    with closing(NodeConnections(ssh)) as nodes, open_on(nodes, node, path) as stream:
+        yield stream
 
 
 def write(path: Path, size: int) -> str:
@@ -143,13 +151,11 @@ def test_a_node_that_nobody_has_met_is_refused_and_the_file_named_that_lacks_it(
 def test_law_2_a_kernel_is_not_believed_nor_passed_over_when_another_machine_may_answer(sshd: Sshd, tmp_path: Path) -> None:
     known_hosts = tmp_path / "known_hosts"
     known_hosts.write_text(f"{sshd.known_hosts.read_text().split()[0]} {keygen(tmp_path / 'other')}\n")
-    kernels = Kernels(settings(sshd).model_copy(update={"known_hosts": known_hosts}))
     with pytest.raises(SshRefused):
-        kernels.ports("clovis", "vmbr9")
-    silent = Kernels(settings(sshd).model_copy(update={"nodes": {"clovis": f"127.0.0.1:{free_port()}"}}))
-    found = silent.ports("clovis", "vmbr9")
+        kernel.ports(NodeConnections(settings(sshd).model_copy(update={"known_hosts": known_hosts})), "clovis", "vmbr9")
+    silent = NodeConnections(settings(sshd).model_copy(update={"nodes": {"clovis": f"127.0.0.1:{free_port()}"}}))
+    found = kernel.ports(silent, "clovis", "vmbr9")
     assert found is not None and found.ports is None and "could not be asked" in found.said
-    kernels.close()
 
 
 @pytest.mark.parametrize("setting", ["key_file", "user"])
@@ -178,3 +184,52 @@ def test_reading_leaves_no_thread_behind(sshd: Sshd, tmp_path: Path) -> None:
     with open_archive(settings(sshd), "clovis", str(tmp_path / "a")) as stream:
         stream.read(10)
     wait_until(lambda: threading.active_count() <= before, threading.enumerate)
+
+
+# --- one connection a node ----------------------------------------------------------------------------------------------
+
+
+def test_questions_and_archives_share_one_login(tmp_path: Path) -> None:
+    digest = write(tmp_path / "a", 300_000)
+    with running_sshd(tmp_path / "own") as server, closing(NodeConnections(settings(server))) as nodes:
+        kernel.ports(nodes, "clovis", "vmbr9")
+        logins = server.sessions()
+        for _ in range(3):
+            with open_on(nodes, "clovis", str(tmp_path / "a")) as stream:
+                assert hashlib.sha256(stream.read()).hexdigest() == digest
+            kernel.ports(nodes, "clovis", "vmbr9")
+        assert server.sessions() == logins != []
+
+
+def test_a_login_that_died_unnoticed_is_made_anew(tmp_path: Path) -> None:
+    digest = write(tmp_path / "a", 300_000)
+    with running_sshd(tmp_path / "own") as server, closing(NodeConnections(settings(server))) as nodes:
+        kernel.ports(nodes, "clovis", "vmbr9")
+        for pid in server.sessions():
+            os.kill(pid, 9)
+        with open_on(nodes, "clovis", str(tmp_path / "a")) as stream:
+            assert hashlib.sha256(stream.read()).hexdigest() == digest
+
+
+def test_an_archive_given_up_in_the_middle_leaves_the_login_usable(tmp_path: Path) -> None:
+    digest = write(tmp_path / "a", 16 * 1024 * 1024)
+    with running_sshd(tmp_path / "own") as server, closing(NodeConnections(settings(server))) as nodes:
+        with open_on(nodes, "clovis", str(tmp_path / "a")) as stream:
+            stream.read(1024)
+        logins = server.sessions()
+        with open_on(nodes, "clovis", str(tmp_path / "a")) as stream:
+            assert hashlib.sha256(stream.read()).hexdigest() == digest
+        assert server.sessions() == logins
+
+
+def test_a_node_that_says_nothing_lets_no_other_node_wait(sshd: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        addresses = {"clovis": f"127.0.0.1:{mute.getsockname()[1]}", "clotilde": sshd.address}
+        with closing(NodeConnections(settings(sshd).model_copy(update={"nodes": addresses}))) as nodes:
+            waiting = threading.Thread(target=kernel.ports, args=(nodes, "clovis", "vmbr9"))
+            waiting.start()
+            called, _ = mute.accept()
+            with called:
+                assert kernel.ports(nodes, "clotilde", "vmbr9") is not None
+                assert waiting.is_alive()
+            waiting.join()

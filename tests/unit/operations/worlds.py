@@ -70,6 +70,7 @@ class World:
     pve: Any = None
     policy: Any = None
     settings: Any = None
+    nodes: Any = None
     engine: Any = None
     probe: Any = None
     probe_vmid: Any = None

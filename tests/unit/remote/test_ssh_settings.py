@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backupsvc.errors import RemoteUnreachable, UsageError
+from backupsvc.remote.connections import NodeConnections
 from backupsvc.remote.jump import Jump
 from backupsvc.remote.nodes import open_archive
 from backupsvc.remote.ssh import Peer, open_client
@@ -43,7 +44,7 @@ def test_an_address_that_is_none_is_wrong_usage(address: str) -> None:
 def test_a_node_without_ssh_is_wrong_usage_that_names_the_setting() -> None:
     with (
         pytest.raises(UsageError, match="no SSH is configured for node clovis") as caught,
-        open_archive(SshSettings(), "clovis", "/x"),
+        open_archive(NodeConnections(SshSettings()), "clovis", "/x"),
     ):
         pass
     assert "BACKUPSVC_SSH__NODES" in caught.value.hint
