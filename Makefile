@@ -1,5 +1,7 @@
 # Two commands do everything on a fresh Debian 12 machine: `make demo` and `make test`.
 PYTHON := .venv/bin/python
+# Compiled files are kept: the tests start a few thousand processes, and each would compile all its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # Three workers, also on two cores: much of what is tested is waiting for something that stands still.
 PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal
 
@@ -23,7 +25,7 @@ demo: setup
 
 test: setup lint
 	$(PYTEST) -m "not bench and not lab and not soak"
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "lab and not bench"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "lab and not bench" tests/lab
 
 test-quick: setup
 	$(PYTEST) -m "not slow and not lab and not bench and not soak"
