@@ -17,7 +17,7 @@ from policies.model import Policy
 
 if TYPE_CHECKING:
     from backupsvc.catalog import Catalog
-    from backupsvc.operations.engine import Engine
+    from backupsvc.engine.foreground import Engine
     from backupsvc.pve import Pve
     from backupsvc.pve.breakers import Breakers
     from backupsvc.remote.connections import NodeConnections

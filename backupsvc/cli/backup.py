@@ -40,7 +40,7 @@ def run(
     from backupsvc.cli.output import emit_json, tell
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
-    from backupsvc.operations.room import warnings
+    from backupsvc.inventory.room import warnings
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
@@ -71,7 +71,8 @@ def _open(service: Service, job: Job, only: list[int]) -> Opened:
     """Open a backup for each guest that the job expects. One that cannot be opened keeps no other from its backup."""
     from functools import partial
 
-    from backupsvc.operations import backup, opening
+    from backupsvc.operations import opening
+    from backupsvc.operations.backup import steps as backup
     from policies.jobs import expected
 
     found = expected(job, service.policy, service.pve.cluster.guests(), only)
@@ -81,7 +82,7 @@ def _open(service: Service, job: Job, only: list[int]) -> Opened:
 def _run(service: Service, job: Job, opened: Opened, watcher: Any, *, enqueue: bool) -> dict[str, Any]:
     from backupsvc.cli.driving import bring_to_end
     from backupsvc.clock import iso
-    from backupsvc.operations import backup
+    from backupsvc.operations.backup import steps as backup
 
     started = min((operation.created for operation in opened.operations), default=service.clock.now())
     ended = bring_to_end(service, opened.operations, watcher, enqueue=enqueue)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from backupsvc.operations.accepting import Synced
-    from backupsvc.operations.listing import Survey
+    from backupsvc.inventory.accepting import Synced
+    from backupsvc.inventory.listing import Survey
     from policies.model import Archive
 
 app = typer.Typer(no_args_is_help=True)
@@ -30,7 +30,7 @@ def list_archives(
     One that is remembered and no longer listed is marked missing; one whose storage could not be listed, out of reach.
     """
     from backupsvc.cli.session import open_service
-    from backupsvc.operations.listing import survey
+    from backupsvc.inventory.listing import survey
 
     with open_service() as service:
         seen = None if offline else survey(service, vmid)
@@ -56,8 +56,8 @@ def sync(
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
     from backupsvc.errors import UsageError
-    from backupsvc.operations import accepting
-    from backupsvc.operations.listing import as_dict
+    from backupsvc.inventory import accepting
+    from backupsvc.inventory.listing import as_dict
 
     if vmid is not None and not accept:
         raise UsageError("--vmid says whose archives are accepted", "add --accept, or leave --vmid out")
@@ -150,7 +150,7 @@ def _out_of_reach(found: Synced) -> str:
 
 def _print(archives: list[Archive], seen: Survey | None, as_json: bool) -> None:
     from backupsvc.cli.output import emit_json, say, size, table
-    from backupsvc.operations.listing import as_dict
+    from backupsvc.inventory.listing import as_dict
     from policies import whole
 
     out = {whole.key(one) for one in seen.unreachable} if seen else set()

@@ -88,7 +88,7 @@ def _night(service: Service, lab_dir: Path, output: Path, progress: Progress) ->
 
 
 def _prune(service: Service, progress: Progress) -> dict[str, Any]:
-    from backupsvc.operations import prune
+    from backupsvc.operations.prune import steps as prune
 
     service.engine.watcher = progress
     return prune.outcome(service.engine.drive_one(prune.open_prune(service)))
@@ -96,7 +96,7 @@ def _prune(service: Service, progress: Progress) -> dict[str, Any]:
 
 def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> dict[str, Any]:
     from backupsvc.lab.accident import delete_guest
-    from backupsvc.operations import restore
+    from backupsvc.operations.restore import steps as restore
 
     node = next(guest.node for guest in service.pve.cluster.guests() if guest.vmid == LOST)
     delete_guest(lab_dir, node, LOST)

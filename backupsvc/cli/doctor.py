@@ -56,7 +56,7 @@ def doctor(
 def _examine(as_json: bool) -> None:
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service
-    from backupsvc.operations import health
+    from backupsvc.doctor import checks as health
 
     with open_service() as service:
         lines = health.examine(service)

@@ -14,8 +14,8 @@ from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.engine.executor import Watcher
     from backupsvc.operations.opening import Opened
-    from backupsvc.operations.turns import Watcher
     from policies.model import Operation
     from policies.serving import Health
 

@@ -11,7 +11,7 @@ from backupsvc.clock import Clock, SystemClock
 from backupsvc.visible import one_line
 
 if TYPE_CHECKING:
-    from backupsvc.operations.turns import Event
+    from backupsvc.engine.executor import Event
 
 _WORDS = {"done": "ok", "failed": "FAILED"}
 SHOWN = 8  # live lines at once; the rest is counted

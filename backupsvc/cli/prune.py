@@ -30,7 +30,7 @@ def prune(
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
-    from backupsvc.operations import prune as operation
+    from backupsvc.operations.prune import steps as operation
 
     check_options(enqueue, follow, dry_run)
     result: dict[str, Any]

@@ -31,7 +31,7 @@ def restore(
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
-    from backupsvc.operations import restore as operation
+    from backupsvc.operations.restore import steps as operation
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:

@@ -76,8 +76,9 @@ def run_tests(
 ) -> tuple[list[dict[str, Any]], int]:
     """Given guests, test each to its end; return what ``restore-test --json`` prints for each, and the exit code."""
     from backupsvc.cli.driving import bring_to_end
-    from backupsvc.operations import opening, proving
-    from backupsvc.operations import restore_test as operation
+    from backupsvc.operations import opening
+    from backupsvc.operations.restore_test import proving
+    from backupsvc.operations.restore_test import steps as operation
 
     ended: list[Operation] = []
     for vmid in vmids:
@@ -91,8 +92,9 @@ def _leave_tests(
 ) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
     """Open every test for the workers; with ``follow``, see them to their end. Return results, exit code and what to add."""
     from backupsvc.cli.driving import announce, bring_to_end
-    from backupsvc.operations import opening, proving
-    from backupsvc.operations import restore_test as operation
+    from backupsvc.operations import opening
+    from backupsvc.operations.restore_test import proving
+    from backupsvc.operations.restore_test import steps as operation
 
     opened = opening.open_all({vmid: partial(operation.open_test, service, vmid, at=at, volid=volid) for vmid in vmids})
     told = announce(service, opened, follow=follow, as_json=as_json)
@@ -111,9 +113,9 @@ def _exit_code(service: Service, ended: list[Operation]) -> int:
 def _preview(service: Service, vmids: list[int], at: str | None, volid: str | None, as_json: bool) -> int:
     """Show the run's own plan for each guest; return the exit code that the runs would be refused with, 0 if they would not."""
     from backupsvc.cli.output import emit_json, tell
-    from backupsvc.operations import copying
     from backupsvc.operations.choosing import choose
-    from backupsvc.operations.restore_test import refuse_container
+    from backupsvc.operations.restore_test import copying
+    from backupsvc.operations.restore_test.steps import refuse_container
 
     planned: list[dict[str, Any]] = []
     for vmid in vmids:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.operations.engine import Engine
+    from backupsvc.engine.foreground import Engine
 
 
 def build_engine(service: Service, *, foreground: bool = True) -> Engine:
@@ -15,9 +15,14 @@ def build_engine(service: Service, *, foreground: bool = True) -> Engine:
 
     ``foreground``: it drives what it opens to its end; else it opens for workers.
     """
-    from backupsvc.operations import backup, night, prune, restore, restore_test, taking_down
-    from backupsvc.operations.engine import Engine
-    from backupsvc.operations.turns import Handler
+    from backupsvc.engine.executor import Handler
+    from backupsvc.engine.foreground import Engine
+    from backupsvc.operations.backup import steps as backup
+    from backupsvc.operations.job_run import steps as night
+    from backupsvc.operations.prune import steps as prune
+    from backupsvc.operations.restore import steps as restore
+    from backupsvc.operations.restore_test import steps as restore_test
+    from backupsvc.operations.scratch_cleanup import taking_down
 
     handlers: dict[str, Mapping[str, Handler]] = {
         "backup": backup.HANDLERS,

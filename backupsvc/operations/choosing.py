@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from backupsvc.errors import OutOfReach, PveNotFound, Refused, UsageError
-from backupsvc.operations.listing import Survey, require_answers, survey
-from backupsvc.operations.wholeness import holds_disk
+from backupsvc.inventory.listing import Survey, require_answers, survey
+from backupsvc.inventory.wholeness import holds_disk
 from policies import reach
 from policies.model import Archive
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.operations.run import Run
+    from backupsvc.engine.context import Run
 
 
 def choose(

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupsvc.engine.executor import Event, Watcher
+from backupsvc.engine.foreground import FOLLOW_SECONDS
 from backupsvc.errors import OperationFailed
 from backupsvc.operations import showing
-from backupsvc.operations.engine import FOLLOW_SECONDS
-from backupsvc.operations.turns import Event, Watcher
 from policies.model import Operation, OperationState, Transition
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, Refused
-from backupsvc.operations.listing import as_dict, observe
+from backupsvc.inventory.listing import as_dict, observe
 from policies import lineage, ownership, reach, whole
 from policies.causes import Blame, Cause
 from policies.lineage import Identity, Kind
@@ -15,7 +15,7 @@ from policies.model import Archive, Guest, GuestType
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.operations.run import Run
+    from backupsvc.engine.context import Run
     from backupsvc.pve import Pve
 
 GUEST, RECORD = "the guest's own config", "the catalog's record of its other archives"

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from backupsvc.engine.context import thaw
 from backupsvc.errors import Refused
-from backupsvc.operations import restore
-from backupsvc.operations.run import thaw
+from backupsvc.operations.restore import steps as restore
 from backupsvc.operations.showing import failed_children
 from policies.model import Operation, OperationState
 

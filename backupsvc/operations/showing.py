@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
-from backupsvc.operations import night, telling
+from backupsvc.operations import telling
+from backupsvc.operations.job_run import steps as night
 from policies import freezing
 from policies.model import Operation, OperationState
 
@@ -134,7 +135,8 @@ def exit_code(catalog: Catalog, operation: Operation) -> int:
     as its log line, ``/healthz`` and ``serve --check`` judge it (policies.outcomes); a prune that could not list every storage
     ends as one that needs a system which cannot be reached.
     """
-    from backupsvc.operations import proving, prune
+    from backupsvc.operations.prune import steps as prune
+    from backupsvc.operations.restore_test import proving
 
     if operation.kind == "restore-test":
         hard = proving.failed_hard(operation)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backupsvc.engine.executor import HeldElsewhere
 from backupsvc.errors import LeaseLost
-from backupsvc.operations.turns import HeldElsewhere
 from policies.model import Operation, OperationState
 from policies.transitions import PLANS
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.operations.engine import Engine
+    from backupsvc.engine.foreground import Engine
 
 MOST_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
 PULSE = "tick"  # the name under which the catalog keeps when a tick was last here
@@ -42,7 +42,9 @@ def tick(service: Service) -> list[str]:
 
     When they have been told, ``told`` must be called with them.
     """
-    from backupsvc.operations import forgotten, night, taking_down, telling
+    from backupsvc.operations import telling
+    from backupsvc.operations.job_run import steps as night
+    from backupsvc.operations.scratch_cleanup import forgotten, taking_down
 
     engine, now = service.engine, int(service.clock.now())
     engine.free_orphans()

@@ -15,8 +15,11 @@ import pytest
 from backupsvc.bootstrap import Service, open_service
 from backupsvc.cli.backup import run_job
 from backupsvc.cli.restore_test import run_tests
+from backupsvc.doctor import checks as health
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations import accepting, health, listing, prune, restore
+from backupsvc.inventory import accepting, listing
+from backupsvc.operations.prune import steps as prune
+from backupsvc.operations.restore import steps as restore
 from backupsvc.report import facts
 from backupsvc.settings import CatalogSettings, PveSettings, Settings
 from policies import role

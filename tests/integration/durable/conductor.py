@@ -19,7 +19,7 @@ from typing import Any
 
 import backupsvc.archives.verify
 import backupsvc.checks
-import backupsvc.operations.run
+import backupsvc.engine.context
 import backupsvc.pve.client
 import backupsvc.pve.tasks
 import backupsvc.remote.nodes
@@ -69,7 +69,7 @@ def opened(settings: Settings, *, foreground: bool) -> Service:
     service.policy = read_policy(settings)
     service.engine.settle = SETTLE
     backupsvc.pve.tasks.RECENT_AGE = RECENT_AGE
-    backupsvc.operations.run.JUST_NOW = JUST_NOW
+    backupsvc.engine.context.JUST_NOW = JUST_NOW
     return service
 
 

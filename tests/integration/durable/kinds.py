@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from backupsvc.bootstrap import Service
-from backupsvc.operations import backup, proving, prune, restore, restore_test
+from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.prune import steps as prune
+from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore_test import proving
+from backupsvc.operations.restore_test import steps as restore_test
 from policies.jobs import expected
 from policies.model import Operation
 

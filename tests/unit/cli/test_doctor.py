@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from backupsvc.cli.app import build
+from backupsvc.doctor import checks as health
 from backupsvc.errors import LawRefused, PvePermissionDenied, PveTokenRefused, PveUnreachable, UsageError
-from backupsvc.operations import health
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, Version
 from backupsvc.pve.tasks import TaskRow
 from backupsvc.settings import Settings

@@ -11,9 +11,9 @@ import pytest
 import typer
 
 from backupsvc.cli.driving import bring_to_end, check_options
+from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import UsageError
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Run, Wait
 from policies.transitions import PLANS
 from tests.unit.operations.worlds import World, world
 

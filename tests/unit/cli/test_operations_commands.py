@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 from backupsvc import bootstrap
 from backupsvc.cli.completing import offered, operation_ids
 from backupsvc.cli.operations import app
+from backupsvc.engine.context import Run
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import BackupsvcError, PveError, Refused, UsageError
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Run
 from backupsvc.serve.queues import QUEUES
 from policies.transitions import PLANS
 from tests.unit.operations.worlds import World, world

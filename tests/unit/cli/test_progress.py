@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from backupsvc.cli.progress import PATIENCE, Progress
-from backupsvc.operations.turns import Event
+from backupsvc.engine.executor import Event
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import SteppingClock
 

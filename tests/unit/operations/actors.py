@@ -14,10 +14,10 @@ from typing import Any
 
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.operations import Driver, Note
+from backupsvc.engine.executor import Advance
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.operations import build_engine
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.turns import Advance
 from backupsvc.settings import ProbeSettings, Settings, SshSettings
 from policies.model import Policy
 from tests.unit.operations.virtual import Clock, VirtualCluster, connect

@@ -16,8 +16,8 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from backupsvc.engine.context import Run, Wait
 from backupsvc.operations import build_engine, working
-from backupsvc.operations.run import Run, Wait
 from backupsvc.pve.cluster import PveJob
 from backupsvc.settings import Settings
 from policies import windows

@@ -13,7 +13,8 @@ import pytest
 from backupsvc.catalog.operations import Note
 from backupsvc.cli.backup import exit_code
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
-from backupsvc.operations import backup, build_engine, showing
+from backupsvc.operations import build_engine, showing
+from backupsvc.operations.backup import steps as backup
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.settings import Settings
 from policies.model import Archive, Guest, GuestType, Job, OperationState, Policy, Rung, Scratch

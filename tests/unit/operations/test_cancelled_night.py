@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Driver, NewOperation
-from backupsvc.operations import backup, build_engine
+from backupsvc.operations import build_engine
+from backupsvc.operations.backup import steps as backup
 from policies.model import Job, Operation, OperationState
 from tests.unit.operations.farm import Site, at, policy, site
 

@@ -13,7 +13,10 @@ import pytest
 
 from backupsvc.cli.restore import _lines
 from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused
-from backupsvc.operations import build_engine, choosing, proving, restore, restore_test
+from backupsvc.operations import build_engine, choosing
+from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore_test import proving
+from backupsvc.operations.restore_test import steps as restore_test
 from backupsvc.settings import Settings
 from policies.model import Guest, Job, Policy, Scratch, Verdict
 from tests.unit.operations.cluster import CONFIG, Cluster, archive

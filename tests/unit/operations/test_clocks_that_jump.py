@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Driver
+from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.executor import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldElsewhere
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
 from backupsvc.operations import working
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Run, Wait
-from backupsvc.operations.turns import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldElsewhere
 from policies.model import OperationState
 from tests.unit.operations.test_engine import handlers, opened
 from tests.unit.operations.worlds import SteppingClock, World, emptied, world

@@ -10,7 +10,9 @@ import pytest
 
 from backupsvc.cli import restore_test as command
 from backupsvc.errors import LawRefused, NoRoom
-from backupsvc.operations import build_engine, copying, restore_test
+from backupsvc.operations import build_engine
+from backupsvc.operations.restore_test import copying
+from backupsvc.operations.restore_test import steps as restore_test
 from backupsvc.settings import ProbeSettings, SshSettings
 from policies import isolation
 from policies.model import Policy

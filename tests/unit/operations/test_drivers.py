@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine import drivers
+from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, Refused
-from backupsvc.operations import drivers
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Run, Wait
 from policies.drivers import INITIAL_PID_NAMESPACE, DriverId, Place, parse, place
 from policies.model import OperationState
 from tests.unit.operations.test_engine import handlers, opened, workers

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Driver
+from backupsvc.engine.context import Again, Run, Wait
+from backupsvc.engine.executor import Event
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveError, PveUnreachable, Refused
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Again, Run, Wait
-from backupsvc.operations.turns import Event
 from policies.model import OperationState
 from policies.transitions import PLANS
 from tests.unit.operations.worlds import Row, Tasks, World, dead_command, world

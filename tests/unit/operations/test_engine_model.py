@@ -20,9 +20,14 @@ from sqlalchemy import select
 from backupsvc import events
 from backupsvc.catalog.tables import UNTOLD
 from backupsvc.catalog.untold import HEAD_START
+from backupsvc.engine import drivers
+from backupsvc.engine.executor import SETTLE_SECONDS
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations import accepting, backup, drivers, prune, restore_test, working
-from backupsvc.operations.turns import SETTLE_SECONDS
+from backupsvc.inventory import accepting
+from backupsvc.operations import working
+from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.prune import steps as prune
+from backupsvc.operations.restore_test import steps as restore_test
 from policies import ownership
 from policies.jobs import Expected
 from policies.model import Guest as KnownGuest

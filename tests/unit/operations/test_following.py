@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.executor import Event
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import OperationFailed, PveError
 from backupsvc.operations import working
-from backupsvc.operations.engine import Engine
 from backupsvc.operations.following import follow, watch
-from backupsvc.operations.run import Run, Wait
-from backupsvc.operations.turns import Event
 from policies.transitions import PLANS
 from tests.unit.operations.worlds import SteppingClock, World, world
 

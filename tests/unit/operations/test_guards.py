@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Driver
+from backupsvc.engine.context import Run
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused, LeaseLost
-from backupsvc.operations import backup, proving, restore
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.listing import as_dict
-from backupsvc.operations.run import Run
+from backupsvc.inventory.listing import as_dict
+from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore_test import proving
 from policies import ownership
 from policies.model import Guest, OperationState, Rung
 from tests.unit.operations.cluster import archive

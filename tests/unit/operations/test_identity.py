@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
-from backupsvc.operations import build_engine, identity, proving, restore, restore_test
+from backupsvc.operations import build_engine, identity
+from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore_test import proving
+from backupsvc.operations.restore_test import steps as restore_test
 from backupsvc.settings import Settings
 from policies import property_string, prune_marks
 from policies.isolation import parse_config

@@ -9,11 +9,12 @@ import pytest
 
 from backupsvc.catalog.leases import LEFT_ALONE
 from backupsvc.catalog.operations import Driver
+from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.executor import Event
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import PveAnswerUnreadable, Refused
-from backupsvc.operations import clearing, taking_down
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Run, Wait
-from backupsvc.operations.turns import Event
+from backupsvc.operations.restore_test import clearing
+from backupsvc.operations.scratch_cleanup import taking_down
 from policies.model import Operation, OperationState
 from tests.unit.operations.test_engine import fail, handlers, opened
 from tests.unit.operations.worlds import World, dead_command, world

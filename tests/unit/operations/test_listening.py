@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine.context import Run
+from backupsvc.engine.executor import describe, trouble_of
 from backupsvc.errors import LawRefused, NotTheCopy, PveAnswerUnreadable, RemoteUnreachable, SshRefused
-from backupsvc.operations import listening, proving, taking_down
-from backupsvc.operations.run import Run
-from backupsvc.operations.turns import describe, trouble_of
+from backupsvc.operations.restore_test import listening, proving
+from backupsvc.operations.scratch_cleanup import taking_down
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
 from policies.silence import Heard

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from backupsvc.errors import Refused
-from backupsvc.operations import backup, night, restore_test, working
-from backupsvc.operations.night_tests import verdict_of
+from backupsvc.operations import working
+from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.job_run import steps as night
+from backupsvc.operations.job_run.due_tests import verdict_of
+from backupsvc.operations.restore_test import steps as restore_test
 from backupsvc.pve.cluster import PveJob
 from policies.foreign import Dumping
 from policies.jobs import Expected

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from backupsvc.operations.proving import node_to_avoid
+from backupsvc.operations.restore_test.proving import node_to_avoid
 from policies.model import Proof, Rung, Verdict
 
 UNDECIDED = Proof(

@@ -16,7 +16,9 @@ from sqlalchemy import update
 from backupsvc.catalog.looks import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
-from backupsvc.operations import accepting, build_engine, prune
+from backupsvc.inventory import accepting
+from backupsvc.operations import build_engine
+from backupsvc.operations.prune import steps as prune
 from policies import prune_marks
 from policies.model import (
     Archive,

@@ -12,7 +12,8 @@ from sqlalchemy import update
 from backupsvc.catalog.looks import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveError, PveNotFound, PveUnreachable
-from backupsvc.operations import accepting, listing, prune
+from backupsvc.inventory import accepting, listing
+from backupsvc.operations.prune import steps as prune
 from policies import prune_guard
 from policies.model import Archive, Guest, GuestType, Mark, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge, Sighting

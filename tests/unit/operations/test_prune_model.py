@@ -17,7 +17,8 @@ from sqlalchemy import update
 from backupsvc.catalog.operations import Driver
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import BackupsvcError, PveError, PveUnreachable
-from backupsvc.operations import accepting, prune
+from backupsvc.inventory import accepting
+from backupsvc.operations.prune import steps as prune
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy

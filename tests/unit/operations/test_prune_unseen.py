@@ -10,7 +10,8 @@ import pytest
 
 from backupsvc.catalog.looks import Acceptance
 from backupsvc.errors import PveUnreachable
-from backupsvc.operations import prune, showing
+from backupsvc.operations import showing
+from backupsvc.operations.prune import steps as prune
 from policies.model import Archive, Guest, Mark, Node, SeenStorages, Storage
 from tests.unit.operations.cluster import CONFIG, Cluster, archive
 from tests.unit.operations.test_prune import THREE, pruned, with_cluster, with_policy

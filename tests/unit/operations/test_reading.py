@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine.context import Run
+from backupsvc.engine.executor import describe
 from backupsvc.errors import ArchiveError
-from backupsvc.operations import proving, reading
-from backupsvc.operations.listing import as_dict
-from backupsvc.operations.run import Run
-from backupsvc.operations.turns import describe
+from backupsvc.inventory.listing import as_dict
+from backupsvc.operations.restore_test import proving, reading
 from backupsvc.settings import Settings
 from policies import verdict
 from policies.model import Archive, Policy, Rung, Scratch, Verdict

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from backupsvc.operations import restore_rights
+from backupsvc.operations.restore import rights as restore_rights
 from backupsvc.settings import Settings
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from backupsvc.cli.restore import _lines
 from backupsvc.errors import NoRoom
-from backupsvc.operations import restore
-from backupsvc.operations.room import before_restore
+from backupsvc.inventory.room import before_restore
+from backupsvc.operations.restore import steps as restore
 from policies.model import SeenStorages, Storage
 from policies.room import DiskNeed
 from tests.unit.operations.cluster import CONFIG, Cluster, archive

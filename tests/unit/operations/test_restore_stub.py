@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Note
+from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused
-from backupsvc.operations import restore
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Run, Wait
+from backupsvc.operations.restore import steps as restore
 from policies.model import Guest, Node, OperationState, SeenStorages
 from tests.unit.operations.cluster import CONFIG, ended
 from tests.unit.operations.test_restore_test import ARCHIVE, World, site  # noqa: F401
@@ -60,7 +60,7 @@ def failed_before(site: World, state: OperationState = OperationState.FAILED) ->
 def chosen(site: World) -> Any:  # noqa: F811
     """Call the first step of a restore until it is done."""
     engine = Engine(site, {})  # type: ignore[arg-type]
-    from backupsvc.operations.listing import as_dict
+    from backupsvc.inventory.listing import as_dict
 
     operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE), "node": "clovis", "storage": None})
     assert operation

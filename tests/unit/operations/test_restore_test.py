@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine.context import Run
+from backupsvc.engine.executor import describe
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
-from backupsvc.operations import build_engine, restore_test
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.listing import as_dict
-from backupsvc.operations.run import Run
+from backupsvc.inventory.listing import as_dict
+from backupsvc.operations import build_engine
+from backupsvc.operations.restore_test import steps as restore_test
 from backupsvc.operations.showing import exit_code
-from backupsvc.operations.turns import describe
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
 from backupsvc.settings import Settings

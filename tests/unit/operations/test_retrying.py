@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import LawRefused, Refused
-from backupsvc.operations import build_engine, cancelling, opening, restore, retrying
+from backupsvc.operations import build_engine, cancelling, opening, retrying
 from backupsvc.operations.cancelling import By
+from backupsvc.operations.restore import steps as restore
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import World, world
 

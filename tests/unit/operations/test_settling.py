@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine.context import Run
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
-from backupsvc.operations import proving, settling
-from backupsvc.operations.run import Run
-from backupsvc.operations.settling import Watcher
+from backupsvc.operations.restore_test import proving, settling
+from backupsvc.operations.restore_test.settling import Watcher
 from backupsvc.pve.guests import GuestStatus
 from policies.causes import Cause
 from policies.model import CheckResult, CheckSpec, Outcome, Rung

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine.context import Run
 from backupsvc.errors import OperationFailed, PveError
-from backupsvc.operations import proving, standstill
 from backupsvc.operations.choosing import chosen
-from backupsvc.operations.run import Run
+from backupsvc.operations.restore_test import proving, standstill
 from backupsvc.pve.guests import GuestStatus
 from policies import verdict
 from policies.causes import Cause

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import LawRefused, OutOfReach, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
-from backupsvc.operations import accepting, backup, build_engine, choosing, identity, listing, restore, restore_test
+from backupsvc.inventory import accepting, listing
+from backupsvc.operations import build_engine, choosing, identity
+from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore_test import steps as restore_test
 from policies.model import Guest, GuestPolicy, Node, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_choosing import Site, plan

@@ -10,9 +10,9 @@ import pytest
 from backupsvc import events
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.untold import FORGOTTEN, HEAD_START
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import CatalogUnreachable
 from backupsvc.operations import telling, working
-from backupsvc.operations.engine import Engine
 from policies.model import Job, OperationState
 from policies.outcomes import Event, Night, NightVerdict, Outcome
 from tests.unit.operations.farm import at, policy, site

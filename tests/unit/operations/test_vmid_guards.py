@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import LawRefused
-from backupsvc.operations import restore
+from backupsvc.operations.restore import steps as restore
 from policies.model import Guest, Node, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, World, site  # noqa: F401

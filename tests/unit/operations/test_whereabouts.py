@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine.context import Run
+from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused, OperationFailed, PveError
-from backupsvc.operations import forgotten, taking_down
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Run
+from backupsvc.operations.scratch_cleanup import forgotten, taking_down
 from backupsvc.settings import Settings
 from policies import ownership
 from policies.model import OperationState, Policy, Scratch

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from backupsvc.operations.engine import Engine
-from backupsvc.operations.run import Run, Wait
+from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.foreground import Engine
 from backupsvc.operations.working import work
 from tests.unit.operations.test_engine import handlers, opened
 from tests.unit.operations.worlds import World, world

@@ -11,7 +11,7 @@ from sqlalchemy import delete
 
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.tables import IDENTITY, METADATA
-from backupsvc.operations import drivers
+from backupsvc.engine import drivers
 
 
 class SteppingClock:

@@ -198,7 +198,12 @@ def test_whatever_is_asked_has_an_answer_that_keeps_to_the_plan(plan: Plan, data
 
 @pytest.mark.parametrize("kind", sorted(PLANS))
 def test_every_kind_has_handlers_for_exactly_its_steps(kind: str) -> None:
-    from backupsvc.operations import backup, night, prune, restore, restore_test, taking_down
+    from backupsvc.operations.backup import steps as backup
+    from backupsvc.operations.job_run import steps as night
+    from backupsvc.operations.prune import steps as prune
+    from backupsvc.operations.restore import steps as restore
+    from backupsvc.operations.restore_test import steps as restore_test
+    from backupsvc.operations.scratch_cleanup import taking_down
 
     modules = {"backup": backup, "night": night, "prune": prune, "restore": restore, "restore-test": restore_test}
     modules["reap"] = taking_down

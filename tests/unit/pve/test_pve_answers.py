@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from backupsvc.engine.executor import trouble_of
 from backupsvc.errors import PveAnswerUnreadable, PveError, PveNotFound
-from backupsvc.operations.turns import trouble_of
 from backupsvc.pve import Pve, fields
 from backupsvc.pve.answers import grant_for
 from backupsvc.pve.client import Client, _Answers

@@ -1,0 +1,1 @@
+"""What `backupsvc doctor` asks, a file a group of checks."""

@@ -1,0 +1,89 @@
+"""What ``backupsvc doctor`` says of the tokens: which privileges they lack for what they are to do, path by path."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+from backupsvc.doctor.checks import FAILED, OK, WARNING, Line
+from backupsvc.operations.restore.rights import way_out
+from policies import jobs, restore_rights, role
+from policies.model import GuestType
+from policies.retention import prunes
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.pve import Pve
+
+
+def everyday(service: Service, release: int) -> Iterator[Line]:
+    """Given the service and PVE's major release, yield what the everyday token lacks, and what is only good to have.
+
+    Which bridge it may use where the policy names none is told by the line of the isolated bridge.
+    """
+    pve, policy = service.pve, service.policy
+    pruning = [storage.name for storage in pve.storage.seen().storages if prunes(storage.prune)]
+    needs = role.everyday(policy, pruning=pruning)
+    if policy.scratch.bridge is None:
+        needs = tuple(need for need in needs if need.privilege != "SDN.Use")
+    lacking = yield from _rights(pve, "token", role.on_release(needs, release))
+    for path, privs, why in lacking:
+        yield Line("token", FAILED, f"{pve.token_id} lacks {privs} on {path}, to {why}", _grant(pve, path, privs), 4)
+    for need in role.missing(role.on_release(role.optional(policy), release), pve.cluster.permissions()):
+        text = f"{pve.token_id} lacks {need.privilege} on {need.path}, so that no test can {need.why}"
+        yield Line("token", WARNING, text, "give it to user and token, or read in each verdict what was not seen")
+
+
+def restoring(service: Service, release: int) -> Iterator[Line]:
+    """Given the same, yield what the restore token lacks to bring back each guest of the jobs that is there now, as it is."""
+    pve = service.restore_pve
+    if pve.token_id == service.pve.token_id:
+        text = f"the restore token is the everyday token {pve.token_id}: whoever restores copies may then use production bridges"
+        yield Line(
+            "restore token", WARNING, text, f"give each its own (law 2's second wall): {way_out(service, *_homes(service))}"
+        )
+        return
+    bridges, disks = _homes(service)
+    needs = role.on_release(role.restoring(service.policy, bridges=bridges, disks=disks), release)
+    lacking = yield from _rights(pve, "restore token", needs)
+    for path, privs, why in lacking:
+        yield Line(
+            "restore token", FAILED, f"{pve.token_id} lacks {privs} on {path}, to {why}", way_out(service, bridges, disks), 4
+        )
+
+
+def _rights(pve: Pve, name: str, wanted: tuple[role.Need, ...]) -> Generator[Line, None, list[tuple[str, str, str]]]:
+    """Yield that all is held, or return what is lacking: path, privileges and why."""
+    lacking = role.missing(wanted, pve.cluster.permissions())
+    if not lacking:
+        yield Line(name, OK, f"{pve.token_id} holds all of {len({need.privilege for need in wanted})} privileges that are needed")
+    found = []
+    for path in sorted({need.path for need in lacking}):
+        here = [need for need in lacking if need.path == path]
+        privs = " ".join(sorted({need.privilege for need in here}))
+        found.append((path, privs, "; ".join(dict.fromkeys(need.why for need in here))))
+    return found
+
+
+def _grant(pve: Pve, path: str, privs: str) -> str:
+    user = pve.token_id.partition("!")[0]
+    first = "once the line `isolated bridge` says that it leads nowhere, " if "SDN.Use" in privs else ""
+    return (
+        f"{first}give user and token a role that holds them there: pveum acl modify {path} --users '{user}' "
+        f"--tokens '{pve.token_id}' --roles ROLE (`backupsvc doctor --role` prints all that is needed)"
+    )
+
+
+def _homes(service: Service) -> tuple[list[str], list[str]]:
+    """The networks and the storages of the guests that the jobs cover; those of a node that is off are not known now."""
+    cluster = service.pve.cluster
+    online, guests = {node.name for node in cluster.nodes() if node.online}, cluster.guests()
+    covered = {
+        item.guest.vmid: item.guest
+        for job in service.policy.jobs
+        for item in jobs.expected(job, service.policy, guests)
+        if item.guest and item.guest.type is GuestType.QEMU and item.guest.node in online
+    }
+    configs = [service.pve.guests.config(guest.node, guest.vmid) for guest in covered.values()]
+    networks = {network for config in configs for _, network in restore_rights.networks(config)}
+    return sorted(networks), sorted({name for config in configs for name in restore_rights.disk_storages(config)})

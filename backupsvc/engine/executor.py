@@ -1,0 +1,371 @@
+"""One turn at an operation: claim it, ask whether its step may run, run that once, ask what follows, and write it down.
+
+Every write is fenced by the lease; what follows is decided in ``policies.transitions``; nothing here waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.catalog.operations import Driver, Note
+from backupsvc.engine import drivers
+from backupsvc.engine.context import Again, CancelAsked, Run, Wait
+from backupsvc.errors import (
+    BackupsvcError,
+    LeaseLost,
+    OperationFailed,
+    OutOfReach,
+    PveAnswerUnreadable,
+    PveCertificateRefused,
+    PveError,
+    PveNotFound,
+    Refused,
+    TaskFailed,
+    Unreachable,
+)
+from backupsvc.operations import telling
+from policies import transitions
+from policies.model import Operation, OperationState
+from policies.transitions import PLANS, Back, Broke, Done, End, Go, Plan, Standing, Stay, Stop, Trouble, Waits
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+LEASE_SECONDS = 600
+BEAT_SECONDS = 30.0  # between two signs of life of a step that works for minutes
+SETTLE_SECONDS = 10.0  # a call whose answer was lost is given so long to show up as a task
+TURN_RECHECK = 900.0  # seconds between two looks of an operation that waits for its turn: it is woken when the turn comes
+FOREGROUND_PATIENCE = 120.0  # seconds of silence that a person in front of a terminal is made to sit through
+PATIENCE = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
+CLEANUP_PATIENCE = 24 * 3600.0
+MOST_CLAIMS = 3  # times that a lease is taken anew because the clock had gone on meanwhile, or was set
+CRASH_PAUSE = 60  # seconds until a step that met a fault of ours is tried again
+
+
+class HeldElsewhere(Refused):
+    """Another process drives the operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to an operation, for whoever watches: ``kind`` is step, wait, done, failed, say or end."""
+
+    operation: Operation
+    kind: str
+    step: str
+    text: str = ""
+    seconds: float = 0.0
+
+
+Watcher = Callable[[Event], None]
+Handler = Callable[[Run], Wait | Again | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What one ``advance`` came to: the operation as it stands now, and the wait, if it must be called again later.
+
+    ``pause`` is how long, in seconds; None when the next step may follow at once.
+    """
+
+    operation: Operation
+    wait: Wait | None = None
+    pause: float | None = None
+
+
+class Turns:
+    """Takes turns at operations of the kinds that it was given handlers for.
+
+    Args:
+        service: where the catalog, the cluster, the policy and the clock come from.
+        handlers: for each kind of operation, its steps' handlers.
+        watcher: is told of everything that happens.
+        foreground: whether this process drives what it opens to its end; False for workers.
+
+    ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it. ``on_beat`` is
+    called at each sign of life of a step that works for minutes.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        handlers: Mapping[str, Mapping[str, Handler]],
+        watcher: Watcher | None = None,
+        *,
+        foreground: bool = True,
+        settle: float = SETTLE_SECONDS,
+    ) -> None:
+        self.service, self.handlers, self.foreground, self.settle = service, handlers, foreground, settle
+        self.watcher: Watcher = watcher or (lambda event: None)
+        self.owner = str(drivers.identity(foreground=foreground))
+        self.hints: list[str] = []
+        self._beaten = 0.0
+        self._followed: dict[str, tuple[tuple[str | None, int | None], float]] = {}
+        self.on_beat: Callable[[], None] = lambda: None
+
+    # --- one turn ---------------------------------------------------------------------------------------------------------
+
+    def driver(self) -> Driver:
+        """This engine as an operation's driver, now."""
+        return Driver(self.owner, LEASE_SECONDS, int(self.service.clock.now()))
+
+    def gone(self, owner: str) -> bool:
+        """Given a lease's owner, return whether it is known to be a process that is no more."""
+        return drivers.gone(owner)
+
+    def tell(self, operation: Operation, kind: str, text: str, seconds: float = 0.0) -> None:
+        """Tell whoever watches."""
+        self.watcher(Event(operation, kind, operation.step, text, seconds))
+
+    def beat(self, id: str) -> None:
+        """Renew the leases of all that this engine drives, if that is due.
+
+        Raise LeaseLost if the operation is another's by now, CancelAsked if somebody asked that it end.
+        """
+        passed = self.service.clock.monotonic()
+        if passed - self._beaten < BEAT_SECONDS:
+            return
+        self._beaten = passed
+        self.on_beat()
+        mine = self.service.catalog.renew_all(self.driver())
+        if id not in mine:
+            raise LeaseLost(f"operation {id} is driven by another process", operation=id)
+        if why := mine[id]:
+            raise CancelAsked(why)
+
+    def give_back(self, id: str) -> None:
+        """Let anybody drive an operation that this engine drives; it is due at once."""
+        driver = self.driver()
+        self.service.catalog.record(id, driver, park=driver.now)
+
+    def advance(self, id: str) -> Advance:
+        """Given an operation's id, do one step or one poll of it. Raise Refused when another process holds it."""
+        operation = self._claim(id)
+        if operation is None:
+            found = self.service.catalog.operation(id)
+            if found is None:
+                raise not_open(id, None)
+            if found.state is not OperationState.OPEN:
+                return Advance(found)
+            raise HeldElsewhere(f"operation {id} is driven by another process", "wait for it to end")
+        return self._turn(Run(self, operation), PLANS[operation.kind])
+
+    def _claim(self, id: str) -> Operation | None:
+        """Claim an operation, by a clock that was read no long time ago: a catalog that was down may have been waited for.
+
+        A clock that is set again and again is no reason to go on for ever: the next write renews the lease in any case.
+        """
+        for _ in range(MOST_CLAIMS):
+            driver = self.driver()
+            operation = self.service.catalog.claim(id, driver)
+            if operation is None or abs(self.service.clock.now() - driver.now) < LEASE_SECONDS / 2:
+                break
+        return operation
+
+    def _turn(self, run: Run, plan: Plan) -> Advance:
+        standing = self._standing(run, plan)
+        allowed = transitions.before(plan, standing)
+        if isinstance(allowed, Stop):
+            return self._stop(run, plan, standing, allowed)
+        self._enter(run)
+        try:
+            answer = self.handlers[plan.kind][standing.step](run)
+        except LeaseLost:
+            raise
+        except CancelAsked as asked:
+            return self._stop(run, plan, standing, Stop(str(asked), cancelled=True))
+        except BackupsvcError as error:
+            return self._broke(run, plan, standing, error)
+        except Exception as fault:
+            self._crashed(run, fault)
+            raise
+        return self._answered(run, plan, standing, answer)
+
+    def _standing(self, run: Run, plan: Plan) -> Standing:
+        operation, data = run.operation, run.data
+        return Standing(
+            operation.step,
+            self.service.clock.now(),
+            deadline=self._deadline(run),
+            cancel=operation.cancel,
+            lost=operation.attempts,
+            tries=int(data.get("tries", 0)),
+            since=self.service.clock.now() - run.since("since") if "since" in data else None,
+            patience=self._patience(plan, operation.step),
+            backs=int(data.get("backs", 0)),
+            failed="error" in data,
+            cleanup_failed="cleanup_error" in data,
+            cancelled=bool(data.get("cancelled")),
+        )
+
+    def _deadline(self, run: Run) -> int | None:
+        """When its time is up: as it was set, or sooner if the wall clock was set back since its first step was entered."""
+        deadline, within = run.data.get("deadline"), run.data.get("within")
+        if deadline is None or within is None:
+            return None if deadline is None else int(deadline)
+        begun = max(map(run.passed, run.data.get("entered", {})), default=0.0)
+        return min(int(deadline), math.ceil(self.service.clock.now() - begun + float(within)))
+
+    def _patience(self, plan: Plan, step: str) -> float:
+        """How long the cluster may be silent at this step. A person is not made to wait before anything has begun."""
+        if self.foreground:
+            return 0.0 if step == plan.first else FOREGROUND_PATIENCE
+        return CLEANUP_PATIENCE if step in plan.cleanup else PATIENCE
+
+    def _enter(self, run: Run) -> None:
+        if run.enter(run.operation.step):
+            run.note("started")
+            self.tell(run.operation, "step", "")
+
+    # --- what follows -----------------------------------------------------------------------------------------------------
+
+    def _answered(self, run: Run, plan: Plan, standing: Standing, answer: Wait | Again | None) -> Advance:
+        _forget_trouble(run)
+        if isinstance(answer, Wait):
+            stay = transitions.after(plan, standing, Waits(answer.most))
+            return self._stay(run, answer, self._pace(run, answer) if isinstance(stay, Stay) else 0.0)
+        if isinstance(answer, Again):
+            return self._back(run, plan, standing, answer)
+        seconds = self._measure(run)
+        said = str(run.data.pop("said", ""))
+        self.tell(run.operation, "done", said, seconds)
+        note = Note(standing.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {}))
+        return self._move(run, transitions.after(plan, standing, Done()), note)
+
+    def _back(self, run: Run, plan: Plan, standing: Standing, again: Again) -> Advance:
+        move = transitions.after(plan, standing, Back(again.step))
+        if isinstance(move, Go) and not move.failed:
+            run.data["backs"] = standing.backs + 1
+            run.reenter(again.step, standing.step)
+            run.say(again.why)
+            return self._move(run, move, Note(standing.step, "back", detail={"why": again.why, "to": again.step}))
+        return self._fail(run, plan, move, OperationFailed(f"{again.why}, again and again", operation=run.id))
+
+    def _broke(self, run: Run, plan: Plan, standing: Standing, error: BackupsvcError) -> Advance:
+        move = transitions.after(plan, standing, Broke(trouble_of(error)))
+        if isinstance(move, Stay):
+            run.data["tries"] = standing.tries + 1
+            if "since" not in run.data:
+                run.mark("since")
+            run.note("retry", message=error.message, pause=move.pause)
+            run.say(f"{error.message}; tried again in {move.pause:g} s")
+            return self._stay(run, Wait(error.message, most=move.pause), move.pause)
+        return self._fail(run, plan, move, error)
+
+    def _stop(self, run: Run, plan: Plan, standing: Standing, stop: Stop) -> Advance:
+        if stop.cancelled:
+            run.data["cancelled"] = stop.why
+            self._cancel_pieces(run, stop.why)
+        about = f"{plan.kind} of guest {run.operation.subject}" if run.operation.subject is not None else f"the {plan.kind}"
+        message = stop.why if stop.cancelled else f"{about}: {stop.why}"
+        error = OperationFailed(message, "" if stop.cancelled else "run it again when the cause is known", operation=run.id)
+        return self._fail(run, plan, transitions.stopped(plan, standing, stop), error, cancelled=stop.cancelled)
+
+    def _cancel_pieces(self, run: Run, why: str) -> None:
+        """Ask that what the operation opened end with it. Asked before its own end is written down: a crash asks once more."""
+        for piece in self.service.catalog.open_pieces(run.operation.occurrence):
+            if self.service.catalog.request_cancel(piece, pieces_end(run.operation.kind, why), run.now()):
+                self.hints.append(piece)
+
+    def _fail(self, run: Run, plan: Plan, move: transitions.Move, error: BackupsvcError, *, cancelled: bool = False) -> Advance:
+        step, seconds = run.operation.step, self._measure(run)
+        found = describe(step, error) | ({"kind": "Cancelled"} if cancelled else {})
+        run.data.setdefault("cleanup_error" if step in plan.cleanup else "error", found)
+        _forget_trouble(run)
+        self.tell(run.operation, "failed", error.message, seconds)
+        detail = {"message": error.message, "hint": error.hint, "kind": found["kind"], "seconds": seconds}
+        return self._move(run, move, Note(step, "cancelled" if cancelled else "failed", getattr(error, "upid", None), detail))
+
+    def _crashed(self, run: Run, fault: Exception) -> None:
+        """A fault of our own: keep what kind and where (never its text, law 7), and let another driver try, but not for ever."""
+        where = fault.__traceback__
+        while where and where.tb_next:
+            where = where.tb_next
+        place = f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}" if where else ""
+        with contextlib.suppress(BackupsvcError):
+            run.note("crashed", kind=type(fault).__name__, where=place)
+            self.service.catalog.expire(run.id, self.owner, run.now() + CRASH_PAUSE)
+
+    def _stay(self, run: Run, wait: Wait, pause: float) -> Advance:
+        self.tell(run.operation, "wait", wait.why)
+        run.data["waits"] = wait.why  # for those who look from elsewhere
+        park = None if self.foreground else int(self.service.clock.now() + max(1.0, pause))
+        self.service.catalog.record(run.id, self.driver(), data=run.data, park=park)
+        return Advance(replace(run.operation, data=run.data), wait, pause)
+
+    def _pace(self, run: Run, wait: Wait) -> float:
+        """Seconds until the next call: a part of the time that the step has lasted, so that short waits are seen soon."""
+        if wait.behind and not self.foreground:
+            return TURN_RECHECK
+        lasted = run.passed(run.operation.step)
+        return min(wait.most, max(0.1 if self.foreground else wait.least, 0.1 * lasted))
+
+    def _move(self, run: Run, move: transitions.Move, note: Note) -> Advance:
+        run.data.pop("waits", None)
+        if isinstance(move, End):
+            return self._end(run, move, note)
+        if not isinstance(move, Go):
+            raise OperationFailed(f"operation {run.id} cannot stay at a step that has ended", operation=run.id)
+        self.service.catalog.record(run.id, self.driver(), step=move.step, data=run.data, note=note)
+        return Advance(replace(run.operation, step=move.step, data=run.data, attempts=0))
+
+    def _end(self, run: Run, move: End, note: Note) -> Advance:
+        run.leave()
+        error = run.data.get("cleanup_error") or (run.data.get("error") if move.state is not OperationState.DONE else None)
+        text = str(error["message"]) if error else None
+        ended = self.service.catalog.finish(run.id, self.driver(), move.state, data=run.data, error=text, note=note)
+        self.tell(ended, "end", text or "")
+        telling.ended(self.service.catalog, ended, run.now())
+        return Advance(ended)
+
+    def _measure(self, run: Run) -> float:
+        step = run.operation.step
+        seconds = round(run.passed(step), 3)
+        run.data.setdefault("seconds", {})[step] = seconds
+        return seconds
+
+
+def _forget_trouble(run: Run) -> None:
+    """What went wrong at this step may have passed: from here it counts anew."""
+    run.data.pop("tries", None)
+    run.unmark("since")
+
+
+def trouble_of(error: BackupsvcError) -> Trouble:
+    """Given the error a step ended with, return what may be hoped for: silence passes, and so do PVE's own hiccups (5xx).
+
+    What is known to be out of reach is not waited for: a restore test of another guest could be made meanwhile.
+    An answer that cannot be read is tried again as one of those: it is no silence, and a call that it answered may have begun.
+    """
+    if isinstance(error, PveAnswerUnreadable | OutOfReach):
+        return Trouble.HICCUP
+    if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
+        return Trouble.OUTAGE
+    answered = isinstance(error, PveError) and not isinstance(error, PveNotFound | TaskFailed)
+    if answered and isinstance(error, PveError) and (error.status >= 500 or error.status == 200):
+        return Trouble.HICCUP
+    return Trouble.NOTHING
+
+
+def describe(step: str, error: BackupsvcError) -> dict[str, Any]:
+    """Given the error a step ended with, return what an operation remembers of it."""
+    found: dict[str, Any] = {"step": step, "message": error.message, "hint": error.hint}
+    found |= {"kind": type(error).__name__, "exit_code": error.exit_code}
+    return found
+
+
+def pieces_end(kind: str, why: str) -> str:
+    """Given the kind of an operation that is cancelled and why it is, return why those that it opened are cancelled."""
+    return f"its {kind} was cancelled: {why}"
+
+
+def not_open(id: str, found: Operation | None) -> OperationFailed:
+    if found is None:
+        return OperationFailed(f"there is no operation {id}", "list them with `backupsvc operations list`", operation=id)
+    return OperationFailed(
+        f"operation {id} has already ended ({found.state})", f"see `backupsvc operations show {id}`", operation=id
+    )

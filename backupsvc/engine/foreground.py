@@ -1,0 +1,255 @@
+"""Drives operations: one step or one poll at a time, each recorded before and after, each resumable.
+
+The catalog is the truth. ``advance`` claims the operation's row, asks ``policies.transitions`` whether its step may run, runs the
+step's handler once, asks what follows, and writes that down in one transaction; then the world is looked at anew. An engine works
+in the foreground (a command that drives its operations to their end and keeps their leases), or for workers (each operation is
+given back between two calls, due at a time of its own).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backupsvc.catalog.leases import LEFT_ALONE, Fence
+from backupsvc.catalog.operations import NewOperation
+from backupsvc.engine import drivers
+from backupsvc.engine.executor import LEASE_SECONDS, Advance, HeldElsewhere, Turns, not_open, pieces_end
+from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
+from policies.model import Operation, OperationState
+from policies.transitions import PLANS
+
+FOLLOW_SECONDS = 1.0  # between two looks at an operation that another process drives
+
+
+class Engine(Turns):
+    """Opens operations, and drives them to their end: turns at them side by side, or one turn at a time for workers."""
+
+    # --- opening ----------------------------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        kind: str,
+        subject: int | None,
+        data: Mapping[str, Any],
+        *,
+        occurrence: str | None = None,
+        within: int | None = None,
+        rank: int = 0,
+        lane: str | None = None,
+        parent: Fence | None = None,
+    ) -> Operation | None:
+        """Given a kind, the guest it is about and what it must know, record a new operation and return it.
+
+        ``within`` are the seconds until its deadline, ``lane`` is what it will wait for: so its rank counts from now
+        on. ``parent`` is the operation that opens it, and its driver. Return None when that occurrence was opened before (law 9).
+        Raise Refused when the guest already has an operation at work; in the foreground one that was left alone is cleaned up
+        first. Raise LeaseLost or EndAsked if the parent is another's by now, or shall end.
+        """
+        if occurrence and self.service.catalog.occurrence(occurrence):
+            return None
+        plan, now = PLANS[kind], int(self.service.clock.now())
+        alone = f"guest {subject}" if plan.alone and subject is not None else f"a {kind}" if plan.alone else None
+        if alone and (other := self.service.catalog.alone(alone)):
+            self._make_way(alone, other)
+        asked = dict(data)
+        memory = asked | {"asked": asked, "within": within} | ({"deadline": now + within} if within else {})
+        new = NewOperation(kind, subject, plan.first, memory, occurrence, alone, rank, lane)
+        opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None, parent)
+        if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:
+            raise self._at_work(alone, other)
+        if opened and not self.foreground:
+            self.hints.append(opened.id)
+        return opened
+
+    def _make_way(self, alone: str, other: Operation) -> None:
+        if not self.foreground or self.attended(other) or self._just_lost(other):
+            raise self._at_work(alone, other)
+        self.tell(
+            other, "say", f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {other.id}`"
+        )
+        self.abandon(other.id, "its driver disappeared")
+
+    def _just_lost(self, operation: Operation) -> bool:
+        """Whether a worker held it until a moment ago: its fellows go on with it at the next tick, so no command may end it."""
+        owner, until = operation.lease_owner, operation.lease_until
+        if owner is None or until is None or drivers.of_a_command(owner):
+            return False
+        return until - LEASE_SECONDS > self.service.clock.now() - LEFT_ALONE
+
+    def attended(self, operation: Operation) -> bool:
+        """Given an open operation, return whether somebody drives it, or is expected to come for it.
+
+        A lease counts unless its holder was a process of this machine that is no more. What a command in the foreground left,
+        nobody is expected to come for; what a worker left, its fellows are, for a while.
+        """
+        now, owner = self.service.clock.now(), operation.lease_owner
+        if operation.lease_until is not None and operation.lease_until > now:
+            return not self.gone(str(owner))
+        if drivers.of_a_command(owner) and self.gone(str(owner)):
+            return False
+        return operation.due > now - LEFT_ALONE
+
+    def free_orphans(self) -> list[str]:
+        """Let the leases run out whose holders were processes of this machine and are no more; return their operations."""
+        now, catalog = int(self.service.clock.now()), self.service.catalog
+        orphans = [(id, owner) for id, owner in catalog.leased(now).items() if self.gone(owner)]
+        for id, owner in orphans:
+            catalog.expire(id, owner, now)
+        return [id for id, _ in orphans]
+
+    # --- driving to the end -----------------------------------------------------------------------------------------------
+
+    def drive_one(self, operation: Operation | None) -> Operation:
+        """Given what ``open`` returned, drive it to its end. Raise Refused if it was opened by somebody else."""
+        if operation is None:
+            raise Refused("this was opened before, by somebody else", "look at it with `backupsvc operations list`")
+        return self.drive([operation.id])[0]
+
+    def drive(self, ids: Sequence[str]) -> list[Operation]:
+        """Given operations' ids, advance them side by side until all have ended; return them as they ended.
+
+        An interrupt (Ctrl-C, or a fault of ours) first does the cleanup that is owed, then goes on its way.
+        """
+        ended: dict[str, Operation] = {}
+        try:
+            self._turns(list(ids), ended)
+        except BaseException:
+            for id in ids:
+                if id not in ended:
+                    with contextlib.suppress(BackupsvcError):
+                        self.abandon(id, "interrupted")
+            raise
+        return [ended[id] for id in ids]
+
+    def cancel(self, id: str, why: str) -> Operation:
+        """Given an open operation, ask whoever drives it to end it; if nobody does, do its cleanup here. Return it.
+
+        What it opened is cancelled with it. Raise OperationFailed if it is not there, or has ended.
+        """
+        asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
+        if asked is None:
+            raise not_open(id, self.service.catalog.operation(id))
+        held = asked.lease_until is not None and asked.lease_until > self.service.clock.now()
+        if not (held and self.attended(asked)):
+            self.abandon(id, why)
+        for piece in self.service.catalog.open_pieces(asked.occurrence):
+            with contextlib.suppress(OperationFailed):  # it ended meanwhile
+                self.cancel(piece, pieces_end(asked.kind, why))
+        return self.service.catalog.operation(id) or asked
+
+    def abandon(self, id: str, why: str) -> None:
+        """End an operation that nobody else drives: skip to the cleanup that it owes and do all of that.
+
+        Whoever has it by now is left to it, and not waited for: it has been asked to end it.
+        """
+        asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
+        if asked is None:
+            return
+        self._free(asked)
+        with contextlib.suppress(LeaseLost, HeldElsewhere):
+            self._turns([id], {}, follow=False)
+
+    def _turns(self, ids: list[str], ended: dict[str, Operation], *, follow: bool = True) -> None:
+        clock, told = self.service.clock, set[tuple[str, str]]()
+        due = dict.fromkeys(ids, 0.0)
+        while any(id not in ended for id in ids):
+            id = min(due, key=lambda key: due[key])
+            clock.sleep(max(0.0, due[id] - clock.monotonic()))
+            del due[id]  # it comes back behind those who are due as well
+            outcome = self._advance_or_follow(id, follow=follow) if id in ids else self._help(id)
+            if outcome is None:
+                continue
+            if outcome.operation.state is not OperationState.OPEN:
+                ended[id] = outcome.operation
+            else:
+                due[id] = clock.monotonic() + (outcome.pause or 0.0)
+            if outcome.wait and outcome.wait.behind and outcome.wait.behind not in ids:
+                self._relieve(outcome.operation, outcome.wait.behind, due, told)
+            while self.hints:
+                if (woken := self.hints.pop()) in due:
+                    due[woken] = clock.monotonic()
+
+    def _advance_or_follow(self, id: str, *, follow: bool) -> Advance:
+        """Advance an operation; if another process has taken it over, look from time to time how it fares there."""
+        try:
+            return self.advance(id)
+        except (LeaseLost, HeldElsewhere):
+            operation = self.service.catalog.operation(id)
+            if operation is None or not follow:
+                raise
+            self._outlast(operation)
+            return Advance(operation, pause=FOLLOW_SECONDS)
+
+    def _outlast(self, operation: Operation) -> None:
+        """Let a lease run out that nobody renewed for as long as it lasts, by a clock that nobody sets.
+
+        By the wall clock its end may lie a year ahead: it was taken before that clock was set back.
+        """
+        lease, now = (operation.lease_owner, operation.lease_until), self.service.clock.monotonic()
+        seen, since = self._followed.get(operation.id, (None, now))
+        if seen != lease:
+            self._followed[operation.id] = (lease, now)
+        elif operation.lease_owner and now - since > LEASE_SECONDS:
+            self.service.catalog.expire(operation.id, operation.lease_owner, operation.due)
+
+    def _help(self, id: str) -> Advance | None:
+        """Advance an operation that our own wait behind. Return None if somebody else has it, or if it cannot go on: then they
+        wait for their turn, or find it free."""
+        try:
+            return self.advance(id)
+        except (LeaseLost, HeldElsewhere):
+            return None
+        except BackupsvcError as error:
+            if operation := self.service.catalog.operation(id):
+                self.tell(operation, "say", f"it could not be gone on with here: {error.message}")
+            return None
+
+    def _relieve(self, waiting: Operation, id: str, due: dict[str, float], told: set[tuple[str, str]]) -> None:
+        """Given an operation and one of others that it waits behind, say so once, and drive that too if nobody else will.
+
+        What it left must be finished. A cleanup that nobody is at, and whose time has come, is done here at once.
+        """
+        other = self.service.catalog.operation(id)
+        if other is None or other.state is not OperationState.OPEN:
+            return
+        here = id in due or other.lease_owner == self.owner or not self.attended(other) or self._is_free_cleanup(other)
+        if (waiting.id, id) not in told:
+            told.add((waiting.id, id))
+            self.tell(waiting, "say", self._waits_for(other, here=here))
+        if here and id not in due:
+            self._free(other)
+            due[id] = 0.0
+
+    def _is_free_cleanup(self, operation: Operation) -> bool:
+        now = self.service.clock.now()
+        held = operation.lease_until is not None and operation.lease_until > now
+        return operation.step in PLANS[operation.kind].cleanup and not held and operation.due <= now
+
+    def _waits_for(self, other: Operation, *, here: bool) -> str:
+        about = f" of guest {other.subject}" if other.subject is not None else ""
+        named = f"it waits for {other.kind} {other.id}{about}, at step {other.step}"
+        if here:
+            return f"{named}, which this command goes on with; see `backupsvc operations show {other.id}`"
+        return f"{named}, {self._driven(other)}; see `backupsvc operations show {other.id}`"
+
+    def _driven(self, operation: Operation) -> str:
+        """Who has an operation that is attended to."""
+        if operation.lease_until is None or operation.lease_until <= self.service.clock.now():
+            return "which workers are expected to go on with (`backupsvc serve`)"
+        host, _, rest = str(operation.lease_owner).partition(":")
+        return f"which process {rest.partition(':')[0]} on {host} drives"
+
+    def _at_work(self, alone: str, other: Operation) -> Refused:
+        held = other.lease_until is not None and other.lease_until > self.service.clock.now()
+        end = "" if held else f"; if no workers run, `backupsvc operations cancel {other.id}` ends it and cleans up"
+        return Refused(
+            f"{alone} already has an operation at work: {other.kind} {other.id}, at step {other.step}, {self._driven(other)}",
+            f"wait for it, or look at it with `backupsvc operations show {other.id}`{end}",
+        )
+
+    def _free(self, operation: Operation) -> None:
+        """Let an operation's lease run out if its holder is gone. Others' are not touched: nobody comes for them from here."""
+        if operation.lease_owner and operation.lease_owner != self.owner and self.gone(operation.lease_owner):
+            self.service.catalog.expire(operation.id, operation.lease_owner, operation.due)

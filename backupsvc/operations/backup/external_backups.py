@@ -1,0 +1,101 @@
+"""Whether a scheduled backup may begin yet: not while its node is offline, and not where PVE makes the same backup by itself.
+
+A backup that a person asks for never stands back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from backupsvc.engine.context import Run, Wait
+from backupsvc.errors import OperationFailed, PvePermissionDenied
+from policies import foreign, vzdumplog
+from policies.foreign import Adopt, Beside, StandBack
+from policies.model import Archive, Guest, Job
+
+if TYPE_CHECKING:
+    from policies.site_facts import ClusterJob
+
+JOBS_AGE = 60.0  # seconds that an answer about PVE's own jobs serves for all guests
+LOOK_AGAIN = 120.0  # seconds between two looks for an archive that PVE makes
+
+
+def stand_back(run: Run, guest: Guest, job: Job) -> Wait | None:
+    """Given a guest and the job that backs it up, return a wait while its dump must not begin; the node's turn is left then.
+
+    When PVE has made the archive itself, remember it as ``adopted``: there is nothing left to dump.
+    """
+    at = run.data.get("at")
+    if at is None or "adopted" in run.data:
+        return None
+    wait = _await_node(run, guest, at + job.window) or _await_archive(run, guest, job, at)
+    if wait or "adopted" in run.data:
+        run.leave()
+    return wait
+
+
+def _await_node(run: Run, guest: Guest, until: int) -> Wait | None:
+    if guest.status != "unknown" or any(node.name == guest.node and node.online for node in run.service.pve.cluster.nodes()):
+        return None
+    if run.now() < until:
+        return Wait(f"node {guest.node} is offline", most=LOOK_AGAIN)
+    raise OperationFailed(
+        f"node {guest.node} was offline until the window was over, so guest {guest.vmid} was not backed up",
+        f"bring the node back, then run `backupsvc backup run --vmid {guest.vmid}`",
+        operation=run.id,
+    )
+
+
+def _await_archive(run: Run, guest: Guest, job: Job, at: int) -> Wait | None:
+    pve, policy = run.service.pve, run.service.policy
+    runs = foreign.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
+    if runs:
+        run.data["foreign"] = asdict(runs)
+    seen = Beside(**run.data["foreign"]) if "foreign" in run.data else None
+    beside = foreign.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone) or seen
+    decision = foreign.decide(
+        beside,
+        _archives(run, guest, {job.storage, beside.storage or job.storage}) if beside else (),
+        at=at,
+        now=run.now(),
+        window=job.window,
+        drift=policy.max_clock_drift,
+        runs=runs is not None,
+    )
+    if isinstance(decision, Adopt):
+        _adopt(run, decision)
+    return Wait(decision.why, most=LOOK_AGAIN) if isinstance(decision, StandBack) else None
+
+
+def _jobs(run: Run) -> Sequence[ClusterJob]:
+    cluster = run.service.pve.cluster
+    try:
+        jobs = cluster.jobs(max_age=JOBS_AGE)
+    except PvePermissionDenied:  # the report names that gap
+        return ()
+    return [job.seen(cluster.guests(max_age=JOBS_AGE)) for job in jobs]
+
+
+def _archives(run: Run, guest: Guest, storages: set[str]) -> list[Archive]:
+    """The guest's archives as they are listed now, each with the operation that made it, as far as the catalog knows."""
+    storage, catalog = run.service.pve.storage, run.service.catalog
+    listed = [item for name in sorted(storages) for item in storage.archives(guest.node, name, guest.vmid)]
+    known = [catalog.archive(item.node, item.volid) for item in listed]
+    return [replace(item, operation=old.operation) if old else item for item, old in zip(listed, known, strict=True)]
+
+
+def _adopt(run: Run, found: Adopt) -> None:
+    """Remember PVE's archive. What its task said of the guest's consistency is not known, and is not made up."""
+    archive = found.archive
+    run.data["adopted"] = {"volid": archive.volid, "storage": archive.storage, "origin": found.origin}
+    nothing = vzdumplog.read((), run.vmid)
+    run.data["dump"] = {
+        **asdict(nothing),
+        "consistency": str(nothing.consistency),
+        "freeze": str(nothing.freeze),
+        "exitstatus": "OK",
+        "upid": None,
+    }
+    run.note("adopted", volid=archive.volid, origin=found.origin)

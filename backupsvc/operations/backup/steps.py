@@ -1,0 +1,373 @@
+"""One guest's backup: where it is now, vzdump there, is the guest thawed, read back what came of it, verify it.
+
+A backup counts when the storage lists its archive with a size and a readable embedded config, whatever the task said (law 4).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from backupsvc.engine.context import Again, NoTask, Run, Wait
+from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
+from backupsvc.inventory import wholeness
+from backupsvc.inventory.listing import as_dict
+from backupsvc.operations import choosing
+from backupsvc.operations.backup import external_backups as standing_back
+from backupsvc.operations.backup import thawing
+from backupsvc.pve.answers import grant_for, hint_for
+from backupsvc.pve.tasks import parse_upid
+from policies import causes, freezing, pve_texts, reach, vzdumplog
+from policies.isolation import parse_config
+from policies.jobs import Expected, expected, rank
+from policies.made import made
+from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
+from policies.property_string import smbios_uuid
+from policies.retention import prunes
+from policies.site import policy_for
+from policies.vzdumplog import Freeze
+from policies.wording import size
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.catalog.leases import Fence
+
+GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each of them
+DEFAULTS_AGE = 3600.0
+
+
+def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
+    """Given a job, open one backup operation for each guest that it expects, and return them in VMID order."""
+    found = expected(job, service.policy, service.pve.cluster.guests(), only)
+    return [operation for item in found if (operation := open_backup(service, job, item))]
+
+
+def open_backup(
+    service: Service,
+    job: Job,
+    item: Expected,
+    occurrence: str | None = None,
+    parent: Fence | None = None,
+    *,
+    at: int | None = None,
+) -> Operation | None:
+    """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it (law 9): then None.
+
+    ``parent`` is the night that opens it, and its driver. ``at`` is when the occurrence was due (epoch seconds): a scheduled
+    backup stands back where PVE makes its own.
+    """
+    guest = item.guest
+    data = {"job": job.id, "node": guest.node if guest else None, "name": _name(service, guest), "at": at}
+    ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
+    lane = f"vzdump {guest.node}" if guest else None
+    return service.engine.open(
+        "backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane, parent=parent
+    )
+
+
+def _name(service: Service, guest: Guest | None) -> str:
+    """The cluster lists no name for a guest of a node whose pvestatd is silent; the policy may have one."""
+    return (guest.name or policy_for(service.policy, guest.vmid, "").name) if guest else ""
+
+
+def locate(run: Run) -> Wait | None:
+    """Find where the guest is now, wait for that node's turn, and note what its storage listed before."""
+    guest, job = _guest(run), _job(run)
+    if run.data["node"] != guest.node:
+        run.leave()  # it waited for a node on which it is no longer
+    run.data.update(node=guest.node, name=_name(run.service, guest), type=str(guest.type))
+    if wait := standing_back.stand_back(run, guest, job):
+        return wait
+    if "adopted" in run.data:
+        return None
+    _refuse_silent_node(run, guest)
+    if wait := run.turn(f"vzdump {guest.node}", f"another guest of {guest.node} is being dumped"):
+        return wait
+    storage = run.service.pve.storage
+    defaults = storage.backup_defaults(guest.node, job.storage, max_age=DEFAULTS_AGE)
+    run.data["keep_all"] = prunes(str(defaults.get("prune-backups", "")))
+    listed = storage.archives(guest.node, job.storage, run.vmid)
+    run.data["before"] = [archive.volid for archive in listed]
+    _refuse_rest_of_a_restore(run, guest, listed)
+    return None
+
+
+def _refuse_silent_node(run: Run, guest: Guest) -> None:
+    """Raise PveUnreachable if the guest's node cannot be asked: asked once for all its guests, and none waits for the others."""
+    if how := reach.down(run.service.pve.cluster.nodes(max_age=GUESTS_AGE)).get(guest.node):
+        silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
+        raise PveUnreachable(
+            f"node {guest.node} {silent}, so its guests cannot be backed up now",
+            f"bring {guest.node} back; `backupsvc pra status` says what is known, what is within reach, and the way on",
+        )
+
+
+def dump(run: Run) -> Wait | Again | None:
+    """Run vzdump for this guest alone, and read its log. What the task says is noted, not believed: read-back decides."""
+    if "adopted" in run.data:
+        return None
+    pve, job, node = run.service.pve, _job(run), str(run.data["node"])
+
+    def start() -> str | None:
+        return pve.vzdump.start(
+            node,
+            run.vmid,
+            storage=job.storage,
+            mode=job.mode,
+            compress=job.compress,
+            notes=f"{run.data['name']} on {node}, backupsvc {run.id}",
+            keep_all=bool(run.data["keep_all"]),
+            bandwidth=job.bandwidth,
+        )
+
+    try:
+        result = run.task("dump", start, what=f"back up guest {run.vmid}", **_task(run))
+    except NoTask:
+        return Again("locate", f"guest {run.vmid} is no longer on {node}")
+    if result is None:
+        return Wait("vzdump is running", most=8.0, least=8.0)
+    report = vzdumplog.read(result.log, run.vmid)
+    run.data["dump"] = {
+        **asdict(report),
+        "consistency": str(report.consistency),
+        "freeze": str(report.freeze),
+        "exitstatus": result.exitstatus,
+        "cause": "" if result.ok else causes.in_words(result.exitstatus, result.log),
+        "upid": result.upid,
+        "begun": list(vzdumplog.archives_begun(result.log, run.vmid)),
+    }
+    run.ended("dump", result)
+    run.leave()  # the node's next guest need not wait until this archive is read back and verified
+    return None
+
+
+def read_back(run: Run) -> Wait | None:
+    """Find the new archive in the storage's listing, with a size and a readable config, and remember it (law 4)."""
+    storage, job, node, began = run.service.pve.storage, _job(run), str(run.data["node"]), run.now()
+    listed = storage.archives(node, str(run.data.get("adopted", {}).get("storage", job.storage)), run.vmid)
+    archive = _fresh(run, listed)
+    if archive is None:
+        raise _no_archive(run, job)
+    text = storage.extract_config(node, archive.volid)
+    config = parse_config(text)
+    catalog, dumped = run.service.catalog, run.data["dump"]
+    catalog.observe(listed, scope=[], at=began)
+    catalog.annotate(
+        node,
+        archive.volid,
+        name=config.get("name") or str(run.data["name"]),
+        config=text,
+        uuid=smbios_uuid(config),
+        consistency=dumped["consistency"],
+        excluded=list(dumped["excluded"]),
+        operation=run.id,
+        at=run.now(),
+        anew="adopted" not in run.data,
+    )
+    choosing.pin(run, archive)  # it is about to be read whole
+    run.data["archive"] = as_dict(catalog.archive(node, archive.volid) or archive)
+    if not config:  # known by now, so that it counts for nothing
+        raise PveError(
+            f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
+        )
+    dumped["consistency_reason"] = freezing.why_not_frozen(dumped["consistency"], dumped.get("freeze", Freeze.NONE), config)
+    run.data["lacking"] = wholeness.judge(run.service, archive, text, smbios_uuid(config))
+    dumped["warnings"] = [*dumped["warnings"], *run.data["lacking"]]
+    origin = f", made by {run.data['adopted']['origin']}" if "adopted" in run.data else ""
+    why = f" ({dumped['consistency_reason']})" if dumped["consistency_reason"] else ""
+    run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}{why}{origin}"
+    return None
+
+
+def verify(run: Run) -> Wait | None:
+    """Read the archive where that can be done, then say whether it holds what its guest had: if not, the backup is not good."""
+    _verify(run)
+    if lacking := run.data.get("lacking"):
+        raise PveError(
+            f"archive {run.data['archive']['volid']} of guest {run.vmid} may not be whole: {'; '.join(lacking)}",
+            f"see what became of the guest's disks; if that is right, `backupsvc restore-test {run.vmid}` proves the archive",
+        )
+    return None
+
+
+def _verify(run: Run) -> None:
+    """Read the archive once over SSH where the node can be reached: every checksum and every cluster; the rung becomes intact."""
+    node, volid = str(run.data["node"]), str(run.data["archive"]["volid"])
+    if node not in run.service.settings.ssh.nodes:
+        run.data["verified"] = None
+        run.data["said"] = "not read: no SSH to the node is configured; a restore test will prove it"
+        return
+    found = verify_on_node(run.service, node, volid, run.beat)
+    run.data["verified"] = found["intact"]
+    if not found["intact"]:
+        first = found["problems"][0]
+        raise ArchiveError(
+            f"archive {volid} on {node} of guest {run.vmid} is corrupt: {first['text']}",
+            "back the guest up again, and check the storage's disk",
+            offset=first["offset"],
+        )
+    if differs := run.service.catalog.annotate(node, volid, sha256=found["sha256"], size=found["size"], at=run.now()):
+        raise ArchiveError(
+            f"archive {volid} on {node} of guest {run.vmid} was changed since it was recorded: {'; '.join(differs)}",
+            f"find out who wrote to {node}, and back the guest up again",
+        )
+    run.data["archive"]["sha256"] = found["sha256"]
+    if not found["checksummed"]:
+        run.data["said"] = "complete, but it carries no checksum of its data, so nobody can say that it is intact"
+        return
+    run.service.catalog.raise_rung(node, volid, Rung.INTACT, run.now())
+    run.data["archive"]["rung"] = str(Rung.INTACT)
+    run.data["said"] = f"intact, sha256 {found['sha256'][:12]}"
+
+
+def settle(run: Run) -> Wait | None:
+    """Leave nothing running: a dump that nobody waits for any more is stopped, and the node's turn is given up."""
+    if "dump" not in run.data and run.data["node"]:
+        tasks = run.service.pve.tasks
+        upid = run.data.get("dump_upid") or run.adopt("dump", **_task(run))
+        if upid is None and run.unsettled("dump"):
+            return Wait("it is not known yet whether a dump was started", most=2.0)
+        if upid and tasks.poll(str(upid)) is None:
+            if not run.data.get("dump_stopped"):
+                tasks.stop(str(upid))
+                run.data["dump_stopped"] = True
+                run.note("stopped", str(upid))
+            return Wait("the interrupted dump is ending", most=2.0)
+        if run.data.get("dump_stopped") and "thaw" not in run.data and (wait := thawing.thawed(run)):
+            return wait
+    run.leave()
+    return None
+
+
+def verify_on_node(service: Service, node: str, volid: str, beat: Callable[[], None]) -> dict[str, Any]:
+    """Given an archive on a node that SSH reaches, read it once and return the verification as a dict.
+
+    ``beat`` is called again and again meanwhile; what it raises ends the reading.
+    """
+    from backupsvc.archives.verify import verify as verify_stream
+    from backupsvc.remote.nodes import open_archive
+
+    path = service.pve.storage.volume_path(node, volid)
+    with open_archive(service.nodes, node, path) as stream:
+        return verify_stream(cast(BinaryIO, _Beating(stream, beat)), PurePosixPath(path).name).as_dict()
+
+
+class _Beating(io.RawIOBase):
+    """A stream whose reader shows that it is alive."""
+
+    def __init__(self, stream: BinaryIO, beat: Callable[[], None]) -> None:
+        self._stream, self._beat = stream, beat
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Given a number of bytes, return up to that many, b"" at the end."""
+        self._beat()
+        return self._stream.read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        """Given a buffer, fill it as far as one read goes; return the number of bytes."""
+        self._beat()
+        return int(self._stream.readinto(buffer))  # type: ignore[attr-defined]
+
+
+def outcome(operation: Operation) -> dict[str, Any]:
+    """Given an ended backup operation, return its line of ``backup run --json``."""
+    data: Any = operation.data
+    dumped = data.get("dump") or {}
+    bad = operation.state is not OperationState.DONE
+    warnings = [*freezing.sentences(operation.subject or 0, data), *dumped.get("warnings", ())]
+    left_frozen = freezing.left(data) is not None
+    warned = bool(warnings) or (bool(dumped) and dumped["exitstatus"] != "OK")
+    return {
+        "vmid": operation.subject,
+        "name": data.get("name", ""),
+        "node": data.get("node"),
+        "operation": operation.id,
+        "status": "failed" if bad else "warnings" if warned else "ok",
+        "archive": data.get("archive"),
+        "verified": data.get("verified"),
+        "consistency": dumped.get("consistency"),
+        "consistency_reason": dumped.get("consistency_reason", ""),
+        "freeze": dumped.get("freeze"),
+        "file_systems": data.get("thaw"),
+        "findings": [freezing.FINDING] if left_frozen else [],
+        "origin": (data.get("adopted") or {}).get("origin"),
+        "excluded_disks": list(dumped.get("excluded", ())),
+        "warnings": warnings,
+        "exitstatus": dumped.get("exitstatus"),
+        "seconds": round(sum(value for step, value in (data.get("seconds") or {}).items() if step != "locate"), 3),
+        "error": operation.error,
+        "exit_code": (data.get("error") or {}).get("exit_code", 1) if bad else 1 if left_frozen else 0,
+        "hint": (data.get("error") or {}).get("hint", "") if bad else "",
+    }
+
+
+def _task(run: Run) -> dict[str, Any]:
+    """Where the dump's task runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
+    return {"pve": run.service.pve, "node": str(run.data["node"]), "type": "vzdump", "vmid": run.vmid}
+
+
+def _fresh(run: Run, listed: Collection[Archive]) -> Archive | None:
+    """The archive that this operation made, by what PVE says of its task."""
+    if "adopted" in run.data:
+        return next((archive for archive in listed if archive.volid == run.data["adopted"]["volid"]), None)
+    dumped, before = run.data["dump"], run.data["before"]
+    since = parse_upid(str(dumped["upid"])).start
+    return made(listed, before=before, begun=dumped.get("begun", ()), since=since, operation=run.id)
+
+
+def _guest(run: Run) -> Guest:
+    serves = 0.0 if run.data.get("backs") else GUESTS_AGE  # it was not where that answer said
+    for guest in run.service.pve.cluster.guests(max_age=serves):
+        if guest.vmid == run.vmid:
+            return guest
+    raise PveNotFound(
+        f"guest {run.vmid} is not in the cluster, so nothing was backed up",
+        f"bring it back with `backupsvc restore {run.vmid}`, or take it out of job {run.data['job']}",
+    )
+
+
+def _job(run: Run) -> Job:
+    for job in run.service.policy.jobs:
+        if job.id == run.data["job"]:
+            return job
+    raise PveError(f"job {run.data['job']} is no longer in the policy", "run `backupsvc policy show`")
+
+
+def _no_archive(run: Run, job: Job) -> BackupsvcError:
+    dumped = run.data["dump"]
+    why, cause = str(dumped["failure"] or dumped["exitstatus"]), dumped.get("cause", "")
+    said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
+    message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {said}"
+    if pve_texts.DENIED.search(why):
+        return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
+    hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
+    return PveError(message, hint, text=why)
+
+
+def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive]) -> None:
+    """Raise Refused if the guest is only what a restore left: its dump would be a good archive of an empty machine."""
+    if not wholeness.rest_of_a_restore(run.service.pve, guest):
+        return
+    run.service.catalog.observe(list(listed), scope=[], at=run.now())
+    if past := wholeness.past_of(run.service, run.vmid):
+        raise Refused(
+            f"VM {run.vmid} on {guest.node} is only the rest of a restore, without any disk, so nothing was dumped: {past}",
+            f"if no restore of it runs, remove it there with `qm destroy {run.vmid}`, then `backupsvc restore {run.vmid}`",
+        )
+
+
+HANDLERS = {
+    "locate": locate,
+    "dump": dump,
+    "thawed": thawing.thawed,
+    "read-back": read_back,
+    "verify": verify,
+    "settle": settle,
+}

@@ -1,0 +1,1 @@
+"""One run of a policy's job: its backups, retention, and the restore tests that are due."""

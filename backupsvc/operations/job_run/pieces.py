@@ -1,0 +1,56 @@
+"""The pieces of a night: operations that it opens, each once (law 9), and waits for.
+
+A night that was cancelled, or that another process drives by now, opens none: that is looked at in the transaction that opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from backupsvc.catalog.leases import Fence
+from backupsvc.catalog.operations import EndAsked
+from backupsvc.engine.context import CancelAsked, Run, Wait
+from backupsvc.errors import OperationFailed, Refused
+from policies.model import Operation
+
+Opener = Callable[[str, Fence], Operation | None]  # given the piece's occurrence, and the night with its driver
+
+
+def wait_for(run: Run, openers: Mapping[str, Opener], why: str) -> Wait | None:
+    """Open each piece once; return a wait until all have ended. A guest that is busy is tried again at the next call."""
+    children: dict[str, Any] = run.data.setdefault("children", {})
+    for name, opener in openers.items():
+        if name not in children:
+            run.beat()
+            open_piece(run, name, opener)
+    waiting = {children[name] for name in openers if name in children}
+    if len(waiting) == len(openers) and not run.service.catalog.still_open(waiting):
+        return None
+    return Wait(why, most=30.0)
+
+
+def open_piece(run: Run, name: str, opener: Opener) -> bool:
+    """Given a piece's name and what opens it, open it unless that was done before; return False while its guest is busy.
+
+    Raise LeaseLost if another process drives the night by now, CancelAsked if somebody asked that it end.
+    """
+    key = f"{run.operation.occurrence}#{name}"
+    try:
+        found = opener(key, run.fence()) or run.service.catalog.occurrence(key)
+    except EndAsked as asked:
+        raise CancelAsked(asked.message) from None
+    except Refused as refused:
+        run.say(f"{name} waits: {refused.message}")
+        return False
+    if found is None:
+        raise OperationFailed(f"{name} of night {run.operation.occurrence} could not be opened", operation=run.id)
+    run.data.setdefault("children", {})[name] = found.id
+    return True
+
+
+def ended(run: Run, prefix: str | tuple[str, ...]) -> list[Operation]:
+    """Given how pieces' names may begin, return the operations that were opened for them, in the order of opening."""
+    children: dict[str, str] = run.data.get("children", {})
+    found = (run.service.catalog.operation(id) for name, id in children.items() if name.startswith(prefix))
+    return [operation for operation in found if operation is not None]

@@ -1,0 +1,1 @@
+"""A lost guest brought back under its own VMID."""

@@ -1,0 +1,110 @@
+"""The archive's own bytes, read in the very test that is to prove it: what they are, not what the file's name promises.
+
+A restore reads every byte too, but nobody checks them where the compression carries no checksum: zstd's is a flag of each frame
+(RFC 8878), and a file that was compressed anew may lack it. Without SSH to a node only what this service made itself is taken at
+the word of its name: vzdump's zstd, gzip and lzop all write checksums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.errors import ArchiveError
+from backupsvc.operations import choosing, identity
+from backupsvc.operations.backup.steps import verify_on_node
+from policies.causes import Blame, Cause
+from policies.model import Archive, Rung
+
+if TYPE_CHECKING:
+    from backupsvc.engine.context import Run, Wait
+
+CHECKSUMMED = (".zst", ".gz", ".lzo", ".tgz")  # what vzdump compresses with writes a checksum of the data
+UNREADABLE = ".lzo"  # no decoder of ours reads it
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """What is known of an archive's bytes. ``intact`` None: nobody has read them; ``basis`` and ``unread`` as in the evidence."""
+
+    checksummed: bool
+    intact: bool | None
+    basis: str = ""
+    unread: str = ""
+
+
+def read(run: Run) -> Wait | None:
+    """Read the archive from its node, once: every checksum, every cluster, its SHA-256, and hold that against what was recorded.
+
+    Nothing is read of a simulated guest, where no SSH leads to the archive, or twice.
+    """
+    archive = choosing.chosen(run)
+    node = where(archive, run.service.settings.ssh.nodes)
+    if run.data["simulated"] or "read" in run.data:
+        return None
+    if node is None:
+        run.data["unread"] = _why_unread(archive)
+        run.data["said"] = f"not read: {run.data['unread']}"
+        return None
+    run.data.pop("blame", None)
+    found = verify_on_node(run.service, node, archive.volid, run.beat)
+    said = _against_the_record(run, archive, found)
+    if problem := next(iter(found["problems"]), None):
+        said.append(f"archive {archive.volid} on {node} of guest {run.vmid} is corrupt: {problem['text']}")
+    if said:
+        run.data["wrong"] = said
+        run.data["blame"] = asdict(Blame(Cause.ARCHIVE, damaged=bool(problem)))
+        hint = f"back the guest up again, check the storage's disk, and see `backupsvc catalog show {archive.volid}`"
+        raise ArchiveError("; ".join(said), hint, offset=problem["offset"] if problem else None)
+    same = archive.sha256 is not None  # else it had differed
+    run.data["read"] = {"node": node, "checksummed": bool(found["checksummed"]), "compared": same}
+    run.data["read"] |= {key: found[key] for key in ("sha256", "size")}
+    run.data["said"] = _said(run.data["read"])
+    return None
+
+
+def _against_the_record(run: Run, archive: Archive, found: Mapping[str, Any]) -> list[str]:
+    """Say whether the bytes are other ones than those that were recorded; record them if they can answer for themselves.
+
+    What carries no checksum is not recorded: its own hash, taken when nobody knows where it comes from, would prove it later.
+    """
+    catalog, own = run.service.catalog, bool(found["checksummed"] and found["intact"])
+    given = {"size": found["size"], "sha256": found["sha256"] if own or archive.sha256 else None, "at": run.now()}
+    if not catalog.annotate(archive.node, archive.volid, **given):
+        return []
+    return [identity.was_changed(catalog.archive(archive.node, archive.volid) or archive)]
+
+
+def where(archive: Archive, nodes: Mapping[str, str]) -> str | None:
+    """Given an archive and the nodes that SSH reaches, return the one to read it from, None if there is none."""
+    if archive.volid.endswith(UNREADABLE):
+        return None
+    if archive.node in nodes or not archive.shared:
+        return archive.node if archive.node in nodes else None
+    return min(nodes, default=None)
+
+
+def seen(data: Mapping[str, Any], archive: Archive) -> Bytes:
+    """Given what a restore test remembers and its archive, return what it may say of the archive's bytes."""
+    if found := data.get("read"):
+        good = bool(found["checksummed"] or found["compared"])
+        return Bytes(bool(found["checksummed"]), True if good else None, _said(found), "" if good else _said(found))
+    unread = str(data.get("unread") or "its bytes were not read")
+    if archive.rung.height >= Rung.INTACT.height:
+        return Bytes(False, True, "its bytes were read by this service before, and its size is unchanged")
+    if archive.operation is not None and archive.volid.endswith(CHECKSUMMED):
+        return Bytes(True, None, f"{unread}; this service made it and its size is unchanged, so its own checksums are relied on")
+    return Bytes(False, None, unread=unread)
+
+
+def _said(found: Mapping[str, Any]) -> str:
+    checksum = "every frame of it carries a checksum" if found["checksummed"] else "no checksum covers its data"
+    record = "as recorded" if found["compared"] else "not recorded before"
+    return f"its bytes were read in this test: {checksum}, SHA-256 {found['sha256'][:12]} {record}"
+
+
+def _why_unread(archive: Archive) -> str:
+    if archive.volid.endswith(UNREADABLE):
+        return "LZO is not read by this service: compress with zstd"
+    return f"no SSH to {archive.node} is configured: set BACKUPSVC_SSH__NODES, and its bytes are read in each test"

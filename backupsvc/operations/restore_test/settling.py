@@ -1,0 +1,204 @@
+"""The step ``settle`` of a restore test: watch the copy for a while after its checks have passed.
+
+One call of the step watches for the whole time: operations that workers give back between two calls would leave gaps. So nothing
+of a watch outlives its process. Whoever resumes the step begins anew, for what was not watched proves nothing. Every check has a
+thread of its own, so that none waits for the slow answer of another. What is seen is judged in ``policies.settle``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from backupsvc.clock import Clock
+from backupsvc.engine.context import Run, Wait
+from backupsvc.errors import BackupsvcError, PveNotFound, PvePermissionDenied
+from policies import settle as policy
+from policies.causes import Cause
+from policies.model import CheckResult, CheckSpec, GuestPolicy, Outcome, Scratch
+from policies.settle import Asked, Boot, Look, Settled, Watch
+
+if TYPE_CHECKING:
+    from backupsvc.pve import Pve
+
+EACH = 0.5  # seconds between an answer and the next question
+TICK = 0.1  # seconds between two looks at what has been answered
+MOST_ANEW = 3  # times that a watch with a gap of our own making is begun
+BOOT_ID = "/proc/sys/kernel/random/boot_id"  # a UUID for each boot (Linux, admin-guide/sysctl/kernel.rst)
+
+
+class Pool(Protocol):
+    """Where questions are put: each in a thread of its own."""
+
+    def submit(self, fn: Callable[[], Any], /) -> Future[Any]:
+        """Call a function there."""
+        ...
+
+
+def seconds(scratch: Scratch, guest: GuestPolicy) -> int:
+    """Given the site's and the guest's policy, return for how many seconds a copy must live on after its checks."""
+    return scratch.settle if guest.settle is None else guest.settle
+
+
+def settle(run: Run, guest: GuestPolicy, target: Any) -> Wait | None:
+    """Given a copy whose checks were asked, watch it for as long as the policy says, and remember what came of it.
+
+    Nothing is watched when a check has not passed: there is nothing left to prove. ``target`` is whom the checks ask.
+    """
+    wanted = seconds(run.service.policy.scratch, guest)
+    if not _worth_watching(run):
+        found = policy.NOT_DUE
+    elif not wanted:
+        found = policy.NOT_ASKED_FOR
+    else:
+        found = _watched(run, guest, target, wanted)
+    cause = str(found.cause) if found.cause else None
+    run.data["settled"] = {"seconds": wanted, "outcome": str(found.outcome), "said": list(found.said), "cause": cause}
+    run.data["said"] = "; ".join(found.said)
+    return None
+
+
+def _watched(run: Run, guest: GuestPolicy, target: Any, wanted: int) -> Settled:
+    if run.data.get("settling"):
+        run.say("it was not watched for a while, so that its settling begins anew")
+    run.data["settling"] = int(run.data.get("settling", 0)) + 1
+    run.save()
+    return _until_watched(run, guest, target, wanted)
+
+
+def kept(data: Any) -> Settled:
+    """Given what a restore test remembers, return what came of the watch: nothing remembered is nothing watched."""
+    found = data.get("settled")
+    if not found:
+        return policy.NOT_WATCHED
+    return Settled(Outcome(found["outcome"]), tuple(found["said"]), Cause(found["cause"]) if found["cause"] else None)
+
+
+def _worth_watching(run: Run) -> bool:
+    results = run.data.get("checks", {}).values()
+    passed = all(result["outcome"] == Outcome.PASSED for result in results)
+    return passed and (bool(results) or bool(run.data.get("booted")))
+
+
+def _until_watched(run: Run, guest: GuestPolicy, target: Any, wanted: int) -> Settled:
+    """Watch; where a gap was our own fault watch anew, a few times and within the operation's deadline."""
+    from backupsvc import checks
+
+    def ask(spec: CheckSpec) -> CheckResult:
+        return checks.run(spec, target)
+
+    found = policy.NOT_WATCHED
+    for _ in range(MOST_ANEW):
+        with ThreadPoolExecutor(len(guest.checks) + 1, thread_name_prefix="settle") as pool:
+            watcher = Watcher(run.clock, pool, wanted, guest.checks, ask, *_eyes(run))
+            found = policy.decide(watcher.watch(run.beat))
+        deadline = run.data.get("deadline")
+        if not found.again or (deadline is not None and run.clock.now() + wanted > float(deadline)):
+            break
+        run.say(f"{'; '.join(found.said)}: its settling begins anew")
+    return found
+
+
+def _eyes(run: Run) -> tuple[Callable[[], Look], Callable[[], Boot]]:
+    scratch, pve = run.data["scratch"], run.service.pve
+    node, vmid, agent = scratch["node"], scratch["vmid"], bool(run.data.get("agent"))
+    return (lambda: look(pve, run.clock, node, vmid)), (lambda: boot(pve, node, vmid, agent=agent))
+
+
+def look(pve: Pve, clock: Clock, node: str, vmid: int) -> Look:
+    """Given a copy, return PVE's word on it. It raises nothing: no answer is told as such."""
+    try:
+        found = pve.guests.status(node, vmid)
+    except PveNotFound:
+        return Look(clock.monotonic(), gone=True)
+    except BackupsvcError as error:
+        return Look(clock.monotonic(), unseen=error.message)
+    return Look(clock.monotonic(), found.status, found.qmpstatus, found.pid, found.uptime or None)
+
+
+def boot(pve: Pve, node: str, vmid: int, *, agent: bool) -> Boot:
+    """Given a copy, return the id of its boot as its agent reads it. It raises nothing."""
+    if not agent:
+        return Boot(unseen="the copy has no guest agent")
+    try:
+        id = pve.agent.read_file(node, vmid, BOOT_ID).strip()
+    except PvePermissionDenied:
+        return Boot(unseen="the token lacks VM.GuestAgent.FileRead there")
+    except BackupsvcError as error:
+        return Boot(unseen=error.message)
+    return Boot(id) if id else Boot(unseen="its boot id is empty")
+
+
+@dataclass
+class Watcher:
+    """Asks checks and PVE again and again; ``pool`` carries the questions, this thread only keeps the time."""
+
+    clock: Clock
+    pool: Pool
+    wanted: float
+    checks: Sequence[CheckSpec]
+    ask: Callable[[CheckSpec], CheckResult]
+    look: Callable[[], Look]
+    boot: Callable[[], Boot]
+    _answers: list[Asked] = field(default_factory=list)
+    _looks: list[Look] = field(default_factory=list)
+    _boots: list[Boot] = field(default_factory=list)
+    _open: dict[str, Future[Any]] = field(default_factory=dict)
+    _next: dict[str, float] = field(default_factory=dict)
+    _last: dict[str, float] = field(default_factory=dict)
+
+    def watch(self, beat: Callable[[], None]) -> Watch:
+        """Watch until the time is up and everything was asked once more, or until nothing can be proven any more.
+
+        ``beat`` is called all the time; what it raises ends the watch.
+        """
+        self._boots.append(self.boot())
+        began = self.clock.monotonic()
+        while True:
+            beat()
+            self._put_and_take()
+            seen = self._seen(began)
+            if policy.trouble(seen):
+                self.clock.sleep(EACH)
+                return replace(seen, looks=(*seen.looks, self.look()))  # who is to blame: a node that died tells no more
+            if self._all_asked_since(began + self.wanted):
+                return replace(seen, boots=(*seen.boots, self.boot()))
+            self.clock.sleep(TICK)
+
+    def _put_and_take(self) -> None:
+        questions: dict[str, Callable[[], Any]] = {"": self.look}
+        questions |= {spec.name: self._question(spec) for spec in self.checks}
+        for name, question in questions.items():
+            if name in self._open and self._open[name].done():
+                self._take(self._open.pop(name).result())
+                self._next[name] = self.clock.monotonic() + EACH
+            if name not in self._open and self.clock.monotonic() >= self._next.get(name, 0.0):
+                self._last[name] = self.clock.monotonic()
+                self._open[name] = self.pool.submit(question)
+
+    def _question(self, spec: CheckSpec) -> Callable[[], Asked]:
+        def put() -> Asked:
+            began = self.clock.monotonic()
+            result = self.ask(spec)
+            return Asked(spec.name, began, self.clock.monotonic(), result.outcome, result.detail)
+
+        return put
+
+    def _take(self, found: Asked | Look) -> None:
+        if isinstance(found, Look):
+            self._looks.append(found)
+        else:
+            self._answers.append(found)
+
+    def _all_asked_since(self, at: float) -> bool:
+        """Whether PVE and every check have answered a question that was put after that time."""
+        names = {spec.name for spec in self.checks}
+        late = {answer.name for answer in self._answers if answer.began >= at}
+        return late >= names and self._last.get("", 0.0) >= at and "" not in self._open
+
+    def _seen(self, began: float) -> Watch:
+        names = tuple(spec.name for spec in self.checks)
+        now = self.clock.monotonic()
+        return Watch(self.wanted, began, now, names, tuple(self._looks), tuple(self._answers), tuple(self._boots))

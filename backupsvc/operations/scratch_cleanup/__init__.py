@@ -1,0 +1,1 @@
+"""Scratch copies taken down, whoever left them."""
