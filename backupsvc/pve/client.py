@@ -46,7 +46,7 @@ with warnings.catch_warnings():  # its import switches urllib3's warnings off fo
 Value = str | int | float | bool | list[str] | None
 
 CONNECT_TIMEOUT = 10.0  # seconds; a host that is up accepts at once, whatever the answer then takes
-LOOK_TIMEOUT = 5.0  # seconds for the question who is silent, after a call that nobody answered
+LOOK_TIMEOUT = 3.0  # seconds for the question who is silent, after a call that nobody answered
 PAUSES = (0.3, 1.0)  # seconds before the second and the third try of a read
 DEFAULT_PORT = 8006
 NEVER_SENT = frozenset({"force", "skiplock"})  # law 1: no call of this service may overrule a guest's protection or lock
@@ -207,9 +207,10 @@ class Client:
         if node:
             looks.insert(0, (f"nodes/{node}/version", (str(host), node)))
         for question, wider in looks:
-            look = self._once(host, "GET", question, {}, LOOK_TIMEOUT)
-            if not isinstance(look, Failed) or look.answered:
-                return inner
+            if question != path.strip("/"):  # else it was just asked, and nobody answered
+                look = self._once(host, "GET", question, {}, LOOK_TIMEOUT)
+                if not isinstance(look, Failed) or look.answered:
+                    return inner
             inner = wider
         return inner
 

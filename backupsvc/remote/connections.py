@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import paramiko
 
-from backupsvc.errors import UsageError
+from backupsvc.errors import BackupsvcError, UsageError
 from backupsvc.remote.ssh import Peer, open_client
 from backupsvc.settings import SshSettings
 
@@ -27,6 +27,7 @@ class NodeConnections:
     def __init__(self, settings: SshSettings) -> None:
         self._settings = settings
         self._clients: dict[str, paramiko.SSHClient] = {}
+        self._closed = False
         self._locks: dict[str, threading.Lock] = {}
 
     def reaches(self, node: str) -> bool:
@@ -36,6 +37,17 @@ class NodeConnections:
     def peer(self, node: str) -> Peer:
         """Given a node, return whom to connect to. Raise UsageError if no SSH is configured for it."""
         return peer_of(self._settings, node)
+
+    def prepare(self, node: str) -> None:
+        """Given a node that is needed in a moment, log in meanwhile. What goes wrong is told to whoever needs it then."""
+        if self.reaches(node):
+            threading.Thread(target=self._prepare, args=(node,), name=f"login {node}", daemon=True).start()
+
+    def _prepare(self, node: str) -> None:
+        with suppress(BackupsvcError):
+            self.begin(node, lambda client: None)
+        if self._closed:
+            self.drop(node)
 
     def begin(self, node: str, use: Callable[[paramiko.SSHClient], T]) -> T:
         """Given a node and what to begin on its connection (open a channel), do so and return the result.
@@ -60,6 +72,7 @@ class NodeConnections:
 
     def close(self) -> None:
         """End all connections."""
+        self._closed = True
         for node in list(self._clients):
             self.drop(node)
 

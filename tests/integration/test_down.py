@@ -260,6 +260,7 @@ def test_a_pve_that_swallows_everything_is_one_clear_error_after_one_timeout(
     }
     answer = Shell(tmp_path, env)(*COMMANDS[name])
     assert answer.code == 3, answer.out + answer.err
-    assert len(swallower.taken) <= 2, "one call, and one quick look whether anybody is there at all, are enough to know it"
+    smallest = "(GET version)" in answer.err  # who does not answer that is asked nothing else
+    assert len(swallower.taken) <= (1 if smallest else 2), "one quick look whether anybody is there at all is enough"
     assert "Traceback" not in answer.err
     holds("swallowed", name, plain(answer))

@@ -233,3 +233,29 @@ def test_a_node_that_says_nothing_lets_no_other_node_wait(sshd: Sshd) -> None:
                 assert kernel.ports(nodes, "clotilde", "vmbr9") is not None
                 assert waiting.is_alive()
             waiting.join()
+
+
+def test_a_login_that_was_made_ahead_serves_whoever_needs_it(tmp_path: Path) -> None:
+    with running_sshd(tmp_path / "own") as server, closing(NodeConnections(settings(server))) as nodes:
+        nodes.prepare("clovis")
+        wait_until(server.sessions, threading.enumerate)
+        kernel.ports(nodes, "clovis", "vmbr9")
+        assert len(server.sessions()) == 1
+
+
+def test_a_login_that_could_not_be_made_ahead_is_told_to_whoever_needs_it(sshd: Sshd, tmp_path: Path) -> None:
+    keygen(tmp_path / "stranger")
+    with closing(NodeConnections(settings(sshd).model_copy(update={"key_file": tmp_path / "stranger"}))) as nodes:
+        nodes.prepare("clovis")
+        nodes.prepare("a node without SSH")
+        with pytest.raises(SshRefused, match="does not accept the key"), open_on(nodes, "clovis", "/x"):
+            pass
+
+
+def test_a_login_that_comes_after_the_end_is_closed(tmp_path: Path) -> None:
+    with running_sshd(tmp_path / "own") as server:
+        nodes = NodeConnections(settings(server))
+        nodes.close()
+        nodes.prepare("clovis")
+        wait_until(lambda: not [one for one in threading.enumerate() if one.name == "login clovis"], threading.enumerate)
+        wait_until(lambda: not server.sessions(), server.sessions)

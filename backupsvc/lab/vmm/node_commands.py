@@ -3,17 +3,17 @@
 sshd runs this file for every session (``ForceCommand``), whatever the client asked for, and without any package of the service.
 ``/var/lib/vz/dump`` means the node's own directory; its real path, which the API returns, is taken as well. Options are taken
 from a short list, and no shell sees what the client sent.
+
+It starts anew for each question, so what only some commands need is imported by them: all of it takes longer to load than a
+bridge's ports take to be told.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import socket
-import subprocess
 import sys
-from pathlib import Path
 
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 DUMP = "/var/lib/vz/dump"
@@ -32,8 +32,10 @@ class Refused(Exception):
     """A command that is not carried out."""
 
 
-def translate(text: str, root: Path) -> list[str]:
+def translate(text: str, root: str | os.PathLike[str]) -> list[str]:
     """Given what the client asked for and the node's root directory, return the command to run. Raise Refused for any other."""
+    import shlex
+
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -62,7 +64,7 @@ def _joined(words: list[str]) -> list[str]:
     return words
 
 
-def _real(name: str, root: Path) -> str:
+def _real(name: str, root: str | os.PathLike[str]) -> str:
     """Return where a file of the dump directory lies. Raise Refused for any other path."""
     folder = os.path.realpath(f"{root}{DUMP}")
     for prefix in (DUMP, f"{root}{DUMP}"):
@@ -88,13 +90,15 @@ def ask_links(links: str, bridge: str) -> int:
     return 1
 
 
-def main(root: Path, asked: str, links: str = "", *past: str) -> int:
+def main(root: str | os.PathLike[str], asked: str, links: str = "", *past: str) -> int:
     """Carry out what a client asked for; return the exit code.
 
     ``links`` is the node's name and the socket that tells of its links (NODE=SOCKET, "" for none).
     ``past`` is the socket that tells of computed archives and the node's name there, for a node that has some.
     """
     if asked == SFTP_SERVER and past:
+        from pathlib import Path
+
         proxy = str(Path(__file__).with_name("sftp_past.py"))
         os.execv(sys.executable, [sys.executable, "-I", "-S", proxy, SFTP_SERVER, f"{root}{DUMP}", *past])
     if asked == SFTP_SERVER:
@@ -106,6 +110,8 @@ def main(root: Path, asked: str, links: str = "", *past: str) -> int:
     except Refused as error:
         print(error, file=sys.stderr)
         return REFUSED
+    import subprocess
+
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     folder = os.path.realpath(f"{root}{DUMP}").encode()
     for stream, said in ((sys.stdout, done.stdout), (sys.stderr, done.stderr)):
@@ -116,4 +122,4 @@ def main(root: Path, asked: str, links: str = "", *past: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), os.environ.get("SSH_ORIGINAL_COMMAND", ""), *sys.argv[2:]))
+    sys.exit(main(sys.argv[1], os.environ.get("SSH_ORIGINAL_COMMAND", ""), *sys.argv[2:]))

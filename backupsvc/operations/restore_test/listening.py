@@ -8,6 +8,7 @@ own. A probe that cannot be asked decides nothing: it makes a test inconclusive,
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -115,23 +116,42 @@ def last(run: Run) -> Wait | None:
     return None
 
 
+def knock_after(run: Run) -> bool:
+    """Knock once the copy is off, while it is still being removed; ``after`` asks what came of it, and says what went wrong.
+
+    Return whether that was done now, which takes a moment.
+    """
+    memory = _owed_after(run)
+    jump = probe(run) if memory else None
+    if memory is None or jump is None or jump.under_way is not None:
+        return False
+    with suppress(BackupsvcError):
+        jump.under_way = _knocked(run, memory, jump)
+    return True
+
+
 def after(run: Run) -> Wait | None:
-    """Listen whether the address is silent again, once the copy is off; return a wait while an old entry is asked anew.
+    """Listen whether the address is silent again, once the copy is gone; return a wait while an old entry is asked anew.
 
     It raises nothing: no tear-down hangs on it.
     """
-    memory, began = run.data.get("silence"), run.clock.monotonic()
-    owed = memory and "start" in run.data.get("seconds", {}) and run.data.get("stopped") and not run.data.get("error")
-    if not memory or not owed or _settled(memory, "after"):
+    memory, began = _owed_after(run), run.clock.monotonic()
+    if memory is None:
         return None
     try:
         found = _hear(run, memory, AFTER, clear=True, waited=run.passed("tear-down"))
     except (NotTheCopy, LawRefused, SshRefused) as error:  # so it was while the copy ran
         found = Finding(Verdict.UNKNOWN, error.message)
     memory["after"] = _kept(found, found.verdict is Verdict.SILENT)
-    if run.data.get("destroyed"):
-        _spent(run, "silence-after", began)
+    _spent(run, "silence-after", began)
     return None if _settled(memory, "after") else Wait(found.words, most=1.0)
+
+
+def _owed_after(run: Run) -> dict[str, Any] | None:
+    """The memory of the silences if the last one is still owed: the copy ran, nothing failed, and it is off by now."""
+    memory: dict[str, Any] | None = run.data.get("silence")
+    ran = "start" in run.data.get("seconds", {}) and run.data.get("stopped") and not run.data.get("error")
+    return memory if memory and ran and not _settled(memory, "after") else None
 
 
 def _look(run: Run, memory: dict[str, Any], phase: str, out: float, *, clear: bool = True) -> None:

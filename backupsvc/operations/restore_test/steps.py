@@ -84,9 +84,11 @@ def choose(run: Run) -> Wait | None:
     run.data["archive"] = as_dict(archive)
     refuse_container(archive)
     identity.refuse_changed(run, archive)
+    run.data["simulated"] = run.service.pve.cluster.version().simulated
+    if not run.data["simulated"]:
+        run.service.nodes.prepare(archive.node)  # its kernel is asked in a moment, and the archive read there
     with proving.blaming(run):
         run.data["config"] = run.service.pve.storage.extract_config(archive.node, archive.volid)
-    run.data["simulated"] = run.service.pve.cluster.version().simulated
     if not whole.holds_disk(run.data["config"]):
         run.data["blame"] = asdict(Blame(Cause.ARCHIVE))
         raise PveError(f"archive {archive.volid} of guest {run.vmid} holds no disk", "back the guest up again")

@@ -6,6 +6,7 @@ without getting rid of it (PVE was silent for a day, say).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.engine.context import NoTask, Run, Wait
@@ -39,8 +40,8 @@ def tear_down(run: Run) -> Wait | None:
 def _tear_down(run: Run) -> Wait | None:
     scratch = run.data.get("scratch")
     if scratch and (wait := _end_restore(run) or _remove(run, scratch)):
-        listening.after(run)
-        return _in_time(run, scratch, wait)
+        knocked = listening.knock_after(run)
+        return _in_time(run, scratch, replace(wait, most=0.01) if knocked else wait)
     if wait := listening.after(run):
         return wait
     release_vmids(run, holder(run))

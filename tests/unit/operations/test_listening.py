@@ -394,3 +394,49 @@ def test_law_5_whoever_accepts_a_knock_that_went_out_with_the_restore_is_heard(s
     listening.knock(run)
     with pytest.raises(NotTheCopy, match="somebody else answers"):
         listening.last(run)
+
+
+# --- while the copy is removed ------------------------------------------------------------------------------------------
+
+
+def removing(site: World, probe: Probe) -> Run:
+    """A test whose copy is off and is being removed; its address was silent before."""
+    run = a_run(site, Probe(SILENT))
+    listening.last(run)
+    run.data["seconds"] |= {"start": 1.0}
+    run.data |= {"stopped": True, "destroyed": True}
+    site.probe = lambda node: probe
+    return run
+
+
+def test_the_address_is_knocked_at_once_while_the_copy_is_removed_and_asked_about_when_it_is_gone(site: World) -> None:
+    probe = Probe(SILENT)
+    run = removing(site, probe)
+    assert listening.knock_after(run) and not listening.knock_after(run)
+    assert "after" not in run.data["silence"], "nothing is concluded before the copy is gone"
+    assert listening.after(run) is None
+    assert (probe.knocks, run.data["silence"]["after"]["verdict"]) == (1, "silent")
+    assert "silence-after" in run.data["seconds"]
+    assert not listening.knock_after(run), "it is settled"
+
+
+def test_law_5_whoever_accepts_the_knock_during_the_removal_is_heard(site: World) -> None:
+    probe = Probe(SILENT, heard=Heard.OPEN)
+    run = removing(site, probe)
+    listening.knock_after(run)
+    listening.after(run)
+    assert run.data["silence"]["after"]["verdict"] == "answered"
+
+
+def test_a_probe_that_cannot_be_knocked_at_hinders_no_removal_and_leaves_its_doubt_at_the_end(site: World) -> None:
+    run = removing(site, Probe(UNREACHABLE))
+    assert listening.knock_after(run)
+    assert listening.after(run) is None
+    assert run.data["silence"]["after"]["verdict"] == "unknown"
+
+
+def test_nobody_knocks_while_the_copy_may_still_run(site: World) -> None:
+    probe = Probe(SILENT)
+    run = removing(site, probe)
+    run.data["stopped"] = False
+    assert not listening.knock_after(run) and probe.knocks == 0

@@ -12,6 +12,8 @@ from sqlalchemy import delete
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.tables import IDENTITY, METADATA
 from backupsvc.engine import drivers
+from backupsvc.remote.connections import NodeConnections
+from backupsvc.settings import SshSettings
 
 
 class SteppingClock:
@@ -70,7 +72,7 @@ class World:
     pve: Any = None
     policy: Any = None
     settings: Any = None
-    nodes: Any = None
+    nodes: Any = field(default_factory=lambda: NodeConnections(SshSettings()))
     engine: Any = None
     probe: Any = None
     probe_vmid: Any = None
