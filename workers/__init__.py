@@ -1,1 +1,1 @@
-"""Celery: beat and workers. Messages are hints; the catalog is the truth (docs/operations.md)."""
+"""Celery: beat and workers. Messages are hints; the catalog is the truth (docs/architecture.md)."""
