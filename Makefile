@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 # Three workers, also on two cores: much of what is tested is waiting for something that stands still.
 PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal
 
-.PHONY: help setup demo test test-quick explore mutants soak lint bench clean
+.PHONY: help setup demo test test-quick explore mutants soak lint docs bench clean
 
 help:
 	@echo "make demo        one whole night on the embedded cluster, with real guests"
@@ -13,6 +13,7 @@ help:
 	@echo "make mutants     policies mutated: what no test would notice (MINUTES=60, MODULES=\"retention whole\")"
 	@echo "make soak        MUTANTS=20000 of archives read, then COUNT=50 good restore tests in a row with every core busy"
 	@echo "make lint        format, lint, types, layers"
+	@echo "make docs        write docs/reference.md anew from the code"
 	@echo "make bench       measurements, as ratios against named yardsticks"
 
 setup:
@@ -43,6 +44,9 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+docs: setup
+	$(PYTHON) -m tests.reference
 
 bench: setup
 	$(PYTHON) -m pytest -m bench -s tests/bench
