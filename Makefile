@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 # Three workers, also on two cores: much of what is tested is waiting for something that stands still.
 PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal
 
-.PHONY: help setup demo test test-quick explore mutants soak lint docs bench clean
+.PHONY: help setup demo test test-quick explore mutants soak lint docs lock bench clean
 
 help:
 	@echo "make demo        one whole night on the embedded cluster, with real guests"
@@ -14,6 +14,7 @@ help:
 	@echo "make soak        MUTANTS=20000 of archives read, then COUNT=50 good restore tests in a row with every core busy"
 	@echo "make lint        format, lint, types, layers"
 	@echo "make docs        write docs/reference.md anew from the code"
+	@echo "make lock        pin the application's dependencies in requirements.lock (UPGRADE=1: the newest)"
 	@echo "make bench       measurements, as ratios against named yardsticks"
 
 setup:
@@ -44,6 +45,9 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+lock:
+	@UPGRADE=$(UPGRADE) deploy/lock.sh
 
 docs: setup
 	$(PYTHON) -m tests.reference

@@ -38,5 +38,5 @@ def test_the_severities_of_the_findings_page_are_those_of_the_code() -> None:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_variable_that_a_page_names_is_a_setting(page: Path) -> None:
     text = page.read_text(encoding="utf-8").replace("<NODE>", "NODE").replace("__NODE__", "__A_NODE__")
-    named = {name for name in re.findall(r"\bBACKUPSVC_[A-Z][A-Z_]*[A-Z]\b", text)}
+    named = set(re.findall(r"\bBACKUPSVC_[A-Z][A-Z_]*[A-Z]\b", text))
     assert setting_names.unknown(Settings, named) == []
