@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
 
 def test_the_architecture_has_all_ten_laws_in_order() -> None:
     assert list(laws()) == list(range(1, 11))
+
+
+def test_the_layers_of_the_architecture_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    block = re.findall(r"^    (.+)$", prose(ARCHITECTURE).partition("## Operations")[0], re.MULTILINE)
+    assert block == [layer.replace("backupsvc.", "") for layer in layers]
+
+
+def test_every_package_of_the_service_is_a_room_of_the_architecture() -> None:
+    rooms = named_files(prose(ARCHITECTURE).partition("## Operations")[0])
+    packages = [path.parent.relative_to(ROOT).as_posix() + "/" for path in (ROOT / "backupsvc").glob("*/__init__.py")]
+    assert packages and set(packages) <= set(rooms)
 
 
 @pytest.mark.parametrize("law", range(1, 11))
