@@ -5,7 +5,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Three workers, also on two cores: much of what is tested is waiting for something that stands still.
 PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal
 
-.PHONY: help setup demo test test-quick explore mutants soak lint bench clean
+.PHONY: help setup demo test test-quick explore mutants soak lint docs lock bench clean
 
 help:
 	@echo "make demo        one whole night on the embedded cluster, with real guests"
@@ -15,6 +15,8 @@ help:
 	@echo "make mutants     policies mutated: what no test would notice (MINUTES=60, MODULES=\"retention whole\")"
 	@echo "make soak        MUTANTS=20000 of archives read, then COUNT=50 good restore tests in a row with every core busy"
 	@echo "make lint        format, lint, types, layers"
+	@echo "make docs        write docs/reference.md anew from the code"
+	@echo "make lock        pin the application's dependencies in requirements.lock (UPGRADE=1: the newest)"
 	@echo "make bench       measurements, as ratios against named yardsticks"
 
 setup:
@@ -45,6 +47,12 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+lock:
+	@UPGRADE=$(UPGRADE) deploy/lock.sh
+
+docs: setup
+	$(PYTHON) -m tests.reference
 
 bench: setup
 	$(PYTHON) -m pytest -m bench -s tests/bench

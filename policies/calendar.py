@@ -1,6 +1,6 @@
 """When a job is due: PVE calendar events in a site's time zone, right on both days of the year on which clocks change.
 
-PVE's grammar (PVE_FACTS 3.5): ``[WEEKDAY] [[YEAR-]MONTH-DAY] [HOUR:MINUTE[:SECOND]]`` with lists ``,``, ranges ``..``, repeats
+PVE's grammar (pve-facts 4.2): ``[WEEKDAY] [[YEAR-]MONTH-DAY] [HOUR:MINUTE[:SECOND]]`` with lists ``,``, ranges ``..``, repeats
 ``start/step`` and ``*``; a lone number means minutes. oncalendar reads nearly all of it; the rest is rewritten first.
 
 On the days when the clock changes
@@ -20,7 +20,7 @@ from oncalendar import BaseIterator, OnCalendarError
 
 from policies.model import PolicyError
 
-LONGEST = 128  # characters, PVE's own limit of a schedule (PVE_FACTS 3.5)
+LONGEST = 128  # characters, PVE's own limit of a schedule (pve-facts 4.2)
 ALLOWED = (
     "allowed: [WEEKDAY] [[YEAR-]MONTH-DAY] [HOUR:MINUTE[:SECOND]] with lists `,`, ranges `..` and repeats `start/step`, "
     "such as `21:00`, `mon..fri 22:30`, `sat *-*-1..7 15:00`, `*:0/30`, `hourly`, `daily`"

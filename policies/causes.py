@@ -105,7 +105,7 @@ def in_words(exitstatus: str, log: Iterable[str]) -> str:
     """Given how a failed PVE task ended and its log's lines, return the cause with the line that names it, "" if none does.
 
     PVE's own last word often names none: a full disk ends a backup in ``Broken pipe`` and a restore in ``exit code 133``
-    (PVE_TEXTS, backup and restore), and the line that says so stands somewhere before.
+    (pve-facts 3.9, 7.6), and the line that says so stands somewhere before.
     """
     found = blame(exitstatus, log)
     if not found.text or found.text in exitstatus or exitstatus in found.text:

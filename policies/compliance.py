@@ -21,7 +21,7 @@ from policies.site_facts import ClusterJob, GuestFacts, SiteFacts, newest_proof,
 
 FULL = 85  # percent at which a storage is about to be a problem
 TOLD_FOR = 7 * 86400  # seconds for which a missed run is told of
-ROUND = 1.3  # room that one round of backups needs, as a multiple of the last one (FIELD D16)
+ROUND = 1.3  # room that one round of backups needs, as a multiple of the last one (pve-facts 3.11)
 _LOOK_BACK = tuple(
     days * 86400 for days in (2, 9, 40, 400)
 )  # for a job's last occurrence: as far as its schedule makes necessary
@@ -392,7 +392,7 @@ def _listing_blind(facts: SiteFacts, policy: Policy, now: int, speaker: Speaker)
 
 
 def _blind_by_rights(facts: SiteFacts, policy: Policy, speaker: Speaker) -> Iterator[Finding]:
-    """PVE answers 200 and an empty list to a token that may not see archives (OBSERVED, minimal privileges)."""
+    """PVE answers 200 and an empty list to a token that may not see archives (pve-facts 5.6)."""
     if facts.permissions is None:
         return
     everything = True

@@ -1,7 +1,7 @@
 """Law 2, decided: how a copy of a guest is made harmless, and what must be true before it may start.
 
 Three steps, each a pure function. ``overrides`` goes with the restore call, so that the copy never exists with a production
-NIC. ``strip`` says what to delete afterwards, for a restore cannot delete keys (PVE_FACTS 6.1). ``assertions`` judges the
+NIC. ``strip`` says what to delete afterwards, for a restore cannot delete keys (pve-facts 7.1). ``assertions`` judges the
 config that PVE then holds. A guest's config is a map of key to text, as PVE's API gives it or ``parse_config`` reads it.
 """
 
@@ -30,7 +30,7 @@ _NIC_OPTIONS = frozenset(
     {"bridge", "firewall", "link_down", "macaddr", "model", "mtu", "queues", "rate", "tag", "trunks", "host-tunnel"}
 )
 _KEPT = frozenset({"macaddr", "model", "bridge", "link_down"})
-_DEFAULT_MEMORY = 512  # MiB, what PVE assumes of a config without the key (OBSERVED 19)
+_DEFAULT_MEMORY = 512  # MiB, what PVE assumes of a config without the key (pve-facts 7.4)
 _MAP_PREFIX = "#qmdump#map:"
 _NOTHING: Mapping[str, str] = {}
 
@@ -71,7 +71,7 @@ def parse_config(text: str) -> dict[str, str]:
     """Given a PVE guest config file (or what extractconfig answers), return its current section as a map.
 
     Snapshots and pending changes (everything from the first ``[`` line) are left out. Leading ``#`` lines are the description,
-    %-decoded (PVE_FACTS 6.4). Two kinds of comment are kept apart, under keys that no PVE option can have: a disk that a restore
+    %-decoded (pve-facts 8.1). Two kinds of comment are kept apart, under keys that no PVE option can have: a disk that a restore
     commented out as ``#scsi1``, and vzdump's list of the dumped disks as ``#qmdump#map:scsi0``.
     """
     config: dict[str, str] = {}
@@ -125,7 +125,7 @@ def overrides(
     Every NIC of the archive keeps model and MAC and loses everything else; ``network`` is ``isolated`` or ``link-down``;
     ``memory`` caps the copy's memory in MiB; ``service`` is the identity that marks the copy beside ``operation``.
     Raise PolicyError if the policy names no isolated bridge where one is needed.
-    No drive and no NIC that the archive lacks is ever named: PVE refuses the first and would add the second (FIELD D28).
+    No drive and no NIC that the archive lacks is ever named: PVE refuses the first and would add the second (pve-facts 7.1).
     """
     sent = {key: _isolated_nic(key, value, scratch, network) for key, value in _keys(config, _NIC)}
     sent |= {"onboot": "0", "description": _description(operation, service)} | _name(config, operation)
@@ -352,8 +352,8 @@ def holds_volume(key: str) -> bool:
 def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> tuple[str, ...]:
     """Given the archived and the restored config, return the disks of the guest that the copy cannot have, by key.
 
-    A disk is missing if it had ``backup=0`` (PVE comments it out on restore: FIELD D13), if vzdump's map does not list it, or if
-    the restored config lacks it. CD-ROMs, cloud-init drives and unused volumes are no disks of the guest.
+    A disk is missing if it had ``backup=0`` (PVE comments it out on restore: pve-facts 7.2), if vzdump's map does not list it, or
+    if the restored config lacks it. CD-ROMs, cloud-init drives and unused volumes are no disks of the guest.
     """
     dumped = {key.removeprefix(_MAP_PREFIX) for key in archived if key.startswith(_MAP_PREFIX)}
     return tuple(

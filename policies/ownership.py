@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from policies.model import Scratch
 
-# Plain letters, digits and hyphens: PVE %-encodes ':' and '%' of a description in the config file (PVE_FACTS 6.4).
+# Plain letters, digits and hyphens: PVE %-encodes ':' and '%' of a description in the config file (pve-facts 8.1).
 _MARKER = "backupsvc-scratch-copy-of-operation"
 _SERVICE = "backupsvc-scratch-copy-of-service"
 _MARKED = re.compile(rf"{_MARKER}-(\w+)")
 _SERVED = re.compile(rf"{_SERVICE}-(\w+)")
 
-# All that a failed restore leaves behind: an empty config, or "memory: 128", with or without a lock (OBSERVED 18, 19).
+# All that a failed restore leaves behind: an empty config, or "memory: 128", with or without a lock (pve-facts 7.4).
 _STUB_KEYS = frozenset({"memory", "lock", "digest"})
 
 
@@ -102,5 +102,5 @@ def _not_the_heirs(
 
 
 def is_stub(config: Mapping[str, str]) -> bool:
-    """Given a guest's config, say whether it is only what a failed restore leaves: no disk, no NIC, no name (OBSERVED 19)."""
+    """Given a guest's config, say whether it is only what a failed restore leaves: no disk, no NIC, no name (pve-facts 7.4)."""
     return set(config) <= _STUB_KEYS

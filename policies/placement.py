@@ -1,6 +1,6 @@
 """Where a restored copy goes: VMID, node and storage, with the reasons, or why there is no place.
 
-Pure, and only a proposal: the caller still leases the VMID and asks PVE whether it is free (FIELD D35).
+Pure, and only a proposal: the caller still leases the VMID and asks PVE whether it is free (pve-facts 8.3).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from policies.amounts import apart
 from policies.model import Archive, Guest, Node, Scratch, Storage
 
-_HEADROOM = 110  # percent of the disks' sizes: a thin disk may land on a thick storage (FIELD D37)
+_HEADROOM = 110  # percent of the disks' sizes: a thin disk may land on a thick storage (pve-facts 7.8)
 
 
 @dataclass(frozen=True, slots=True)

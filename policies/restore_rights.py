@@ -1,9 +1,9 @@
 """What bringing a lost guest back asks of the token, from the plan and the archive's own config: each privilege on its path.
 
 PVE asks for most of it only once its task runs: a bridge or a storage that the token may not use fails the restore there and
-leaves an empty VM under the guest's VMID (OBSERVED, bridges, and second reading), a real device fails it after all data was
-restored (PVE_TEXTS, restore). So it is asked for before. Source: qemu-server PVE/API2/Qemu.pm (create_vm) and PVE/QemuServer.pm
-(check_bridge_access, check_mapping_access, the drives of the archive's map), 9.0.23 and 9.2.6.
+leaves an empty VM under the guest's VMID, a real device fails it after all data was restored (pve-facts 7.3). So it is asked
+for before. Source: qemu-server PVE/API2/Qemu.pm (create_vm) and PVE/QemuServer.pm (check_bridge_access, check_mapping_access,
+the drives of the archive's map), 9.0.23 and 9.2.6.
 """
 
 from __future__ import annotations

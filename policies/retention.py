@@ -1,4 +1,4 @@
-"""Which archives are kept: every archive comes back, marked, with its reasons. Equal to PVE's own algorithm (PVE_FACTS 5).
+"""Which archives are kept: every archive comes back, marked, with its reasons. Equal to PVE's own algorithm (pve-facts 6.1).
 
 In short: archives are grouped by guest, sorted newest first, and each rule (last, hourly, daily ... in this order) keeps the
 newest archive of each of the next N periods that no earlier rule has represented. Periods without an archive do not count. One
@@ -69,7 +69,7 @@ class Keep:
 def parse_keep(text: str) -> Keep:
     """Given a prune-backups string, return the Keep that PVE makes of it. Raise PolicyError with PVE's own text if refused.
 
-    Nothing positive (no rule, or zeros only) means keep-all, as PVE has it (PVE_FACTS 5.2).
+    Nothing positive (no rule, or zeros only) means keep-all, as PVE has it (pve-facts 6.2).
     """
     options = property_string.parse(text)
     counts = _checked(options)
@@ -188,7 +188,7 @@ def _marked(archive: Archive, mark: tuple[Mark, str] | None) -> Marked | None:
 def local_ctime(volid: str, tz: str) -> int | None:
     """Given a volid, return the time that its standard name gives in the zone, in epoch seconds, or None if it is renamed.
 
-    An hour that comes twice is the first one, an absent one is moved forward an hour (PVE_FACTS 0.11).
+    An hour that comes twice is the first one, an absent one is moved forward an hour (pve-facts 5.2).
     """
     _, owner, ctime = _read_name(volid.rpartition("/")[2], zone(tz))
     return None if owner is None else ctime

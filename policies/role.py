@@ -2,7 +2,7 @@
 
 Two tokens of one user: the everyday one, which may use no production bridge, and optionally one that brings lost guests back onto
 theirs (law 2's second wall). A token with privilege separation has only what its user has too, so the user gets the union.
-What each is for: OBSERVED, minimal privileges, and what fails when it is taken away (tests/integration/test_doctor_role.py).
+What each is for: pve-facts 11.2, and what fails when it is taken away (tests/integration/test_doctor_role.py).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from policies.privileges import LOCAL_ZONE, privileges
 
 USER, EVERYDAY, RESTORE = "backupsvc@pve", "service", "restore"
 SUPPORTED = (8, 9)
-# PVE 9 dropped VM.Monitor, PVE 8 knows no VM.GuestAgent.* (PVE_FACTS 0.13)
+# PVE 9 dropped VM.Monitor, PVE 8 knows no VM.GuestAgent.* (pve-facts 11.1)
 _ON_8 = {
     "VM.GuestAgent.Audit": "VM.Monitor",
     "VM.GuestAgent.FileRead": "VM.Monitor",
     "VM.GuestAgent.FileSystemMgmt": "VM.Monitor",
 }
-_ALSO_IN = {"VM.GuestAgent.FileRead": "VM.GuestAgent.Unrestricted"}  # OBSERVED, privileges: the second covers the first
+_ALSO_IN = {"VM.GuestAgent.FileRead": "VM.GuestAgent.Unrestricted"}  # the second covers the first (pve-facts 11.2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class Clocks:
     """Each node's clock against the service's own: ``offsets`` in seconds, positive = the node is ahead.
 
     ``drift_texts`` are the HA manager's lines that say ``detected time drift!``: it says so of a node whose time stamp lies more
-    than 2 s in the future (PVE_FACTS 8).
+    than 2 s in the future (pve-facts 9.2).
     """
 
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

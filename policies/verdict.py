@@ -37,7 +37,7 @@ class Evidence:
         basis: what the word intact rests on, "" where nothing needs to be said.
         unread: why the archive's bytes were not read in this test, "" if they were.
         answers: why it is not certain that what answered over the network was the copy.
-        warnings: what cut the test short or leaves a doubt. Not the warnings of a PVE task, which are no errors (FIELD D9).
+        warnings: what cut the test short or leaves a doubt. Not the warnings of a PVE task, which are no errors (pve-facts 2.2).
     """
 
     simulated: bool = False
@@ -140,7 +140,7 @@ def _rung(evidence: Evidence) -> Rung:
 def _intact(evidence: Evidence) -> bool:
     """Read by us, or restored by PVE from an archive with a checksum: a restore reads all of it and misses no cluster.
 
-    Without a checksum one flipped bit restores with TASK OK (OBSERVED 20).
+    Without a checksum one flipped bit restores with TASK OK (pve-facts 7.6).
     """
     if evidence.wrong:
         return False

@@ -13,7 +13,7 @@ from policies.isolation import disks_to_dump, parse_config
 from policies.model import Archive, GuestType
 
 DUMPED = "#qmdump#map:"  # vzdump's line for each disk that it dumped (qemu-server, PVE/VZDump/QemuServer.pm)
-SHRUNK = 0.5  # an archive below this part of the usual size is missing something (FIELD D15: success says nothing of the content)
+SHRUNK = 0.5  # an archive below this part of the usual size is missing something, although its task was OK (pve-facts 3.10)
 HISTORY = 7  # how many archives before it say what is usual; fewer than two say nothing
 MOST_WITHOUT = 4 << 20  # bytes: an archive above that holds a disk, for a config is 1 MiB at most (pmxcfs)
 

@@ -1,1 +1,1 @@
-"""Celery: beat and workers. Messages are hints; the catalog is the truth (DESIGN section 4)."""
+"""Celery: beat and workers. Messages are hints; the catalog is the truth (docs/architecture.md)."""

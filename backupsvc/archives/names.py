@@ -1,4 +1,4 @@
-"""What a vzdump archive's name says: guest, kind, local time, extension (PVE_FACTS 4)."""
+"""What a vzdump archive's name says: guest, kind, local time, extension (pve-facts 5.1)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ArchiveName:
     def ctime(self, timezone: str) -> int | None:
         """Given the node's time zone, return the name's time in epoch seconds as PVE's ``timelocal`` does, or None.
 
-        The hour that autumn repeats counts as the first one, the hour that spring leaves out moves forward (PVE_FACTS 0.11):
+        The hour that autumn repeats counts as the first one, the hour that spring leaves out moves forward (pve-facts 5.2):
         both are what ``fold=0`` means.
         """
         if self.time is None:

@@ -1,4 +1,4 @@
-"""VMA version 1, read in one pass (PVE_FACTS 9), and held to more than Proxmox's own ``vma verify``.
+"""VMA version 1, read in one pass (pve-facts 10.1), and held to more than Proxmox's own ``vma verify``.
 
 That tool passes an archive that was cut at an extent boundary and never looks for missing clusters. Here every cluster of every
 disk must appear exactly once, lie within its disk and the stream must end where its last extent does. VMA has no checksum over

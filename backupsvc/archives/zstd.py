@@ -1,7 +1,7 @@
 """Zstandard, frame by frame and block by block (RFC 8878), so that damage has an offset and no input can swell in memory.
 
-``backports.zstd`` decodes; this module walks the blocks for it. The ``zstandard`` package is no choice: it returns the first half
-of a truncated file without an error (ECOSYSTEM 1).
+``backports.zstd`` decodes; this module walks the blocks for it. The ``zstandard`` package (0.25.0) is no choice: it returns the
+first half of a truncated file without an error.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Again:
 
 
 class NoTask(OperationFailed):
-    """PVE accepted a call and started nothing: the guest is not on that node (PVE_FACTS 0.1)."""
+    """PVE accepted a call and started nothing: the guest is not on that node (pve-facts 3.1)."""
 
 
 class CancelAsked(Exception):

@@ -1,6 +1,6 @@
 """The QEMU guest agent: is it there, what does it say, run a command inside.
 
-Generic calls are wrapped in ``result`` and may be a 200 that carries an error; exec is not wrapped (OBSERVED 26). No
+Generic calls are wrapped in ``result`` and may be a 200 that carries an error; exec is not wrapped (pve-facts 8.5). No
 guest's agent is asked anything while a lock says that the guest is being dumped or snapshot: it may stand frozen just then.
 """
 
@@ -18,7 +18,7 @@ from policies import pve_texts
 
 HOLDING = frozenset({"backup", "snapshot"})  # locks under which PVE freezes and thaws through the agent
 LOOK_AGE = 1.0  # seconds for which a look at a guest's lock serves for the calls that follow it
-UNPRINTABLE = 596  # how an agent's text with a character above U+00FF arrives (OBSERVED 7)
+UNPRINTABLE = 596  # how an agent's text with a character above U+00FF arrives (pve-facts 1.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Agent:
         Raise PvePermissionDenied without VM.GuestAgent.FileRead (or .Unrestricted), PveError if the agent is silent or refuses.
         """
         self._stand_back(node, vmid, "file-read")
-        answer = self._client.get(f"nodes/{node}/qemu/{vmid}/agent/file-read", {"file": path})  # not wrapped (PVE_FACTS 0.14)
+        answer = self._client.get(f"nodes/{node}/qemu/{vmid}/agent/file-read", {"file": path})  # not wrapped (pve-facts 8.5)
         return _guest_text(answer.row().text("content"))
 
     def exec(self, node: str, vmid: int, command: list[str], timeout: float) -> ExecResult:
@@ -119,7 +119,7 @@ class Agent:
         for _ in polls(self._clock, timeout, most=1.0):
             if self.held(node, vmid):
                 continue
-            # Never asked twice after a lost answer: the agent hands a result out once (OBSERVED 26).
+            # Never asked twice after a lost answer: the agent hands a result out once (pve-facts 8.5).
             answer = self._client.get(f"{path}/exec-status", {"pid": pid}, retry=False).row()
             if answer.boolean("exited"):
                 return _exec_result(answer)
@@ -177,7 +177,7 @@ def _exec_result(answer: Row) -> ExecResult:
 
 
 def _guest_text(data: str) -> str:
-    """Given output where PVE turned each byte into one character, return the text that the guest wrote (OBSERVED 26)."""
+    """Given output where PVE turned each byte into one character, return the text that the guest wrote (pve-facts 8.6)."""
     try:
         return data.encode("latin-1").decode("utf-8", "replace")
     except UnicodeEncodeError:  # it is text already: a PVE that decodes by itself

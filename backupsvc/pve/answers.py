@@ -9,7 +9,7 @@ from shlex import quote
 from backupsvc.errors import BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveTokenRefused, PveUnreachable
 from policies import pve_texts
 
-# pveproxy's pseudo codes when it cannot reach the node that the call is for, and a proxy's or a restarting daemon's (PVE_FACTS 1)
+# pveproxy's pseudo codes when it cannot reach a call's node, and a proxy's or a restarting daemon's (pve-facts 1.6)
 NODE_SILENT = frozenset(range(595, 600))
 NO_CONNECTION = 595  # among them: no way to the node, or nobody who listens there
 ABOUT_SILENT_NODE = "is the node up, and are pveproxy and pvedaemon running there? `pvecm nodes` shows who is in the cluster"
@@ -89,8 +89,8 @@ def error_for(answer: BadAnswer, caller: Caller) -> BackupsvcError:
 def unreachable(answer: BadAnswer, caller: Caller) -> bool:
     """Given an answer of 400 or more and who asked, return whether it says that nobody answered.
 
-    596 on an agent call mostly does not: as ``Broken pipe`` an agent's text with a character above U+00FF arrives (OBSERVED 7). A
-    node that cannot be connected to, or takes a call and says nothing, is silent there too (PVE_FACTS 1), and no guest's agent.
+    596 on an agent call mostly does not: as ``Broken pipe`` an agent's text with a character above U+00FF arrives. A node that
+    cannot be connected to, or takes a call and says nothing, is silent there too, and no guest's agent (pve-facts 1.6, 1.7).
     """
     if answer.status in NODE_SILENT and caller.about_agent:
         return answer.status == NO_CONNECTION or pve_texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
@@ -98,7 +98,7 @@ def unreachable(answer: BadAnswer, caller: Caller) -> bool:
 
 
 def parameter_errors(message: str) -> dict[str, str]:
-    """Given the message of a 400 that PVE nested in a 500, return the parameters it names (OBSERVED 5)."""
+    """Given the message of a 400 that PVE nested in a 500, return the parameters it names (pve-facts 1.5)."""
     lines = message.splitlines()
     if not lines or not pve_texts.PARAMETERS_NESTED.search(lines[0]):
         return {}
@@ -130,7 +130,7 @@ def _grant(answer: BadAnswer, caller: Caller) -> str:
 
 def grant_for(text: str, token: str) -> str:
     """Given PVE's words and the token, return how to grant what is missing; a privilege-separated token needs it twice."""
-    path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (PVE_FACTS 1)
+    path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (pve-facts 1.3)
     if found := pve_texts.PRIVILEGE.search(text):
         path, privilege = found[1], found[2].replace("|", " or ")
     if privilege == "SDN.Use":  # law 2: which bridge a token may use is never answered with the one that it was refused

@@ -1,7 +1,7 @@
 """Which guests of a node may hang on a bridge: their configs, read as seldom as the truth allows.
 
-PVE lists guests in one call, but neither their NICs nor a digest of their configs (PVE_FACTS 8): whether a config has changed is
-known only by reading it. So whoever asks says how old an answer may be; a guest that was not there before is read in any case.
+PVE lists guests in one call, but neither their NICs nor a digest of their configs (pve-facts 9.1): whether a config has changed
+is known only by reading it. So whoever asks says how old an answer may be; a guest that was not there before is read in any case.
 """
 
 from __future__ import annotations

@@ -292,7 +292,7 @@ class Client:
 
 
 def encoded(params: Mapping[str, Value]) -> dict[str, Any]:
-    """Given parameters, return them as PVE takes them: booleans as 1 and 0, absent ones left out (OBSERVED 3, 4).
+    """Given parameters, return them as PVE takes them: booleans as 1 and 0, absent ones left out (pve-facts 1.2).
 
     Raise LawRefused if one of them would overrule a guest's protection or lock (law 1).
     """

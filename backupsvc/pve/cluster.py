@@ -93,7 +93,7 @@ class HaStatus:
 
     @property
     def drifting(self) -> tuple[str, ...]:
-        """Nodes whose clock PVE's HA itself reports as drifting: it sees only one that is ahead (PVE_FACTS 8)."""
+        """Nodes whose clock PVE's HA itself reports as drifting: it sees only one that is ahead (pve-facts 9.2)."""
         return tuple(node for node, line in sorted(self.lrm.items()) if pve_texts.CLOCK_DRIFT.search(line))
 
 
@@ -112,7 +112,7 @@ class Cluster:
         return Version(data.need_text("release"), data.need_text("version"), data.boolean("simulated"))
 
     def guests(self, max_age: float = 0.0) -> list[Guest]:
-        """Return every guest that the token may see, by VMID. States lag by some seconds (PVE_FACTS 8).
+        """Return every guest that the token may see, by VMID. States lag by some seconds (pve-facts 9.1).
 
         An answer that is younger than ``max_age`` seconds serves again, so that the cluster is asked once for all its guests.
         """
@@ -259,7 +259,7 @@ def _job(row: Row) -> PveJob:
 
 
 def _vmids(row: Row, key: str) -> tuple[int, ...]:
-    """PVE keeps the list as it was typed: ``100;200``, ``100,,200`` (OBSERVED 13)."""
+    """PVE keeps the list as it was typed: ``100;200``, ``100,,200`` (pve-facts 4.1)."""
     return tuple(int(word) for word in row.words(key) if word.isdigit())
 
 

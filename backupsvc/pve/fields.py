@@ -1,7 +1,7 @@
 """The one place that turns PVE's answers into typed values. What is none is one error that names the call and the key.
 
-Numbers may be text, false booleans absent, lists one text (PVE_FACTS 1), numbers in property strings text or not (OBSERVED 13):
-all that is read. A value of another type is never guessed at: an archive that seemed to be of 1970 would be pruned first.
+Numbers may be text, false booleans absent, lists one text, numbers in property strings text or not (pve-facts 1.1, 4.1): all
+that is read. A value of another type is never guessed at: an archive that seemed to be of 1970 would be pruned first.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Row:
         return tuple(word for word in re.split(r"[,;\s\0]+", self.text(key)) if word)
 
     def properties(self, key: str) -> str:
-        """Return a property string; PVE 9 answers some as objects, older ones the string itself (PVE_FACTS 3.5)."""
+        """Return a property string; PVE 9 answers some as objects, older ones the string itself (pve-facts 4.1)."""
         value = self.fields.get(key)
         if not isinstance(value, Mapping):
             return self.text(key)

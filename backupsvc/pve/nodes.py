@@ -16,7 +16,7 @@ ANSWER_AGE = 60.0  # seconds for which a node's own answer, or its silence, serv
 
 class Nodes:
     """The nodes, by name. A node's status is ``offline`` if corosync says so, and ``unknown`` if only its pvestatd is silent:
-    then its entries in the cluster's memory are older than five minutes, mostly because a storage hangs (PVE_FACTS 8).
+    then its entries in the cluster's memory are older than five minutes, mostly because a storage hangs (pve-facts 9.1).
     Without quorum ``offline`` says only that the host which answers does not hear the node, so that node is asked itself too.
     """
 

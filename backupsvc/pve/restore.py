@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from backupsvc.errors import LawRefused
 from backupsvc.pve.client import Client
 
-# A start=1 that fails leaves no trace in the task (OBSERVED 22) and would skip law 2; force overwrites a guest (law 1);
+# A start=1 that fails leaves no trace in the task (pve-facts 7.7) and would skip law 2; force overwrites a guest (law 1);
 # unique changes MACs and UUID, so that the copy would not be the guest; HA must never adopt a copy.
 NEVER_SENT = frozenset({"force", "start", "unique", "ha-managed", "live-restore", "skiplock"})
 _OURS = frozenset({"vmid", "archive", "storage", "pool", "bwlimit"})
@@ -34,7 +34,7 @@ class Restore:
     ) -> str:
         """Given an archive and a free VMID, begin to restore it there and return the task.
 
-        ``overrides`` replace options of the archived config before the guest exists (PVE_FACTS 0.6); ``storage`` takes every
+        ``overrides`` replace options of the archived config before the guest exists (pve-facts 7.1); ``storage`` takes every
         disk, "" leaves each where it was; ``bandwidth`` in KiB/s. Raise LawRefused if an override is one that is never sent,
         PveError if the VMID is taken.
         """

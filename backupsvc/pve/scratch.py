@@ -145,7 +145,7 @@ class ScratchGuests:
     def mark_stub(self, node: str, vmid: int, operation: str, restore_upid: str) -> None:
         """Given the failed restore that this operation began, mark the config it left, so that ``destroy`` may remove it.
 
-        A failed restore leaves a config without our marker (OBSERVED 18, 19). It counts as ours only if the VMID is in range and
+        A failed restore leaves a config without our marker (pve-facts 7.4). It counts as ours only if the VMID is in range and
         leased to us, the task is this token's own restore into that VMID, has ended and has failed, and the config holds
         nothing at all. Raise LawRefused otherwise.
         """

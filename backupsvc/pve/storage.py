@@ -50,7 +50,7 @@ class Storages:
 
     def extract_config(self, node: str, volid: str) -> str:
         """Given an archive, return the guest configuration inside it. Raise PveError if it cannot be read: found in 0.1 s
-        where a restore takes 60 s to see the same (OBSERVED 20)."""
+        where a restore takes 60 s to see the same (pve-facts 7.6)."""
         return self._client.get(f"nodes/{node}/vzdump/extractconfig", {"volume": volid}).string()
 
     def volume_path(self, node: str, volid: str) -> str:
@@ -58,11 +58,11 @@ class Storages:
         return self._client.get(_content(node, volid)).row().need_text("path")
 
     def set_notes(self, node: str, volid: str, notes: str) -> None:
-        """Given an archive that exists (PVE does not check: OBSERVED 16), replace its notes; "" removes them."""
+        """Given an archive that exists (PVE does not check: pve-facts 5.5), replace its notes; "" removes them."""
         self._client.put(_content(node, volid), {"notes": notes})
 
     def set_protected(self, node: str, volid: str, protected: bool) -> None:
-        """Given an archive that exists (PVE does not check: OBSERVED 16), protect it from every deletion, or lift that."""
+        """Given an archive that exists (PVE does not check: pve-facts 5.5), protect it from every deletion, or lift that."""
         self._client.put(_content(node, volid), {"protected": protected})
 
     def delete(self, node: str, volid: str) -> str | None:

@@ -1,6 +1,6 @@
 """PVE's tasks: ask, wait with a deadline, keep the log, find what was started, stop.
 
-A task has succeeded if its exit status is ``OK`` or ``WARNINGS: n``; everything else is a failure (PVE_FACTS 2).
+A task has succeeded if its exit status is ``OK`` or ``WARNINGS: n``; everything else is a failure (pve-facts 2.2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from policies import causes, pve_texts
 from policies.foreign import Dumping
 
 OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
-LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (OBSERVED 28)
+LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (pve-facts 2.3)
 CLOCK_SLACK = 1  # second: node clocks are read in whole seconds
 UNSURE = "unexpected status"
 RECENT_AGE = 12.0  # seconds that one answer of /cluster/tasks serves for
@@ -48,7 +48,7 @@ class TaskResult:
     def raise_if_failed(self, what: str) -> None:
         """Given what the task was for, raise TaskFailed if it failed, PvePermissionDenied if the token lacked a privilege.
 
-        Some rights are checked only inside the task (OBSERVED 9 and bridges), so a refusal arrives as its exit status.
+        Some rights are checked only inside the task (pve-facts 3.3, 7.3), so a refusal arrives as its exit status.
         """
         if not self.ok and pve_texts.DENIED.search(self.exitstatus):
             token = parse_upid(self.upid).user

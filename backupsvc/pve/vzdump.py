@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backupsvc.pve.client import Client
 
-NOTES_LIMIT = 1024  # characters of a notes template (PVE_FACTS 3.1)
+NOTES_LIMIT = 1024  # characters of a notes template (pve-facts 3.2)
 
 
 class Vzdump:
@@ -27,7 +27,7 @@ class Vzdump:
     ) -> str | None:
         """Given a guest and how to back it up, begin and return the task.
 
-        None means that PVE answered OK and ran nothing, because the guest is not on that node (PVE_FACTS 0.1). ``keep_all`` keeps
+        None means that PVE answered OK and ran nothing, because the guest is not on that node (pve-facts 3.1). ``keep_all`` keeps
         the storage from pruning behind our back and needs Datastore.Allocate there; ``bandwidth`` in KiB/s needs Sys.Modify on /.
         """
         asked = {
@@ -46,7 +46,7 @@ class Vzdump:
 def notes_template(notes: str) -> str:
     """Given notes, return the template that PVE turns into exactly them, cut at its limit.
 
-    A backslash and a line feed are escaped; ``{{`` cannot be, so a blank keeps it from being a variable (PVE_FACTS 3.3).
+    A backslash and a line feed are escaped; ``{{`` cannot be, so a blank keeps it from being a variable (pve-facts 3.6).
     """
     escaped = ""
     for character in notes.replace("\r\n", "\n"):

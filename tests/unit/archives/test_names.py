@@ -1,4 +1,4 @@
-"""Archive names as PVE reads them (PVE_FACTS 4)."""
+"""Archive names as PVE reads them (pve-facts 5.1)."""
 
 from datetime import datetime
 

@@ -73,7 +73,7 @@ def test_the_right_that_keep_all_needs_is_told(fake: FakePve, pve: Pve) -> None:
 
 
 def expand(template: str) -> str:
-    """What PVE makes of a template without variables: two escapes, everything else as it is (PVE_FACTS 3.3)."""
+    """What PVE makes of a template without variables: two escapes, everything else as it is (pve-facts 3.6)."""
     out, rest = "", template
     while rest:
         if rest.startswith("{{"):

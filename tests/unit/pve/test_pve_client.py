@@ -52,7 +52,7 @@ def test_parameters_are_encoded_so_that_an_equals_sign_and_a_comma_arrive(fake: 
     value = "virtio=BC:24:11:00:00:08,bridge=vmbr9;x=ü%"
     client.put("nodes/pve/qemu/9001/config", {"net0": value, "onboot": False, "agent": True, "absent": None})
     assert fake.requests[0].params == {"net0": value, "onboot": "0", "agent": "1"}
-    assert "virtio=" not in fake.requests[0].body  # a raw second = would cut the value there (OBSERVED 4)
+    assert "virtio=" not in fake.requests[0].body  # a raw second = would cut the value there (pve-facts 1.2)
 
 
 def test_a_delete_carries_its_parameters_in_the_query_and_no_body(fake: FakePve, client: Client) -> None:
