@@ -14,7 +14,6 @@ from typing import Any
 from policies import freezing
 from policies.model import Operation, OperationState, Verdict
 
-_MAIN_TASK = {"backup": "dump", "restore-test": "restore", "restore": "restore"}
 _TESTS = ("prove#", "again#", "sample#")  # how a night calls its restore tests
 _NAMED = 5  # guests that a sentence names before it only counts
 
@@ -124,12 +123,12 @@ class Night:
 Event = Outcome | Night
 
 
-def of(operation: Operation) -> Outcome:
-    """Given an ended operation, return what came of it."""
+def of(operation: Operation, main_task: str | None = None) -> Outcome:
+    """Given an ended operation, and as what it remembers its main PVE task if it has one, return what came of it."""
     data: Any = operation.data
     scratch, archive, error = (data.get(key) or {} for key in ("scratch", "archive", "error"))
     ended = operation.finished if operation.finished is not None else operation.updated
-    upid = data.get(f"{_MAIN_TASK.get(operation.kind, '')}_upid")
+    upid = data.get(f"{main_task}_upid")
     node = scratch.get("node") or data.get("node") or archive.get("node")
     return Outcome(
         operation.id,

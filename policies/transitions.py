@@ -43,28 +43,6 @@ class Plan:
         return (self.steps + self.cleanup)[0]
 
 
-BACKUP = Plan(
-    "backup",
-    ("locate", "dump", "thawed", "read-back", "verify"),
-    ("settle",),
-    back=(("dump", "locate"),),
-    long=frozenset({"verify"}),
-)
-RESTORE_TEST = Plan(
-    "restore-test",
-    ("choose", "reserve", "begin", "read", "restore", "isolate", "start", "boot", "check", "settle"),
-    ("tear-down", "judge"),
-    failure_is_result=True,
-    long=frozenset({"read", "boot", "check", "settle"}),
-)
-RESTORE = Plan("restore", ("choose", "restore", "read-back", "start"), ("settle",))
-PRUNE = Plan("prune", ("decide", "remove"), ("settle",), long=frozenset({"decide"}))
-REAP = Plan("reap", (), ("tear-down",))
-NIGHT = Plan("night", ("back-up", "prune", "prove"), alone=False)
-
-PLANS = {plan.kind: plan for plan in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, REAP, NIGHT)}
-
-
 class Trouble(StrEnum):
     """What a failed step may hope for: NOTHING (it has failed), a HICCUP (try soon, a few times), an OUTAGE (wait it out)."""
 

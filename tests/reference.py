@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import typer.main
 from pydantic import BaseModel, SecretStr
@@ -19,13 +19,13 @@ from pydantic.fields import FieldInfo
 from backupsvc import errors
 from backupsvc.cli.app import build
 from backupsvc.cli.driving import INTERRUPTED
-from backupsvc.operations import build_engine
+from backupsvc.operations.kinds import KINDS
 from backupsvc.setting_names import DEEPER, PREFIX
 from backupsvc.settings import Settings
 from policies import sentences_en
 from policies.compliance import RULES, TOLD, WARNINGS
 from policies.model import PolicyError
-from policies.transitions import PLANS, Plan
+from policies.transitions import Plan
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 _TYPES = {
@@ -181,10 +181,9 @@ def operations() -> Iterator[str]:
     """Each kind of operation, step by step."""
     yield "## Operations\n"
     yield "Cleanup steps follow whatever happened before. What works for minutes has a queue of its own.\n"
-    handlers = build_engine(cast(Any, None)).handlers
-    for kind, plan in PLANS.items():
-        yield f"### {kind}\n"
-        yield from table(("step", "", "does"), _steps(plan, handlers[kind]))
+    for name, kind in KINDS.items():
+        yield f"### {name}\n"
+        yield from table(("step", "", "does"), _steps(kind.plan, kind.handlers))
 
 
 def _steps(plan: Plan, handlers: Mapping[str, Callable[..., Any]]) -> Iterator[tuple[str, str, str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from backupsvc.operations.working import Turn, told, work
-from backupsvc.operations.working import tick as look_around
+from backupsvc.engine.worker_loop import WorkerResult, work
+from backupsvc.operations.tick import tick as look_around
+from backupsvc.operations.tick import told
 from backupsvc.serve.queues import POLLS, STEP_SECONDS, STEPS
 from workers.app import app
 from workers.site import open_site
@@ -39,7 +40,7 @@ def _turn(id: str, *, long: bool) -> None:
         _send(id, work(service.engine, id, long=long))
 
 
-def _send(id: str, turn: Turn) -> None:
+def _send(id: str, turn: WorkerResult) -> None:
     for woken in turn.hints:
         poll.delay(woken)
     if turn.again is not None:

@@ -72,21 +72,21 @@ def _open(service: Service, job: Job, only: list[int]) -> Opened:
     from functools import partial
 
     from backupsvc.operations import opening
-    from backupsvc.operations.backup import steps as backup
+    from backupsvc.operations.backup.opening import open_backup
     from policies.jobs import expected
 
     found = expected(job, service.policy, service.pve.cluster.guests(), only)
-    return opening.open_all({item.vmid: partial(backup.open_backup, service, job, item) for item in found})
+    return opening.open_all({item.vmid: partial(open_backup, service, job, item) for item in found})
 
 
 def _run(service: Service, job: Job, opened: Opened, watcher: Any, *, enqueue: bool) -> dict[str, Any]:
     from backupsvc.cli.driving import bring_to_end
     from backupsvc.clock import iso
-    from backupsvc.operations.backup import steps as backup
+    from backupsvc.operations.backup.result import backup_outcome
 
     started = min((operation.created for operation in opened.operations), default=service.clock.now())
     ended = bring_to_end(service, opened.operations, watcher, enqueue=enqueue)
-    guests = [backup.outcome(operation) for operation in ended]
+    guests = [backup_outcome(operation) for operation in ended]
     guests += [_not_opened(vmid or 0, error) for vmid, error in opened.refused.items()]
     return {
         "job": job.id,

@@ -88,22 +88,24 @@ def _night(service: Service, lab_dir: Path, output: Path, progress: Progress) ->
 
 
 def _prune(service: Service, progress: Progress) -> dict[str, Any]:
-    from backupsvc.operations.prune import steps as prune
+    from backupsvc.operations.prune.opening import open_prune
+    from backupsvc.operations.prune.result import prune_outcome
 
     service.engine.watcher = progress
-    return prune.outcome(service.engine.drive_one(prune.open_prune(service)))
+    return prune_outcome(service.engine.drive_one(open_prune(service)))
 
 
 def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> dict[str, Any]:
     from backupsvc.lab.accident import delete_guest
-    from backupsvc.operations.restore import steps as restore
+    from backupsvc.operations.restore.planning import open_restore, plan_restore
+    from backupsvc.operations.restore.result import restore_outcome
 
     node = next(guest.node for guest in service.pve.cluster.guests() if guest.vmid == LOST)
     delete_guest(lab_dir, node, LOST)
     service.engine.watcher = progress
-    planned = restore.plan(service, LOST, at=None, volid=None, node=None, storage=None)
-    opened = restore.open_restore(service, LOST, planned, start=True)
-    return restore.outcome(service.engine.drive_one(opened))
+    planned = plan_restore(service, LOST, at=None, volid=None, node=None, storage=None)
+    opened = open_restore(service, LOST, planned, start=True)
+    return restore_outcome(service.engine.drive_one(opened))
 
 
 def _report(service: Service, output: Path) -> tuple[list[Path], str]:

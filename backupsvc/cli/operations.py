@@ -159,10 +159,10 @@ def _state(text: str | None) -> OperationState | None:
 
 
 def _kind(text: str | None) -> str | None:
-    from policies.transitions import PLANS
+    from backupsvc.operations.kinds import KINDS
 
-    if text is not None and text not in PLANS:
-        raise UsageError(f"there is no kind of operation {text!r}", f"kinds are: {', '.join(sorted(PLANS))}")
+    if text is not None and text not in KINDS:
+        raise UsageError(f"there is no kind of operation {text!r}", f"kinds are: {', '.join(sorted(KINDS))}")
     return text
 
 
@@ -173,7 +173,7 @@ def _outcome(row: dict[str, Any]) -> str:
 
 
 def _cancelled(service: Service, item: Any, dry_run: bool) -> dict[str, Any]:
-    from backupsvc.operations.showing import children
+    from backupsvc.operations.job_run.result import children
 
     operation: Operation = item.operation
     going_on = [child.id for child in children(service.catalog, operation) if child.state == "open"]

@@ -30,24 +30,26 @@ def prune(
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
-    from backupsvc.operations.prune import steps as operation
+    from backupsvc.operations.prune.deciding import decision
+    from backupsvc.operations.prune.opening import open_prune
+    from backupsvc.operations.prune.result import foreseen, prune_exit_code, prune_outcome
 
     check_options(enqueue, follow, dry_run)
     result: dict[str, Any]
     told: dict[str, Any] = {}
     with open_service(enqueue=enqueue) as service:
         if dry_run:
-            result = operation.foreseen(operation.decision(service, vmid or []))
+            result = foreseen(decision(service, vmid or []))
         else:
-            opened = opening.open_all({None: lambda: operation.open_prune(service, vmid or [])})
+            opened = opening.open_all({None: lambda: open_prune(service, vmid or [])})
             told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
             with Progress(quiet=as_json) as progress:
-                result = operation.outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
+                result = prune_outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
     if as_json:
         emit_json(result | {key: told[key] for key in ("workers",) if key in told})
     else:
         _show(result)
-    raise typer.Exit(operation.exit_code(result))
+    raise typer.Exit(prune_exit_code(result))
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -31,11 +31,12 @@ def restore(
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
     from backupsvc.operations import opening
-    from backupsvc.operations.restore import steps as operation
+    from backupsvc.operations.restore.planning import open_restore, plan_restore
+    from backupsvc.operations.restore.result import restore_outcome
 
     check_options(enqueue, follow, dry_run)
     with open_service(enqueue=enqueue) as service:
-        planned = operation.plan(service, vmid, at=at, volid=archive, node=node, storage=storage, start=start)
+        planned = plan_restore(service, vmid, at=at, volid=archive, node=node, storage=storage, start=start)
         if dry_run:
             _preview(vmid, planned, as_json)
             return
@@ -44,10 +45,10 @@ def restore(
                 tell(f"backupsvc: WARNING: {sentence}")
         else:
             _confirm(vmid, planned)
-        opened = opening.open_all({vmid: lambda: operation.open_restore(service, vmid, planned, start=start)})
+        opened = opening.open_all({vmid: lambda: open_restore(service, vmid, planned, start=start)})
         told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
-            result = operation.outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
+            result = restore_outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
     if as_json:
         emit_json(result | {key: told[key] for key in ("workers",) if key in told})
     else:

@@ -78,11 +78,11 @@ def run_tests(
     from backupsvc.cli.driving import bring_to_end
     from backupsvc.operations import opening
     from backupsvc.operations.restore_test import proving
-    from backupsvc.operations.restore_test import steps as operation
+    from backupsvc.operations.restore_test.opening import open_test
 
     ended: list[Operation] = []
     for vmid in vmids:
-        opened = opening.open_all({vmid: partial(operation.open_test, service, vmid, at=at, volid=volid)})
+        opened = opening.open_all({vmid: partial(open_test, service, vmid, at=at, volid=volid)})
         ended += bring_to_end(service, opened.operations, watcher, enqueue=False)
     return [proving.outcome(one) for one in ended], _exit_code(service, ended)
 
@@ -94,9 +94,9 @@ def _leave_tests(
     from backupsvc.cli.driving import announce, bring_to_end
     from backupsvc.operations import opening
     from backupsvc.operations.restore_test import proving
-    from backupsvc.operations.restore_test import steps as operation
+    from backupsvc.operations.restore_test.opening import open_test
 
-    opened = opening.open_all({vmid: partial(operation.open_test, service, vmid, at=at, volid=volid) for vmid in vmids})
+    opened = opening.open_all({vmid: partial(open_test, service, vmid, at=at, volid=volid) for vmid in vmids})
     told = announce(service, opened, follow=follow, as_json=as_json)
     ended = bring_to_end(service, opened.operations, watcher, enqueue=True)
     worst = max((error.exit_code for error in opened.refused.values()), default=0)
@@ -115,7 +115,7 @@ def _preview(service: Service, vmids: list[int], at: str | None, volid: str | No
     from backupsvc.cli.output import emit_json, tell
     from backupsvc.operations.choosing import choose
     from backupsvc.operations.restore_test import copying
-    from backupsvc.operations.restore_test.steps import refuse_container
+    from backupsvc.operations.restore_test.opening import refuse_container
 
     planned: list[dict[str, Any]] = []
     for vmid in vmids:

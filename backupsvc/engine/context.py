@@ -275,6 +275,9 @@ class Run:
         self.note(event, upid)
 
 
+Handler = Callable[[Run], Wait | Again | None]
+
+
 def refused_for_sure(error: BackupsvcError) -> bool:
     """Whether an error says that the call was not carried out: PVE answered with a refusal, or it was never sent."""
     return isinstance(error, Refused) or (isinstance(error, PveError) and error.status >= 400)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.catalog.operations import Driver, Note
-from backupsvc.engine import drivers
+from backupsvc.engine import drivers, telling
 from backupsvc.engine.context import Again, CancelAsked, Run, Wait
 from backupsvc.errors import (
     BackupsvcError,
@@ -27,13 +27,13 @@ from backupsvc.errors import (
     TaskFailed,
     Unreachable,
 )
-from backupsvc.operations import telling
 from policies import transitions
 from policies.model import Operation, OperationState
-from policies.transitions import PLANS, Back, Broke, Done, End, Go, Plan, Standing, Stay, Stop, Trouble, Waits
+from policies.transitions import Back, Broke, Done, End, Go, Plan, Standing, Stay, Stop, Trouble, Waits
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.engine.kind import Kinds
 
 LEASE_SECONDS = 600
 BEAT_SECONDS = 30.0  # between two signs of life of a step that works for minutes
@@ -62,7 +62,6 @@ class Event:
 
 
 Watcher = Callable[[Event], None]
-Handler = Callable[[Run], Wait | Again | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +77,11 @@ class Advance:
 
 
 class Turns:
-    """Takes turns at operations of the kinds that it was given handlers for.
+    """Takes turns at operations of the kinds that it was given.
 
     Args:
         service: where the catalog, the cluster, the policy and the clock come from.
-        handlers: for each kind of operation, its steps' handlers.
+        kinds: the kinds of operations that it can drive, by their names.
         watcher: is told of everything that happens.
         foreground: whether this process drives what it opens to its end; False for workers.
 
@@ -93,13 +92,13 @@ class Turns:
     def __init__(
         self,
         service: Service,
-        handlers: Mapping[str, Mapping[str, Handler]],
+        kinds: Kinds,
         watcher: Watcher | None = None,
         *,
         foreground: bool = True,
         settle: float = SETTLE_SECONDS,
     ) -> None:
-        self.service, self.handlers, self.foreground, self.settle = service, handlers, foreground, settle
+        self.service, self.kinds, self.foreground, self.settle = service, kinds, foreground, settle
         self.watcher: Watcher = watcher or (lambda event: None)
         self.owner = str(drivers.identity(foreground=foreground))
         self.hints: list[str] = []
@@ -152,7 +151,7 @@ class Turns:
             if found.state is not OperationState.OPEN:
                 return Advance(found)
             raise HeldElsewhere(f"operation {id} is driven by another process", "wait for it to end")
-        return self._turn(Run(self, operation), PLANS[operation.kind])
+        return self._turn(Run(self, operation), self.kinds[operation.kind].plan)
 
     def _claim(self, id: str) -> Operation | None:
         """Claim an operation, by a clock that was read no long time ago: a catalog that was down may have been waited for.
@@ -173,7 +172,7 @@ class Turns:
             return self._stop(run, plan, standing, allowed)
         self._enter(run)
         try:
-            answer = self.handlers[plan.kind][standing.step](run)
+            answer = self.kinds[plan.kind].handlers[standing.step](run)
         except LeaseLost:
             raise
         except CancelAsked as asked:
@@ -319,7 +318,7 @@ class Turns:
         text = str(error["message"]) if error else None
         ended = self.service.catalog.finish(run.id, self.driver(), move.state, data=run.data, error=text, note=note)
         self.tell(ended, "end", text or "")
-        telling.ended(self.service.catalog, ended, run.now())
+        telling.ended(self.service.catalog, self.kinds, ended, run.now())
         return Advance(ended)
 
     def _measure(self, run: Run) -> float:

@@ -18,7 +18,6 @@ from backupsvc.engine import drivers
 from backupsvc.engine.executor import LEASE_SECONDS, Advance, HeldElsewhere, Turns, not_open, pieces_end
 from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
 from policies.model import Operation, OperationState
-from policies.transitions import PLANS
 
 FOLLOW_SECONDS = 1.0  # between two looks at an operation that another process drives
 
@@ -49,7 +48,7 @@ class Engine(Turns):
         """
         if occurrence and self.service.catalog.occurrence(occurrence):
             return None
-        plan, now = PLANS[kind], int(self.service.clock.now())
+        plan, now = self.kinds[kind].plan, int(self.service.clock.now())
         alone = f"guest {subject}" if plan.alone and subject is not None else f"a {kind}" if plan.alone else None
         if alone and (other := self.service.catalog.alone(alone)):
             self._make_way(alone, other)
@@ -225,7 +224,7 @@ class Engine(Turns):
     def _is_free_cleanup(self, operation: Operation) -> bool:
         now = self.service.clock.now()
         held = operation.lease_until is not None and operation.lease_until > now
-        return operation.step in PLANS[operation.kind].cleanup and not held and operation.due <= now
+        return operation.step in self.kinds[operation.kind].plan.cleanup and not held and operation.due <= now
 
     def _waits_for(self, other: Operation, *, here: bool) -> str:
         about = f" of guest {other.subject}" if other.subject is not None else ""

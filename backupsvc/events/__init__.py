@@ -1,7 +1,7 @@
 """The one place where it is told what came of operations: whoever wants to hear of it listens here.
 
 A log listens (``events.log``). An outcome is told at least once: its row in the catalog is struck off only after all have heard
-(``operations.telling``), so that a listener may hear it twice, and knows it by the operation's id.
+(``engine.telling``), so that a listener may hear it twice, and knows it by the operation's id.
 """
 
 from __future__ import annotations

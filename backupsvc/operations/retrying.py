@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.engine.context import thaw
 from backupsvc.errors import Refused
-from backupsvc.operations.restore import steps as restore
-from backupsvc.operations.showing import failed_children
+from backupsvc.operations.kinds import KINDS
 from policies.model import Operation, OperationState
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ def plan(service: Service, operation: Operation) -> Retry:
             f"operation {operation.id} does not remember what it was asked to do (it was opened by an older version)",
             f"give its command anew: a {operation.kind}" + (f" of guest {operation.subject}" if operation.subject else ""),
         )
-    if operation.kind == "restore" and operation.subject is not None:
-        asked = _restore_again(service, operation.subject, asked)
+    asked = KINDS[operation.kind].retry(service, operation, asked)
     within: Any = operation.data.get("within")
     return Retry(operation.id, operation.kind, operation.subject, asked | {"retry_of": operation.id}, within, operation.rank)
 
@@ -51,15 +49,6 @@ def open_retry(service: Service, retry: Retry) -> Operation | None:
     return service.engine.open(retry.kind, retry.subject, retry.asked, within=retry.within, rank=retry.rank)
 
 
-def _restore_again(service: Service, vmid: int, asked: dict[str, Any]) -> dict[str, Any]:
-    """The same archive, to the same place, if the guest is still absent and the archive still there."""
-    archive = asked["archive"]["volid"]
-    planned = restore.plan(
-        service, vmid, at=None, volid=archive, node=asked["node"], storage=asked["storage"], start=asked["start"]
-    )
-    return planned | {"start": asked["start"]}
-
-
 def _refuse(service: Service, operation: Operation) -> None:
     id = operation.id
     if operation.state is OperationState.OPEN:
@@ -67,24 +56,8 @@ def _refuse(service: Service, operation: Operation) -> None:
             f"operation {id} has not ended: it is at step {operation.step}",
             f"wait for it with `backupsvc operations show {id} --follow`, or end it with `backupsvc operations cancel {id}`",
         )
-    if operation.kind == "night":
-        raise Refused(f"operation {id} is a night, which belongs to its hour", _night_hint(service, operation))
+    kind = KINDS[operation.kind]
+    if kind.never_again:
+        raise kind.never_again(service.catalog, operation)
     if operation.state is OperationState.DONE:
-        raise Refused(f"operation {id} is done, so there is nothing to retry", _done_hint(operation))
-
-
-def _night_hint(service: Service, night: Operation) -> str:
-    if failed := failed_children(service.catalog, night):
-        return "retry what failed in it: " + "; ".join(
-            f"`backupsvc operations retry {child.id}` ({child.kind}{f' of guest {child.subject}' if child.subject else ''})"
-            for child in failed
-        )
-    return f"run its job now with `backupsvc backup run {night.data['job']}`"
-
-
-def _done_hint(operation: Operation) -> str:
-    if operation.kind == "restore-test":
-        return f"test the guest once more with `backupsvc restore-test {operation.subject}`"
-    if operation.kind == "backup":
-        return f"back the guest up once more with `backupsvc backup run --vmid {operation.subject}`"
-    return f"see what came of it with `backupsvc operations show {operation.id}`"
+        raise Refused(f"operation {id} is done, so there is nothing to retry", kind.done_hint(operation))

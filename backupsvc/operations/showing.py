@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
-from backupsvc.operations import telling
-from backupsvc.operations.job_run import steps as night
-from policies import freezing
+from backupsvc.operations.kinds import KINDS
 from policies.model import Operation, OperationState
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ def summary(service: Service, operation: Operation) -> dict[str, Any]:
         "standing": standing(operation, now, attended=service.engine.attended(operation)) if is_open else None,
         "verdict": _of(data, "proof").get("verdict"),
         "result": None if is_open else result(operation),
-        "summary": night.summary(operation),
+        "summary": KINDS[operation.kind].summary(operation),
         "error": operation.error,
     }
 
@@ -104,63 +102,24 @@ def standing(operation: Operation, now: float, *, attended: bool) -> str:
 
 def result(operation: Operation) -> str:
     """Given an ended operation, return in a few words what came of it."""
-    data = operation.data
-    if proof := _of(data, "proof"):
+    if proof := _of(operation.data, "proof"):  # also of one whose tear-down failed after it
         return f"{proof['verdict']}, rung {proof['rung']}"
     if operation.error:
         return operation.error
-    if operation.state is not OperationState.DONE:
-        return str(operation.state)
-    if operation.kind == "prune":
-        removed: Any = data.get("removed", ())
-        return f"{len(removed)} archives removed"
-    if operation.kind == "night":
-        return night.summary(operation) or f"{len(_of(data, 'children'))} operations"
-    frozen = f"; {freezing.FINDING}" if freezing.left(data) else ""
-    return str(_of(data, "archive").get("volid", "done")) + frozen
+    return KINDS[operation.kind].result(operation) if operation.state is OperationState.DONE else str(operation.state)
 
 
 def next_action(operation: Operation) -> str:
     """Given an operation, return the command that the reader most likely wants next."""
     if operation.state is OperationState.OPEN:
         return f"backupsvc operations show {operation.id} --follow"
-    again = operation.state in (OperationState.FAILED, OperationState.CANCELLED) and operation.kind != "night"
-    return f"backupsvc operations retry {operation.id}" if again else ""
+    again = operation.state in (OperationState.FAILED, OperationState.CANCELLED)
+    return f"backupsvc operations retry {operation.id}" if again and not KINDS[operation.kind].never_again else ""
 
 
 def exit_code(catalog: Catalog, operation: Operation) -> int:
-    """Given an ended operation, return the exit code that its command has in the foreground.
-
-    A restore test that proved nothing is bad though it is done, and so is a backup that left its guest frozen; a night is judged
-    as its log line, ``/healthz`` and ``serve --check`` judge it (policies.outcomes); a prune that could not list every storage
-    ends as one that needs a system which cannot be reached.
-    """
-    from backupsvc.operations.prune import steps as prune
-    from backupsvc.operations.restore_test import proving
-
-    if operation.kind == "restore-test":
-        hard = proving.failed_hard(operation)
-        good = _of(operation.data, "proof").get("verdict") == "proven" and operation.state is OperationState.DONE
-        return hard.exit_code if hard else 0 if good else 1
-    if operation.kind == "night" and operation.state is OperationState.DONE:
-        return 0 if telling.night(catalog, operation).good else 1
-    if operation.kind == "prune" and operation.state is OperationState.DONE:
-        return prune.exit_code(prune.outcome(operation))
-    if operation.state is OperationState.DONE:
-        return 1 if freezing.left(operation.data) else 0
-    return int(_of(operation.data, "error").get("exit_code", 1))
-
-
-def children(catalog: Catalog, night: Operation) -> list[Operation]:
-    """Given a night, return the operations that it opened."""
-    ids = _of(night.data, "children").values()
-    return [found for id in ids if (found := catalog.operation(str(id)))]
-
-
-def failed_children(catalog: Catalog, night: Operation) -> list[Operation]:
-    """Given a night, return those of its operations that ended and are not done."""
-    good = (OperationState.OPEN, OperationState.DONE)
-    return [child for child in children(catalog, night) if child.state not in good]
+    """Given an ended operation, return the exit code that its command has in the foreground."""
+    return KINDS[operation.kind].exit_code(catalog, operation)
 
 
 def _of(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations import telling
-from backupsvc.operations.working import PULSE
+from backupsvc.operations.job_run.result import last_nights
+from backupsvc.operations.tick import PULSE
 from policies.outcomes import Night
 from policies.serving import TICKS_OF_SILENCE, ChildFact, Health, Vitals, judge
 
@@ -61,7 +61,7 @@ class Observer:
     def _look_at_nights(self) -> None:
         """Read how the last nights ended: once a tick, for they are searched for among all that ever were."""
         if (now := self._clock.monotonic()) >= self._nights_due:
-            self._nights = telling.last_nights(self._catalog, self._jobs, self._nights)
+            self._nights = last_nights(self._catalog, self._jobs, self._nights)
             self._nights_due = now + self._vitals.tick
 
     def report(self) -> tuple[Health, dict[str, Any]]:

@@ -18,8 +18,11 @@ from backupsvc.cli.restore_test import run_tests
 from backupsvc.doctor import checks as health
 from backupsvc.errors import BackupsvcError
 from backupsvc.inventory import accepting, listing
-from backupsvc.operations.prune import steps as prune
-from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.prune.deciding import preview
+from backupsvc.operations.prune.opening import open_prune
+from backupsvc.operations.prune.result import prune_outcome
+from backupsvc.operations.restore.planning import open_restore, plan_restore
+from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.report import facts
 from backupsvc.settings import CatalogSettings, PveSettings, Settings
 from policies import role
@@ -121,9 +124,9 @@ def back_up(service: Service) -> list[str]:
 def pruned(service: Service) -> list[str]:
     """A prune dry run, and a real one that removes an archive; the archives are older than the catalog, so they are accepted."""
     accepting.sync(service, accept=True)
-    if not any(item.mark == "remove" for item in prune.preview(service)):
+    if not any(item.mark == "remove" for item in preview(service)):
         return ["nothing to prune"]
-    result = prune.outcome(service.engine.drive_one(prune.open_prune(service)))
+    result = prune_outcome(service.engine.drive_one(open_prune(service)))
     return [result["error"]["message"]] if result["error"] else []
 
 
@@ -141,8 +144,8 @@ def proven(service: Service) -> list[str]:
 def brought_back(service: Service, root: Root) -> list[str]:
     """The guest is deleted, and restored onto its production bridge by the restore token."""
     root.destroy(VMID)
-    planned = restore.plan(service, VMID, at=None, volid=None, node=None, storage=None)
-    result = restore.outcome(service.engine.drive_one(restore.open_restore(service, VMID, planned, start=True)))
+    planned = plan_restore(service, VMID, at=None, volid=None, node=None, storage=None)
+    result = restore_outcome(service.engine.drive_one(open_restore(service, VMID, planned, start=True)))
     return [] if result["started"] else [str(result["error"])]
 
 

@@ -5,72 +5,32 @@ A backup counts when the storage lists its archive with a size and a readable em
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any
 
-from backupsvc.engine.context import Again, NoTask, Run, Wait
+from backupsvc.engine.context import Again, Handler, NoTask, Run, Wait
 from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
 from backupsvc.inventory import wholeness
+from backupsvc.inventory.archive_bytes import verify_on_node
 from backupsvc.inventory.listing import as_dict
 from backupsvc.operations import choosing
 from backupsvc.operations.backup import external_backups as standing_back
 from backupsvc.operations.backup import thawing
+from backupsvc.operations.backup.opening import GUESTS_AGE, name_of
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.tasks import parse_upid
 from policies import causes, freezing, pve_texts, reach, vzdumplog
 from policies.isolation import parse_config
-from policies.jobs import Expected, expected, rank
 from policies.made import made
-from policies.model import Archive, Guest, Job, Operation, OperationState, Rung
+from policies.model import Archive, Guest, Job, Rung
 from policies.property_string import smbios_uuid
 from policies.retention import prunes
-from policies.site import policy_for
+from policies.transitions import Plan
 from policies.vzdumplog import Freeze
 from policies.wording import size
 
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-    from backupsvc.catalog.leases import Fence
-
-GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each of them
 DEFAULTS_AGE = 3600.0
-
-
-def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
-    """Given a job, open one backup operation for each guest that it expects, and return them in VMID order."""
-    found = expected(job, service.policy, service.pve.cluster.guests(), only)
-    return [operation for item in found if (operation := open_backup(service, job, item))]
-
-
-def open_backup(
-    service: Service,
-    job: Job,
-    item: Expected,
-    occurrence: str | None = None,
-    parent: Fence | None = None,
-    *,
-    at: int | None = None,
-) -> Operation | None:
-    """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it (law 9): then None.
-
-    ``parent`` is the night that opens it, and its driver. ``at`` is when the occurrence was due (epoch seconds): a scheduled
-    backup stands back where PVE makes its own.
-    """
-    guest = item.guest
-    data = {"job": job.id, "node": guest.node if guest else None, "name": _name(service, guest), "at": at}
-    ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
-    lane = f"vzdump {guest.node}" if guest else None
-    return service.engine.open(
-        "backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane, parent=parent
-    )
-
-
-def _name(service: Service, guest: Guest | None) -> str:
-    """The cluster lists no name for a guest of a node whose pvestatd is silent; the policy may have one."""
-    return (guest.name or policy_for(service.policy, guest.vmid, "").name) if guest else ""
 
 
 def locate(run: Run) -> Wait | None:
@@ -78,7 +38,7 @@ def locate(run: Run) -> Wait | None:
     guest, job = _guest(run), _job(run)
     if run.data["node"] != guest.node:
         run.leave()  # it waited for a node on which it is no longer
-    run.data.update(node=guest.node, name=_name(run.service, guest), type=str(guest.type))
+    run.data.update(node=guest.node, name=name_of(run.service, guest), type=str(guest.type))
     if wait := standing_back.stand_back(run, guest, job):
         return wait
     if "adopted" in run.data:
@@ -242,72 +202,6 @@ def settle(run: Run) -> Wait | None:
     return None
 
 
-def verify_on_node(service: Service, node: str, volid: str, beat: Callable[[], None]) -> dict[str, Any]:
-    """Given an archive on a node that SSH reaches, read it once and return the verification as a dict.
-
-    ``beat`` is called again and again meanwhile; what it raises ends the reading.
-    """
-    from backupsvc.archives.verify import verify as verify_stream
-    from backupsvc.remote.nodes import open_archive
-
-    path = service.pve.storage.volume_path(node, volid)
-    with open_archive(service.nodes, node, path) as stream:
-        return verify_stream(cast(BinaryIO, _Beating(stream, beat)), PurePosixPath(path).name).as_dict()
-
-
-class _Beating(io.RawIOBase):
-    """A stream whose reader shows that it is alive."""
-
-    def __init__(self, stream: BinaryIO, beat: Callable[[], None]) -> None:
-        self._stream, self._beat = stream, beat
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Given a number of bytes, return up to that many, b"" at the end."""
-        self._beat()
-        return self._stream.read(size)
-
-    def readinto(self, buffer: Any) -> int:
-        """Given a buffer, fill it as far as one read goes; return the number of bytes."""
-        self._beat()
-        return int(self._stream.readinto(buffer))  # type: ignore[attr-defined]
-
-
-def outcome(operation: Operation) -> dict[str, Any]:
-    """Given an ended backup operation, return its line of ``backup run --json``."""
-    data: Any = operation.data
-    dumped = data.get("dump") or {}
-    bad = operation.state is not OperationState.DONE
-    warnings = [*freezing.sentences(operation.subject or 0, data), *dumped.get("warnings", ())]
-    left_frozen = freezing.left(data) is not None
-    warned = bool(warnings) or (bool(dumped) and dumped["exitstatus"] != "OK")
-    return {
-        "vmid": operation.subject,
-        "name": data.get("name", ""),
-        "node": data.get("node"),
-        "operation": operation.id,
-        "status": "failed" if bad else "warnings" if warned else "ok",
-        "archive": data.get("archive"),
-        "verified": data.get("verified"),
-        "consistency": dumped.get("consistency"),
-        "consistency_reason": dumped.get("consistency_reason", ""),
-        "freeze": dumped.get("freeze"),
-        "file_systems": data.get("thaw"),
-        "findings": [freezing.FINDING] if left_frozen else [],
-        "origin": (data.get("adopted") or {}).get("origin"),
-        "excluded_disks": list(dumped.get("excluded", ())),
-        "warnings": warnings,
-        "exitstatus": dumped.get("exitstatus"),
-        "seconds": round(sum(value for step, value in (data.get("seconds") or {}).items() if step != "locate"), 3),
-        "error": operation.error,
-        "exit_code": (data.get("error") or {}).get("exit_code", 1) if bad else 1 if left_frozen else 0,
-        "hint": (data.get("error") or {}).get("hint", "") if bad else "",
-    }
-
-
 def _task(run: Run) -> dict[str, Any]:
     """Where the dump's task runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
     return {"pve": run.service.pve, "node": str(run.data["node"]), "type": "vzdump", "vmid": run.vmid}
@@ -363,7 +257,14 @@ def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive
         )
 
 
-HANDLERS = {
+PLAN = Plan(
+    "backup",
+    ("locate", "dump", "thawed", "read-back", "verify"),
+    ("settle",),
+    back=(("dump", "locate"),),
+    long=frozenset({"verify"}),
+)
+HANDLERS: Mapping[str, Handler] = {
     "locate": locate,
     "dump": dump,
     "thawed": thawing.thawed,

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.catalog.leases import Fence
 from backupsvc.clock import iso
 from backupsvc.engine.context import Run, Wait
-from backupsvc.operations.backup.steps import GUESTS_AGE
+from backupsvc.operations.backup.opening import GUESTS_AGE
 from backupsvc.operations.job_run.pieces import ended, open_piece
-from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.restore_test.opening import open_test
 from policies import calendar, sampling, windows
 from policies.causes import Cause
 from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof, Rung, Verdict
@@ -145,7 +145,7 @@ def _open(run: Run, slot: Slot, test: Test) -> bool:
     within = None if slot.closes is None else slot.closes - now
 
     def opener(key: str, parent: Fence) -> Operation | None:
-        return restore_test.open_test(run.service, test.vmid, volid=test.volid, occurrence=key, within=within, parent=parent)
+        return open_test(run.service, test.vmid, volid=test.volid, occurrence=key, within=within, parent=parent)
 
     if not open_piece(run, test.name, opener):
         return False

@@ -8,90 +8,18 @@ own left that failed: an empty config, which is removed before the next try.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from backupsvc.engine.context import Run, Wait
-from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable, Refused, UsageError
-from backupsvc.inventory import listing, wholeness
-from backupsvc.inventory.listing import as_dict
+from backupsvc.engine.context import Handler, Run, Wait
+from backupsvc.errors import PveError, Refused
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
-from policies import causes, isolation, reach, whole, wording
-from policies.isolation import parse_config
-from policies.model import Archive, Guest, GuestType, Operation, OperationState
+from backupsvc.operations.restore.planning import Rest, must_be_absent
+from policies import causes
 from policies.role import Need
-from policies.room import DiskNeed, disk_needs
-from policies.site import policy_for
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-
-_OVER = frozenset({OperationState.FAILED, OperationState.CANCELLED})
-DEADLINE = 24 * 3600  # seconds
-
-
-def plan(
-    service: Service, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None, start: bool = True
-) -> dict[str, Any]:
-    """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
-
-    Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, or when one
-    that was not named was changed or is of another machine (law 10), PvePermissionDenied when the token lacks a right that PVE
-    would miss only in mid-restore, NoRoom when its disks surely find no room, PveNotFound when there is no archive, UsageError
-    when the archive cannot be read from the node asked for, PveUnreachable when archive or node is out of reach, or quorum is
-    lost.
-    """
-    rest = _must_be_absent(service, vmid)
-    passed_over: list[str] = []
-    archive = choosing.choose(service, vmid, at=at, volid=volid, say=passed_over.append, trusted=True)
-    if archive.type is not GuestType.QEMU:
-        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restored yet", "restore it in PVE")
-    where = _readable_from(archive, node)
-    _refuse_now(service, where)
-    text = service.restore_pve.storage.extract_config(archive.node, archive.volid)
-    if not whole.holds_disk(text):
-        raise Refused(
-            f"archive {archive.volid} of guest {vmid} holds 0 disks: restored, it would be an empty machine",
-            "leave --archive out: the newest archive that holds a disk is taken then",
-        )
-    warnings = identity.refuse_unless_named(service, archive, text, named=volid is not None)
-    config = parse_config(text)
-    rights = restore_rights.wanted(service, vmid, archive.volid, where, config, storage=storage, start=start)
-    restore_rights.require(service, vmid, rights)
-    needs = disk_needs(config, storage)
-    return {
-        "archive": as_dict(archive),
-        "passed_over": [*([rest.said(vmid)] if rest else []), *passed_over],
-        "warnings": warnings,
-        "node": where,
-        "storage": storage,
-        "name": config.get("name", ""),
-        "disks": sorted(key for key in config if key.startswith("#qmdump#map:")),
-        "missing_disks": list(isolation.missing_disks(config, config)),
-        "left_out": _left_out(config),
-        "nics": {key: value for key, value in config.items() if key.startswith("net")},
-        "rights": [asdict(need) for need in rights],
-        "needs": [asdict(need) for need in needs],
-        "room": before_restore(service.restore_pve, vmid, where, needs, archive.size),
-    }
-
-
-def _left_out(config: Mapping[str, str]) -> list[str]:
-    """Given the config in an archive, return a sentence for each disk of the guest that the archive does not hold."""
-    wanted = isolation.disks_to_dump(config)
-    return [
-        f"disk {disk} is not in the archive ({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
-        "so the guest comes back without it"
-        for disk in isolation.missing_disks(config, config)
-    ]
-
-
-def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start: bool) -> Operation | None:
-    """Given a plan, open the restore that carries it out."""
-    return service.engine.open("restore", vmid, planned | {"start": start}, within=DEADLINE)
+from policies.room import DiskNeed
+from policies.transitions import Plan
 
 
 def choose(run: Run) -> Wait | None:
@@ -99,7 +27,7 @@ def choose(run: Run) -> Wait | None:
 
     What our own failed restore left there is removed.
     """
-    if (rest := _must_be_absent(run.service, run.vmid)) and (wait := _clear(run, rest)):
+    if (rest := must_be_absent(run.service, run.vmid)) and (wait := _clear(run, rest)):
         return wait
     archive = choosing.chosen(run)
     if archive.changed and not run.data.get("warnings"):
@@ -185,49 +113,13 @@ def _under_way(run: Run, step: str, type: str) -> str | Wait | None:
     return str(upid) if run.service.restore_pve.tasks.poll(str(upid)) is None else None
 
 
-HANDLERS = {"choose": choose, "restore": restore, "read-back": read_back, "start": start, "settle": settle}
-
-
-def outcome(operation: Operation) -> dict[str, Any]:
-    """Given an ended restore, return what ``restore --json`` prints."""
-    data: Any = operation.data
-    error = data.get("error")
-    done = operation.state is OperationState.DONE
-    return {
-        "operation": operation.id,
-        "vmid": operation.subject,
-        "name": data["name"],
-        "node": data["node"],
-        "storage": data["storage"],
-        "archive": data["archive"],
-        "warnings": data.get("warnings", []),
-        "room": data.get("room", []),
-        "missing_disks": data.get("missing_disks", []),
-        "left_out": data.get("left_out", []),
-        "restored": "read-back" in data.get("seconds", {})
-        and not (error and error["step"] in ("choose", "restore", "read-back")),
-        "started": bool(done and data["start"]),
-        "stages": [{"name": name, "seconds": value} for name, value in data.get("seconds", {}).items()],
-        "seconds": round(sum(data.get("seconds", {}).values()), 3),
-        "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
-    }
+PLAN = Plan("restore", ("choose", "restore", "read-back", "start"), ("settle",))
+HANDLERS: Mapping[str, Handler] = {"choose": choose, "restore": restore, "read-back": read_back, "start": start, "settle": settle}
 
 
 def _task(run: Run, type: str) -> dict[str, Any]:
     """Where a task on the guest runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
     return {"pve": run.service.restore_pve, "node": str(run.data["node"]), "type": type, "vmid": run.vmid}
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What our own failed restore left: the node, and the restore's task."""
-
-    node: str
-    upid: str
-
-    def said(self, vmid: int) -> str:
-        """Return the sentence for the reader."""
-        return f"VM {vmid} on {self.node} is the empty rest of our own failed restore, and is removed first (law 1, exception a)"
 
 
 def _clear(run: Run, rest: Rest) -> Wait | None:
@@ -240,114 +132,3 @@ def _clear(run: Run, rest: Rest) -> Wait | None:
         return Wait("the rest of our failed restore is being removed", most=1.0)
     result.raise_if_failed(f"removing the rest of our failed restore of guest {run.vmid} on {rest.node}")
     return None
-
-
-def _our_rest(service: Service, vmid: int, node: str) -> tuple[Rest | None, str]:
-    """Return the rest if law 1's exception (a) holds for what is under that VMID, else why not."""
-    before = service.catalog.operations(kind="restore", subject=vmid)
-    upids = [str(one.data["restore_upid"]) for one in before if "restore_upid" in one.data and one.state in _OVER]
-    upid = upids[0] if upids else None  # newest first
-    why = service.restore_pve.stubs().why_not(node, vmid, upid)
-    return (Rest(node, upid), "") if upid and why is None else (None, why or "no restore of this service left it")
-
-
-def _must_be_absent(service: Service, vmid: int) -> Rest | None:
-    """Return None if nobody has the VMID, or what our own failed restore left there. Raise LawRefused for anything else."""
-    if vmid in service.policy.scratch:
-        raise LawRefused(
-            1, f"VMID {vmid} lies in the scratch range, where restored copies come and go", "choose a VMID outside it"
-        )
-    found: Guest | None = next((guest for guest in service.restore_pve.cluster.guests() if guest.vmid == vmid), None)
-    if found and (how := reach.down(service.restore_pve.cluster.nodes()).get(found.node)):
-        raise _of_silent_node(service, found, how)
-    if found and wholeness.rest_of_a_restore(service.restore_pve, found):
-        rest, why = _our_rest(service, vmid, found.node)
-        if rest:
-            return rest
-        past = "; ".join(filter(None, (why, wholeness.past_of(service, vmid))))
-        raise LawRefused(
-            1,
-            f"VM {vmid} on {found.node} is only the rest of a restore, without any disk, and is left alone: {past}",
-            f"if no restore of it runs, remove it there with `qm destroy {vmid}`, then restore again",
-        )
-    if found:
-        raise LawRefused(
-            1,
-            f"guest {_named(service, found)} exists on {found.node} and is {_state(service, found)}; an existing guest is never"
-            " overwritten",
-            f"to prove its archive use `backupsvc restore-test {vmid}`; to replace it, first remove the guest in PVE yourself",
-        )
-    if not service.restore_pve.cluster.vmid_free(vmid):
-        raise LawRefused(
-            1, f"VMID {vmid} is in use, by a guest that this token may not see", "look at it in PVE as an administrator"
-        )
-    return None
-
-
-def _of_silent_node(service: Service, guest: Guest, how: str) -> LawRefused:
-    """A guest of a node that does not answer may run there: its VMID stays taken until a human has seen that the node is off."""
-    seen = listing.survey(service, guest.vmid)
-    quorate = _quorate(service)
-    held = [one for one in seen.listed if one.vmid == guest.vmid and one.size > 0 and not one.changed]
-    alive = [node.name for node in service.restore_pve.cluster.nodes() if node.online]
-    newest = max(held, key=lambda one: one.ctime, default=None)
-    managed = [f"{'ct' if guest.type is GuestType.LXC else 'vm'}:{guest.vmid}"] if guest.ha_state else []
-    rest = reach.Rest(alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed)
-    when = partial(wording.moment, timezone=service.policy.timezone, language=wording.ENGLISH)
-    steps = reach.way_on(guest.node, rest, wording.ENGLISH, when)
-    silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
-    return LawRefused(
-        1,
-        f"guest {_named(service, guest)} belongs to node {guest.node}, which {silent}: whether it still runs there is not known, "
-        "so nothing is restored in its place",
-        " ".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
-    )
-
-
-def _named(service: Service, guest: Guest) -> str:
-    """A guest whose pvestatd is silent has no name in the cluster's list; the policy may know it."""
-    name = guest.name or policy_for(service.policy, guest.vmid, "").name
-    return f"{guest.vmid} ({name})" if name else str(guest.vmid)
-
-
-def _state(service: Service, guest: Guest) -> str:
-    """What the cluster says, or the node itself where the cluster does not know."""
-    if guest.status != "unknown" or guest.type is not GuestType.QEMU:
-        return guest.status
-    try:
-        return service.pve.guests.status(guest.node, guest.vmid).status
-    except (PveError, PvePermissionDenied, PveUnreachable):
-        return "in a state that nobody knows"
-
-
-def _refuse_now(service: Service, node: str) -> None:
-    """Raise PveUnreachable if the node cannot be asked, or if the cluster has lost quorum: PVE refuses every restore then."""
-    nodes = service.restore_pve.cluster.nodes()
-    down = reach.down(nodes)
-    if node in down:
-        raise PveUnreachable(
-            f"node {node} is {'offline' if down[node] == reach.OFFLINE else 'silent'}: nothing can be restored there now",
-            f"name another with --node, of those that answer: {wording.names(one.name for one in nodes if one.online) or 'none'}",
-        )
-    if down and _quorate(service) is False:
-        raise PveUnreachable(
-            f"the cluster has lost quorum ({wording.names(down)} is silent), so PVE refuses every restore",
-            f"bring {wording.names(down)} back; if it is lost, and off, give the rest quorum on {node}: pvecm expected 1",
-        )
-
-
-def _quorate(service: Service) -> bool | None:
-    """Whether the cluster is quorate, None if it is none, or if the token may not know."""
-    try:
-        return service.restore_pve.cluster.status().quorate
-    except PvePermissionDenied:
-        return None
-
-
-def _readable_from(archive: Archive, node: str | None) -> str:
-    if node is None or node == archive.node or archive.shared:
-        return node or archive.node
-    raise UsageError(
-        f"archive {archive.volid} lies on {archive.node}, in a storage that {node} does not share",
-        f"restore on {archive.node}, or copy the archive to {node} first",
-    )

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import ArchiveError
+from backupsvc.inventory.archive_bytes import verify_on_node
 from backupsvc.operations import choosing, identity
-from backupsvc.operations.backup.steps import verify_on_node
 from policies.causes import Blame, Cause
 from policies.model import Archive, Rung
 

@@ -6,14 +6,16 @@ The first ten steps may fail: that is a result. Tear-down and judgement follow w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.engine.context import Run, Wait
-from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, Refused
+from backupsvc.engine.context import Handler, Run, Wait
+from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError
 from backupsvc.inventory.listing import as_dict
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore_test import clearing, copying, listening, proving, reading, settling, standstill
+from backupsvc.operations.restore_test.opening import guest_policy, refuse_container
 from backupsvc.operations.scratch_cleanup import free_vmids
 from backupsvc.operations.scratch_cleanup.taking_down import release_vmids, scratch_task, tear_down
 from backupsvc.operations.scratch_cleanup.whereabouts import copies
@@ -21,54 +23,19 @@ from policies import agent_identity, copy_plan, isolation, moved, property_strin
 from policies.causes import Blame, Cause
 from policies.check_levels import NETWORK_KINDS
 from policies.model import (
-    Archive,
     GuestPolicy,
-    GuestType,
-    Operation,
     Outcome,
     Proof,
     Stage,
     Verdict,
 )
 from policies.service_checks import wanted_rung
-from policies.site import policy_for
+from policies.transitions import Plan
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-    from backupsvc.catalog.leases import Fence
     from backupsvc.pve.tasks import TaskResult
 
 MOST_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
-
-
-def open_test(
-    service: Service,
-    vmid: int,
-    *,
-    at: str | None = None,
-    volid: str | None = None,
-    occurrence: str | None = None,
-    within: int | None = None,
-    parent: Fence | None = None,
-) -> Operation | None:
-    """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names.
-
-    ``within`` are the seconds until it must be over (None: what its timeouts add up to); ``parent`` is the night that opens it,
-    and its driver. Return None when ``occurrence`` was
-    opened before (law 9).
-    """
-    wanted = _guest_policy(service, vmid)
-    lasts = wanted.boot_timeout + settling.MOST_ANEW * settling.seconds(service.policy.scratch, wanted)
-    most = service.policy.scratch.restore_timeout + lasts + 3600
-    return service.engine.open(
-        "restore-test", vmid, {"at": at, "volid": volid}, occurrence=occurrence, within=min(most, within or most), parent=parent
-    )
-
-
-def refuse_container(archive: Archive) -> None:
-    """Raise Refused unless an archive is a VM's: containers are backed up and verified, but not restore-tested yet."""
-    if archive.type is not GuestType.QEMU:
-        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restore-tested yet", "choose a VM")
 
 
 # --- the steps ----------------------------------------------------------------------------------------------------------
@@ -239,7 +206,7 @@ def start(run: Run) -> Wait | None:
 
 def boot(run: Run) -> Wait | None:
     """Wait for a sign of life: the agent answers, or a check over the isolated bridge succeeds."""
-    wanted = _guest_policy(run.service, run.vmid)
+    wanted = guest_policy(run.service, run.vmid)
     observable = run.data["agent"] or any(_askable(run, spec.kind) for spec in wanted.checks)
     if not observable:
         run.data["booted"] = None
@@ -269,7 +236,7 @@ def check(run: Run) -> Wait | None:
     """Ask every health check until it passes or the time for checks is up; the last answers stand."""
     from backupsvc import checks
 
-    wanted = _guest_policy(run.service, run.vmid)
+    wanted = guest_policy(run.service, run.vmid)
     results: dict[str, Any] = run.data.setdefault("checks", {})
     target = _target(run, wanted)
     if run.passed("check") <= wanted.check_timeout and _held(run, wanted):
@@ -292,7 +259,7 @@ def check(run: Run) -> Wait | None:
 
 def settle(run: Run) -> Wait | None:
     """Watch the copy for a while: what answered once may die, or boot over and over."""
-    wanted = _guest_policy(run.service, run.vmid)
+    wanted = guest_policy(run.service, run.vmid)
     answer = settling.settle(run, wanted, _target(run, wanted))
     listening.trusted(run, {})
     if settling.kept(run.data).outcome is Outcome.PASSED:
@@ -341,7 +308,14 @@ def judge(run: Run) -> Wait | None:
     return None
 
 
-HANDLERS = {
+PLAN = Plan(
+    "restore-test",
+    ("choose", "reserve", "begin", "read", "restore", "isolate", "start", "boot", "check", "settle"),
+    ("tear-down", "judge"),
+    failure_is_result=True,
+    long=frozenset({"read", "boot", "check", "settle"}),
+)
+HANDLERS: Mapping[str, Handler] = {
     "choose": choose,
     "reserve": reserve,
     "begin": begin,
@@ -360,10 +334,6 @@ HANDLERS = {
 # --- what the steps share -----------------------------------------------------------------------------------------------
 
 
-def _guest_policy(service: Service, vmid: int) -> GuestPolicy:
-    return policy_for(service.policy, vmid, "")
-
-
 def _config(run: Run) -> dict[str, str]:
     return isolation.parse_config(str(run.data["config"]))
 
@@ -373,7 +343,7 @@ def _overrides(run: Run) -> dict[str, str]:
     if "planned" in run.data:
         return dict(run.data["planned"])
     service, bridge = run.service, run.data["bridge"]
-    guest = _guest_policy(service, run.vmid)
+    guest = guest_policy(service, run.vmid)
     return copy_plan.overrides(
         _config(run),
         guest=guest,

@@ -6,15 +6,17 @@ without getting rid of it (PVE was silent for a day, say).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.engine.context import NoTask, Run, Wait
+from backupsvc.engine.context import Handler, NoTask, Run, Wait
 from backupsvc.errors import BackupsvcError, OperationFailed, PveError, PveNotFound, PvePermissionDenied, Unreachable
 from backupsvc.operations.restore_test import listening
 from backupsvc.operations.scratch_cleanup.whereabouts import copies, holder, inherit, owner, place_of, until_gone, where_now
 from policies import ownership
 from policies.model import Operation, OperationState
+from policies.transitions import Plan
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -218,4 +220,5 @@ def _adopt_stub(run: Run, node: str, vmid: int) -> None:
             ) from None
 
 
-HANDLERS = {"tear-down": tear_down}
+PLAN = Plan("reap", (), ("tear-down",))
+HANDLERS: Mapping[str, Handler] = {"tear-down": tear_down}

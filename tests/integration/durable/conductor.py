@@ -25,8 +25,9 @@ import backupsvc.pve.tasks
 import backupsvc.remote.nodes
 from backupsvc.bootstrap import Service
 from backupsvc.clock import SystemClock
+from backupsvc.engine import worker_loop
 from backupsvc.errors import PveError, Unreachable
-from backupsvc.operations import working
+from backupsvc.operations import tick
 from backupsvc.settings import Settings, load_settings
 from policies.model import Operation, OperationState, Policy
 from policies.site import load_policy
@@ -82,12 +83,12 @@ def work_to_the_end(service: Service) -> None:
     """Work as workers do, until nothing is open. Times at which an operation is due are not waited for."""
     end = time.monotonic() + PATIENCE
     while True:
-        working.tick(service)
+        tick.tick(service)
         rest = service.catalog.operations(state=OperationState.OPEN)
         if not rest:
             return
         for operation in rest:
-            working.work(service.engine, operation.id, long=True)
+            worker_loop.work(service.engine, operation.id, long=True)
             if time.monotonic() > end:
                 raise Unending(f"{operation.kind} {operation.id} still stands at step {operation.step}")
         service.clock.sleep(1)

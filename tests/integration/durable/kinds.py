@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from backupsvc.bootstrap import Service
-from backupsvc.operations.backup import steps as backup
-from backupsvc.operations.prune import steps as prune
-from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.backup.opening import open_backup
+from backupsvc.operations.backup.result import backup_outcome
+from backupsvc.operations.prune.opening import open_prune
+from backupsvc.operations.prune.result import prune_outcome
+from backupsvc.operations.restore.planning import open_restore, plan_restore
+from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
-from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.restore_test.opening import open_test
 from policies.jobs import expected
 from policies.model import Operation
 
@@ -31,11 +34,11 @@ class Kind:
 def _open_backup(service: Service) -> Operation | None:
     job = service.policy.jobs[0]
     (item,) = expected(job, service.policy, service.pve.cluster.guests(), [BACKED_UP])
-    return backup.open_backup(service, job, item)
+    return open_backup(service, job, item)
 
 
 def _backed_up(service: Service, operation: Operation) -> Any:
-    told = backup.outcome(operation)
+    told = backup_outcome(operation)
     kept = ("vmid", "name", "node", "status", "verified", "consistency", "excluded_disks", "warnings", "exitstatus", "error")
     archive = told["archive"]
     return {key: told[key] for key in kept} | {
@@ -57,17 +60,17 @@ def _tested(service: Service, operation: Operation) -> Any:
 
 
 def _open_restore(service: Service) -> Operation | None:
-    planned = restore.plan(service, RESTORED, at=None, volid=None, node=None, storage="local-lvm")
-    return restore.open_restore(service, RESTORED, planned, start=True)
+    planned = plan_restore(service, RESTORED, at=None, volid=None, node=None, storage="local-lvm")
+    return open_restore(service, RESTORED, planned, start=True)
 
 
 def _restored(service: Service, operation: Operation) -> Any:
-    told = restore.outcome(operation)
+    told = restore_outcome(operation)
     return {key: told[key] for key in ("vmid", "name", "node", "restored", "started", "error")}
 
 
 def _pruned(service: Service, operation: Operation) -> Any:
-    told = prune.outcome(operation)
+    told = prune_outcome(operation)
     left = sorted(archive.volid for archive in service.catalog.archives(vmid=PRUNED))
     return {"removed": sorted(told["removed"]), "error": told["error"], "left": left}
 
@@ -76,8 +79,8 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("backup", BACKED_UP, _open_backup, _backed_up),
-        Kind("restore-test", TESTED, lambda service: restore_test.open_test(service, TESTED), _tested),
-        Kind("prune", PRUNED, lambda service: prune.open_prune(service, [PRUNED]), _pruned),
+        Kind("restore-test", TESTED, lambda service: open_test(service, TESTED), _tested),
+        Kind("prune", PRUNED, lambda service: open_prune(service, [PRUNED]), _pruned),
         Kind("restore", RESTORED, _open_restore, _restored),
     )
 }

@@ -14,8 +14,8 @@ from backupsvc.cli.driving import bring_to_end, check_options
 from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import UsageError
-from policies.transitions import PLANS
-from tests.unit.operations.worlds import World, world
+from backupsvc.operations.kinds import KINDS
+from tests.unit.operations.worlds import World, kinds_with, world
 
 
 def press() -> None:
@@ -34,9 +34,9 @@ def site(catalog_url: str) -> Iterator[World]:
 
 
 def opened(site: World, **special: Any) -> Any:
-    plan = PLANS["backup"]
+    plan = KINDS["backup"].plan
     handlers = {step: special.get(step, lambda run: None) for step in plan.steps + plan.cleanup}
-    site.engine = Engine(site, {"backup": handlers})
+    site.engine = Engine(site, kinds_with({"backup": handlers}))
     return site.engine.open("backup", 108, {})
 
 

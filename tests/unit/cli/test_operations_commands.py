@@ -17,9 +17,9 @@ from backupsvc.cli.operations import app
 from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import BackupsvcError, PveError, Refused, UsageError
+from backupsvc.operations.kinds import KINDS
 from backupsvc.serve.queues import QUEUES
-from policies.transitions import PLANS
-from tests.unit.operations.worlds import World, world
+from tests.unit.operations.worlds import World, kinds_with, world
 
 
 def no_room(run: Run) -> None:
@@ -35,9 +35,9 @@ class Site:
         self.world.settings = SimpleNamespace(simulated=False, tick=30.0)
 
     def engine(self, foreground: bool = True) -> Engine:
-        steps: dict[str, Any] = dict.fromkeys(PLANS["backup"].steps + PLANS["backup"].cleanup, lambda run: None)
+        steps: dict[str, Any] = dict.fromkeys(KINDS["backup"].plan.steps + KINDS["backup"].plan.cleanup, lambda run: None)
         steps |= {} if self.healed else {"dump": no_room}
-        return Engine(self.world, {"backup": steps, "prune": {}}, foreground=foreground)
+        return Engine(self.world, kinds_with({"backup": steps, "prune": {}}), foreground=foreground)
 
     @contextmanager
     def service(self, *, foreground: bool = True) -> Iterator[Any]:

@@ -156,7 +156,7 @@ class Stage:
         site: Any = Site(self.catalog, self.clock, self.policy, settings)
         site.pve = connect(self.cluster, self.policy.scratch, self._around)
         plain = build_engine(site)
-        site.engine = WatchedEngine(site, plain.handlers, foreground=foreground, settle=self.settle)
+        site.engine = WatchedEngine(site, plain.kinds, foreground=foreground, settle=self.settle)
         site.engine.stage = self
         site.engine.owner = f"{name}:{next(self._numbers)}"
         return Actor(name, site)

@@ -16,8 +16,10 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from backupsvc.engine import worker_loop
 from backupsvc.engine.context import Run, Wait
-from backupsvc.operations import build_engine, working
+from backupsvc.operations import build_engine, tick
+from backupsvc.operations.kinds import KINDS
 from backupsvc.pve.cluster import PveJob
 from backupsvc.settings import Settings
 from policies import windows
@@ -38,9 +40,8 @@ from policies.model import (
     Tier,
     Verdict,
 )
-from policies.transitions import PLANS
 from tests.unit.operations.cluster import CONFIG, RUNNING, ended
-from tests.unit.operations.worlds import SteppingClock, World, world
+from tests.unit.operations.worlds import SteppingClock, World, kinds_with, world
 
 PARIS = ZoneInfo("Europe/Paris")
 TICK, IDLE = 30, 600
@@ -168,7 +169,7 @@ class Site:
         clock, engine = self.world.clock, self.world.engine
         while clock.now() < until:
             if beat:
-                self.waiting.extend(working.tick(self.world))  # type: ignore[arg-type]
+                self.waiting.extend(tick.tick(self.world))  # type: ignore[arg-type]
                 self._work(engine)
             each()
             clock.sleep(min(self._pause(clock.now()), until - clock.now()))
@@ -185,7 +186,7 @@ class Site:
             id = self.waiting.popleft()
             if id in done:
                 continue
-            turn = working.work(engine, id, long=True)
+            turn = worker_loop.work(engine, id, long=True)
             done.add(id)
             for hint in turn.hints:
                 done.discard(hint)
@@ -244,9 +245,9 @@ def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     made.policy, made.pve, made.settings = wanted, farm, Settings(state_dir=directory)
     found = Site(made, farm)
     engine = build_engine(made, foreground=False)  # type: ignore[arg-type]
-    plan = PLANS["prune"]
+    plan = KINDS["prune"].plan
     prune: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
-    engine.handlers = dict(engine.handlers) | {"restore-test": found.test_handlers(), "prune": prune}
+    engine.kinds = kinds_with({"restore-test": found.test_handlers(), "prune": prune})
     made.engine = engine
     try:
         yield found

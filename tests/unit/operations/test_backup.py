@@ -14,7 +14,8 @@ from backupsvc.catalog.operations import Note
 from backupsvc.cli.backup import exit_code
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.operations import build_engine, showing
-from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.backup.opening import open_job
+from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.settings import Settings
 from policies.model import Archive, Guest, GuestType, Job, OperationState, Policy, Rung, Scratch
@@ -38,8 +39,8 @@ def run(site: World, cluster: Cluster, only: list[int] | None = None) -> list[di
     """Given a cluster by script, run the job and return its lines."""
     site.pve = cluster
     site.engine = build_engine(site)  # type: ignore[arg-type]
-    opened = backup.open_job(site, JOB, only or [])  # type: ignore[arg-type]
-    return [backup.outcome(operation) for operation in site.engine.drive([operation.id for operation in opened])]
+    opened = open_job(site, JOB, only or [])  # type: ignore[arg-type]
+    return [backup_outcome(operation) for operation in site.engine.drive([operation.id for operation in opened])]
 
 
 def test_law_4_a_task_that_says_ok_without_an_archive_is_a_failure(site: World) -> None:
@@ -105,7 +106,7 @@ def test_a_guest_is_dumped_where_it_is_now_and_not_where_it_was(site: World) -> 
     cluster = Cluster(listings=[[], [archive(108, 1)]])
     site.pve = cluster
     site.engine = build_engine(site)  # type: ignore[arg-type]
-    opened = backup.open_job(site, JOB)  # type: ignore[arg-type]
+    opened = open_job(site, JOB)  # type: ignore[arg-type]
     cluster.guests_there = [Guest(108, "Debian-Server", "lge-pve02")]
     site.engine.drive([operation.id for operation in opened])
     assert cluster.started[0]["node"] == "lge-pve02"
@@ -344,8 +345,8 @@ def test_a_guest_that_its_dump_left_frozen_is_told_at_once_and_the_archive_is_ke
     site.pve = cluster
     site.engine = build_engine(site)  # type: ignore[arg-type]
     site.engine.watcher = lambda event: told.append(event.text) if event.kind == "say" else None
-    (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
-    found = backup.outcome(site.engine.drive([opened.id])[0])
+    (opened,) = open_job(site, JOB)  # type: ignore[arg-type]
+    found = backup_outcome(site.engine.drive([opened.id])[0])
     assert (found["status"], found["findings"], found["exit_code"]) == ("warnings", ["guest-left-frozen"], 1)
     assert found["archive"]["volid"] == archive(108, 1).volid
     assert "guest-left-frozen" in found["warnings"][0] and "fsfreeze-thaw" in found["warnings"][0]
@@ -480,12 +481,12 @@ def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
     )
     site.pve = cluster
     site.engine = build_engine(site)  # type: ignore[arg-type]
-    (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
+    (opened,) = open_job(site, JOB)  # type: ignore[arg-type]
     while (now := site.catalog.operation(opened.id)) and "dump_upid" not in now.data:
         site.engine.advance(opened.id)
     site.catalog.request_cancel(opened.id, "enough", int(site.clock.now()))
     (operation,) = site.engine.drive([opened.id])
-    found = backup.outcome(operation)
+    found = backup_outcome(operation)
     assert operation.state is OperationState.CANCELLED
     assert found["findings"] == ["guest-left-frozen"]
 
@@ -494,10 +495,10 @@ def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
 def test_whoever_follows_a_backup_exits_as_its_command_does(site: World, frozen: bool, code: int) -> None:
     site.pve = dumped(frozen=[frozen])
     site.engine = build_engine(site)  # type: ignore[arg-type]
-    (opened,) = backup.open_job(site, JOB)  # type: ignore[arg-type]
+    (opened,) = open_job(site, JOB)  # type: ignore[arg-type]
     (operation,) = site.engine.drive([opened.id])
     assert operation.state is OperationState.DONE
     assert showing.exit_code(site.catalog, operation) == code
     assert ("guest-left-frozen" in showing.result(operation)) is frozen
-    job = {"good": not frozen, "guests": [backup.outcome(operation)]}
+    job = {"good": not frozen, "guests": [backup_outcome(operation)]}
     assert exit_code(job) == code

@@ -9,7 +9,8 @@ import pytest
 
 from backupsvc.catalog.operations import Driver, NewOperation
 from backupsvc.operations import build_engine
-from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.backup.opening import open_backup
+from backupsvc.operations.job_run import steps as job_run_steps
 from policies.model import Job, Operation, OperationState
 from tests.unit.operations.farm import Site, at, policy, site
 
@@ -45,7 +46,7 @@ def test_a_person_who_cancels_a_night_that_nobody_drives_ends_its_pieces_too(tmp
         found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:03"))
         person = build_engine(found.world, foreground=True)  # type: ignore[arg-type]
-        person.handlers = found.world.engine.handlers
+        person.kinds = found.world.engine.kinds
         person.cancel(the_night(found).id, WHY)
         assert {one.state for one in found.world.catalog.operations()} == {OperationState.CANCELLED}
 
@@ -71,7 +72,7 @@ def test_law_9_a_night_that_is_cancelled_or_taken_over_between_deciding_and_open
     tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
-        catalog, opening, opened = found.world.catalog, backup.open_backup, list[int]()
+        catalog, opening, opened = found.world.catalog, open_backup, list[int]()
 
         def interleaved(service: Any, job: Job, item: Any, *rest: Any, **given: Any) -> Operation | None:
             """After the first guest, before the second: the night's driver has decided by what it knew before."""
@@ -88,7 +89,7 @@ def test_law_9_a_night_that_is_cancelled_or_taken_over_between_deciding_and_open
                 catalog.expire(night.id, str(night.lease_owner), now)
                 assert catalog.claim(night.id, Driver("another", 3600, now))
 
-        monkeypatch.setattr(backup, "open_backup", interleaved)
+        monkeypatch.setattr(job_run_steps, "open_backup", interleaved)
         found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:20"))
         assert len(opened) == 2 and [one.subject for one in pieces(found)] == opened[:1]

@@ -14,9 +14,10 @@ import pytest
 from backupsvc.cli.restore import _lines
 from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused
 from backupsvc.operations import build_engine, choosing
-from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore.planning import open_restore, plan_restore
+from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
-from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.settings import Settings
 from policies.model import Guest, Job, Policy, Scratch, Verdict
 from tests.unit.operations.cluster import CONFIG, Cluster, archive
@@ -56,7 +57,7 @@ def listing(site: Site, *archives: Any, held: dict[str, str] | None = None) -> C
 
 
 def plan(site: Site, volid: str | None = None) -> dict[str, Any]:
-    return restore.plan(site, 108, at=None, volid=volid, node=None, storage=None)  # type: ignore[arg-type]
+    return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)  # type: ignore[arg-type]
 
 
 def test_an_archive_without_a_disk_is_passed_over_for_the_next_older_one_and_that_is_said(site: Site) -> None:
@@ -111,7 +112,7 @@ def test_a_restore_of_an_archive_without_a_disk_is_refused_also_by_name(site: Si
 @pytest.mark.parametrize("named", [EMPTY.volid, BARE.volid])
 def test_a_test_of_an_archive_without_a_disk_that_was_named_has_failed_and_restores_nothing(site: Site, named: str) -> None:
     listing(site, GOOD, EMPTY, BARE).cluster.version = lambda: SimpleNamespace(simulated=False)
-    opened = restore_test.open_test(site, 108, volid=named)  # type: ignore[arg-type]
+    opened = open_test(site, 108, volid=named)  # type: ignore[arg-type]
     found = proving.outcome(site.engine.drive_one(opened))
     assert found["verdict"] == Verdict.FAILED
     assert "holds no disk" in found["error"]["message"]
@@ -120,7 +121,7 @@ def test_a_test_of_an_archive_without_a_disk_that_was_named_has_failed_and_resto
 
 def test_a_test_keeps_in_its_history_what_it_passed_over(site: Site) -> None:
     listing(site, GOOD, EMPTY).cluster.version = lambda: SimpleNamespace(simulated=True)
-    opened = restore_test.open_test(site, 108)  # type: ignore[arg-type]
+    opened = open_test(site, 108)  # type: ignore[arg-type]
     assert opened is not None
     site.engine.advance(opened.id)
     history = [str(line.detail) for line in site.catalog.transitions(opened.id)]
@@ -178,9 +179,9 @@ def test_a_restore_names_the_disks_that_the_archive_does_not_hold_and_why(site: 
     told = "\n".join(sorted(planned["left_out"]))
     assert "disk scsi1 is not in the archive (excluded from the backup: backup=0)" in told
     assert "disk sata0 is not in the archive (it was not dumped)" in told
-    operation = restore.open_restore(site, 108, planned, start=False)  # type: ignore[arg-type]
+    operation = open_restore(site, 108, planned, start=False)  # type: ignore[arg-type]
     assert operation is not None
-    result = restore.outcome(operation)
+    result = restore_outcome(operation)
     assert result["missing_disks"] == planned["missing_disks"] and result["left_out"] == planned["left_out"]
     assert [line for line in _lines(108, planned) if "WARNING: disk scsi1" in line]
 

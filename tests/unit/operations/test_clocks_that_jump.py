@@ -12,7 +12,7 @@ from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.executor import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldElsewhere
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
-from backupsvc.operations import working
+from backupsvc.operations import tick
 from policies.model import OperationState
 from tests.unit.operations.test_engine import handlers, opened
 from tests.unit.operations.worlds import SteppingClock, World, emptied, world
@@ -132,7 +132,7 @@ def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_set
 
 def held_for_a_year(site: World, engine: Engine) -> str:
     """An operation whose driver, of another machine, took its lease when the clock stood a year ahead, and is no more."""
-    worker = Engine(site, engine.handlers, foreground=False)  # type: ignore[arg-type]
+    worker = Engine(site, engine.kinds, foreground=False)  # type: ignore[arg-type]
     id = opened(worker)
     site.clock.step(YEAR)
     assert site.catalog.claim(id, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
@@ -205,5 +205,5 @@ def test_a_tick_brings_back_what_was_parked_while_the_clock_stood_ahead(site: Wo
     site.clock.step(-YEAR)
     now = int(site.clock.now())
     assert site.catalog.due(now, 9) == []
-    site.catalog.cap_future_times(now, working.MOST_AHEAD)
+    site.catalog.cap_future_times(now, tick.MOST_AHEAD)
     assert site.catalog.due(now, 9) == [id, leased]

@@ -12,7 +12,7 @@ from backupsvc.cli import restore_test as command
 from backupsvc.errors import LawRefused, NoRoom
 from backupsvc.operations import build_engine
 from backupsvc.operations.restore_test import copying
-from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.settings import ProbeSettings, SshSettings
 from policies import isolation
 from policies.model import Policy
@@ -90,7 +90,7 @@ def test_what_the_dry_run_shows_is_what_the_run_sends(
     assert shown["refused"] is None and sent == [], "a dry run makes nothing"
     engine = build_engine(site)  # type: ignore[arg-type]
     site.engine = engine
-    ended = engine.drive_one(restore_test.open_test(site, 101))  # type: ignore[arg-type]
+    ended = engine.drive_one(open_test(site, 101))  # type: ignore[arg-type]
     (call,) = sent
     place = shown["scratch"]
     assert (call["node"], call["vmid"], call["storage"], call["archive"]) == (
@@ -133,7 +133,7 @@ def test_law_2_what_the_run_refuses_the_dry_run_refuses_with_the_same_words(
     assert says in shown["refused"]["message"]
     engine = build_engine(site)  # type: ignore[arg-type]
     site.engine = engine
-    error: Any = engine.drive_one(restore_test.open_test(site, 101)).data["error"]  # type: ignore[arg-type]
+    error: Any = engine.drive_one(open_test(site, 101)).data["error"]  # type: ignore[arg-type]
     assert (error["step"], error["kind"]) == ("reserve", kind.__name__)
     assert {key: error[key] for key in ("message", "hint", "exit_code")} == shown["refused"]
     assert sent == [] and cluster.calls["POST restore"] == 0

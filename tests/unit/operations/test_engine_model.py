@@ -20,14 +20,14 @@ from sqlalchemy import select
 from backupsvc import events
 from backupsvc.catalog.tables import UNTOLD
 from backupsvc.catalog.untold import HEAD_START
-from backupsvc.engine import drivers
+from backupsvc.engine import drivers, worker_loop
 from backupsvc.engine.executor import SETTLE_SECONDS
 from backupsvc.errors import BackupsvcError
 from backupsvc.inventory import accepting
-from backupsvc.operations import working
-from backupsvc.operations.backup import steps as backup
-from backupsvc.operations.prune import steps as prune
-from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations import tick
+from backupsvc.operations.backup.opening import open_backup
+from backupsvc.operations.prune.opening import open_prune
+from backupsvc.operations.restore_test.opening import open_test
 from policies import ownership
 from policies.jobs import Expected
 from policies.model import Guest as KnownGuest
@@ -212,12 +212,12 @@ class EngineModel(RuleBasedStateMachine):
         vmid = sorted(GUESTS)[which % len(GUESTS)]
         if kind == "backup":
             item = Expected(vmid, KnownGuest(vmid, f"guest-{vmid}", self.cluster.guests[vmid].node))
-            return backup.open_backup(actor.site, POLICY.jobs[0], item, occurrence=key)
+            return open_backup(actor.site, POLICY.jobs[0], item, occurrence=key)
         if kind == "restore-test":
             within = (120, 600, 7200)[which % 3]
-            return restore_test.open_test(actor.site, vmid, occurrence=key, within=within)
+            return open_test(actor.site, vmid, occurrence=key, within=within)
         if kind == "prune":
-            return prune.open_prune(actor.site, occurrence=key)
+            return open_prune(actor.site, occurrence=key)
         lost = LOST[which % len(LOST)]
         node, volid = next(place for place, row in self.cluster.archives.items() if row["vmid"] == lost)
         archive = {"node": node, "volid": volid}
@@ -234,13 +234,13 @@ class EngineModel(RuleBasedStateMachine):
 
     def _work(self, actor: Actor, id: str, whole: bool) -> None:
         if whole:
-            working.work(actor.site.engine, id, long=True)
+            worker_loop.work(actor.site.engine, id, long=True)
         else:
             actor.site.engine.advance(id)
 
     def _tick(self, actor: Actor) -> list[str]:
-        due = working.tick(actor.site)
-        working.told(actor.site, due)
+        due = tick.tick(actor.site)
+        tick.told(actor.site, due)
         return due
 
     def _command(self, actor: Actor, kind: str, which: int) -> None:

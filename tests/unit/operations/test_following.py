@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from backupsvc.engine import worker_loop
 from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.executor import Event
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import OperationFailed, PveError
-from backupsvc.operations import working
 from backupsvc.operations.following import follow, watch
-from policies.transitions import PLANS
-from tests.unit.operations.worlds import SteppingClock, World, world
+from backupsvc.operations.kinds import KINDS
+from tests.unit.operations.worlds import SteppingClock, World, kinds_with, world
 
 
 class WorkedClock(SteppingClock):
@@ -38,13 +38,13 @@ def site(catalog_url: str) -> Iterator[World]:
 
 
 def worker(site: World, **special: Any) -> Callable[[], None]:
-    plan = PLANS["backup"]
+    plan = KINDS["backup"].plan
     handlers = {step: special.get(step.replace("-", "_"), lambda run: None) for step in plan.steps + plan.cleanup}
-    engine = Engine(site, {"backup": handlers}, foreground=False)
+    engine = Engine(site, kinds_with({"backup": handlers}), foreground=False)
 
     def turn() -> None:
         for id in site.catalog.due(int(site.clock.now()), 10):
-            working.work(engine, id, long=True)
+            worker_loop.work(engine, id, long=True)
 
     return turn
 

@@ -12,7 +12,7 @@ import pytest
 from freezegun import freeze_time
 
 from backupsvc.clock import SystemClock
-from backupsvc.operations import build_engine, working
+from backupsvc.operations import build_engine, tick
 from backupsvc.settings import Settings
 from policies.model import Job, Policy, Scratch
 from tests.unit.operations.worlds import World, world
@@ -40,7 +40,7 @@ def ticks(site: World, first: str, last: str, minutes: int = 10) -> None:
     with freeze_time(now.replace(tzinfo=None)) as frozen:  # stopped once and moved: to stop it takes longer than a tick
         while now <= end:
             frozen.move_to(now.replace(tzinfo=None))
-            working.told(site, working.tick(site))  # type: ignore[arg-type]
+            tick.told(site, tick.tick(site))  # type: ignore[arg-type]
             now += timedelta(minutes=minutes)
 
 

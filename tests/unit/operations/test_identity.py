@@ -12,9 +12,10 @@ import pytest
 
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
 from backupsvc.operations import build_engine, identity
-from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore.planning import open_restore, plan_restore
+from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
-from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.settings import Settings
 from policies import property_string, prune_marks
 from policies.isolation import parse_config
@@ -70,12 +71,12 @@ def remembered(site: Site, item: Archive, config: str, **more: Any) -> None:
 
 
 def proved(site: Site, volid: str | None = None) -> dict[str, Any]:
-    opened = restore_test.open_test(site, 108, volid=volid)  # type: ignore[arg-type]
+    opened = open_test(site, 108, volid=volid)  # type: ignore[arg-type]
     return proving.outcome(site.engine.drive_one(opened))
 
 
 def plan(site: Site, volid: str | None = None) -> dict[str, Any]:
-    return restore.plan(site, 108, at=None, volid=volid, node=None, storage=None)  # type: ignore[arg-type]
+    return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)  # type: ignore[arg-type]
 
 
 # --- restore tests ------------------------------------------------------------------------------------------------------
@@ -155,9 +156,9 @@ def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_th
 def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_restored(site: Site) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, held={FIRST.volid: CONFIG})
-    opened = restore.open_restore(site, 108, plan(site), start=False)  # type: ignore[arg-type]
+    opened = open_restore(site, 108, plan(site), start=False)  # type: ignore[arg-type]
     site.catalog.observe([replace(FIRST, size=7)], scope=[], at=9)
-    error = restore.outcome(site.engine.drive_one(opened))["error"]
+    error = restore_outcome(site.engine.drive_one(opened))["error"]
     assert (error["step"], error["exit_code"]) == ("choose", 4) and "was changed" in error["message"]
 
 

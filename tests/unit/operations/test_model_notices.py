@@ -18,9 +18,10 @@ from backupsvc.catalog import leases, operations
 from backupsvc.catalog.operations import OPEN, OperationStore
 from backupsvc.catalog.tables import LANE, OPERATION, UNTOLD
 from backupsvc.catalog.untold import HEAD_START, UntoldStore
-from backupsvc.operations import telling
+from backupsvc.engine import telling
+from backupsvc.engine.kind import OperationKind
+from backupsvc.operations.kinds import KINDS
 from backupsvc.pve.scratch import RestoreStubs
-from policies.transitions import PLANS
 from tests.unit.operations import test_engine_model
 from tests.unit.operations.actors import Fate
 from tests.unit.operations.test_engine_model import START, EngineModel, watched
@@ -131,11 +132,11 @@ def a_driver_that_sleeps_before_it_tells(model: EngineModel) -> None:
     model.begin(wanted=[("backup", 0)])
     ended, slept = telling.ended, list[str]()
 
-    def late(catalog: Any, operation: Any, now: int) -> None:
+    def late(catalog: Any, kinds: Any, operation: Any, now: int) -> None:
         if not slept:
             slept.append(operation.id)
             model.stage._sleep(Fate("sleep", 1, 130.0, (2, 2)))
-        ended(catalog, operation, now)
+        ended(catalog, kinds, operation, now)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(telling, "ended", late)
@@ -178,18 +179,22 @@ def without_others(patch: pytest.MonkeyPatch) -> None:
 def struck_off_first(patch: pytest.MonkeyPatch) -> None:
     tell = telling._tell
 
-    def early(catalog: Any, operation: Any) -> None:
+    def early(catalog: Any, kinds: Any, operation: Any) -> None:
         catalog.was_told(operation.id)
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(catalog, "was_told", lambda id: None, raising=False)
             inner.setattr(EngineModel, "_noted", lambda self: {operation.id})
-            tell(catalog, operation)
+            tell(catalog, kinds, operation)
 
     patch.setattr(telling, "_tell", early)
 
 
 def tells_whenever_it_wakes_up(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(telling, "ended", lambda catalog, operation, now: events.anybody() and telling._tell(catalog, operation))
+    def whenever(catalog: Any, kinds: Any, operation: Any, now: int) -> None:
+        if events.anybody():
+            telling._tell(catalog, kinds, operation)
+
+    patch.setattr(telling, "ended", whenever)
 
 
 def taken_by_all(patch: pytest.MonkeyPatch) -> None:
@@ -201,6 +206,11 @@ def taken_by_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(UntoldStore, "take_untold", look)
 
 
+def planned(kind: str, **changes: Any) -> OperationKind:
+    """A kind of operation with another plan."""
+    return replace(KINDS[kind], plan=replace(KINDS[kind].plan, **changes))
+
+
 CASES: dict[str, tuple[Guard, History]] = {
     "the fence of every write": (without_fence, overtaken_before_a_write),
     "the fence of what it holds": (
@@ -209,7 +219,7 @@ CASES: dict[str, tuple[Guard, History]] = {
     ),
     "time for a lost answer to show up": (lambda patch: patch.setattr(EngineModel, "settle", 0.0), a_late_answer),
     "one operation a guest": (
-        lambda patch: patch.setitem(PLANS, "backup", replace(PLANS["backup"], alone=False)),
+        lambda patch: patch.setitem(KINDS, "backup", planned("backup", alone=False)),
         the_same_guest_twice,
     ),
     "one operation a lane": (without_lane, two_backups_on_a_node),
@@ -234,7 +244,7 @@ CASES: dict[str, tuple[Guard, History]] = {
         a_restore_fails_and_then(lambda model: model.a_disk_appears_under_a_lost_vmid(which=0, sure=3)),
     ),
     "what became of a removal": (
-        lambda patch: patch.setitem(PLANS, "prune", replace(PLANS["prune"], cleanup=())),
+        lambda patch: patch.setitem(KINDS, "prune", planned("prune", cleanup=())),
         an_interrupted_prune,
     ),
 }

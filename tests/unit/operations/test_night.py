@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from backupsvc.engine import worker_loop
 from backupsvc.errors import Refused
-from backupsvc.operations import working
-from backupsvc.operations.backup import steps as backup
-from backupsvc.operations.job_run import steps as night
+from backupsvc.operations import tick
+from backupsvc.operations.backup.opening import open_backup
+from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.operations.job_run.due_tests import verdict_of
-from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.job_run.result import night_summary
+from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.pve.cluster import PveJob
 from policies.foreign import Dumping
 from policies.jobs import Expected
@@ -25,7 +27,7 @@ PVE_JOB = PveJob("backup-1", True, "21:00", "local", all=True)
 
 
 def summary(found: Site) -> str | None:
-    return night.summary(found.world.catalog.operations(kind="night", state=OperationState.DONE)[0])
+    return night_summary(found.world.catalog.operations(kind="night", state=OperationState.DONE)[0])
 
 
 def backed_up(found: Site) -> list[int]:
@@ -146,7 +148,7 @@ def test_a_clock_that_jumped_ahead_writes_a_month_at_most(tmp_path: Path) -> Non
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 12:00")) as found:
         found.live(at("2026-03-09 12:10"))
         found.world.clock.time = float(at("2036-03-09 12:10"))
-        working.tick(found.world)  # type: ignore[arg-type]
+        tick.tick(found.world)  # type: ignore[arg-type]
         assert len(found.nights()) == 31
 
 
@@ -164,10 +166,10 @@ def test_a_laxer_tier_that_is_looked_at_first_lets_the_stricter_one_go_ahead(tmp
     with site(tmp_path, policy(NIGHTLY, tiers={102: "gold"}), at("2026-03-09 21:00")) as found:
         engine = found.world.engine
         guests = {guest.vmid: guest for guest in found.farm.cluster.guests()}
-        lax, strict = (backup.open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102))  # type: ignore[arg-type]
+        lax, strict = (open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102))  # type: ignore[arg-type]
         assert lax and strict
-        working.work(engine, lax.id, long=True)
-        working.work(engine, strict.id, long=True)
+        worker_loop.work(engine, lax.id, long=True)
+        worker_loop.work(engine, strict.id, long=True)
         assert backed_up(found) == [102]
 
 
@@ -275,7 +277,7 @@ def test_a_backup_waits_for_the_restore_test_of_its_guest(tmp_path: Path) -> Non
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:55")) as found:
         found.farm.leave(101, at("2026-03-08 21:00"))
         found.test_seconds = {101: 1200}
-        restore_test.open_test(found.world, 101)  # type: ignore[arg-type]
+        open_test(found.world, 101)  # type: ignore[arg-type]
         found.live(at("2026-03-09 22:00"))
         assert [(local(when), vmid) for when, _, vmid in found.farm.dumps if vmid == 101] == [("03-09 21:15", 101)]
         assert [local(when) for when, _, vmid in found.farm.dumps if vmid == 102] == ["03-09 21:00"]
@@ -284,9 +286,9 @@ def test_a_backup_waits_for_the_restore_test_of_its_guest(tmp_path: Path) -> Non
 def test_a_restore_test_waits_for_the_backup_of_its_guest(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 21:30")) as found:
         found.farm.dump_seconds = 1200
-        backup.open_backup(found.world, NIGHTLY, Expected(101, None))  # type: ignore[arg-type]
+        open_backup(found.world, NIGHTLY, Expected(101, None))  # type: ignore[arg-type]
         with pytest.raises(Refused, match="guest 101 already has an operation at work: backup"):
-            restore_test.open_test(found.world, 101)  # type: ignore[arg-type]
+            open_test(found.world, 101)  # type: ignore[arg-type]
         found.live(at("2026-03-10 02:00"))
         assert Counter(backed_up(found)) == {101: 2, 102: 1, 103: 1}
         assert sorted(vmid for _, vmid in found.tests) == [101, 102, 103]
@@ -304,7 +306,7 @@ def test_what_pves_own_job_backs_up_is_adopted_and_not_dumped_again(tmp_path: Pa
             found.farm.leave(vmid, at("2026-03-09 21:05"))
         found.live(at("2026-03-10 02:00"))
         assert not found.farm.dumps
-        outcome = backup.outcome(found.world.catalog.operations(kind="backup", subject=101)[0])
+        outcome = backup_outcome(found.world.catalog.operations(kind="backup", subject=101)[0])
         assert (outcome["status"], outcome["origin"], outcome["consistency"]) == ("ok", "PVE job backup-1", "unknown")
         assert "3 of 3 done" in str(summary(found))
 
@@ -350,7 +352,7 @@ def test_a_backup_by_hand_never_stands_back(tmp_path: Path) -> None:
     with site(tmp_path, policy(), at("2026-03-09 21:00")) as found:
         found.world.policy = policy(NIGHTLY)
         found.farm.pve_jobs = [PVE_JOB]
-        opened = backup.open_backup(found.world, NIGHTLY, Expected(101, None))  # type: ignore[arg-type]
+        opened = open_backup(found.world, NIGHTLY, Expected(101, None))  # type: ignore[arg-type]
         assert opened is not None
         found.waiting.append(opened.id)
         found._work(found.world.engine)

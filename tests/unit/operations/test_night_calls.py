@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backupsvc.catalog import Catalog
-from backupsvc.operations.backup.steps import GUESTS_AGE
+from backupsvc.operations.backup.opening import GUESTS_AGE
 from backupsvc.pve.tasks import RECENT_AGE
 from tests.unit.operations.virtual_night import Night
 

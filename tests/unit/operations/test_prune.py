@@ -18,7 +18,10 @@ from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.inventory import accepting
 from backupsvc.operations import build_engine
-from backupsvc.operations.prune import steps as prune
+from backupsvc.operations.prune import deciding
+from backupsvc.operations.prune.deciding import decision, preview
+from backupsvc.operations.prune.opening import open_prune
+from backupsvc.operations.prune.result import foreseen, prune_outcome
 from policies import prune_marks
 from policies.model import (
     Archive,
@@ -69,7 +72,7 @@ def with_lost_catalog(site: World, cluster: Cluster) -> World:
 
 
 def marks(site: World) -> dict[str, Mark]:
-    return {item.archive.volid: item.mark for item in prune.preview(site)}  # type: ignore[arg-type]
+    return {item.archive.volid: item.mark for item in preview(site)}  # type: ignore[arg-type]
 
 
 def chosen_by_a_test(site: World, item: Archive) -> str:
@@ -85,7 +88,7 @@ THREE = [archive(108, second) for second in (1, 2, 3)]
 def test_what_retention_does_not_keep_is_removed_and_then_not_missed(site: World) -> None:
     cluster = Cluster(listings=[THREE])
     with_cluster(site, cluster)
-    done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
     assert done["removed"] == [THREE[0].volid, THREE[1].volid] == cluster.deleted
     cluster.listings = [THREE[2:]]
     assert marks(site) == {THREE[2].volid: Mark.KEEP}
@@ -122,7 +125,7 @@ def test_law_3_an_archive_in_use_is_kept(site: World) -> None:
 def test_law_3_an_archive_that_was_protected_since_the_decision_is_kept(site: World) -> None:
     cluster = Cluster(listings=[THREE, [replace(item, protected=True) for item in THREE]])
     with_cluster(site, cluster)
-    site.engine.drive_one(prune.open_prune(site))  # type: ignore[arg-type]
+    site.engine.drive_one(open_prune(site))  # type: ignore[arg-type]
     assert cluster.deleted == []
 
 
@@ -143,7 +146,7 @@ def test_a_removal_whose_answer_was_lost_is_given_time_and_not_asked_for_twice(s
 
     cluster.storage.delete = delete
     with_cluster(site, cluster)
-    done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
     assert done["removed"] == [THREE[0].volid, THREE[1].volid] == cluster.deleted
 
 
@@ -151,7 +154,7 @@ def test_law_4_a_removal_that_failed_because_the_archive_had_gone_already_is_don
     cluster = Cluster(listings=[THREE, THREE, THREE[1:], THREE[1:], THREE[2:]], result=ended("unable to remove: no such file"))
     cluster.storage.delete = lambda node, volid: "UPID:x"
     with_cluster(site, cluster)
-    done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
     assert (done["error"], done["removed"]) == (None, [THREE[0].volid, THREE[1].volid])
 
 
@@ -159,7 +162,7 @@ def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site:
     cluster = Cluster(listings=[THREE], result=ended("can't lock file - got timeout"))
     cluster.storage.delete = lambda node, volid: "UPID:x"
     with_cluster(site, cluster)
-    done = prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
     assert "got timeout" in done["error"]["message"] and done["removed"] == []
 
 
@@ -167,7 +170,7 @@ def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site:
 
 
 def pruned(site: World) -> dict[str, Any]:
-    return prune.outcome(site.engine.drive_one(prune.open_prune(site)))  # type: ignore[arg-type]
+    return prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
 
 
 def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_of_older_ones(site: World) -> None:
@@ -180,20 +183,20 @@ def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_
 
 def test_law_3_what_became_the_newest_proven_archive_since_the_decision_is_kept(site: World) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
-    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)  # type: ignore[arg-type]
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     with site.catalog._database.write() as connection:
         connection.execute(update(ARCHIVE).where(ARCHIVE.c.volid == THREE[0].volid).values(proven_at=1, rung="healthy"))
-    done = prune.outcome(site.engine.drive_one(operation))
+    done = prune_outcome(site.engine.drive_one(operation))
     assert cluster.deleted == done["removed"] == [THREE[1].volid]
 
 
 def test_law_3_an_archive_that_a_test_has_chosen_since_the_decision_is_kept(site: World) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
-    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)  # type: ignore[arg-type]
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     chosen_by_a_test(site, THREE[0])
-    done = prune.outcome(site.engine.drive_one(operation))
+    done = prune_outcome(site.engine.drive_one(operation))
     assert cluster.deleted == done["removed"] == [THREE[1].volid]
 
 
@@ -202,11 +205,11 @@ def test_law_3_the_last_look_at_who_needs_an_archive_is_taken_in_the_transaction
 ) -> None:
     """The test chooses it after prune has decided anew: only the transaction before the deletion can still see that."""
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
-    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)  # type: ignore[arg-type]
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     chosen_by_a_test(site, THREE[0])
-    monkeypatch.setattr(prune, "in_use", lambda service: set())
-    done = prune.outcome(site.engine.drive_one(operation))
+    monkeypatch.setattr(deciding, "in_use", lambda service: set())
+    done = prune_outcome(site.engine.drive_one(operation))
     assert cluster.deleted == done["removed"] == [THREE[1].volid]
 
 
@@ -221,9 +224,9 @@ def test_law_3_an_archive_that_is_being_removed_is_chosen_by_nobody(site: World)
         cluster._delete(node, volid)
 
     cluster.storage.delete = delete
-    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)  # type: ignore[arg-type]
     assert operation
-    assert prune.outcome(site.engine.drive_one(operation))["error"] is None
+    assert prune_outcome(site.engine.drive_one(operation))["error"] is None
     assert chosen == [operation.id] * 2
     assert site.catalog.pinned() == set()
 
@@ -308,7 +311,7 @@ def learnt(site: World, *configs: str | None) -> None:
 def test_law_3_a_dump_without_any_disk_is_never_counted_in_place_of_a_whole_archive(site: World) -> None:
     learnt(site, WHOLE, WHOLE, STUB)
     with_cluster(site, Cluster(listings=[THREE]))
-    found = {item.archive.volid: item for item in prune.preview(site)}  # type: ignore[arg-type]
+    found = {item.archive.volid: item for item in preview(site)}  # type: ignore[arg-type]
     assert [found[item.volid].mark for item in THREE] == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
     assert found[THREE[1].volid].reasons[0].startswith("keep-last 1/1")
     assert "holds no disk" in found[THREE[2].volid].reasons[0]
@@ -365,7 +368,7 @@ def test_law_3_a_lost_catalog_prunes_nothing_of_a_guest_that_it_knows_nothing_of
     assert "nothing of guest 108 may be removed: catalog-young: 3 archives" in done["error"]["message"]
     assert {item["mark"] for item in done["archives"]} == {"keep"}
     assert all(item["reasons"][-1].startswith("catalog-young: ") for item in done["archives"])
-    assert prune.foreseen(prune.decision(site))["error"] == done["error"]  # type: ignore[arg-type]
+    assert foreseen(decision(site))["error"] == done["error"]  # type: ignore[arg-type]
 
 
 def test_law_3_a_young_guest_that_would_lose_nothing_refuses_nothing(site: World) -> None:
@@ -421,7 +424,7 @@ def test_law_3_an_acceptance_does_not_cover_a_storage_that_is_seen_for_the_first
 
 def test_law_3_archives_that_come_after_the_first_look_are_known_and_pruned(site: World) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[]])).pve
-    prune.preview(site)  # type: ignore[arg-type]
+    preview(site)  # type: ignore[arg-type]
     site.clock.sleep(60)
     cluster.listings = [THREE]
     assert pruned(site)["error"] is None
@@ -430,7 +433,7 @@ def test_law_3_archives_that_come_after_the_first_look_are_known_and_pruned(site
 
 def test_law_3_an_archive_named_by_a_clock_a_year_back_stops_the_prune_of_its_guest_alone(site: World) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[]], guests_there=TWO_GUESTS)).pve
-    prune.preview(site)  # type: ignore[arg-type]
+    preview(site)  # type: ignore[arg-type]
     site.clock.sleep(60)
     tonight = replace(THREE[2], volid=THREE[2].volid.replace("2026", "2025"), ctime=THREE[2].ctime - 365 * DAY)
     cluster.listings = [[*THREE[:2], tonight, *OF_109]]
@@ -447,7 +450,7 @@ def test_law_3_an_archive_named_by_a_clock_a_year_back_stops_the_prune_of_its_gu
 
 def test_law_3_a_misdated_archive_that_comes_between_decision_and_removal_stops_the_removal(site: World) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[]])).pve
-    prune.preview(site)  # type: ignore[arg-type]
+    preview(site)  # type: ignore[arg-type]
     site.clock.sleep(60)
     strange = archive(108, 9, ctime=THREE[0].ctime - 30 * DAY)
     cluster.listings = [THREE, [*THREE, strange]]

@@ -13,7 +13,9 @@ from backupsvc.catalog.looks import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveError, PveNotFound, PveUnreachable
 from backupsvc.inventory import accepting, listing
-from backupsvc.operations.prune import steps as prune
+from backupsvc.operations.prune.deciding import preview
+from backupsvc.operations.prune.opening import open_prune
+from backupsvc.operations.prune.result import prune_outcome
 from policies import prune_guard
 from policies.model import Archive, Guest, GuestType, Mark, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge, Sighting
@@ -62,7 +64,7 @@ def prove(site: World, *items: Archive) -> None:
 
 def decided(site: World) -> str:
     """Let a prune decide, and stop it before it removes anything; return its id."""
-    operation = prune.open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)  # type: ignore[arg-type]
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     return operation.id
 
@@ -70,7 +72,7 @@ def decided(site: World) -> str:
 def rest_of(site: World, id: str) -> dict[str, Any]:
     operation = site.catalog.operation(id)
     assert operation
-    return prune.outcome(site.engine.drive_one(operation))
+    return prune_outcome(site.engine.drive_one(operation))
 
 
 # --- one archive by two names -------------------------------------------------------------------------------------------
@@ -116,9 +118,9 @@ def test_law_3_the_proven_file_is_not_removed_under_its_other_name(site: World) 
     """A directory of a file server, mounted by both nodes and not called shared in PVE: one file, listed as two archives."""
     there = {node: on(node, *THREE) for node in (A, B)}
     cluster = two_nodes(site, there, shared=False)
-    prune.preview(site)  # type: ignore[arg-type]
+    preview(site)  # type: ignore[arg-type]
     prove(site, there[A][0])
-    found = {(item.archive.node, item.archive.volid): item for item in prune.preview(site)}  # type: ignore[arg-type]
+    found = {(item.archive.node, item.archive.volid): item for item in preview(site)}  # type: ignore[arg-type]
     assert found[B, THREE[0].volid].mark is Mark.KEEP
     assert f"may be the file that stays on {A}" in found[B, THREE[0].volid].reasons[-1]
     assert cluster.deleted == []
@@ -128,7 +130,7 @@ def test_law_3_a_storage_that_was_made_shared_is_one_of_which_nothing_is_known(s
     """Its archives are listed as others than those that were proven."""
     there = {node: on(node, *(THREE if node == A else [])) for node in (A, B)}
     cluster = two_nodes(site, there, shared=False)
-    prune.preview(site)  # type: ignore[arg-type]
+    preview(site)  # type: ignore[arg-type]
     prove(site, there[A][0])
     site.clock.sleep(HOURS)
     there |= {node: on(node, *THREE, shared=True) for node in (A, B)}
@@ -190,7 +192,7 @@ def test_law_3_a_storage_that_was_empty_at_the_first_look_holds_nothing_known_wh
     cluster.storage.archives = lambda node, storage, vmid=None: here[storage]
     with_cluster(site, cluster)
     site.clock.sleep(HOURS)
-    prune.preview(site)  # type: ignore[arg-type]
+    preview(site)  # type: ignore[arg-type]
     site.clock.sleep(60)
     site.catalog.accept([Acceptance(108, int(site.clock.now()), "ada", "all that there is", ())])
     site.clock.sleep(HOURS)
@@ -213,7 +215,7 @@ def test_law_3_a_tiny_archive_whose_config_cannot_be_read_counts_for_no_whole_on
 def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_archive_back(site: World) -> None:
     """Else the next prune misses it, and stops, night after night."""
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
-    prune.preview(site)  # type: ignore[arg-type]
+    preview(site)  # type: ignore[arg-type]
 
     def slowly(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         site.clock.sleep(30)
@@ -269,7 +271,7 @@ def test_an_archive_that_was_protected_after_the_last_look_stays_and_the_others_
 def test_law_3_an_archive_that_is_gone_is_chosen_by_nobody(site: World) -> None:
     """Listed, removed by a prune that has ended since, then chosen: the operation learns it here and not from PVE."""
     with_cluster(site, Cluster(listings=[THREE]))
-    prune.preview(site)  # type: ignore[arg-type]
+    preview(site)  # type: ignore[arg-type]
     site.catalog.mark_gone(A, THREE[0].volid, int(site.clock.now()))
     test = site.engine.open("restore-test", 108, {})
     assert test

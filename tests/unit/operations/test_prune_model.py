@@ -18,7 +18,8 @@ from backupsvc.catalog.operations import Driver
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import BackupsvcError, PveError, PveUnreachable
 from backupsvc.inventory import accepting
-from backupsvc.operations.prune import steps as prune
+from backupsvc.operations.prune.deciding import preview
+from backupsvc.operations.prune.opening import open_prune
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy
@@ -237,9 +238,9 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
         storages = Storages(site, data, story)
         with_cluster(site, storages.cluster)
         if data.draw(st.booleans()):
-            prune.preview(site)  # type: ignore[arg-type]  # all was seen once, before something could no longer be listed
+            preview(site)  # type: ignore[arg-type]  # all was seen once, before something could no longer be listed
             storages.blind = data.draw(st.sampled_from([None, *PLACES]))
-        operation = prune.open_prune(site)  # type: ignore[arg-type]
+        operation = open_prune(site)  # type: ignore[arg-type]
         assert isinstance(operation, Operation) and site.engine.advance(operation.id).operation.step == "remove"
         storages.begun = True
         site.engine.drive_one(operation)

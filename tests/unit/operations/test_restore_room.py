@@ -10,7 +10,8 @@ import pytest
 from backupsvc.cli.restore import _lines
 from backupsvc.errors import NoRoom
 from backupsvc.inventory.room import before_restore
-from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore.planning import open_restore, plan_restore
+from backupsvc.operations.restore.result import restore_outcome
 from policies.model import SeenStorages, Storage
 from policies.room import DiskNeed
 from tests.unit.operations.cluster import CONFIG, Cluster, archive
@@ -55,7 +56,7 @@ def test_where_it_surely_cannot_fit_nothing_begins_and_the_numbers_and_the_way_o
 def test_the_storage_that_is_named_is_the_one_that_is_measured(site: Site) -> None:
     stands(site, replace(DISKS, available=0), OTHER)
     asked: dict[str, Any] = {"at": None, "volid": None, "node": None}
-    assert restore.plan(site, 108, storage="tank", **asked)["room"] == []  # type: ignore[arg-type]
+    assert plan_restore(site, 108, storage="tank", **asked)["room"] == []  # type: ignore[arg-type]
 
 
 def test_a_thin_pool_may_be_overcommitted_so_that_is_a_warning_with_the_numbers(site: Site) -> None:
@@ -94,7 +95,7 @@ def test_a_node_that_does_not_say_its_storages_has_no_known_room(site: Site) -> 
 
 def test_room_that_was_taken_between_plan_and_restore_is_seen_before_anything_is_written(site: Site) -> None:
     cluster = stands(site, DISKS)
-    opened = restore.open_restore(site, 108, plan(site), start=False)  # type: ignore[arg-type]
+    opened = open_restore(site, 108, plan(site), start=False)  # type: ignore[arg-type]
     cluster.storage.seen = lambda: SeenStorages((LOCAL, replace(DISKS, available=63 * MIB)))
-    error = restore.outcome(site.engine.drive_one(opened))["error"]
+    error = restore_outcome(site.engine.drive_one(opened))["error"]
     assert (error["step"], error["exit_code"]) == ("choose", 4) and "66.1 MB free, and 67.1 MB are needed" in error["message"]

@@ -17,6 +17,7 @@ from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, P
 from backupsvc.inventory.listing import as_dict
 from backupsvc.operations import build_engine
 from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.operations.showing import exit_code
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
@@ -184,7 +185,7 @@ def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World
 
 def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_has_not_failed(site: World) -> None:
     site.engine = build_engine(site, foreground=False)  # type: ignore[arg-type]
-    operation = restore_test.open_test(site, 108)  # type: ignore[arg-type]
+    operation = open_test(site, 108)  # type: ignore[arg-type]
     assert operation
     ended = site.engine.cancel(operation.id, "cancelled by the administrator")
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")

@@ -10,7 +10,6 @@ import pytest
 from backupsvc.errors import LawRefused, Refused
 from backupsvc.operations import build_engine, cancelling, opening, retrying
 from backupsvc.operations.cancelling import By
-from backupsvc.operations.restore import steps as restore
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import World, world
 
@@ -92,7 +91,7 @@ def test_law_1_a_restore_is_retried_only_through_the_laws(site: World, monkeypat
         asked.append((vmid, wanted))
         raise LawRefused(1, "guest 108 exists", "look")
 
-    monkeypatch.setattr(restore, "plan", plan)
+    monkeypatch.setattr(retrying, "plan_restore", plan)
     with pytest.raises(LawRefused):
         retrying.plan(site, failed)
     assert asked == [(108, {"at": None, "volid": "local:backup/x", "node": "clovis", "storage": None, "start": True})]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import UsageError
-from backupsvc.operations import build_engine, showing, telling
+from backupsvc.operations import build_engine, showing
+from backupsvc.operations.job_run.result import night_outcome
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import World, world
 
@@ -131,7 +132,7 @@ def test_law_5_a_night_exits_as_its_log_line_judges_it(
 ) -> None:
     night = night_of(site, name, state, **data)
     assert showing.exit_code(site.catalog, night) == code
-    assert telling.night(site.catalog, night).good == (code == 0)
+    assert night_outcome(site.catalog, night).good == (code == 0)
 
 
 def test_law_4_a_night_whose_guest_was_expected_and_has_no_backup_at_all_is_not_good(site: World) -> None:

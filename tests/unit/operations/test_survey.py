@@ -12,9 +12,9 @@ import pytest
 from backupsvc.errors import LawRefused, OutOfReach, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.inventory import accepting, listing
 from backupsvc.operations import build_engine, choosing, identity
-from backupsvc.operations.backup import steps as backup
-from backupsvc.operations.restore import steps as restore
-from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.backup.opening import open_job
+from backupsvc.operations.restore.planning import plan_restore
+from backupsvc.operations.restore_test.opening import open_test
 from policies.model import Guest, GuestPolicy, Node, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_choosing import Site, plan
@@ -274,7 +274,7 @@ def test_a_restore_test_of_it_ends_with_that_sentence(site: Site) -> None:
     cluster.cluster.version = lambda: SimpleNamespace(simulated=False)
     dead(cluster)
     site.engine = build_engine(site, foreground=False)  # type: ignore[arg-type]  # workers wait for an outage, but for this a few times
-    opened = restore_test.open_test(site, 108)  # type: ignore[arg-type]
+    opened = open_test(site, 108)  # type: ignore[arg-type]
     assert opened is not None
     tries = 0
     while (ended := site.catalog.operation(opened.id)) and ended.state is OperationState.OPEN:
@@ -338,7 +338,7 @@ def test_a_restore_onto_a_dead_node_is_refused_with_those_that_answer(site: Site
     known(site, shared)
     dead(put(site, held={shared.volid: "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"}), shared, quorate=True)
     with pytest.raises(PveUnreachable, match="node clovis is offline") as caught:
-        restore.plan(site, 108, at=None, volid=None, node="clovis", storage=None)  # type: ignore[arg-type]
+        plan_restore(site, 108, at=None, volid=None, node="clovis", storage=None)  # type: ignore[arg-type]
     assert "lge-pve02" in caught.value.hint
 
 
@@ -354,7 +354,7 @@ def test_a_backup_of_a_guest_on_a_dead_node_is_refused_in_words_and_without_aski
         raise AssertionError("a dead node is not asked")
 
     cluster.storage.backup_defaults = never
-    ended = site.engine.drive([one.id for one in backup.open_job(site, site.policy.jobs[0])])  # type: ignore[arg-type]
+    ended = site.engine.drive([one.id for one in open_job(site, site.policy.jobs[0])])  # type: ignore[arg-type]
     error: Any = ended[0].data["error"]
     assert error["message"] == "node clovis is offline, so its guests cannot be backed up now" and error["exit_code"] == 3
     assert "595" not in error["message"] and cluster.started == []

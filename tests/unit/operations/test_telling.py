@@ -10,9 +10,12 @@ import pytest
 from backupsvc import events
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.untold import FORGOTTEN, HEAD_START
+from backupsvc.engine import telling
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import CatalogUnreachable
-from backupsvc.operations import telling, working
+from backupsvc.operations import tick
+from backupsvc.operations.job_run.result import last_nights
+from backupsvc.operations.kinds import KINDS
 from policies.model import Job, OperationState
 from policies.outcomes import Event, Night, NightVerdict, Outcome
 from tests.unit.operations.farm import at, policy, site
@@ -44,7 +47,7 @@ def test_what_came_of_an_operation_is_told_once_when_it_ends(here: World, heard:
     engine = Engine(here, handlers("backup", dump=fail("job errors")))
     id = engine.drive([opened(engine, "backup")])[0].id
     here.clock.sleep(10 * HEAD_START)
-    telling.tell_due(here.catalog, now(here))
+    telling.tell_due(here.catalog, KINDS, now(here))
     assert [(type(event), event.operation, event.state) for event in heard] == [(Outcome, id, OperationState.FAILED)]
 
 
@@ -58,11 +61,11 @@ def test_a_driver_that_dies_between_the_end_and_the_telling_leaves_it_to_a_tick(
         while True:
             engine.advance(id)
     assert here.catalog.operation(id).state is OperationState.DONE and not heard  # type: ignore[union-attr]
-    telling.tell_due(here.catalog, now(here))
+    telling.tell_due(here.catalog, KINDS, now(here))
     assert not heard, "its driver may be about to tell it"
     here.clock.sleep(HEAD_START)
-    telling.tell_due(here.catalog, now(here))
-    telling.tell_due(here.catalog, now(here) + 10 * HEAD_START)
+    telling.tell_due(here.catalog, KINDS, now(here))
+    telling.tell_due(here.catalog, KINDS, now(here) + 10 * HEAD_START)
     assert [event.operation for event in heard] == [id]
 
 
@@ -78,10 +81,10 @@ def test_a_tick_that_dies_while_it_tells_is_followed_by_another_that_tells_it_ag
         raise KeyboardInterrupt
 
     with events.listening(dies), pytest.raises(KeyboardInterrupt):
-        telling.tell_due(here.catalog, now(here))
-    telling.tell_due(here.catalog, now(here))
+        telling.tell_due(here.catalog, KINDS, now(here))
+    telling.tell_due(here.catalog, KINDS, now(here))
     here.clock.sleep(HEAD_START)
-    telling.tell_due(here.catalog, now(here))
+    telling.tell_due(here.catalog, KINDS, now(here))
     assert said == [] and [event.operation for event in heard] == [id, id], "twice, and known by its id"
 
 
@@ -101,10 +104,10 @@ def test_where_nobody_listens_it_is_left_to_a_process_with_a_log(here: World) ->
     engine = Engine(here, handlers("backup"))
     id = engine.drive([opened(engine, "backup")])[0].id
     here.clock.sleep(3600)
-    telling.tell_due(here.catalog, now(here))
+    telling.tell_due(here.catalog, KINDS, now(here))
     said: list[Event] = []
     with events.listening(said.append):
-        telling.tell_due(here.catalog, now(here))
+        telling.tell_due(here.catalog, KINDS, now(here))
     assert [event.operation for event in said] == [id]
 
 
@@ -131,9 +134,9 @@ def test_a_night_is_one_event_after_all_of_its_pieces(tmp_path: Path, heard: lis
         said = nights[0]
         assert (said.expected, said.ok, said.failed, said.missing, said.tests, said.proven) == (3, 2, 1, 0, 3, 3)
         assert (said.verdict, said.failed_guests) == (NightVerdict.DEGRADED, (102,))
-        last = telling.last_nights(found.world.catalog, ["nightly", "weekly"], {})
+        last = last_nights(found.world.catalog, ["nightly", "weekly"], {})
         assert list(last.values()) == nights
-        assert telling.last_nights(found.world.catalog, ["nightly"], last) == last
+        assert last_nights(found.world.catalog, ["nightly"], last) == last
 
 
 def test_a_night_that_was_missed_is_told_and_is_the_last_one_only_while_no_later_one_ended(
@@ -142,11 +145,11 @@ def test_a_night_that_was_missed_is_told_and_is_the_last_one_only_while_no_later
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:00")) as found:
         found.live(at("2026-03-09 20:30"))
         found.live(at("2026-03-11 23:30"), beat=False)
-        working.tick(found.world)  # type: ignore[arg-type]
+        tick.tick(found.world)  # type: ignore[arg-type]
         missed = [event for event in heard if isinstance(event, Night)]
         assert [event.state for event in missed] == [OperationState.MISSED] * 2
-        last = telling.last_nights(found.world.catalog, ["nightly"], {})
+        last = last_nights(found.world.catalog, ["nightly"], {})
         assert [night.at for night in last.values()] == [at("2026-03-10 21:00")]
         found.live(at("2026-03-12 05:00"))
-        last = telling.last_nights(found.world.catalog, ["nightly"], last)
+        last = last_nights(found.world.catalog, ["nightly"], last)
         assert [(night.at, night.verdict) for night in last.values()] == [(at("2026-03-11 21:00"), NightVerdict.GOOD)]

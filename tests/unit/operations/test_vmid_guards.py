@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backupsvc.errors import LawRefused
-from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore.planning import plan_restore
 from policies.model import Guest, Node, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, World, site  # noqa: F401
@@ -67,5 +67,5 @@ def test_law_1_a_restore_is_refused_where_the_vmid_is_in_use(site: World, listed
         )
     )
     with pytest.raises(LawRefused) as refused:
-        restore.plan(site, 108, at=None, volid=None, node=None, storage=None)  # type: ignore[arg-type]
+        plan_restore(site, 108, at=None, volid=None, node=None, storage=None)  # type: ignore[arg-type]
     assert refused.value.exit_code == 4

@@ -12,6 +12,7 @@ import pytest
 from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused, OperationFailed, PveError
+from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.scratch_cleanup import forgotten, taking_down
 from backupsvc.settings import Settings
 from policies import ownership
@@ -37,7 +38,7 @@ class Site:
         self.world.pve = connect(self.cluster, SCRATCH, self._around)
         self.world.policy = Policy("s", "UTC", "en", (), MappingProxyType({}), MappingProxyType({}), SCRATCH, "standard")
         self.world.settings = Settings(state_dir=directory)
-        self.engine = Engine(self.world, {"reap": taking_down.HANDLERS}, foreground=False)  # type: ignore[arg-type]
+        self.engine = Engine(self.world, KINDS, foreground=False)  # type: ignore[arg-type]
         self.world.engine = self.engine
 
     def _around(self, method: str, path: str, act: Any) -> Any:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from backupsvc.catalog import Catalog
-from backupsvc.operations import build_engine, working
+from backupsvc.engine import worker_loop
+from backupsvc.operations import build_engine, tick
 from backupsvc.settings import ProbeSettings, Settings, SshSettings
 from policies.site import load_policy
 from tests.unit.operations.virtual import Clock, Guest, VirtualCluster, config_of, connect
@@ -144,8 +145,8 @@ class Night:
 
     def _tick(self, worker: Worker, at: float) -> None:
         began = time.monotonic()
-        due = working.tick(worker.site)  # type: ignore[arg-type]
-        working.told(worker.site, due)  # type: ignore[arg-type]
+        due = tick.tick(worker.site)  # type: ignore[arg-type]
+        tick.told(worker.site, due)  # type: ignore[arg-type]
         spent = time.monotonic() - began
         self.ticks.append(spent)
         still = sum(self.catalog.open_counts().values())
@@ -158,7 +159,7 @@ class Night:
             self._send(at + TICK_SECONDS, "tick")
 
     def _turn(self, worker: Worker, id: str) -> None:
-        turn = working.work(worker.site.engine, id, long=True)
+        turn = worker_loop.work(worker.site.engine, id, long=True)
         for woken in turn.hints:
             self._send(self.clock.time, woken)
         if turn.again is not None:

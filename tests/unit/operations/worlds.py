@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from sqlalchemy import delete
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.tables import IDENTITY, METADATA
 from backupsvc.engine import drivers
+from backupsvc.engine.kind import OperationKind
+from backupsvc.operations.kinds import KINDS
 from backupsvc.remote.connections import NodeConnections
 from backupsvc.settings import SshSettings
 
@@ -102,3 +104,8 @@ def emptied(catalog: Catalog) -> Catalog:
 
 
 Handler = Callable[[Any], Any]
+
+
+def kinds_with(handlers: Mapping[str, Mapping[str, Handler]]) -> dict[str, OperationKind]:
+    """Every kind of operation, some of them with other handlers."""
+    return KINDS | {name: replace(KINDS[name], handlers=own) for name, own in handlers.items()}

@@ -37,7 +37,7 @@ GOOD = {"backup#101": operation("backup", 101), "backup#102": operation("backup"
 
 
 def test_an_outcome_names_what_a_reader_of_the_log_looks_for() -> None:
-    found = outcomes.of(operation("backup", node="clovis", dump_upid="UPID:clovis:1", archive={"node": "clovis"}))
+    found = outcomes.of(operation("backup", node="clovis", dump_upid="UPID:clovis:1", archive={"node": "clovis"}), "dump")
     assert outcomes.said(found) == {
         "operation": "01backup108",
         "kind": "backup",
@@ -52,7 +52,7 @@ def test_an_outcome_names_what_a_reader_of_the_log_looks_for() -> None:
 
 def test_a_restore_tests_node_is_that_of_its_copy() -> None:
     data = {"archive": {"node": "clovis"}, "scratch": {"node": "lge-pve02"}, "restore_upid": "UPID:x"} | proof("proven")
-    found = outcomes.of(operation("restore-test", **data))
+    found = outcomes.of(operation("restore-test", **data), "restore")
     assert (found.node, found.upid, found.verdict, found.level) == ("lge-pve02", "UPID:x", "proven", Level.INFO)
 
 
@@ -85,7 +85,7 @@ def test_what_became_of_things_is_told_and_kept_by_these_words() -> None:
 
 
 def test_the_task_of_a_restore_is_the_one_that_restored() -> None:
-    assert outcomes.of(operation("restore", restore_upid="UPID:r", dump_upid="UPID:d")).upid == "UPID:r"
+    assert outcomes.of(operation("restore", restore_upid="UPID:r", dump_upid="UPID:d"), "restore").upid == "UPID:r"
 
 
 def test_where_an_operation_worked_is_its_own_word_and_else_its_archives() -> None:

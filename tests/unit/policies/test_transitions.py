@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backupsvc.operations.kinds import KINDS
 from policies.model import OperationState
 from policies.transitions import (
     HICCUP_PAUSES,
-    PLANS,
     Back,
     Broke,
     Done,
@@ -29,6 +29,7 @@ from policies.transitions import (
     stopped,
 )
 
+PLANS = {kind.name: kind.plan for kind in KINDS.values()}
 plans = st.sampled_from(sorted(PLANS.values(), key=lambda plan: plan.kind))
 BACKUP, TEST = PLANS["backup"], PLANS["restore-test"]
 
@@ -198,14 +199,5 @@ def test_whatever_is_asked_has_an_answer_that_keeps_to_the_plan(plan: Plan, data
 
 @pytest.mark.parametrize("kind", sorted(PLANS))
 def test_every_kind_has_handlers_for_exactly_its_steps(kind: str) -> None:
-    from backupsvc.operations.backup import steps as backup
-    from backupsvc.operations.job_run import steps as night
-    from backupsvc.operations.prune import steps as prune
-    from backupsvc.operations.restore import steps as restore
-    from backupsvc.operations.restore_test import steps as restore_test
-    from backupsvc.operations.scratch_cleanup import taking_down
-
-    modules = {"backup": backup, "night": night, "prune": prune, "restore": restore, "restore-test": restore_test}
-    modules["reap"] = taking_down
-    assert set(modules[kind].HANDLERS) == set(PLANS[kind].steps + PLANS[kind].cleanup)
+    assert set(KINDS[kind].handlers) == set(PLANS[kind].steps + PLANS[kind].cleanup)
     assert PLANS[kind].long <= set(PLANS[kind].steps)

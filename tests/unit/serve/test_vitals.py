@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backupsvc.operations.working import tick
+from backupsvc.operations.tick import tick
 from backupsvc.serve.vitals import Observer
 from policies.model import PolicyError
 from tests.unit.operations.test_engine import workers

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 import pytest
 
 from backupsvc.bootstrap import open_service
+from backupsvc.engine import worker_loop
 from backupsvc.lab import moves
 from backupsvc.lab.faults import effects
 from backupsvc.lab.guests import power
 from backupsvc.lab.nodes_life import kill_node, revive_node
-from backupsvc.operations import working
+from backupsvc.operations import tick
 from policies.model import OperationState
 from tests.lab.false_proof import cells
 from tests.lab.false_proof.cells import HOME, OTHER, RESTORE_CALL, RESTORING, Cell, Words, at, both, fault
@@ -77,8 +78,8 @@ def work_off(stage: Stage) -> None:
         with open_service(foreground=False) as service:
             for _ in range(200):
                 opened = [one.id for one in service.catalog.operations(state=OperationState.OPEN)]
-                for id in {*working.tick(service), *opened}:
-                    working.work(service.engine, id, long=True)
+                for id in {*tick.tick(service), *opened}:
+                    worker_loop.work(service.engine, id, long=True)
                 if not service.catalog.operations(state=OperationState.OPEN):
                     return
                 time.sleep(0.2)

@@ -8,7 +8,7 @@ import pytest
 
 from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.foreground import Engine
-from backupsvc.operations.working import work
+from backupsvc.engine.worker_loop import work
 from tests.unit.operations.test_engine import handlers, opened
 from tests.unit.operations.worlds import World, world
 
@@ -41,7 +41,7 @@ def test_a_node_that_becomes_free_is_told_before_the_next_steps_are_done(site: W
     turn = work(engine, first, long=False)
     assert turn.hints == (second,) and turn.again == 0.0
     assert done == [(101, "dump")]
-    other = Engine(site, engine.handlers, foreground=False)
+    other = Engine(site, engine.kinds, foreground=False)
     other.owner = "elsewhere:1:x"
     assert work(other, first, long=True).again is None  # anybody may go on with it at once
     assert done == [(101, "dump"), (101, "read-back")]

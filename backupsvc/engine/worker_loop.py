@@ -1,0 +1,63 @@
+"""What a worker does with one operation: its steps, until it must wait, ends, or is somebody else's. Without Celery.
+
+Hints say "look at this operation"; a hint that is lost costs a tick, one that comes twice costs a look at a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backupsvc.engine.executor import HeldElsewhere
+from backupsvc.errors import LeaseLost
+from policies.model import Operation, OperationState
+
+if TYPE_CHECKING:
+    from backupsvc.engine.foreground import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResult:
+    """What one turn came to: operations that became due meanwhile, when to come again (seconds), and where.
+
+    ``long`` if the operation's next step works for minutes, and belongs to those who do such steps.
+    """
+
+    hints: tuple[str, ...] = ()
+    again: float | None = None
+    long: bool = False
+
+
+def work(engine: Engine, id: str, *, long: bool) -> WorkerResult:
+    """Given an operation, take its steps until it must wait, ends, or is somebody else's; return what is to be sent on.
+
+    Without ``long`` the turn ends before a step that works for minutes.
+    """
+    mine = False
+    while (operation := engine.service.catalog.operation(id)) and operation.state is OperationState.OPEN:
+        if not long and _is_long(engine, operation):
+            if mine:
+                engine.give_back(id)
+            return WorkerResult(take_hints(engine), again=0.0, long=True)
+        try:
+            outcome = engine.advance(id)
+        except (LeaseLost, HeldElsewhere):
+            break
+        mine = True
+        if outcome.pause is not None:
+            return WorkerResult(take_hints(engine), again=outcome.pause)
+        if engine.hints and outcome.operation.state is OperationState.OPEN:
+            engine.give_back(id)  # a node that became free does not wait until this operation's next steps are done too
+            return WorkerResult(take_hints(engine), again=0.0)
+    return WorkerResult(take_hints(engine))
+
+
+def _is_long(engine: Engine, operation: Operation) -> bool:
+    """Whether its next step works for minutes. One that is being cancelled goes to its cleanup."""
+    return operation.step in engine.kinds[operation.kind].plan.long and operation.cancel is None
+
+
+def take_hints(engine: Engine) -> tuple[str, ...]:
+    """Return the operations that became due by what this engine did, and forget them: they are sent on now."""
+    hints, engine.hints = tuple(engine.hints), []
+    return hints

@@ -1,0 +1,45 @@
+"""An archive's bytes, read whole from the node that has it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+
+def verify_on_node(service: Service, node: str, volid: str, beat: Callable[[], None]) -> dict[str, Any]:
+    """Given an archive on a node that SSH reaches, read it once and return the verification as a dict.
+
+    ``beat`` is called again and again meanwhile; what it raises ends the reading.
+    """
+    from backupsvc.archives.verify import verify as verify_stream
+    from backupsvc.remote.nodes import open_archive
+
+    path = service.pve.storage.volume_path(node, volid)
+    with open_archive(service.nodes, node, path) as stream:
+        return verify_stream(cast(BinaryIO, _Beating(stream, beat)), PurePosixPath(path).name).as_dict()
+
+
+class _Beating(io.RawIOBase):
+    """A stream whose reader shows that it is alive."""
+
+    def __init__(self, stream: BinaryIO, beat: Callable[[], None]) -> None:
+        self._stream, self._beat = stream, beat
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Given a number of bytes, return up to that many, b"" at the end."""
+        self._beat()
+        return self._stream.read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        """Given a buffer, fill it as far as one read goes; return the number of bytes."""
+        self._beat()
+        return int(self._stream.readinto(buffer))  # type: ignore[attr-defined]

@@ -1,0 +1,36 @@
+"""The kind ``backup``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backupsvc.catalog import Catalog
+from backupsvc.engine.kind import OperationKind, error_code
+from backupsvc.operations.backup.steps import HANDLERS, PLAN
+from policies import freezing, outcomes
+from policies.model import Operation, OperationState
+from policies.outcomes import Event
+
+
+def _result(operation: Operation) -> str:
+    made: Any = operation.data.get("archive") or {}
+    frozen = f"; {freezing.FINDING}" if freezing.left(operation.data) else ""
+    return str(made.get("volid", "done")) + frozen
+
+
+def _exit_code(catalog: Catalog, operation: Operation) -> int:
+    """A backup that left its guest frozen is bad though it is done."""
+    if operation.state is not OperationState.DONE:
+        return error_code(operation)
+    return 1 if freezing.left(operation.data) else 0
+
+
+def _event(catalog: Catalog, operation: Operation) -> Event:
+    return outcomes.of(operation, main_task="dump")
+
+
+def _done_hint(operation: Operation) -> str:
+    return f"back the guest up once more with `backupsvc backup run --vmid {operation.subject}`"
+
+
+BACKUP = OperationKind(PLAN, HANDLERS, _result, _event, _exit_code, _done_hint)

@@ -1,0 +1,51 @@
+"""Open the backups of the guests that a job expects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from policies.jobs import Expected, expected, rank
+from policies.model import Guest, Job, Operation
+from policies.site import policy_for
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.catalog.leases import Fence
+
+
+GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each of them
+
+
+def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
+    """Given a job, open one backup operation for each guest that it expects, and return them in VMID order."""
+    found = expected(job, service.policy, service.pve.cluster.guests(), only)
+    return [operation for item in found if (operation := open_backup(service, job, item))]
+
+
+def open_backup(
+    service: Service,
+    job: Job,
+    item: Expected,
+    occurrence: str | None = None,
+    parent: Fence | None = None,
+    *,
+    at: int | None = None,
+) -> Operation | None:
+    """Given a guest that a job expects, open its backup. With ``occurrence`` at most once for it (law 9): then None.
+
+    ``parent`` is the night that opens it, and its driver. ``at`` is when the occurrence was due (epoch seconds): a scheduled
+    backup stands back where PVE makes its own.
+    """
+    guest = item.guest
+    data = {"job": job.id, "node": guest.node if guest else None, "name": name_of(service, guest), "at": at}
+    ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
+    lane = f"vzdump {guest.node}" if guest else None
+    return service.engine.open(
+        "backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane, parent=parent
+    )
+
+
+def name_of(service: Service, guest: Guest | None) -> str:
+    """The cluster lists no name for a guest of a node whose pvestatd is silent; the policy may have one."""
+    return (guest.name or policy_for(service.policy, guest.vmid, "").name) if guest else ""

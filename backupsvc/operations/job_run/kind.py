@@ -1,0 +1,43 @@
+"""The kind ``night``: one run of a policy's job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backupsvc.catalog import Catalog
+from backupsvc.engine.kind import OperationKind, error_code
+from backupsvc.errors import Refused
+from backupsvc.operations.job_run.result import failed_children, night_outcome, night_summary
+from backupsvc.operations.job_run.steps import HANDLERS, PLAN
+from policies.model import Operation, OperationState
+from policies.outcomes import Event
+
+
+def _result(operation: Operation) -> str:
+    opened: Any = operation.data.get("children") or {}
+    return night_summary(operation) or f"{len(opened)} operations"
+
+
+def _exit_code(catalog: Catalog, operation: Operation) -> int:
+    """It is judged as its log line, ``/healthz`` and ``serve --check`` judge it (policies.outcomes)."""
+    if operation.state is not OperationState.DONE:
+        return error_code(operation)
+    return 0 if night_outcome(catalog, operation).good else 1
+
+
+def _event(catalog: Catalog, operation: Operation) -> Event:
+    return night_outcome(catalog, operation)
+
+
+def _never_again(catalog: Catalog, operation: Operation) -> Refused:
+    """A night belongs to its hour: what failed in it may be done again."""
+    hint = f"run its job now with `backupsvc backup run {operation.data['job']}`"
+    if failed := failed_children(catalog, operation):
+        hint = "retry what failed in it: " + "; ".join(
+            f"`backupsvc operations retry {child.id}` ({child.kind}{f' of guest {child.subject}' if child.subject else ''})"
+            for child in failed
+        )
+    return Refused(f"operation {operation.id} is a night, which belongs to its hour", hint)
+
+
+JOB_RUN = OperationKind(PLAN, HANDLERS, _result, _event, _exit_code, never_again=_never_again, summary=night_summary)

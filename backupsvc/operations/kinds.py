@@ -1,0 +1,13 @@
+"""Every kind of operation there is: the one list that the engine, the commands and whoever tells of them read."""
+
+from __future__ import annotations
+
+from backupsvc.engine.kind import OperationKind
+from backupsvc.operations.backup.kind import BACKUP
+from backupsvc.operations.job_run.kind import JOB_RUN
+from backupsvc.operations.prune.kind import PRUNE
+from backupsvc.operations.restore.kind import RESTORE
+from backupsvc.operations.restore_test.kind import RESTORE_TEST
+from backupsvc.operations.scratch_cleanup.kind import SCRATCH_CLEANUP
+
+KINDS: dict[str, OperationKind] = {kind.name: kind for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, JOB_RUN)}

@@ -1,0 +1,213 @@
+"""What goes and what stays: decided over everything that is listed, and again for each archive at its removal (law 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from backupsvc.errors import LawRefused, PveError, PveUnreachable
+from backupsvc.inventory.listing import require_answers, survey
+from backupsvc.inventory.wholeness import look_into, may_be_a_rest, rest_of_a_restore
+from policies import prune_guard, prune_marks, reach, retention, whole
+from policies.model import Archive, Guest, Mark, Marked, PruneRules
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+
+GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
+
+
+GONE = "it was removed since the decision"
+
+
+UNSURE = (
+    "whether VMID {vmid} on {node} is a guest, or what a failed restore left, is not known ({why}): its archives are kept until "
+    "it is"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Every archive that was listed, with its mark after law 3. ``stopped``: the guests that lose nothing though retention would
+    have removed something, each with the reason; the archives of the others may go.
+
+    ``unseen``: for each guest with archives out of reach, what is therefore not known. ``not_listed`` says the same by storage
+    and node, ``blind`` are the places where something is known and could not be listed.
+    """
+
+    marked: tuple[Marked, ...]
+    stopped: Mapping[int, str] = field(default_factory=dict)
+    unseen: Mapping[int, str] = field(default_factory=dict)
+    not_listed: tuple[str, ...] = ()
+    blind: frozenset[reach.Place] = frozenset()
+
+    def refusal(self) -> LawRefused | None:
+        """Return what the run ends with once the others' archives are gone, None if nobody was stopped."""
+        return stopped_refusal(self.stopped)
+
+
+def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
+    """Given the service, return every archive with its mark and reasons after law 3. Raise LawRefused when the run must stop."""
+    return list(decision(service, only).marked)
+
+
+def decision(service: Service, only: Collection[int] = (), *, patient: bool = False) -> Decision:
+    """Given the service, decide over every archive. Raise LawRefused when nothing at all may be removed, and OutOfReach if the
+    caller is ``patient`` and a question that PVE failed at may be answered soon.
+    """
+    vmids: Sequence[int | None] = sorted(only) or [None]  # None: all of them, in one listing a storage
+    known: list[Archive] = []
+    archives: list[Archive] = []
+    unseen: list[Archive] = []
+    why: dict[reach.Place, str] = {}
+    said: dict[str, None] = {}
+    for vmid in vmids:
+        before, seen = service.catalog.archives(vmid=vmid), survey(service, vmid)
+        require_answers(seen.passing, patient=patient)
+        known += [one for one in before if reach.was_listed(one, seen.looked)]
+        archives += seen.listed
+        unseen += seen.unreachable
+        why |= seen.why
+        said |= dict.fromkeys(seen.said())
+    refuse_if_shrunk(known, archives)
+    guests, rules = service.pve.cluster.guests(), service.policy.prune
+    found = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules)
+    blind = frozenset(reach.place(one) for one in unseen)
+    return replace(found, unseen=prune_guard.out_of_reach(unseen, why), not_listed=tuple(said), blind=blind)
+
+
+def _decided(
+    service: Service,
+    archives: Sequence[Archive],
+    unseen: Sequence[Archive],
+    guests: Sequence[Guest],
+    *,
+    listed_before: int,
+    rules: PruneRules,
+) -> Decision:
+    """Given what was listed, and what is known where nothing could be listed, return the decision over what was listed, after
+    law 3. Raise LawRefused where nothing may be removed.
+    """
+    everything = [*archives, *unseen]
+    facts: dict[str, Any] = {"listed_before": listed_before, "now": int(service.clock.now()), "rules": rules}
+    facts["in_use"] = in_use(service)
+    whose = everything[0].vmid if _of_one_guest(everything) else None
+    stopped = prune_guard.stopped(everything, service.catalog.knowledge(whose))
+    # Once before, so that only those count as stopped that would have lost something; once after, so that they do not count.
+    there, unsure = _standing(service, guests, {archive.vmid for archive in archives})
+    looked = look_into(service, archives)
+    plain = prune_marks.decide_all(looked, there, service.policy, unsure)
+    aware = prune_marks.decide_all([*looked, *unseen], there, service.policy, unsure)[: len(looked)] if unseen else plain
+    wanted = retention.guard(prune_guard.beside_unseen(plain, aware, unseen), **facts)
+    held = prune_guard.hold(wanted.marked, stopped)
+    guarded = retention.guard(held.marked, **facts)
+    if guarded.refusal:
+        raise LawRefused(3, guarded.refusal, "look at `backupsvc prune --dry-run` and at the storages before anything is removed")
+    return Decision(guarded.marked, held.refused)
+
+
+def _standing(service: Service, guests: Sequence[Guest], vmids: Collection[int | None]) -> tuple[list[Guest], dict[int, str]]:
+    """The guests that exist, and of which VMIDs that is not known, with the reason.
+
+    What a failed restore leaves under a lost guest's VMID is no guest, though the cluster lists it. Neither has a name, nor has
+    any guest of a node that has been dead for minutes, which cannot be asked what it is.
+    """
+    down = reach.down(service.pve.cluster.nodes(max_age=GUESTS_AGE))
+    standing: list[Guest] = []
+    unsure: dict[int, str] = {}
+    for guest in guests:
+        try:
+            if guest.vmid not in vmids or not (may_be_a_rest(guest) and _is_rest(service, guest, down)):
+                standing.append(guest)
+        except (PveError, PveUnreachable) as error:
+            unsure[guest.vmid] = UNSURE.format(vmid=guest.vmid, node=guest.node, why=error.message)
+    return standing, unsure
+
+
+def _is_rest(service: Service, guest: Guest, down: Collection[str]) -> bool:
+    if guest.node in down:
+        raise PveUnreachable(f"{guest.node} cannot be asked")
+    return rest_of_a_restore(service.pve, guest)
+
+
+def _of_one_guest(archives: Sequence[Archive]) -> bool:
+    return len({archive.vmid for archive in archives}) == 1
+
+
+def stopped_refusal(stopped: Mapping[int, str]) -> LawRefused | None:
+    said = prune_guard.refusal(stopped)
+    return LawRefused(3, *said) if said else None
+
+
+def kept_now(
+    service: Service,
+    vmid: int | None,
+    node: str,
+    volid: str,
+    decided: Mapping[str, Any],
+    blind: Collection[reach.Place] = (),
+) -> str | None:
+    """Given an archive that was to go, decide again on what the storages list now: why it stays, None if it may still go.
+
+    Every place where the catalog knows an archive of that guest is listed anew, but those that could not be listed when it was
+    decided (``blind``). One more that cannot be listed ends the run with its error: less is seen than was decided on.
+    ``decided`` is the archive as it was decided on: another file by its name stays. Raise LawRefused if an archive has vanished
+    without our doing.
+    """
+    everything, began = service.catalog.archives(vmid=vmid), int(service.clock.now())
+    unseen = [archive for archive in everything if reach.place(archive) in blind and not is_archive(archive, node, volid)]
+    known = [archive for archive in everything if archive not in unseen]
+    if not any(is_archive(archive, node, volid) for archive in known):
+        return GONE
+    listed = list_at(service, vmid, _places(known, node, volid))
+    refuse_if_shrunk(known, listed)
+    service.catalog.observe(listed, scope=[], at=began)
+    current = {whole.key(archive): archive for archive in service.catalog.archives(vmid=vmid)}
+    archives = [current.get(whole.key(archive), archive) for archive in listed]
+    guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
+    # The share of all archives was judged by the decision over all of them: of one guest's, more may go.
+    rules = replace(service.policy.prune, max_share=1.0)
+    marked = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules).marked
+    mine = next(item for item in marked if is_archive(item.archive, node, volid))
+    if (mine.archive.size, mine.archive.ctime) != (decided["size"], decided["ctime"]):
+        return f"law 3: it is another file by now: {mine.archive.size} bytes, where {decided['size']} were decided on"
+    return None if mine.mark is Mark.REMOVE else mine.reasons[-1]
+
+
+def _places(known: Sequence[Archive], node: str, volid: str) -> list[tuple[str, str]]:
+    """Where a guest's known archives lie, as (node, storage): a shared storage once, through the node that is to remove there."""
+    asked: dict[tuple[str, str], str] = {}
+    for archive in known:
+        here = (whole.key(archive)[0], archive.storage)
+        asked[here] = node if is_archive(archive, node, volid) else asked.get(here, archive.node)
+    return sorted((where, storage) for (_, storage), where in asked.items())
+
+
+def list_at(service: Service, vmid: int | None, places: Sequence[tuple[str, str]]) -> list[Archive]:
+    """Each archive of a guest once, as those places list it now."""
+    listed = [archive for node, storage in places for archive in service.pve.storage.archives(node, storage, vmid)]
+    return list({whole.key(archive): archive for archive in listed}.values())
+
+
+def in_use(service: Service) -> set[str]:
+    """Return the volids of the archives that open operations read, copy or test."""
+    return service.catalog.pinned()
+
+
+def refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> None:
+    seen = {whole.key(archive) for archive in listed}
+    lost = [archive for archive in known if whole.key(archive) not in seen]
+    if lost:
+        names = ", ".join(f"{archive.volid} on {archive.node}" for archive in lost[:3])
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise LawRefused(
+            3,
+            f"{len(lost)} archives that the catalog knows are no longer listed ({names}{more}), so nothing is pruned",
+            "if they were removed on purpose, run `backupsvc catalog sync`; else find out why (rights, a lost mount)",
+        )
+
+
+def is_archive(archive: Archive, node: str, volid: str) -> bool:
+    return archive.volid == volid and (archive.shared or archive.node == node)

@@ -1,0 +1,31 @@
+"""The kind ``prune``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backupsvc.catalog import Catalog
+from backupsvc.engine.kind import OperationKind, error_code
+from backupsvc.operations.prune.result import prune_exit_code, prune_outcome
+from backupsvc.operations.prune.steps import HANDLERS, PLAN
+from policies import outcomes
+from policies.model import Operation, OperationState
+from policies.outcomes import Event
+
+
+def _result(operation: Operation) -> str:
+    removed: Any = operation.data.get("removed", ())
+    return f"{len(removed)} archives removed"
+
+
+def _exit_code(catalog: Catalog, operation: Operation) -> int:
+    """One that could not list every storage ends as a command that needs a system which cannot be reached."""
+    done = operation.state is OperationState.DONE
+    return prune_exit_code(prune_outcome(operation)) if done else error_code(operation)
+
+
+def _event(catalog: Catalog, operation: Operation) -> Event:
+    return outcomes.of(operation)
+
+
+PRUNE = OperationKind(PLAN, HANDLERS, _result, _event, _exit_code)

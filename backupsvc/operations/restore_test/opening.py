@@ -1,0 +1,53 @@
+"""Open a guest's restore test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backupsvc.errors import Refused
+from backupsvc.operations.restore_test import settling
+from policies.model import (
+    Archive,
+    GuestPolicy,
+    GuestType,
+    Operation,
+)
+from policies.site import policy_for
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+    from backupsvc.catalog.leases import Fence
+
+
+def open_test(
+    service: Service,
+    vmid: int,
+    *,
+    at: str | None = None,
+    volid: str | None = None,
+    occurrence: str | None = None,
+    within: int | None = None,
+    parent: Fence | None = None,
+) -> Operation | None:
+    """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names.
+
+    ``within`` are the seconds until it must be over (None: what its timeouts add up to); ``parent`` is the night that opens it,
+    and its driver. Return None when ``occurrence`` was
+    opened before (law 9).
+    """
+    wanted = guest_policy(service, vmid)
+    lasts = wanted.boot_timeout + settling.MOST_ANEW * settling.seconds(service.policy.scratch, wanted)
+    most = service.policy.scratch.restore_timeout + lasts + 3600
+    return service.engine.open(
+        "restore-test", vmid, {"at": at, "volid": volid}, occurrence=occurrence, within=min(most, within or most), parent=parent
+    )
+
+
+def refuse_container(archive: Archive) -> None:
+    """Raise Refused unless an archive is a VM's: containers are backed up and verified, but not restore-tested yet."""
+    if archive.type is not GuestType.QEMU:
+        raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restore-tested yet", "choose a VM")
+
+
+def guest_policy(service: Service, vmid: int) -> GuestPolicy:
+    return policy_for(service.policy, vmid, "")

@@ -1,0 +1,51 @@
+"""The tick of beat, without Celery: it opens what is due, and finds what somebody should look at now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from backupsvc.engine.worker_loop import take_hints
+
+if TYPE_CHECKING:
+    from backupsvc.bootstrap import Service
+
+MOST_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
+PULSE = "tick"  # the name under which the catalog keeps when a tick was last here
+SET_BACK = 600  # seconds by which the last tick may seem to come from the future: two machines' clocks are never quite the same
+MOST_AHEAD = 7200  # seconds: no operation is parked, and no lease lasts, nearly so long, but for a clock that was set back
+TOLD_SECONDS = 60  # an operation whose hint has brought nobody for so long is hinted at again
+
+
+def tick(service: Service) -> list[str]:
+    """Open what is due, pick up what lost its driver, and return the operations that somebody should look at now.
+
+    When they have been told, ``told`` must be called with them.
+    """
+    from backupsvc.engine import telling
+    from backupsvc.operations.job_run.opening import open_due
+    from backupsvc.operations.scratch_cleanup import forgotten, taking_down
+
+    engine, now = service.engine, int(service.clock.now())
+    engine.free_orphans()
+    service.catalog.cap_future_times(now, MOST_AHEAD)
+    last = service.catalog.pulses().get(PULSE)
+    open_due(service, since=None if last is None else int(last))
+    _was_here(service, now)
+    taking_down.open_reaps(service)
+    forgotten.attend(service)
+    telling.tell_due(service.catalog, engine.kinds, now)
+    due = service.catalog.due(now, MOST_HINTS)
+    return list(dict.fromkeys([*take_hints(engine), *due]))
+
+
+def _was_here(service: Service, now: int) -> None:
+    """Remember that the scheduler was at work now. A clock that was set back takes the memory back with it."""
+    service.catalog.pulse(PULSE, now)
+    if service.catalog.pulses()[PULSE] > now + SET_BACK:
+        service.catalog.reset_pulse(PULSE, now)
+
+
+def told(service: Service, ids: Sequence[str]) -> None:
+    """Given the operations that hints were sent for, look at them again only if nobody comes."""
+    service.catalog.postpone(ids, int(service.clock.now()) + TOLD_SECONDS)
