@@ -25,7 +25,7 @@ from backupsvc.settings import Settings
 from policies import sentences_en
 from policies.compliance import RULES, TOLD, WARNINGS
 from policies.model import PolicyError
-from policies.transitions import Plan
+from policies.workflow import Workflow
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 _TYPES = {
@@ -183,10 +183,10 @@ def operations() -> Iterator[str]:
     yield "Cleanup steps follow whatever happened before. What works for minutes has a queue of its own.\n"
     for name, kind in KINDS.items():
         yield f"### {name}\n"
-        yield from table(("step", "", "does"), _steps(kind.plan, kind.handlers))
+        yield from table(("step", "", "does"), _steps(kind.workflow, kind.handlers))
 
 
-def _steps(plan: Plan, handlers: Mapping[str, Callable[..., Any]]) -> Iterator[tuple[str, str, str]]:
+def _steps(plan: Workflow, handlers: Mapping[str, Callable[..., Any]]) -> Iterator[tuple[str, str, str]]:
     for step in (*plan.steps, *plan.cleanup):
         marks = [mark for mark, holds in (("cleanup", step in plan.cleanup), ("minutes", step in plan.long)) if holds]
         yield f"`{step}`", ", ".join(marks), sentence(handlers[step].__doc__)

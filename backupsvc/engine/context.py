@@ -15,7 +15,7 @@ from backupsvc.catalog.operations import Driver, Note
 from backupsvc.clock import Moment, boot_id
 from backupsvc.errors import BackupsvcError, OperationFailed, PveError, Refused
 from policies.model import Operation
-from policies.transitions import HICCUP_PAUSES
+from policies.workflow import TRANSIENT_PAUSES
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -103,7 +103,7 @@ class Run:
     @property
     def patient(self) -> bool:
         """Whether this step would be tried again soon if it met trouble that may pass."""
-        return int(self.data.get("tries", 0)) < len(HICCUP_PAUSES)
+        return int(self.data.get("tries", 0)) < len(TRANSIENT_PAUSES)
 
     @property
     def vmid(self) -> int:

@@ -1,6 +1,6 @@
 """One turn at an operation: claim it, ask whether its step may run, run that once, ask what follows, and write it down.
 
-Every write is fenced by the lease; what follows is decided in ``policies.transitions``; nothing here waits.
+Every write is fenced by the lease; what follows is decided in ``policies.workflow``; nothing here waits.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from backupsvc.errors import (
     TaskFailed,
     Unreachable,
 )
-from policies import transitions
+from policies import workflow
 from policies.model import Operation, OperationState
-from policies.transitions import Back, Broke, Done, End, Go, Plan, Standing, Stay, Stop, Trouble, Waits
+from policies.workflow import Done, Failed, Finish, NextStep, RetryLater, StepBack, StepStatus, Stop, Trouble, Waiting
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.engine.kind import Kinds
+    from backupsvc.engine.kind import Kinds, OperationKind
 
 LEASE_SECONDS = 600
 BEAT_SECONDS = 30.0  # between two signs of life of a step that works for minutes
@@ -76,7 +76,7 @@ class Advance:
     pause: float | None = None
 
 
-class Turns:
+class Executor:
     """Takes turns at operations of the kinds that it was given.
 
     Args:
@@ -151,7 +151,7 @@ class Turns:
             if found.state is not OperationState.OPEN:
                 return Advance(found)
             raise HeldElsewhere(f"operation {id} is driven by another process", "wait for it to end")
-        return self._turn(Run(self, operation), self.kinds[operation.kind].plan)
+        return self._turn(Run(self, operation), self.kinds[operation.kind])
 
     def _claim(self, id: str) -> Operation | None:
         """Claim an operation, by a clock that was read no long time ago: a catalog that was down may have been waited for.
@@ -165,28 +165,28 @@ class Turns:
                 break
         return operation
 
-    def _turn(self, run: Run, plan: Plan) -> Advance:
-        standing = self._standing(run, plan)
-        allowed = transitions.before(plan, standing)
+    def _turn(self, run: Run, kind: OperationKind) -> Advance:
+        status = self._status(run, kind)
+        allowed = workflow.before(kind.workflow, status)
         if isinstance(allowed, Stop):
-            return self._stop(run, plan, standing, allowed)
+            return self._stop(run, kind, status, allowed)
         self._enter(run)
         try:
-            answer = self.kinds[plan.kind].handlers[standing.step](run)
+            answer = kind.handlers[status.step](run)
         except LeaseLost:
             raise
         except CancelAsked as asked:
-            return self._stop(run, plan, standing, Stop(str(asked), cancelled=True))
+            return self._stop(run, kind, status, Stop(str(asked), cancelled=True))
         except BackupsvcError as error:
-            return self._broke(run, plan, standing, error)
+            return self._failed(run, kind, status, error)
         except Exception as fault:
             self._crashed(run, fault)
             raise
-        return self._answered(run, plan, standing, answer)
+        return self._answered(run, kind, status, answer)
 
-    def _standing(self, run: Run, plan: Plan) -> Standing:
+    def _status(self, run: Run, kind: OperationKind) -> StepStatus:
         operation, data = run.operation, run.data
-        return Standing(
+        return StepStatus(
             operation.step,
             self.service.clock.now(),
             deadline=self._deadline(run),
@@ -194,7 +194,7 @@ class Turns:
             lost=operation.attempts,
             tries=int(data.get("tries", 0)),
             since=self.service.clock.now() - run.since("since") if "since" in data else None,
-            patience=self._patience(plan, operation.step),
+            patience=self._patience(kind, operation.step),
             backs=int(data.get("backs", 0)),
             failed="error" in data,
             cleanup_failed="cleanup_error" in data,
@@ -209,11 +209,11 @@ class Turns:
         begun = max(map(run.passed, run.data.get("entered", {})), default=0.0)
         return min(int(deadline), math.ceil(self.service.clock.now() - begun + float(within)))
 
-    def _patience(self, plan: Plan, step: str) -> float:
+    def _patience(self, kind: OperationKind, step: str) -> float:
         """How long the cluster may be silent at this step. A person is not made to wait before anything has begun."""
         if self.foreground:
-            return 0.0 if step == plan.first else FOREGROUND_PATIENCE
-        return CLEANUP_PATIENCE if step in plan.cleanup else PATIENCE
+            return 0.0 if step == kind.workflow.first else FOREGROUND_PATIENCE
+        return CLEANUP_PATIENCE if step in kind.workflow.cleanup else PATIENCE
 
     def _enter(self, run: Run) -> None:
         if run.enter(run.operation.step):
@@ -222,47 +222,47 @@ class Turns:
 
     # --- what follows -----------------------------------------------------------------------------------------------------
 
-    def _answered(self, run: Run, plan: Plan, standing: Standing, answer: Wait | Again | None) -> Advance:
+    def _answered(self, run: Run, kind: OperationKind, status: StepStatus, answer: Wait | Again | None) -> Advance:
         _forget_trouble(run)
         if isinstance(answer, Wait):
-            stay = transitions.after(plan, standing, Waits(answer.most))
-            return self._stay(run, answer, self._pace(run, answer) if isinstance(stay, Stay) else 0.0)
+            stay = workflow.after(kind.workflow, status, Waiting(answer.most))
+            return self._retry_later(run, answer, self._pace(run, answer) if isinstance(stay, RetryLater) else 0.0)
         if isinstance(answer, Again):
-            return self._back(run, plan, standing, answer)
+            return self._step_back(run, kind, status, answer)
         seconds = self._measure(run)
         said = str(run.data.pop("said", ""))
         self.tell(run.operation, "done", said, seconds)
-        note = Note(standing.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {}))
-        return self._move(run, transitions.after(plan, standing, Done()), note)
+        note = Note(status.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {}))
+        return self._move(run, workflow.after(kind.workflow, status, Done()), note)
 
-    def _back(self, run: Run, plan: Plan, standing: Standing, again: Again) -> Advance:
-        move = transitions.after(plan, standing, Back(again.step))
-        if isinstance(move, Go) and not move.failed:
-            run.data["backs"] = standing.backs + 1
-            run.reenter(again.step, standing.step)
+    def _step_back(self, run: Run, kind: OperationKind, status: StepStatus, again: Again) -> Advance:
+        move = workflow.after(kind.workflow, status, StepBack(again.step))
+        if isinstance(move, NextStep) and not move.failed:
+            run.data["backs"] = status.backs + 1
+            run.reenter(again.step, status.step)
             run.say(again.why)
-            return self._move(run, move, Note(standing.step, "back", detail={"why": again.why, "to": again.step}))
-        return self._fail(run, plan, move, OperationFailed(f"{again.why}, again and again", operation=run.id))
+            return self._move(run, move, Note(status.step, "back", detail={"why": again.why, "to": again.step}))
+        return self._fail(run, kind, move, OperationFailed(f"{again.why}, again and again", operation=run.id))
 
-    def _broke(self, run: Run, plan: Plan, standing: Standing, error: BackupsvcError) -> Advance:
-        move = transitions.after(plan, standing, Broke(trouble_of(error)))
-        if isinstance(move, Stay):
-            run.data["tries"] = standing.tries + 1
+    def _failed(self, run: Run, kind: OperationKind, status: StepStatus, error: BackupsvcError) -> Advance:
+        move = workflow.after(kind.workflow, status, Failed(trouble_of(error)))
+        if isinstance(move, RetryLater):
+            run.data["tries"] = status.tries + 1
             if "since" not in run.data:
                 run.mark("since")
             run.note("retry", message=error.message, pause=move.pause)
             run.say(f"{error.message}; tried again in {move.pause:g} s")
-            return self._stay(run, Wait(error.message, most=move.pause), move.pause)
-        return self._fail(run, plan, move, error)
+            return self._retry_later(run, Wait(error.message, most=move.pause), move.pause)
+        return self._fail(run, kind, move, error)
 
-    def _stop(self, run: Run, plan: Plan, standing: Standing, stop: Stop) -> Advance:
+    def _stop(self, run: Run, kind: OperationKind, status: StepStatus, stop: Stop) -> Advance:
         if stop.cancelled:
             run.data["cancelled"] = stop.why
             self._cancel_pieces(run, stop.why)
-        about = f"{plan.kind} of guest {run.operation.subject}" if run.operation.subject is not None else f"the {plan.kind}"
+        about = f"{kind.name} of guest {run.operation.subject}" if run.operation.subject is not None else f"the {kind.name}"
         message = stop.why if stop.cancelled else f"{about}: {stop.why}"
         error = OperationFailed(message, "" if stop.cancelled else "run it again when the cause is known", operation=run.id)
-        return self._fail(run, plan, transitions.stopped(plan, standing, stop), error, cancelled=stop.cancelled)
+        return self._fail(run, kind, workflow.stopped(kind.workflow, status, stop), error, cancelled=stop.cancelled)
 
     def _cancel_pieces(self, run: Run, why: str) -> None:
         """Ask that what the operation opened end with it. Asked before its own end is written down: a crash asks once more."""
@@ -270,10 +270,12 @@ class Turns:
             if self.service.catalog.request_cancel(piece, pieces_end(run.operation.kind, why), run.now()):
                 self.hints.append(piece)
 
-    def _fail(self, run: Run, plan: Plan, move: transitions.Move, error: BackupsvcError, *, cancelled: bool = False) -> Advance:
+    def _fail(
+        self, run: Run, kind: OperationKind, move: workflow.Move, error: BackupsvcError, *, cancelled: bool = False
+    ) -> Advance:
         step, seconds = run.operation.step, self._measure(run)
         found = describe(step, error) | ({"kind": "Cancelled"} if cancelled else {})
-        run.data.setdefault("cleanup_error" if step in plan.cleanup else "error", found)
+        run.data.setdefault("cleanup_error" if step in kind.workflow.cleanup else "error", found)
         _forget_trouble(run)
         self.tell(run.operation, "failed", error.message, seconds)
         detail = {"message": error.message, "hint": error.hint, "kind": found["kind"], "seconds": seconds}
@@ -289,7 +291,7 @@ class Turns:
             run.note("crashed", kind=type(fault).__name__, where=place)
             self.service.catalog.expire(run.id, self.owner, run.now() + CRASH_PAUSE)
 
-    def _stay(self, run: Run, wait: Wait, pause: float) -> Advance:
+    def _retry_later(self, run: Run, wait: Wait, pause: float) -> Advance:
         self.tell(run.operation, "wait", wait.why)
         run.data["waits"] = wait.why  # for those who look from elsewhere
         park = None if self.foreground else int(self.service.clock.now() + max(1.0, pause))
@@ -303,16 +305,16 @@ class Turns:
         lasted = run.passed(run.operation.step)
         return min(wait.most, max(0.1 if self.foreground else wait.least, 0.1 * lasted))
 
-    def _move(self, run: Run, move: transitions.Move, note: Note) -> Advance:
+    def _move(self, run: Run, move: workflow.Move, note: Note) -> Advance:
         run.data.pop("waits", None)
-        if isinstance(move, End):
+        if isinstance(move, Finish):
             return self._end(run, move, note)
-        if not isinstance(move, Go):
+        if not isinstance(move, NextStep):
             raise OperationFailed(f"operation {run.id} cannot stay at a step that has ended", operation=run.id)
         self.service.catalog.record(run.id, self.driver(), step=move.step, data=run.data, note=note)
         return Advance(replace(run.operation, step=move.step, data=run.data, attempts=0))
 
-    def _end(self, run: Run, move: End, note: Note) -> Advance:
+    def _end(self, run: Run, move: Finish, note: Note) -> Advance:
         run.leave()
         error = run.data.get("cleanup_error") or (run.data.get("error") if move.state is not OperationState.DONE else None)
         text = str(error["message"]) if error else None
@@ -341,13 +343,13 @@ def trouble_of(error: BackupsvcError) -> Trouble:
     An answer that cannot be read is tried again as one of those: it is no silence, and a call that it answered may have begun.
     """
     if isinstance(error, PveAnswerUnreadable | OutOfReach):
-        return Trouble.HICCUP
+        return Trouble.TRANSIENT
     if isinstance(error, Unreachable) and not isinstance(error, PveCertificateRefused):
-        return Trouble.OUTAGE
+        return Trouble.UNAVAILABLE
     answered = isinstance(error, PveError) and not isinstance(error, PveNotFound | TaskFailed)
     if answered and isinstance(error, PveError) and (error.status >= 500 or error.status == 200):
-        return Trouble.HICCUP
-    return Trouble.NOTHING
+        return Trouble.TRANSIENT
+    return Trouble.PERMANENT
 
 
 def describe(step: str, error: BackupsvcError) -> dict[str, Any]:

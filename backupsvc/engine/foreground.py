@@ -1,6 +1,6 @@
 """Drives operations: one step or one poll at a time, each recorded before and after, each resumable.
 
-The catalog is the truth. ``advance`` claims the operation's row, asks ``policies.transitions`` whether its step may run, runs the
+The catalog is the truth. ``advance`` claims the operation's row, asks ``policies.workflow`` whether its step may run, runs the
 step's handler once, asks what follows, and writes that down in one transaction; then the world is looked at anew. An engine works
 in the foreground (a command that drives its operations to their end and keeps their leases), or for workers (each operation is
 given back between two calls, due at a time of its own).
@@ -15,14 +15,14 @@ from typing import Any
 from backupsvc.catalog.leases import LEFT_ALONE, Fence
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.engine import drivers
-from backupsvc.engine.executor import LEASE_SECONDS, Advance, HeldElsewhere, Turns, not_open, pieces_end
+from backupsvc.engine.executor import LEASE_SECONDS, Advance, Executor, HeldElsewhere, not_open, pieces_end
 from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
 from policies.model import Operation, OperationState
 
 FOLLOW_SECONDS = 1.0  # between two looks at an operation that another process drives
 
 
-class Engine(Turns):
+class Engine(Executor):
     """Opens operations, and drives them to their end: turns at them side by side, or one turn at a time for workers."""
 
     # --- opening ----------------------------------------------------------------------------------------------------------
@@ -48,13 +48,13 @@ class Engine(Turns):
         """
         if occurrence and self.service.catalog.occurrence(occurrence):
             return None
-        plan, now = self.kinds[kind].plan, int(self.service.clock.now())
-        alone = f"guest {subject}" if plan.alone and subject is not None else f"a {kind}" if plan.alone else None
+        workflow, now = self.kinds[kind].workflow, int(self.service.clock.now())
+        alone = f"guest {subject}" if workflow.alone and subject is not None else f"a {kind}" if workflow.alone else None
         if alone and (other := self.service.catalog.alone(alone)):
             self._make_way(alone, other)
         asked = dict(data)
         memory = asked | {"asked": asked, "within": within} | ({"deadline": now + within} if within else {})
-        new = NewOperation(kind, subject, plan.first, memory, occurrence, alone, rank, lane)
+        new = NewOperation(kind, subject, workflow.first, memory, occurrence, alone, rank, lane)
         opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None, parent)
         if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:
             raise self._at_work(alone, other)
@@ -224,7 +224,7 @@ class Engine(Turns):
     def _is_free_cleanup(self, operation: Operation) -> bool:
         now = self.service.clock.now()
         held = operation.lease_until is not None and operation.lease_until > now
-        return operation.step in self.kinds[operation.kind].plan.cleanup and not held and operation.due <= now
+        return operation.step in self.kinds[operation.kind].workflow.cleanup and not held and operation.due <= now
 
     def _waits_for(self, other: Operation, *, here: bool) -> str:
         about = f" of guest {other.subject}" if other.subject is not None else ""

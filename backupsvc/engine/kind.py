@@ -11,7 +11,7 @@ from backupsvc.engine.context import Handler
 from backupsvc.errors import Refused
 from policies.model import Operation, OperationState
 from policies.outcomes import Event
-from policies.transitions import Plan
+from policies.workflow import Workflow
 
 
 def error_code(operation: Operation) -> int:
@@ -40,7 +40,7 @@ class OperationKind:
     """One kind of operation. All that is specific to it stands in its folder; engine, commands and reports ask here.
 
     Args:
-        plan: its steps and its cleanup.
+        workflow: its steps and its cleanup.
         handlers: what carries out each of them.
         result: in a few words, what came of one that is done.
         event: what is told of one that has ended.
@@ -52,7 +52,7 @@ class OperationKind:
         summary: in one line, what has come of one so far; None where nothing has.
     """
 
-    plan: Plan
+    workflow: Workflow
     handlers: Mapping[str, Handler]
     result: Callable[[Operation], str]
     event: Callable[[Catalog, Operation], Event]
@@ -65,7 +65,7 @@ class OperationKind:
     @property
     def name(self) -> str:
         """The word for it in the catalog and in commands."""
-        return self.plan.kind
+        return self.workflow.kind
 
 
 Kinds = Mapping[str, OperationKind]

@@ -54,7 +54,7 @@ def work(engine: Engine, id: str, *, long: bool) -> WorkerResult:
 
 def _is_long(engine: Engine, operation: Operation) -> bool:
     """Whether its next step works for minutes. One that is being cancelled goes to its cleanup."""
-    return operation.step in engine.kinds[operation.kind].plan.long and operation.cancel is None
+    return operation.step in engine.kinds[operation.kind].workflow.long and operation.cancel is None
 
 
 def take_hints(engine: Engine) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
-from backupsvc.operations.backup.steps import HANDLERS, PLAN
+from backupsvc.operations.backup.steps import HANDLERS, WORKFLOW
 from policies import freezing, outcomes
 from policies.model import Operation, OperationState
 from policies.outcomes import Event
@@ -33,4 +33,4 @@ def _done_hint(operation: Operation) -> str:
     return f"back the guest up once more with `backupsvc backup run --vmid {operation.subject}`"
 
 
-BACKUP = OperationKind(PLAN, HANDLERS, _result, _event, _exit_code, _done_hint)
+BACKUP = OperationKind(WORKFLOW, HANDLERS, _result, _event, _exit_code, _done_hint)

@@ -26,9 +26,9 @@ from policies.made import made
 from policies.model import Archive, Guest, Job, Rung
 from policies.property_string import smbios_uuid
 from policies.retention import prunes
-from policies.transitions import Plan
 from policies.vzdumplog import Freeze
 from policies.wording import size
+from policies.workflow import Workflow
 
 DEFAULTS_AGE = 3600.0
 
@@ -257,7 +257,7 @@ def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive
         )
 
 
-PLAN = Plan(
+WORKFLOW = Workflow(
     "backup",
     ("locate", "dump", "thawed", "read-back", "verify"),
     ("settle",),

@@ -8,7 +8,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
 from backupsvc.errors import Refused
 from backupsvc.operations.job_run.result import failed_children, night_outcome, night_summary
-from backupsvc.operations.job_run.steps import HANDLERS, PLAN
+from backupsvc.operations.job_run.steps import HANDLERS, WORKFLOW
 from policies.model import Operation, OperationState
 from policies.outcomes import Event
 
@@ -40,4 +40,4 @@ def _never_again(catalog: Catalog, operation: Operation) -> Refused:
     return Refused(f"operation {operation.id} is a night, which belongs to its hour", hint)
 
 
-JOB_RUN = OperationKind(PLAN, HANDLERS, _result, _event, _exit_code, never_again=_never_again, summary=night_summary)
+JOB_RUN = OperationKind(WORKFLOW, HANDLERS, _result, _event, _exit_code, never_again=_never_again, summary=night_summary)

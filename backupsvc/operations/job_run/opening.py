@@ -50,7 +50,9 @@ def record_missed(service: Service, since: int) -> list[Operation]:
         for at in since_then[-MOST_MISSED:]:
             if at == newest:
                 continue
-            new = NewOperation("night", None, service.engine.kinds["night"].plan.first, _memory(job, at), occurrence_key(job, at))
+            new = NewOperation(
+                "night", None, service.engine.kinds["night"].workflow.first, _memory(job, at), occurrence_key(job, at)
+            )
             late = f"no scheduler ran within {job.window // 60} minutes of {iso(at)}"
             why = late if at <= now - job.window else f"no scheduler ran at {iso(at)}, and a newer night is due"
             operation = service.catalog.record_missed(new, now, f"{why}, so job {job.id} was not run")

@@ -20,7 +20,7 @@ from backupsvc.operations.prune.opening import open_prune
 from policies import freezing
 from policies.jobs import Expected, expected, rank
 from policies.model import Job, Operation, OperationState
-from policies.transitions import Plan
+from policies.workflow import Workflow
 
 
 def back_up(run: Run) -> Wait | None:
@@ -59,7 +59,7 @@ def prove(run: Run) -> Wait | None:
     return night_tests.prove(run, _job(run))
 
 
-PLAN = Plan("night", ("back-up", "prune", "prove"), alone=False)
+WORKFLOW = Workflow("night", ("back-up", "prune", "prove"), alone=False)
 HANDLERS: Mapping[str, Handler] = {"back-up": back_up, "prune": apply_retention, "prove": prove}
 
 

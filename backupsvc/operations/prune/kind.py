@@ -7,7 +7,7 @@ from typing import Any
 from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
 from backupsvc.operations.prune.result import prune_exit_code, prune_outcome
-from backupsvc.operations.prune.steps import HANDLERS, PLAN
+from backupsvc.operations.prune.steps import HANDLERS, WORKFLOW
 from policies import outcomes
 from policies.model import Operation, OperationState
 from policies.outcomes import Event
@@ -28,4 +28,4 @@ def _event(catalog: Catalog, operation: Operation) -> Event:
     return outcomes.of(operation)
 
 
-PRUNE = OperationKind(PLAN, HANDLERS, _result, _event, _exit_code)
+PRUNE = OperationKind(WORKFLOW, HANDLERS, _result, _event, _exit_code)

@@ -16,7 +16,7 @@ from backupsvc.operations.prune.deciding import GONE, decision, is_archive, kept
 from backupsvc.operations.prune.result import mark_as_dict
 from policies import prune_guard
 from policies.model import Archive, Mark
-from policies.transitions import Plan
+from policies.workflow import Workflow
 
 LOOK_SERVES = 600.0  # seconds after the last look at the storages began in which the deletion must be asked for
 
@@ -146,7 +146,7 @@ def _still_there(run: Run, node: str, volid: str) -> Archive | None:
     return next((archive for archive in listed if is_archive(archive, node, volid)), None)
 
 
-PLAN = Plan("prune", ("decide", "remove"), ("settle",), long=frozenset({"decide"}))
+WORKFLOW = Workflow("prune", ("decide", "remove"), ("settle",), long=frozenset({"decide"}))
 HANDLERS: Mapping[str, Handler] = {"decide": decide, "remove": remove, "settle": settle}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind
 from backupsvc.operations.restore.planning import plan_restore
-from backupsvc.operations.restore.steps import HANDLERS, PLAN
+from backupsvc.operations.restore.steps import HANDLERS, WORKFLOW
 from policies import outcomes
 from policies.model import Operation
 from policies.outcomes import Event
@@ -33,4 +33,4 @@ def _retry(service: Any, operation: Operation, asked: dict[str, Any]) -> dict[st
     return planned | {"start": start}
 
 
-RESTORE = OperationKind(PLAN, HANDLERS, _result, _event, retry=_retry)
+RESTORE = OperationKind(WORKFLOW, HANDLERS, _result, _event, retry=_retry)

@@ -19,7 +19,7 @@ from backupsvc.operations.restore.planning import Rest, must_be_absent
 from policies import causes
 from policies.role import Need
 from policies.room import DiskNeed
-from policies.transitions import Plan
+from policies.workflow import Workflow
 
 
 def choose(run: Run) -> Wait | None:
@@ -113,7 +113,7 @@ def _under_way(run: Run, step: str, type: str) -> str | Wait | None:
     return str(upid) if run.service.restore_pve.tasks.poll(str(upid)) is None else None
 
 
-PLAN = Plan("restore", ("choose", "restore", "read-back", "start"), ("settle",))
+WORKFLOW = Workflow("restore", ("choose", "restore", "read-back", "start"), ("settle",))
 HANDLERS: Mapping[str, Handler] = {"choose": choose, "restore": restore, "read-back": read_back, "start": start, "settle": settle}
 
 

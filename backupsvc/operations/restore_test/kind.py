@@ -8,7 +8,7 @@ from typing import Any
 from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind
 from backupsvc.operations.restore_test import proving
-from backupsvc.operations.restore_test.steps import HANDLERS, PLAN
+from backupsvc.operations.restore_test.steps import HANDLERS, WORKFLOW
 from policies import outcomes
 from policies.model import Operation, OperationState, Verdict
 from policies.outcomes import Event
@@ -40,4 +40,4 @@ def _done_hint(operation: Operation) -> str:
     return f"test the guest once more with `backupsvc restore-test {operation.subject}`"
 
 
-RESTORE_TEST = OperationKind(PLAN, HANDLERS, _result, _event, _exit_code, _done_hint)
+RESTORE_TEST = OperationKind(WORKFLOW, HANDLERS, _result, _event, _exit_code, _done_hint)

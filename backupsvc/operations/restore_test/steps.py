@@ -30,7 +30,7 @@ from policies.model import (
     Verdict,
 )
 from policies.service_checks import wanted_rung
-from policies.transitions import Plan
+from policies.workflow import Workflow
 
 if TYPE_CHECKING:
     from backupsvc.pve.tasks import TaskResult
@@ -308,7 +308,7 @@ def judge(run: Run) -> Wait | None:
     return None
 
 
-PLAN = Plan(
+WORKFLOW = Workflow(
     "restore-test",
     ("choose", "reserve", "begin", "read", "restore", "isolate", "start", "boot", "check", "settle"),
     ("tear-down", "judge"),

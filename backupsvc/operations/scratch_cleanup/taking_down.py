@@ -16,7 +16,7 @@ from backupsvc.operations.restore_test import listening
 from backupsvc.operations.scratch_cleanup.whereabouts import copies, holder, inherit, owner, place_of, until_gone, where_now
 from policies import ownership
 from policies.model import Operation, OperationState
-from policies.transitions import Plan
+from policies.workflow import Workflow
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -220,5 +220,5 @@ def _adopt_stub(run: Run, node: str, vmid: int) -> None:
             ) from None
 
 
-PLAN = Plan("reap", (), ("tear-down",))
+WORKFLOW = Workflow("reap", (), ("tear-down",))
 HANDLERS: Mapping[str, Handler] = {"tear-down": tear_down}

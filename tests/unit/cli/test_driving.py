@@ -34,7 +34,7 @@ def site(catalog_url: str) -> Iterator[World]:
 
 
 def opened(site: World, **special: Any) -> Any:
-    plan = KINDS["backup"].plan
+    plan = KINDS["backup"].workflow
     handlers = {step: special.get(step, lambda run: None) for step in plan.steps + plan.cleanup}
     site.engine = Engine(site, kinds_with({"backup": handlers}))
     return site.engine.open("backup", 108, {})

@@ -35,7 +35,7 @@ class Site:
         self.world.settings = SimpleNamespace(simulated=False, tick=30.0)
 
     def engine(self, foreground: bool = True) -> Engine:
-        steps: dict[str, Any] = dict.fromkeys(KINDS["backup"].plan.steps + KINDS["backup"].plan.cleanup, lambda run: None)
+        steps: dict[str, Any] = dict.fromkeys(KINDS["backup"].workflow.steps + KINDS["backup"].workflow.cleanup, lambda run: None)
         steps |= {} if self.healed else {"dump": no_room}
         return Engine(self.world, kinds_with({"backup": steps, "prune": {}}), foreground=foreground)
 

@@ -245,7 +245,7 @@ def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     made.policy, made.pve, made.settings = wanted, farm, Settings(state_dir=directory)
     found = Site(made, farm)
     engine = build_engine(made, foreground=False)  # type: ignore[arg-type]
-    plan = KINDS["prune"].plan
+    plan = KINDS["prune"].workflow
     prune: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
     engine.kinds = kinds_with({"restore-test": found.test_handlers(), "prune": prune})
     made.engine = engine

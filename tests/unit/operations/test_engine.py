@@ -33,7 +33,7 @@ def handlers(kind: str, **special: Callable[[Run], Wait | None]) -> dict[str, di
     def leave(step: str) -> Callable[[Run], None]:
         return lambda run: run.data.setdefault("walked", []).append(step)
 
-    plan = KINDS[kind].plan
+    plan = KINDS[kind].workflow
     steps = {step: leave(step) for step in plan.steps + plan.cleanup}
     return {kind: steps | {name.replace("_", "-"): handler for name, handler in special.items()}}
 
@@ -55,7 +55,7 @@ def test_steps_follow_one_another_to_the_end(site: World) -> None:
     engine = Engine(site, kinds_with(handlers("restore-test")))
     ended = engine.drive([opened(engine)])[0]
     assert ended.state is OperationState.DONE
-    assert ended.data["walked"] == list(KINDS["restore-test"].plan.steps + KINDS["restore-test"].plan.cleanup)
+    assert ended.data["walked"] == list(KINDS["restore-test"].workflow.steps + KINDS["restore-test"].workflow.cleanup)
 
 
 def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site: World) -> None:

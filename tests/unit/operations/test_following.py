@@ -38,7 +38,7 @@ def site(catalog_url: str) -> Iterator[World]:
 
 
 def worker(site: World, **special: Any) -> Callable[[], None]:
-    plan = KINDS["backup"].plan
+    plan = KINDS["backup"].workflow
     handlers = {step: special.get(step.replace("-", "_"), lambda run: None) for step in plan.steps + plan.cleanup}
     engine = Engine(site, kinds_with({"backup": handlers}), foreground=False)
 

@@ -18,7 +18,7 @@ from backupsvc.operations.scratch_cleanup import taking_down
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
 from policies.silence import Heard
-from policies.transitions import Trouble
+from policies.workflow import Trouble
 from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, SCRATCH, Steps
 from tests.unit.operations.worlds import World, world
 
@@ -250,7 +250,7 @@ def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive
         listening.trusted(run, run.data["checks"])
     run.data["error"] = describe("check", REFUSED)
     assert (judged(run)[0], judged(run)[2]) == ("inconclusive", "platform")
-    assert trouble_of(REFUSED) is Trouble.NOTHING, "nobody waits for it"
+    assert trouble_of(REFUSED) is Trouble.PERMANENT, "nobody waits for it"
 
 
 @pytest.mark.parametrize("step", ["restore", "boot", "check"])

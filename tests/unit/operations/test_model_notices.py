@@ -208,7 +208,7 @@ def taken_by_all(patch: pytest.MonkeyPatch) -> None:
 
 def planned(kind: str, **changes: Any) -> OperationKind:
     """A kind of operation with another plan."""
-    return replace(KINDS[kind], plan=replace(KINDS[kind].plan, **changes))
+    return replace(KINDS[kind], workflow=replace(KINDS[kind].workflow, **changes))
 
 
 CASES: dict[str, tuple[Guard, History]] = {

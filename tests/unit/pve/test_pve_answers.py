@@ -29,7 +29,7 @@ from backupsvc.pve.answers import grant_for
 from backupsvc.pve.client import Client, _Answers
 from backupsvc.pve.fields import Answer
 from backupsvc.settings import PveSettings
-from policies.transitions import Trouble
+from policies.workflow import Trouble
 
 from .server import RECORDED, SECRET, TOKEN, FakeClock
 
@@ -289,7 +289,7 @@ def test_law_7_what_may_be_a_secret_is_not_repeated() -> None:
 
 
 def test_an_operation_tries_an_answer_that_cannot_be_read_again_but_waits_for_no_outage() -> None:
-    assert trouble_of(PveAnswerUnreadable("", "")) is Trouble.HICCUP
+    assert trouble_of(PveAnswerUnreadable("", "")) is Trouble.TRANSIENT
 
 
 def test_the_largest_numbers_that_pve_means_are_read() -> None:

@@ -14,14 +14,14 @@ from enum import StrEnum
 
 from policies.model import OperationState
 
-MOST_LOST = 5  # drivers that may die at one step before the step itself is suspected
-MOST_BACK = 3  # times that an operation may go back to an earlier step
-HICCUP_PAUSES = (1.0, 4.0)  # seconds before a call that PVE refused with an error of its own is tried a second and a third time
-OUTAGE_PAUSES = (2.0, 30.0)  # seconds: the first pause while nobody answers, and the longest
+MAX_LOST = 5  # drivers that may die at one step before the step itself is suspected
+MAX_BACK = 3  # times that an operation may go back to an earlier step
+TRANSIENT_PAUSES = (1.0, 4.0)  # seconds before a call that PVE failed at itself is tried a second and a third time
+UNAVAILABLE_PAUSES = (2.0, 30.0)  # seconds: the first pause while nobody answers, and the longest
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Workflow:
     """The steps of one kind of operation. ``failure_is_result``: a failed step is a result, not a failed operation.
 
     ``alone``: at most one such operation is open at a time for one subject; a night, which only opens others, needs no such rule.
@@ -44,15 +44,15 @@ class Plan:
 
 
 class Trouble(StrEnum):
-    """What a failed step may hope for: NOTHING (it has failed), a HICCUP (try soon, a few times), an OUTAGE (wait it out)."""
+    """What a failed step may hope for: PERMANENT (nothing), TRANSIENT (try soon, a few times), UNAVAILABLE (wait it out)."""
 
-    NOTHING = "nothing"
-    HICCUP = "hiccup"
-    OUTAGE = "outage"
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StepStatus:
     """Where an operation stands when it is decided upon. Times in epoch seconds.
 
     ``cancel`` is why it shall end, if somebody asked; ``lost`` how many drivers died at this step; ``tries`` how often this step
@@ -75,7 +75,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class Waiting:
     """A step's report that it must be called again, after at most ``most`` seconds."""
 
     most: float
@@ -87,20 +87,20 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Broke:
+class Failed:
     """A step's report that it failed."""
 
-    trouble: Trouble = Trouble.NOTHING
+    trouble: Trouble = Trouble.PERMANENT
 
 
 @dataclass(frozen=True, slots=True)
-class Back:
+class StepBack:
     """A step's report that an earlier one must be done again."""
 
     to: str
 
 
-Report = Done | Waits | Broke | Back
+Report = Done | Waiting | Failed | StepBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Stay:
+class RetryLater:
     """Decision: the same step again, after so many seconds. ``again`` if it failed and is tried once more."""
 
     pause: float
@@ -125,7 +125,7 @@ class Stay:
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
+class NextStep:
     """Decision: another step is next. ``failed`` if the one before it has failed."""
 
     step: str
@@ -133,88 +133,85 @@ class Go:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class Finish:
     """Decision: the operation ends, in this state, for ever. ``failed`` if its last step has failed."""
 
     state: OperationState
     failed: bool = False
 
 
-Move = Stay | Go | End
+Move = RetryLater | NextStep | Finish
 
 
-def before(plan: Plan, standing: Standing) -> Run | Stop:
-    """Given a plan and where the operation stands, return whether its present step may run.
+def before(workflow: Workflow, status: StepStatus) -> Run | Stop:
+    """Given a workflow and where the operation stands, return whether its present step may run.
 
     Cleanup runs whatever was asked and however late it is; only a step that keeps losing its driver is given up.
     """
-    if standing.lost >= MOST_LOST:
-        return Stop(f"the process that drove it was lost {standing.lost} times at step {standing.step}")
-    if standing.step in plan.cleanup:
+    if status.lost >= MAX_LOST:
+        return Stop(f"the process that drove it was lost {status.lost} times at step {status.step}")
+    if status.step in workflow.cleanup:
         return Run()
-    if standing.cancel is not None:
-        return Stop(standing.cancel, cancelled=True)
-    if standing.deadline is not None and standing.now > standing.deadline:
-        return Stop(f"it passed its deadline at step {standing.step}")
+    if status.cancel is not None:
+        return Stop(status.cancel, cancelled=True)
+    if status.deadline is not None and status.now > status.deadline:
+        return Stop(f"it passed its deadline at step {status.step}")
     return Run()
 
 
-def after(plan: Plan, standing: Standing, report: Report) -> Move:
-    """Given a plan, where the operation stood and what its step reported, return what follows."""
-    if isinstance(report, Waits):
-        return Stay(report.most)
-    if isinstance(report, Back) and (standing.step, report.to) in plan.back and standing.backs < MOST_BACK:
-        return Go(report.to)
-    if isinstance(report, Broke) and (pause := _another_try(standing, report.trouble)) is not None:
-        return Stay(pause, again=True)
-    return _onward(plan, standing, failed=not isinstance(report, Done))
+def after(workflow: Workflow, status: StepStatus, report: Report) -> Move:
+    """Given a workflow, where the operation stood and what its step reported, return what follows."""
+    if isinstance(report, Waiting):
+        return RetryLater(report.most)
+    if isinstance(report, StepBack) and (status.step, report.to) in workflow.back and status.backs < MAX_BACK:
+        return NextStep(report.to)
+    if isinstance(report, Failed) and (pause := _another_try(status, report.trouble)) is not None:
+        return RetryLater(pause, again=True)
+    return _onward(workflow, status, failed=not isinstance(report, Done))
 
 
-def stopped(plan: Plan, standing: Standing, stop: Stop) -> Move:
+def stopped(workflow: Workflow, status: StepStatus, stop: Stop) -> Move:
     """Given a step that was not run, return what follows: the cleanup that is owed, or the end."""
-    cancelled = standing.cancelled or stop.cancelled
-    at = Standing(
-        standing.step,
-        standing.now,
-        failed=standing.failed,
-        cleanup_failed=standing.cleanup_failed,
+    cancelled = status.cancelled or stop.cancelled
+    at = StepStatus(
+        status.step,
+        status.now,
+        failed=status.failed,
+        cleanup_failed=status.cleanup_failed,
         cancelled=cancelled,
     )
-    return _onward(plan, at, failed=True)
+    return _onward(workflow, at, failed=True)
 
 
-def _another_try(standing: Standing, trouble: Trouble) -> float | None:
+def _another_try(status: StepStatus, trouble: Trouble) -> float | None:
     """Seconds until the step is tried again, or None if it has failed for good."""
-    if trouble is Trouble.HICCUP and standing.tries < len(HICCUP_PAUSES):
-        return HICCUP_PAUSES[standing.tries]
-    if (
-        trouble is Trouble.OUTAGE
-        and standing.now - (standing.now if standing.since is None else standing.since) < standing.patience
-    ):
-        first, longest = OUTAGE_PAUSES
-        return float(min(longest, first * 2 ** min(standing.tries, 8)))
+    if trouble is Trouble.TRANSIENT and status.tries < len(TRANSIENT_PAUSES):
+        return TRANSIENT_PAUSES[status.tries]
+    if trouble is Trouble.UNAVAILABLE and status.now - (status.now if status.since is None else status.since) < status.patience:
+        first, longest = UNAVAILABLE_PAUSES
+        return float(min(longest, first * 2 ** min(status.tries, 8)))
     return None
 
 
-def _onward(plan: Plan, standing: Standing, *, failed: bool) -> Move:
-    step = standing.step
-    if step in plan.steps and not failed:
-        rest = (plan.steps + plan.cleanup)[plan.steps.index(step) + 1 :]
-    elif step in plan.steps:
-        rest = plan.cleanup
+def _onward(workflow: Workflow, status: StepStatus, *, failed: bool) -> Move:
+    step = status.step
+    if step in workflow.steps and not failed:
+        rest = (workflow.steps + workflow.cleanup)[workflow.steps.index(step) + 1 :]
+    elif step in workflow.steps:
+        rest = workflow.cleanup
     else:
-        rest = plan.cleanup[plan.cleanup.index(step) + 1 :]
+        rest = workflow.cleanup[workflow.cleanup.index(step) + 1 :]
     if rest:
-        return Go(rest[0], failed=failed)
-    return End(_state(plan, standing, failed=failed), failed=failed)
+        return NextStep(rest[0], failed=failed)
+    return Finish(_state(workflow, status, failed=failed), failed=failed)
 
 
-def _state(plan: Plan, standing: Standing, *, failed: bool) -> OperationState:
+def _state(workflow: Workflow, status: StepStatus, *, failed: bool) -> OperationState:
     """How it ends: a failed cleanup outweighs all, then a cancellation, then a failed step unless that is its result."""
-    in_cleanup = standing.step in plan.cleanup
-    if standing.cleanup_failed or (failed and in_cleanup):
+    in_cleanup = status.step in workflow.cleanup
+    if status.cleanup_failed or (failed and in_cleanup):
         return OperationState.FAILED
-    if standing.cancelled:
+    if status.cancelled:
         return OperationState.CANCELLED
-    broken = standing.failed or (failed and not in_cleanup)
-    return OperationState.FAILED if broken and not plan.failure_is_result else OperationState.DONE
+    broken = status.failed or (failed and not in_cleanup)
+    return OperationState.FAILED if broken and not workflow.failure_is_result else OperationState.DONE
