@@ -17,6 +17,7 @@ from policies.model import Policy
 
 if TYPE_CHECKING:
     from backupsvc.catalog import Catalog
+    from backupsvc.engine.events import Observer
     from backupsvc.engine.foreground import Engine
     from backupsvc.pve import Pve
     from backupsvc.pve.breakers import Breakers
@@ -34,7 +35,8 @@ class Service:
     """Settings, policy, clock, catalog and cluster, each opened at first use and closed together.
 
     ``foreground``: operations are driven to their end by this process; else they are opened for workers. ``breakers``: what this
-    process knows of the silence of hosts and nodes, where it keeps several services.
+    process knows of the silence of hosts and nodes, where it keeps several services. ``observers``: who is told what the engine
+    does, if they are added before it is first used.
 
     Raises at first use: UsageError or PolicyError (policy), CatalogUnreachable (catalog), Unreachable or Refused (cluster).
     """
@@ -44,6 +46,7 @@ class Service:
         self._stack = ExitStack()
         self._probes: dict[str, Jump | None] = {}
         self._breakers = breakers
+        self.observers: list[Observer] = []
 
     @cached_property
     def policy(self) -> Policy:
@@ -126,7 +129,9 @@ class Service:
         from backupsvc.operations import build_engine
 
         self.breakers.live_long()
-        return build_engine(self, foreground=self._foreground)
+        engine = build_engine(self, foreground=self._foreground)
+        engine.observers += self.observers
+        return engine
 
     def close(self) -> None:
         """Close whatever was opened."""

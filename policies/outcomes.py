@@ -126,15 +126,14 @@ Event = Outcome | Night
 def of(operation: Operation, main_task: str | None = None) -> Outcome:
     """Given an ended operation, and as what it remembers its main PVE task if it has one, return what came of it."""
     data: Any = operation.data
-    scratch, archive, error = (data.get(key) or {} for key in ("scratch", "archive", "error"))
+    error = data.get("error") or {}
     ended = operation.finished if operation.finished is not None else operation.updated
     upid = data.get(f"{main_task}_upid")
-    node = scratch.get("node") or data.get("node") or archive.get("node")
     return Outcome(
         operation.id,
         operation.kind,
         operation.subject,
-        str(node) if node else None,
+        node(operation),
         str(upid) if upid else None,
         operation.state,
         (data.get("proof") or {}).get("verdict"),
@@ -143,6 +142,14 @@ def of(operation: Operation, main_task: str | None = None) -> Outcome:
         operation.error or error.get("message"),
         freezing.left(data) is not None,
     )
+
+
+def node(operation: Operation) -> str | None:
+    """Given an operation, return the node on which it works, or worked: that of its copy, or of its archive; None if of none."""
+    data: Any = operation.data
+    scratch, archive = (data.get(key) or {} for key in ("scratch", "archive"))
+    found = scratch.get("node") or data.get("node") or archive.get("node")
+    return str(found) if found else None
 
 
 def of_night(night: Operation, pieces: Iterable[Operation]) -> Night:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from backupsvc.bootstrap import Service
 from backupsvc.clock import SystemClock
+from backupsvc.engine.step_log import log_step
 from backupsvc.errors import CatalogUnreachable
 from backupsvc.pve.breakers import Breakers
 from backupsvc.settings import Settings, load_settings
@@ -25,6 +26,7 @@ def open_site() -> Iterator[Service]:
     if getattr(_kept, "stamp", None) != stamp:
         forget()
         _kept.service, _kept.stamp = Service(settings, SystemClock(), foreground=False, breakers=_silence), stamp
+        _kept.service.observers.append(log_step)
     try:
         yield _kept.service
     except CatalogUnreachable:

@@ -62,9 +62,9 @@ def run(
     raise typer.Exit(exit_code(result))
 
 
-def run_job(service: Service, job: Job, only: list[int], watcher: Any) -> dict[str, Any]:
+def run_job(service: Service, job: Job, only: list[int], observer: Any) -> dict[str, Any]:
     """Given a job, run it to its end and return what ``backup run --json`` prints."""
-    return _run(service, job, _open(service, job, only), watcher, enqueue=False)
+    return _run(service, job, _open(service, job, only), observer, enqueue=False)
 
 
 def _open(service: Service, job: Job, only: list[int]) -> Opened:
@@ -79,13 +79,13 @@ def _open(service: Service, job: Job, only: list[int]) -> Opened:
     return opening.open_all({item.vmid: partial(open_backup, service, job, item) for item in found})
 
 
-def _run(service: Service, job: Job, opened: Opened, watcher: Any, *, enqueue: bool) -> dict[str, Any]:
+def _run(service: Service, job: Job, opened: Opened, observer: Any, *, enqueue: bool) -> dict[str, Any]:
     from backupsvc.cli.driving import bring_to_end
     from backupsvc.clock import iso
     from backupsvc.operations.backup.result import backup_outcome
 
     started = min((operation.created for operation in opened.operations), default=service.clock.now())
-    ended = bring_to_end(service, opened.operations, watcher, enqueue=enqueue)
+    ended = bring_to_end(service, opened.operations, observer, enqueue=enqueue)
     guests = [backup_outcome(operation) for operation in ended]
     guests += [_not_opened(vmid or 0, error) for vmid, error in opened.refused.items()]
     return {

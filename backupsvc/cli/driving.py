@@ -14,7 +14,7 @@ from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
-    from backupsvc.engine.executor import Watcher
+    from backupsvc.engine.events import Observer
     from backupsvc.operations.opening import Opened
     from policies.model import Operation
     from policies.serving import Health
@@ -67,7 +67,7 @@ def workers(service: Service) -> Health:
     return judge(Vitals(0.0, service.settings.tick, QUEUES, service.catalog.pulses()), service.clock.now())
 
 
-def bring_to_end(service: Service, operations: Sequence[Operation], watcher: Watcher, *, enqueue: bool) -> list[Operation]:
+def bring_to_end(service: Service, operations: Sequence[Operation], observer: Observer, *, enqueue: bool) -> list[Operation]:
     """Given opened operations, drive them here, or follow those that the workers drive; return them as they ended.
 
     Raise typer.Exit when interrupted.
@@ -77,8 +77,8 @@ def bring_to_end(service: Service, operations: Sequence[Operation], watcher: Wat
         from backupsvc.operations.following import watch
 
         with left_to_others(ids):
-            return watch(service, ids, watcher)
-    service.engine.watcher = watcher
+            return watch(service, ids, observer)
+    service.engine.observe(observer)
     with cleaned_up(service, ids):
         return service.engine.drive(ids)
 

@@ -105,7 +105,7 @@ def cancel(
     from backupsvc.operations.showing import find
 
     with open_service() as service, Progress(quiet=as_json) as progress:
-        service.engine.watcher = progress
+        service.engine.observe(progress)
         found = {operation.id: operation for operation in (find(service.catalog, text) for text in ids)}
         planned = [cancelling.plan(service, operation, enqueue=enqueue) for operation in found.values()]
         ended = planned if dry_run else [cancelling.carry_out(service, item, reason) for item in planned]

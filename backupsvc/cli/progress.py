@@ -11,7 +11,7 @@ from backupsvc.clock import Clock, SystemClock
 from backupsvc.visible import one_line
 
 if TYPE_CHECKING:
-    from backupsvc.engine.executor import Event
+    from backupsvc.engine.events import StepEvent
 
 _WORDS = {"done": "ok", "failed": "FAILED"}
 SHOWN = 8  # live lines at once; the rest is counted
@@ -52,7 +52,7 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: StepEvent) -> None:
         """Show one event."""
         if self.quiet:
             return
@@ -73,14 +73,14 @@ class Progress:
         if not self.quiet:
             self._line(text)
 
-    def _ended(self, about: str, event: Event) -> None:
+    def _ended(self, about: str, event: StepEvent) -> None:
         """A step has ended. That there was nothing to settle is not worth a line."""
         if event.step == "settle" and event.kind == "done" and not event.text:
             return
         word = "CANCELLED" if event.kind == "failed" and event.operation.cancel else _WORDS[event.kind]
         self._line(f"{about:<18} {event.step:<10} {event.seconds:6.1f} s  {word}  {event.text}".rstrip())
 
-    def _wait(self, about: str, event: Event) -> None:
+    def _wait(self, about: str, event: StepEvent) -> None:
         """Note what is waited for. In a pipe that is a line once it lasts, and another only when it has changed."""
         now = self._clock.monotonic()
         standing = self._open.setdefault(event.operation.id, Standing(about, event.step, now))

@@ -72,7 +72,7 @@ def _say_if_outside(service: Service) -> None:
 
 
 def run_tests(
-    service: Service, vmids: list[int], watcher: Any, *, at: str | None = None, volid: str | None = None
+    service: Service, vmids: list[int], observer: Any, *, at: str | None = None, volid: str | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """Given guests, test each to its end; return what ``restore-test --json`` prints for each, and the exit code."""
     from backupsvc.cli.driving import bring_to_end
@@ -83,12 +83,12 @@ def run_tests(
     ended: list[Operation] = []
     for vmid in vmids:
         opened = opening.open_all({vmid: partial(open_test, service, vmid, at=at, volid=volid)})
-        ended += bring_to_end(service, opened.operations, watcher, enqueue=False)
+        ended += bring_to_end(service, opened.operations, observer, enqueue=False)
     return [proving.outcome(one) for one in ended], _exit_code(service, ended)
 
 
 def _leave_tests(
-    service: Service, vmids: list[int], watcher: Any, at: str | None, volid: str | None, follow: bool, as_json: bool
+    service: Service, vmids: list[int], observer: Any, at: str | None, volid: str | None, follow: bool, as_json: bool
 ) -> tuple[list[dict[str, Any]], int, dict[str, Any]]:
     """Open every test for the workers; with ``follow``, see them to their end. Return results, exit code and what to add."""
     from backupsvc.cli.driving import announce, bring_to_end
@@ -98,7 +98,7 @@ def _leave_tests(
 
     opened = opening.open_all({vmid: partial(open_test, service, vmid, at=at, volid=volid) for vmid in vmids})
     told = announce(service, opened, follow=follow, as_json=as_json)
-    ended = bring_to_end(service, opened.operations, watcher, enqueue=True)
+    ended = bring_to_end(service, opened.operations, observer, enqueue=True)
     worst = max((error.exit_code for error in opened.refused.values()), default=0)
     told = {key: told[key] for key in ("workers", "refused") if told[key]}
     return [proving.outcome(one) for one in ended], max(worst, _exit_code(service, ended)), told

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.catalog.operations import Driver, Note
 from backupsvc.engine import drivers, telling
 from backupsvc.engine.context import Again, CancelAsked, Run, Wait
+from backupsvc.engine.events import Observer, StepEvent
 from backupsvc.errors import (
     BackupsvcError,
     LeaseLost,
@@ -51,20 +52,6 @@ class HeldElsewhere(Refused):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened to an operation, for whoever watches: ``kind`` is step, wait, done, failed, say or end."""
-
-    operation: Operation
-    kind: str
-    step: str
-    text: str = ""
-    seconds: float = 0.0
-
-
-Watcher = Callable[[Event], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Advance:
     """What one ``advance`` came to: the operation as it stands now, and the wait, if it must be called again later.
 
@@ -82,7 +69,7 @@ class Executor:
     Args:
         service: where the catalog, the cluster, the policy and the clock come from.
         kinds: the kinds of operations that it can drive, by their names.
-        watcher: is told of everything that happens.
+        observers: are told of everything that happens.
         foreground: whether this process drives what it opens to its end; False for workers.
 
     ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it. ``on_beat`` is
@@ -93,13 +80,13 @@ class Executor:
         self,
         service: Service,
         kinds: Kinds,
-        watcher: Watcher | None = None,
+        observers: Iterable[Observer] = (),
         *,
         foreground: bool = True,
         settle: float = SETTLE_SECONDS,
     ) -> None:
         self.service, self.kinds, self.foreground, self.settle = service, kinds, foreground, settle
-        self.watcher: Watcher = watcher or (lambda event: None)
+        self.observers = list(observers)
         self.owner = str(drivers.identity(foreground=foreground))
         self.hints: list[str] = []
         self._beaten = 0.0
@@ -117,8 +104,14 @@ class Executor:
         return drivers.gone(owner)
 
     def tell(self, operation: Operation, kind: str, text: str, seconds: float = 0.0) -> None:
-        """Tell whoever watches."""
-        self.watcher(Event(operation, kind, operation.step, text, seconds))
+        """Tell all observers."""
+        for observer in self.observers:
+            observer(StepEvent(operation, kind, operation.step, text, seconds))
+
+    def observe(self, observer: Observer) -> None:
+        """Let an observer be told from now on. One that is told already is not told twice."""
+        if observer not in self.observers:
+            self.observers.append(observer)
 
     def beat(self, id: str) -> None:
         """Renew the leases of all that this engine drives, if that is due.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backupsvc.engine.executor import Event, Watcher
+from backupsvc.engine.events import Observer, StepEvent
 from backupsvc.engine.foreground import FOLLOW_SECONDS
 from backupsvc.errors import OperationFailed
 from backupsvc.operations import showing
@@ -46,23 +46,23 @@ def follow(service: Service, ids: Sequence[str]) -> Iterator[Look]:
             service.clock.sleep(FOLLOW_SECONDS)
 
 
-def watch(service: Service, ids: Sequence[str], watcher: Watcher) -> list[Operation]:
-    """Given operations that others drive, tell a watcher what happens as if they were driven here; return them as they ended."""
+def watch(service: Service, ids: Sequence[str], observer: Observer) -> list[Operation]:
+    """Given operations that others drive, tell an observer what happens as if it happened here; return them as they ended."""
     ended: dict[str, Operation] = {}
     for look in follow(service, ids):
         for event in events(look):
-            watcher(event)
+            observer(event)
         ended[look.operation.id] = look.operation
     return [ended[id] for id in ids]
 
 
-def events(look: Look) -> list[Event]:
+def events(look: Look) -> list[StepEvent]:
     """Given a look, return what it shows as the events that a driver tells."""
     operation = look.operation
     found = [event for line in look.transitions if (event := _event(operation, line))]
     if operation.state is not OperationState.OPEN:
-        return [*found, Event(operation, "end", operation.step, operation.error or "")]
-    return [*found, Event(operation, "wait", operation.step, look.standing)] if look.standing else found
+        return [*found, StepEvent(operation, "end", operation.step, operation.error or "")]
+    return [*found, StepEvent(operation, "wait", operation.step, look.standing)] if look.standing else found
 
 
 def _look(service: Service, id: str, after: int) -> Look:
@@ -84,14 +84,14 @@ def _standing(service: Service, operation: Operation) -> str:
     return f"{waits}; {who}" if waits else who
 
 
-def _event(operation: Operation, line: Transition) -> Event | None:
+def _event(operation: Operation, line: Transition) -> StepEvent | None:
     detail = line.detail
     if line.event == "started":
-        return Event(operation, "step", line.step)
+        return StepEvent(operation, "step", line.step)
     if kind := _WORDS.get(line.event):
         seconds = detail.get("seconds", 0.0)
         text = str(detail.get("said") or detail.get("message") or "")
-        return Event(operation, kind, line.step, text, float(seconds) if isinstance(seconds, int | float) else 0.0)
+        return StepEvent(operation, kind, line.step, text, float(seconds) if isinstance(seconds, int | float) else 0.0)
     if line.event == "retry":
-        return Event(operation, "say", line.step, f"{detail.get('message')}; tried again in {detail.get('pause'):g} s")
-    return Event(operation, "say", line.step, str(detail["why"])) if line.event == "back" else None
+        return StepEvent(operation, "say", line.step, f"{detail.get('message')}; tried again in {detail.get('pause'):g} s")
+    return StepEvent(operation, "say", line.step, str(detail["why"])) if line.event == "back" else None

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from backupsvc.cli.progress import PATIENCE, Progress
-from backupsvc.engine.executor import Event
+from backupsvc.engine.events import StepEvent
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import SteppingClock
 
@@ -28,9 +28,9 @@ def progress(clock: SteppingClock) -> Progress:
 def test_a_wait_is_printed_once_it_lasts_and_again_only_when_it_changes(
     progress: Progress, clock: SteppingClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress(Event(operation(), "step", "dump"))
+    progress(StepEvent(operation(), "step", "dump"))
     for text in ["vzdump is running"] * 20 + ["it is ending"] * 5:
-        progress(Event(operation(), "wait", "dump", text))
+        progress(StepEvent(operation(), "wait", "dump", text))
         clock.sleep(1)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[-1] for line in lines] == ["vzdump is running", "it is ending"]
@@ -38,26 +38,26 @@ def test_a_wait_is_printed_once_it_lasts_and_again_only_when_it_changes(
 
 
 def test_a_short_wait_is_not_worth_a_line(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
-    progress(Event(operation(), "wait", "dump", "vzdump is running"))
-    progress(Event(operation(), "done", "dump", "an archive", 0.3))
+    progress(StepEvent(operation(), "wait", "dump", "vzdump is running"))
+    progress(StepEvent(operation(), "done", "dump", "an archive", 0.3))
     assert capsys.readouterr().err == "backup 108         dump          0.3 s  ok  an archive\n"
 
 
 def test_settling_is_shown_only_when_there_is_something_to_say(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
-    progress(Event(operation(), "done", "settle", "", 0.1))
+    progress(StepEvent(operation(), "done", "settle", "", 0.1))
     assert capsys.readouterr().err == ""
-    progress(Event(operation(), "failed", "settle", "it still runs", 0.1))
+    progress(StepEvent(operation(), "failed", "settle", "it still runs", 0.1))
     assert "it still runs" in capsys.readouterr().err
 
 
 def test_a_step_that_was_cancelled_has_not_failed(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
-    progress(Event(operation(cancel="enough"), "failed", "dump", "enough", 2.0))
+    progress(StepEvent(operation(cancel="enough"), "failed", "dump", "enough", 2.0))
     assert "CANCELLED  enough" in capsys.readouterr().err
 
 
 def test_quiet_is_silent(clock: SteppingClock, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(quiet=True, clock=clock) as progress:
-        progress(Event(operation(), "failed", "dump", "no room", 2.0))
+        progress(StepEvent(operation(), "failed", "dump", "no room", 2.0))
         progress.line("a line")
     assert capsys.readouterr().err == ""
 
@@ -66,9 +66,9 @@ def test_the_live_lines_show_every_open_operation_with_its_time_and_what_it_wait
     progress: Progress, clock: SteppingClock
 ) -> None:
     for subject in range(100, 111):
-        progress(Event(operation(subject), "step", "dump"))
-    progress(Event(operation(100), "wait", "dump", "vzdump is running"))
-    progress(Event(operation(101), "end", "settle"))
+        progress(StepEvent(operation(subject), "step", "dump"))
+    progress(StepEvent(operation(100), "wait", "dump", "vzdump is running"))
+    progress(StepEvent(operation(101), "end", "settle"))
     clock.sleep(3)
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(progress._render())
@@ -87,11 +87,11 @@ def test_a_foreign_text_passes_for_no_line_of_ours_on_a_terminal_either(
     monkeypatch.setattr("backupsvc.cli.progress.interactive", lambda stream: True)
     monkeypatch.setenv("TERM", "dumb")  # plain lines, by the same way
     progress = Progress(clock=clock)
-    progress(Event(operation(), "step", "dump"))
-    progress(Event(operation(), "wait", "dump", FORGED))
+    progress(StepEvent(operation(), "step", "dump"))
+    progress(StepEvent(operation(), "wait", "dump", FORGED))
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     console.print(progress._render())
     assert len(console.export_text().splitlines()) == 1
-    progress(Event(operation(), "failed", "dump", FORGED, 2.0))
+    progress(StepEvent(operation(), "failed", "dump", FORGED, 2.0))
     said = capsys.readouterr().err
     assert "the task failed" in said and "\nrestore-test" not in said and "\n    | restore-test" in said

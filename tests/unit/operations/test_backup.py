@@ -344,7 +344,7 @@ def test_a_guest_that_its_dump_left_frozen_is_told_at_once_and_the_archive_is_ke
     cluster, told = dumped(THAW_FAILED, frozen=[True]), list[str]()
     site.pve = cluster
     site.engine = build_engine(site)  # type: ignore[arg-type]
-    site.engine.watcher = lambda event: told.append(event.text) if event.kind == "say" else None
+    site.engine.observe(lambda event: told.append(event.text) if event.kind == "say" else None)
     (opened,) = open_job(site, JOB)  # type: ignore[arg-type]
     found = backup_outcome(site.engine.drive([opened.id])[0])
     assert (found["status"], found["findings"], found["exit_code"]) == ("warnings", ["guest-left-frozen"], 1)

@@ -9,7 +9,7 @@ import pytest
 
 from backupsvc.engine import worker_loop
 from backupsvc.engine.context import Run, Wait
-from backupsvc.engine.executor import Event
+from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import OperationFailed, PveError
 from backupsvc.operations.following import follow, watch
@@ -56,7 +56,7 @@ def opened(site: World, subject: int = 108) -> str:
 
 
 def test_a_follower_is_told_what_a_watcher_of_the_driver_is_told(site: World) -> None:
-    told: list[Event] = []
+    told: list[StepEvent] = []
 
     def read_back(run: Run) -> None:
         run.data["said"] = "an archive"
@@ -87,7 +87,7 @@ def test_every_transition_is_seen_exactly_once(site: World) -> None:
 
 
 def test_a_failed_step_is_told_as_one(site: World) -> None:
-    told: list[Event] = []
+    told: list[StepEvent] = []
 
     def dump(run: Run) -> None:
         raise PveError("no room")

@@ -10,7 +10,7 @@ import pytest
 from backupsvc.catalog.leases import LEFT_ALONE
 from backupsvc.catalog.operations import Driver
 from backupsvc.engine.context import Run, Wait
-from backupsvc.engine.executor import Event
+from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import PveAnswerUnreadable, Refused
 from backupsvc.operations.restore_test import clearing
@@ -38,7 +38,7 @@ class Person:
         self.engine = Engine(site, handlers("restore-test", **special) | special_reap(special), self._hear)  # type: ignore[arg-type]
         site.engine = self.engine
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: StepEvent) -> None:
         if event.kind == "say":
             self.said.append(event.text)
 

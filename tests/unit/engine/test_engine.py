@@ -12,7 +12,7 @@ import pytest
 
 from backupsvc.catalog.operations import Driver
 from backupsvc.engine.context import Again, Run, Wait
-from backupsvc.engine.executor import Event
+from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveError, PveUnreachable, Refused
 from backupsvc.operations.kinds import KINDS
@@ -278,8 +278,8 @@ def test_an_unknown_operation_says_where_to_look(site: World) -> None:
 
 
 def test_whoever_watches_hears_of_every_step(site: World) -> None:
-    heard: list[Event] = []
-    engine = Engine(site, kinds_with(handlers("backup")), heard.append)
+    heard: list[StepEvent] = []
+    engine = Engine(site, kinds_with(handlers("backup")), [heard.append])
     engine.drive([opened(engine, "backup")])
     assert [(event.kind, event.step) for event in heard[:2]] == [("step", "locate"), ("done", "locate")]
     assert heard[-1].kind == "end"
