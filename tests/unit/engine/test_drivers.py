@@ -19,7 +19,7 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, Refused
 from policies.drivers import INITIAL_PID_NAMESPACE, DriverId, Place, parse, place
 from policies.model import OperationState
-from tests.unit.operations.test_engine import handlers, opened, workers
+from tests.unit.engine.test_engine import handlers, opened, workers
 from tests.unit.operations.worlds import World, world
 
 NAMED = "from backupsvc.operations import drivers; print(drivers.identity(foreground={}), flush=True); input()"

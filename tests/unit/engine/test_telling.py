@@ -18,8 +18,8 @@ from backupsvc.operations.job_run.result import last_nights
 from backupsvc.operations.kinds import KINDS
 from policies.model import Job, OperationState
 from policies.outcomes import Event, Night, NightVerdict, Outcome
+from tests.unit.engine.test_engine import fail, handlers, opened
 from tests.unit.operations.farm import at, policy, site
-from tests.unit.operations.test_engine import fail, handlers, opened
 from tests.unit.operations.worlds import World, world
 
 NIGHTLY = Job("nightly", "21:00", "local")

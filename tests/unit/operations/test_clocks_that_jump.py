@@ -14,7 +14,7 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
 from backupsvc.operations import tick
 from policies.model import OperationState
-from tests.unit.operations.test_engine import handlers, opened
+from tests.unit.engine.test_engine import handlers, opened
 from tests.unit.operations.worlds import SteppingClock, World, emptied, world
 
 YEAR = 366 * 86_400

@@ -16,7 +16,7 @@ from backupsvc.errors import PveAnswerUnreadable, Refused
 from backupsvc.operations.restore_test import clearing
 from backupsvc.operations.scratch_cleanup import taking_down
 from policies.model import Operation, OperationState
-from tests.unit.operations.test_engine import fail, handlers, opened
+from tests.unit.engine.test_engine import fail, handlers, opened
 from tests.unit.operations.worlds import World, dead_command, world
 
 UNREADABLE = "it answered with something that cannot be read"

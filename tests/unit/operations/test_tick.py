@@ -9,7 +9,7 @@ import pytest
 from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.engine.worker_loop import work
-from tests.unit.operations.test_engine import handlers, opened
+from tests.unit.engine.test_engine import handlers, opened
 from tests.unit.operations.worlds import World, world
 
 

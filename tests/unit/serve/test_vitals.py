@@ -9,7 +9,7 @@ import pytest
 from backupsvc.operations.tick import tick
 from backupsvc.serve.vitals import Observer
 from policies.model import PolicyError
-from tests.unit.operations.test_engine import workers
+from tests.unit.engine.test_engine import workers
 from tests.unit.operations.worlds import World, world
 
 
