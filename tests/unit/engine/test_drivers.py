@@ -19,7 +19,7 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, Refused
 from policies.drivers import INITIAL_PID_NAMESPACE, DriverId, Place, parse, place
 from policies.model import OperationState
-from tests.unit.engine.test_engine import handlers, opened, workers
+from tests.unit.engine.test_engine import kinds, opened, workers
 from tests.unit.operations.worlds import World, world
 
 NAMED = "from backupsvc.operations import drivers; print(drivers.identity(foreground={}), flush=True); input()"
@@ -169,10 +169,10 @@ def dumping(dying: set[int]) -> Callable[[Run], Wait | None]:
 def test_a_guest_whose_command_was_killed_is_free_at_once_also_after_its_lease_was_let_run_out(
     site: World, start: Callable[..., Driver]
 ) -> None:
-    dead = Engine(site, handlers("restore-test"))
+    dead = Engine(site, kinds("restore-test"))
     dead.owner = start().kill()
     left = opened(dead)
-    engine = Engine(site, handlers("restore-test"))
+    engine = Engine(site, kinds("restore-test"))
     assert engine.free_orphans() == [left]  # another command, or a tick, came by
     began = site.clock.now()
     opened(engine)
@@ -182,13 +182,13 @@ def test_a_guest_whose_command_was_killed_is_free_at_once_also_after_its_lease_w
 
 
 def test_what_a_worker_left_is_its_fellows_for_a_while(site: World, start: Callable[..., Driver]) -> None:
-    dead = Engine(site, handlers("restore-test"))
+    dead = Engine(site, kinds("restore-test"))
     dead.owner = start(foreground=False).kill()
     left = opened(dead)
     fellow = workers(site, "restore-test")
     assert fellow.free_orphans() == [left]
     with pytest.raises(Refused, match="already has an operation at work"):
-        opened(Engine(site, handlers("restore-test")))
+        opened(Engine(site, kinds("restore-test")))
     assert fellow.advance(left).operation.id == left
 
 
@@ -196,14 +196,14 @@ def test_those_that_a_killed_command_left_in_the_queue_of_a_node_hold_up_nobody(
     site: World, start: Callable[..., Driver]
 ) -> None:
     dying = {101, 102, 103, 104}
-    dead = Engine(site, handlers("backup", dump=dumping(dying)))
+    dead = Engine(site, kinds("backup", dump=dumping(dying)))
     dead.owner = start().kill()
     left = [opened(dead, "backup", vmid) for vmid in sorted(dying)]
     for id in left * 3:
         dead.advance(id)
     assert site.catalog.lane_holders() == {"vzdump clovis": left[0]}
     dying.clear()
-    engine, began = Engine(site, handlers("backup", dump=dumping(dying))), site.clock.now()
+    engine, began = Engine(site, kinds("backup", dump=dumping(dying))), site.clock.now()
     assert engine.drive([opened(engine, "backup", 105)])[0].state is OperationState.DONE
     assert site.clock.now() - began < 10, "the one that held the node was finished, and those that only waited were passed"
     states = [found.state for id in left if (found := site.catalog.operation(id))]
@@ -228,14 +228,14 @@ def test_a_lane_that_becomes_free_wakes_the_first_whose_driver_lives(site: World
 
 
 def test_law_9_a_driver_that_was_wrongly_taken_for_gone_can_write_nothing(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    alive = Engine(site, handlers("backup", dump=dumping({108})))
+    alive = Engine(site, kinds("backup", dump=dumping({108})))
     id = opened(alive, "backup")
     for _ in range(3):
         alive.advance(id)
     assert site.catalog.lane_holders() == {"vzdump clovis": id}
     late = Run(alive, alive.advance(id).operation)
     monkeypatch.setattr(drivers, "gone", lambda owner: owner == alive.owner)
-    other = Engine(site, handlers("backup"))
+    other = Engine(site, kinds("backup"))
     opened(other, "backup")  # which takes the first one over, and ends it
     before = site.catalog.operation(id)
     for write in (
@@ -259,8 +259,8 @@ def test_what_a_worker_left_a_moment_ago_is_its_fellows_also_before_a_tick_has_f
     left = opened(dead)
     site.catalog.claim(left, dead.driver())  # it was killed in the middle of a turn
     with pytest.raises(Refused, match="already has an operation at work"):
-        opened(Engine(site, handlers("restore-test")))
+        opened(Engine(site, kinds("restore-test")))
     found = site.catalog.operation(left)
     assert found and found.state is OperationState.OPEN and found.cancel is None
     site.clock.sleep(121)  # and nobody came
-    opened(Engine(site, handlers("restore-test")))
+    opened(Engine(site, kinds("restore-test")))

@@ -14,6 +14,7 @@ from backupsvc.catalog.operations import Driver
 from backupsvc.engine.context import Again, Run, Wait
 from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
+from backupsvc.engine.kind import OperationKind
 from backupsvc.errors import LeaseLost, OperationFailed, PveError, PveUnreachable, Refused
 from backupsvc.operations.kinds import KINDS
 from policies.model import OperationState
@@ -27,15 +28,15 @@ def site(catalog_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def handlers(kind: str, **special: Callable[[Run], Wait | None]) -> dict[str, dict[str, Callable[[Run], Wait | None]]]:
-    """Every step of a kind does nothing but leave its name, unless it is given."""
+def kinds(kind: str, **special: Callable[[Run], Wait | None]) -> dict[str, OperationKind]:
+    """Every kind; each step of one does nothing but leave its name, unless it is given."""
 
     def leave(step: str) -> Callable[[Run], None]:
         return lambda run: run.data.setdefault("walked", []).append(step)
 
     plan = KINDS[kind].workflow
     steps = {step: leave(step) for step in plan.steps + plan.cleanup}
-    return {kind: steps | {name.replace("_", "-"): handler for name, handler in special.items()}}
+    return kinds_with({kind: steps | {name.replace("_", "-"): handler for name, handler in special.items()}})
 
 
 def fail(message: str) -> Callable[[Run], None]:
@@ -52,14 +53,14 @@ def opened(engine: Engine, kind: str = "restore-test", subject: int = 108) -> st
 
 
 def test_steps_follow_one_another_to_the_end(site: World) -> None:
-    engine = Engine(site, kinds_with(handlers("restore-test")))
+    engine = Engine(site, kinds("restore-test"))
     ended = engine.drive([opened(engine)])[0]
     assert ended.state is OperationState.DONE
     assert ended.data["walked"] == list(KINDS["restore-test"].workflow.steps + KINDS["restore-test"].workflow.cleanup)
 
 
 def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site: World) -> None:
-    engine = Engine(site, kinds_with(handlers("restore-test", start=fail("it does not start"))))
+    engine = Engine(site, kinds("restore-test", start=fail("it does not start")))
     ended = engine.drive([opened(engine)])[0]
     assert ended.data["walked"] == ["choose", "reserve", "begin", "read", "restore", "isolate", "tear-down", "judge"]
     assert ended.data["error"] == {
@@ -72,20 +73,20 @@ def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site
 
 
 def test_a_failed_tear_down_fails_the_operation_though_the_verdict_was_given(site: World) -> None:
-    engine = Engine(site, kinds_with(handlers("restore-test", tear_down=fail("it does not go away"))))
+    engine = Engine(site, kinds("restore-test", tear_down=fail("it does not go away")))
     ended = engine.drive([opened(engine)])[0]
     assert (ended.state, ended.error) == (OperationState.FAILED, "it does not go away")
     assert "judge" in ended.data["walked"]
 
 
 def test_a_backup_that_fails_ends_failed(site: World) -> None:
-    engine = Engine(site, kinds_with(handlers("backup", dump=fail("job errors"))))
+    engine = Engine(site, kinds("backup", dump=fail("job errors")))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert (ended.state, ended.error) == (OperationState.FAILED, "job errors")
 
 
 def test_every_step_is_recorded_before_and_after(site: World) -> None:
-    engine = Engine(site, kinds_with(handlers("backup", dump=fail("job errors"))))
+    engine = Engine(site, kinds("backup", dump=fail("job errors")))
     id = opened(engine, "backup")
     engine.drive([id])
     rows = [(row.step, row.event) for row in site.catalog.transitions(id)]
@@ -100,7 +101,7 @@ def test_waiting_pauses_and_calls_the_step_again(site: World) -> None:
         calls.append(run.clock.now())
         return Wait("booting", most=2.0) if len(calls) < 4 else None
 
-    engine = Engine(site, kinds_with(handlers("restore-test", boot=boot)))
+    engine = Engine(site, kinds("restore-test", boot=boot))
     assert engine.drive([opened(engine)])[0].state is OperationState.DONE
     pauses = [later - earlier for earlier, later in pairwise(calls)]
     assert len(calls) == 4
@@ -119,7 +120,7 @@ def test_operations_are_driven_side_by_side(site: World) -> None:
             else None
         )
 
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     engine.drive([opened(engine, "backup", 101), opened(engine, "backup", 102)])
     assert [vmid for vmid, _ in order[:2]] == [101, 102]
 
@@ -145,7 +146,7 @@ def dumping(started: list[str]) -> Callable[[Run], Wait | None]:
 def test_a_task_is_started_once_however_often_it_is_polled(site: World) -> None:
     with_tasks(site, Tasks({"UPID:1": 3}))
     started: list[str] = []
-    engine = Engine(site, kinds_with(handlers("backup", dump=dumping(started))))
+    engine = Engine(site, kinds("backup", dump=dumping(started)))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert started == ["UPID:1"]
     assert ended.data["result"] == "result of UPID:1"
@@ -165,7 +166,7 @@ def test_the_intent_is_written_before_the_task_is_started(site: World) -> None:
         run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
         return None
 
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     engine.drive([opened(engine, "backup")])
     assert seen == [int(site.clock.now())]
 
@@ -174,7 +175,7 @@ def test_a_resumed_step_adopts_the_task_that_was_started_before_the_crash(site: 
     tasks = Tasks(listed=[Row("UPID:1")])
     with_tasks(site, tasks)
     started: list[str] = []
-    engine = Engine(site, kinds_with(handlers("backup", dump=dumping(started))))
+    engine = Engine(site, kinds("backup", dump=dumping(started)))
     id = opened(engine, "backup")
     engine.advance(id)
     now = int(site.clock.now())
@@ -192,14 +193,14 @@ def test_a_call_that_started_no_task_fails_the_step_with_the_next_action(site: W
         run.task("dump", lambda: None, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up guest 108")
         return None
 
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert ended.error == "PVE accepted to back up guest 108 but started no task"
     assert "dump_intent" not in ended.data
 
 
 def test_law_9_a_guest_has_at_most_one_operation_at_a_time(site: World) -> None:
-    first, second = Engine(site, kinds_with(handlers("backup"))), Engine(site, kinds_with(handlers("backup")))
+    first, second = Engine(site, kinds("backup")), Engine(site, kinds("backup"))
     second.owner = "elsewhere:1:x"
     opened(first, "backup")
     with pytest.raises(Refused, match="guest 108 already has an operation at work"):
@@ -207,7 +208,7 @@ def test_law_9_a_guest_has_at_most_one_operation_at_a_time(site: World) -> None:
 
 
 def test_law_9_an_occurrence_opens_once(site: World) -> None:
-    engine = Engine(site, kinds_with(handlers("backup")))
+    engine = Engine(site, kinds("backup"))
     first = engine.open("backup", 108, {}, occurrence="nightly@2026-03-09T21:00#108")
     assert first is not None
     engine.drive([first.id])
@@ -215,13 +216,13 @@ def test_law_9_an_occurrence_opens_once(site: World) -> None:
 
 
 def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(site: World) -> None:
-    dead = Engine(site, kinds_with(handlers("restore-test", boot=lambda run: Wait("booting"))))
+    dead = Engine(site, kinds("restore-test", boot=lambda run: Wait("booting")))
     dead.owner = "elsewhere:1:x"
     id = opened(dead)
     for _ in range(6):
         dead.advance(id)
     site.clock.sleep(3600)
-    engine = Engine(site, kinds_with(handlers("restore-test")))
+    engine = Engine(site, kinds("restore-test"))
     opened(engine)
     left = site.catalog.operation(id)
     assert left is not None
@@ -231,10 +232,10 @@ def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(
 
 
 def test_a_dead_process_of_this_machine_does_not_hold_a_guest_for_its_lease(site: World) -> None:
-    dead = Engine(site, kinds_with(handlers("restore-test")))
+    dead = Engine(site, kinds("restore-test"))
     dead.owner = dead_command()
     id = opened(dead)
-    engine = Engine(site, kinds_with(handlers("restore-test")))
+    engine = Engine(site, kinds("restore-test"))
     opened(engine)
     left = site.catalog.operation(id)
     assert left is not None
@@ -245,7 +246,7 @@ def test_an_interrupt_does_the_cleanup_that_is_owed_and_goes_on(site: World) -> 
     def boot(run: Run) -> Wait | None:
         raise KeyboardInterrupt
 
-    engine = Engine(site, kinds_with(handlers("restore-test", boot=boot)))
+    engine = Engine(site, kinds("restore-test", boot=boot))
     id = opened(engine)
     with pytest.raises(KeyboardInterrupt):
         engine.drive([id])
@@ -256,7 +257,7 @@ def test_an_interrupt_does_the_cleanup_that_is_owed_and_goes_on(site: World) -> 
 
 
 def test_a_passed_deadline_leads_to_the_cleanup(site: World) -> None:
-    engine = Engine(site, kinds_with(handlers("restore-test", boot=lambda run: Wait("booting"))))
+    engine = Engine(site, kinds("restore-test", boot=lambda run: Wait("booting")))
     operation = engine.open("restore-test", 108, {}, within=60)
     assert operation is not None
     ended = engine.drive([operation.id])[0]
@@ -265,7 +266,7 @@ def test_a_passed_deadline_leads_to_the_cleanup(site: World) -> None:
 
 
 def test_an_operation_that_another_process_holds_is_not_touched(site: World) -> None:
-    mine, other = Engine(site, kinds_with(handlers("backup"))), Engine(site, kinds_with(handlers("backup")))
+    mine, other = Engine(site, kinds("backup")), Engine(site, kinds("backup"))
     other.owner = "elsewhere:1:x"
     id = opened(mine, "backup")
     with pytest.raises(Refused, match="driven by another process"):
@@ -274,12 +275,12 @@ def test_an_operation_that_another_process_holds_is_not_touched(site: World) -> 
 
 def test_an_unknown_operation_says_where_to_look(site: World) -> None:
     with pytest.raises(OperationFailed, match="there is no operation 01NONE"):
-        Engine(site, kinds_with(handlers("backup"))).advance("01NONE")
+        Engine(site, kinds("backup")).advance("01NONE")
 
 
 def test_whoever_watches_hears_of_every_step(site: World) -> None:
     heard: list[StepEvent] = []
-    engine = Engine(site, kinds_with(handlers("backup")), [heard.append])
+    engine = Engine(site, kinds("backup"), [heard.append])
     engine.drive([opened(engine, "backup")])
     assert [(event.kind, event.step) for event in heard[:2]] == [("step", "locate"), ("done", "locate")]
     assert heard[-1].kind == "end"
@@ -291,7 +292,7 @@ def test_whoever_watches_hears_of_every_step(site: World) -> None:
 
 def workers(site: World, kind: str, **special: Callable[[Run], Wait | Again | None]) -> Engine:
     """An engine as a worker has it."""
-    return Engine(site, kinds_with(handlers(kind, **special)), foreground=False)  # type: ignore[arg-type]
+    return Engine(site, kinds(kind, **special), foreground=False)  # type: ignore[arg-type]
 
 
 def test_law_9_a_driver_that_slept_through_its_lease_starts_nothing(site: World) -> None:
@@ -303,7 +304,7 @@ def test_law_9_a_driver_that_slept_through_its_lease_starts_nothing(site: World)
         site.catalog.claim(run.id, Driver("elsewhere:1:x", 600, int(site.clock.now())))
         return dumping(started)(run)
 
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     id = opened(engine, "backup")
     engine.advance(id)
     with pytest.raises(LeaseLost):
@@ -322,7 +323,7 @@ def test_law_9_a_driver_that_slept_through_its_lease_takes_and_frees_no_lane(sit
         assert site.catalog.claim(run.id, other.driver())
         run.leave()
 
-    other = Engine(site, kinds_with(handlers("backup")))
+    other = Engine(site, kinds("backup"))
     other.owner = "elsewhere:1:x"
     late = workers(site, "backup", locate=locate)
     with pytest.raises(LeaseLost):
@@ -337,7 +338,7 @@ def test_law_9_a_driver_that_slept_through_its_lease_takes_and_frees_no_lane(sit
 
 
 def test_an_operation_that_another_process_took_over_is_followed_to_its_end(site: World) -> None:
-    engine, other = Engine(site, kinds_with(handlers("backup"))), Engine(site, kinds_with(handlers("backup")))
+    engine, other = Engine(site, kinds("backup")), Engine(site, kinds("backup"))
     other.owner = "elsewhere:1:x"
 
     def taken(run: Run) -> None:
@@ -345,7 +346,7 @@ def test_an_operation_that_another_process_took_over_is_followed_to_its_end(site
         other.drive([run.id])
         raise LeaseLost("gone", operation=run.id)
 
-    engine.kinds = kinds_with(handlers("backup", dump=taken))
+    engine.kinds = kinds("backup", dump=taken)
     ended = engine.drive([opened(engine, "backup")])[0]
     assert ended.state is OperationState.DONE
 
@@ -369,7 +370,7 @@ def test_an_outage_is_sat_through_and_the_step_is_done_when_pve_is_back(site: Wo
         if len(times) < 6:
             raise PveUnreachable("nobody answers", "is it up?")
 
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     id = opened(engine, "backup")
     ended = engine.drive([id])[0]
     assert ended.state is OperationState.DONE and "error" not in ended.data and "tries" not in ended.data
@@ -381,7 +382,7 @@ def test_a_person_is_not_made_to_wait_for_a_cluster_that_is_not_there_at_all(sit
     def locate(run: Run) -> None:
         raise PveUnreachable("nobody answers", "is it up?")
 
-    engine = Engine(site, kinds_with(handlers("backup", locate=locate)))
+    engine = Engine(site, kinds("backup", locate=locate))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert ended.state is OperationState.FAILED
     assert ended.data["error"]["exit_code"] == 3
@@ -402,7 +403,7 @@ def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_r
         result = run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
         return Wait("dumping") if result is None else None
 
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     assert engine.drive([opened(engine, "backup")])[0].state is OperationState.DONE
     assert len(started) == 2 and started[1] - started[0] >= engine.settle - 1
 
@@ -421,14 +422,14 @@ def test_a_call_that_pve_refused_for_sure_is_no_intent_any_more(site: World) -> 
         result = run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
         return Wait("dumping") if result is None else None
 
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     assert engine.drive([opened(engine, "backup")])[0].state is OperationState.DONE
     assert len(started) == 2 and started[1] - started[0] <= 2
 
 
 def test_a_task_that_another_operation_started_is_not_adopted(site: World) -> None:
     with_tasks(site, Tasks(listed=[Row("UPID:1")]))
-    first = Engine(site, kinds_with(handlers("backup", dump=dumping([]))))
+    first = Engine(site, kinds("backup", dump=dumping([])))
     first.drive([opened(first, "backup")])
     started: list[str] = []
 
@@ -436,7 +437,7 @@ def test_a_task_that_another_operation_started_is_not_adopted(site: World) -> No
         run.data.setdefault("dump_intent", run.now() - 60)
         return dumping(started)(run)
 
-    second = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    second = Engine(site, kinds("backup", dump=dump))
     second.drive([opened(second, "backup")])
     assert started == ["UPID:1"]
 
@@ -448,11 +449,11 @@ def test_a_guest_that_moved_sends_its_backup_back_to_look_for_it(site: World) ->
         moves.append(1)
         return Again("locate", "it moved") if len(moves) < 3 else None
 
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert ended.state is OperationState.DONE and len(moves) == 3
     moves.clear()
-    restless = Engine(site, kinds_with(handlers("backup", dump=lambda run: Again("locate", "it moved"))))
+    restless = Engine(site, kinds("backup", dump=lambda run: Again("locate", "it moved")))
     ended = restless.drive([opened(restless, "backup")])[0]
     assert (ended.state, ended.error) == (OperationState.FAILED, "it moved, again and again")
 
@@ -462,7 +463,7 @@ def test_a_cancellation_is_noticed_by_whoever_drives(site: World) -> None:
         site.catalog.request_cancel(run.id, "cancelled by the administrator", run.now())
         return Wait("booting")
 
-    engine = Engine(site, kinds_with(handlers("restore-test", boot=boot)))
+    engine = Engine(site, kinds("restore-test", boot=boot))
     ended = engine.drive([opened(engine)])[0]
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
     assert ended.data["walked"][-2:] == ["tear-down", "judge"] and "check" not in ended.data["walked"]
@@ -476,7 +477,7 @@ def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_leas
             if run.clock.now() > run.data["entered"]["verify"] + 1500:
                 site.catalog.request_cancel(run.id, "enough", run.now())
 
-    engine = Engine(site, kinds_with(handlers("backup", verify=verify)))
+    engine = Engine(site, kinds("backup", verify=verify))
     beats: list[float] = []
     engine.on_beat = lambda: beats.append(site.clock.now())
     ended = engine.drive([opened(engine, "backup")])[0]
@@ -489,7 +490,7 @@ def test_an_operation_that_nobody_drives_is_cancelled_here_with_its_cleanup(site
     id = opened(engine)
     while engine.advance(id).pause is None:
         pass
-    ended = Engine(site, kinds_with(handlers("restore-test"))).cancel(id, "cancelled by the administrator")
+    ended = Engine(site, kinds("restore-test")).cancel(id, "cancelled by the administrator")
     assert ended.state is OperationState.CANCELLED
     assert ended.data["walked"][-2:] == ["tear-down", "judge"]
     with pytest.raises(OperationFailed, match="has already ended"):
@@ -520,13 +521,13 @@ def test_what_a_dead_process_left_in_a_lane_is_finished_by_whoever_waits_behind_
         return run.turn("vzdump clovis", "another is being dumped") or (Wait("dumping") if run.vmid == 101 and dying else None)
 
     dying = True
-    dead = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    dead = Engine(site, kinds("backup", dump=dump))
     dead.owner = dead_command()
     left = opened(dead, "backup", 101)
     for _ in range(3):
         dead.advance(left)
     dying = False
-    engine = Engine(site, kinds_with(handlers("backup", dump=dump)))
+    engine = Engine(site, kinds("backup", dump=dump))
     assert engine.drive([opened(engine, "backup", 102)])[0].state is OperationState.DONE
     finished = site.catalog.operation(left)
     assert finished and finished.state is OperationState.DONE

@@ -18,7 +18,7 @@ from backupsvc.operations.job_run.result import last_nights
 from backupsvc.operations.kinds import KINDS
 from policies.model import Job, OperationState
 from policies.outcomes import Event, Night, NightVerdict, Outcome
-from tests.unit.engine.test_engine import fail, handlers, opened
+from tests.unit.engine.test_engine import fail, kinds, opened
 from tests.unit.operations.farm import at, policy, site
 from tests.unit.operations.worlds import World, world
 
@@ -44,7 +44,7 @@ def now(here: World) -> int:
 
 
 def test_what_came_of_an_operation_is_told_once_when_it_ends(here: World, heard: list[Event]) -> None:
-    engine = Engine(here, handlers("backup", dump=fail("job errors")))
+    engine = Engine(here, kinds("backup", dump=fail("job errors")))
     id = engine.drive([opened(engine, "backup")])[0].id
     here.clock.sleep(10 * HEAD_START)
     telling.tell_due(here.catalog, KINDS, now(here))
@@ -54,7 +54,7 @@ def test_what_came_of_an_operation_is_told_once_when_it_ends(here: World, heard:
 def test_a_driver_that_dies_between_the_end_and_the_telling_leaves_it_to_a_tick(
     here: World, heard: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(here, handlers("backup"))
+    engine = Engine(here, kinds("backup"))
     id = opened(engine, "backup")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(telling, "ended", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -70,7 +70,7 @@ def test_a_driver_that_dies_between_the_end_and_the_telling_leaves_it_to_a_tick(
 
 
 def test_a_tick_that_dies_while_it_tells_is_followed_by_another_that_tells_it_again(here: World, heard: list[Event]) -> None:
-    engine = Engine(here, handlers("backup"))
+    engine = Engine(here, kinds("backup"))
     id = opened(engine, "backup")
     said, heard[:] = list(heard), []
     here.catalog.claim(id, engine.driver())
@@ -95,13 +95,13 @@ def test_a_catalog_that_fails_after_the_telling_ends_no_operation_badly(
         raise CatalogUnreachable("down")
 
     monkeypatch.setattr(Catalog, "was_told", down)
-    engine = Engine(here, handlers("backup"))
+    engine = Engine(here, kinds("backup"))
     assert engine.drive([opened(engine, "backup")])[0].state is OperationState.DONE
     assert len(heard) == 1
 
 
 def test_where_nobody_listens_it_is_left_to_a_process_with_a_log(here: World) -> None:
-    engine = Engine(here, handlers("backup"))
+    engine = Engine(here, kinds("backup"))
     id = engine.drive([opened(engine, "backup")])[0].id
     here.clock.sleep(3600)
     telling.tell_due(here.catalog, KINDS, now(here))
@@ -112,7 +112,7 @@ def test_where_nobody_listens_it_is_left_to_a_process_with_a_log(here: World) ->
 
 
 def test_of_several_that_look_at_once_each_takes_others_and_what_is_too_old_is_dropped(here: World) -> None:
-    engine = Engine(here, handlers("backup"))
+    engine = Engine(here, kinds("backup"))
     ids = {engine.drive([opened(engine, "backup", vmid)])[0].id for vmid in (101, 102, 103)}
     later = now(here) + HEAD_START
     first, second = here.catalog.take_untold(later, 2), here.catalog.take_untold(later, 2)

@@ -32,7 +32,7 @@ class WorkedClock(SteppingClock):
 @pytest.fixture
 def site(catalog_url: str) -> Iterator[World]:
     made = world(catalog_url)
-    made.engine = Engine(made, {}, foreground=False)
+    made.engine = Engine(made, KINDS, foreground=False)
     yield made
     made.catalog.close()
 

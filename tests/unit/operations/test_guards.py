@@ -13,6 +13,7 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused, LeaseLost
 from backupsvc.inventory.listing import as_dict
 from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import steps as restore
 from backupsvc.operations.restore_test import proving
 from policies import ownership
@@ -137,7 +138,7 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
     found = {"intact": True, "checksummed": checksummed, "sha256": "ab" * 32, "size": ARCHIVE.size, "problems": []}
     monkeypatch.setattr(backup, "verify_on_node", lambda service, node, volid, beat: dict(found))
     site.settings = SimpleNamespace(ssh=SimpleNamespace(nodes={"clovis": "clovis"}))
-    engine = Engine(site, {})
+    engine = Engine(site, KINDS)
     operation = engine.open("backup", 108, {"node": "clovis", "archive": as_dict(ARCHIVE)})
     assert operation
     backup.verify(Run(engine, operation))
@@ -150,7 +151,7 @@ def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_fr
     guests = [Guest(108, "Debian-Server", "clovis", status="stopped")] if listed else []
     site.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda: guests, nodes=list, vmid_free=lambda vmid: False))
     site.restore_pve = site.pve  # type: ignore[attr-defined]
-    engine = Engine(site, {})
+    engine = Engine(site, KINDS)
     operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE)})
     assert operation
     with pytest.raises(LawRefused) as refused:
@@ -167,7 +168,7 @@ def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: Wor
     catalog = site.catalog
     item = archive(108, 1)
     mine = Driver("the one that slept", 60, 100)
-    operation = Engine(site, {}).open("restore-test", 108, {})
+    operation = Engine(site, KINDS).open("restore-test", 108, {})
     assert operation
     other = Driver("the one that took over", 60, 10_000_000_000)
     assert catalog.claim(operation.id, other)

@@ -12,12 +12,13 @@ from backupsvc.catalog.operations import Driver
 from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
+from backupsvc.engine.kind import OperationKind
 from backupsvc.errors import PveAnswerUnreadable, Refused
 from backupsvc.operations.restore_test import clearing
 from backupsvc.operations.scratch_cleanup import taking_down
 from policies.model import Operation, OperationState
-from tests.unit.engine.test_engine import fail, handlers, opened
-from tests.unit.operations.worlds import World, dead_command, world
+from tests.unit.engine.test_engine import fail, kinds, opened
+from tests.unit.operations.worlds import World, dead_command, kinds_with, world
 
 UNREADABLE = "it answered with something that cannot be read"
 LANE = "restore clovis"
@@ -35,7 +36,7 @@ class Person:
 
     def __init__(self, site: World, **special: Callable[[Run], Wait | None]) -> None:
         self.said: list[str] = []
-        self.engine = Engine(site, handlers("restore-test", **special) | special_reap(special), self._hear)  # type: ignore[arg-type]
+        self.engine = Engine(site, kinds("restore-test", **special) | special_reap(special), [self._hear])  # type: ignore[arg-type]
         site.engine = self.engine
 
     def _hear(self, event: StepEvent) -> None:
@@ -43,8 +44,8 @@ class Person:
             self.said.append(event.text)
 
 
-def special_reap(special: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {"reap": {"tear-down": special.get("tear_down", lambda run: None)}}
+def special_reap(special: dict[str, Any]) -> dict[str, OperationKind]:
+    return {"reap": kinds_with({"reap": {"tear-down": special.get("tear_down", lambda run: None)}})["reap"]}
 
 
 def on_the_node(run: Run) -> Wait | None:
@@ -56,7 +57,7 @@ def on_the_node(run: Run) -> Wait | None:
 
 def a_tear_down_that_a_worker_left(site: World) -> str:
     """It holds the node's lane, waits for PVE, and its time comes while no worker is there any more."""
-    special = handlers("restore-test", reserve=on_the_node, start=fail("x"), tear_down=lambda run: Wait("it goes", most=1.0))
+    special = kinds("restore-test", reserve=on_the_node, start=fail("x"), tear_down=lambda run: Wait("it goes", most=1.0))
     worker = Engine(site, special, foreground=False)  # type: ignore[arg-type]
     id = opened(worker, subject=107)
     while worker.advance(id).pause is None:
@@ -79,7 +80,7 @@ def test_a_tear_down_that_nobody_is_at_is_done_by_the_command_that_waits_for_it_
 
 
 def test_who_waits_for_what_somebody_drives_says_at_once_who_does(site: World) -> None:
-    other = Engine(site, handlers("restore-test", reserve=on_the_node))  # type: ignore[arg-type]
+    other = Engine(site, kinds("restore-test", reserve=on_the_node))  # type: ignore[arg-type]
     other.owner = "clovis:4711:x"
     left = opened(other, subject=107)
     while other.advance(left).operation.step != "restore":
@@ -102,7 +103,7 @@ def test_who_waits_for_what_somebody_drives_says_at_once_who_does(site: World) -
 
 
 def test_a_guest_that_is_at_work_is_refused_with_who_drives_it_and_what_ends_it(site: World) -> None:
-    worker = Engine(site, handlers("restore-test"), foreground=False)  # type: ignore[arg-type]
+    worker = Engine(site, kinds("restore-test"), foreground=False)  # type: ignore[arg-type]
     id = opened(worker)
     person = Person(site)
     with pytest.raises(Refused, match="which workers are expected to go on with") as refused:
@@ -148,7 +149,7 @@ def test_what_is_only_helped_along_does_not_end_the_command_that_helps(site: Wor
 
 def left_copy(site: World, vmid: int = 9000, **data: Any) -> Operation:
     """A test that has ended and could not take its copy down."""
-    engine = Engine(site, handlers("restore-test"))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test"))  # type: ignore[arg-type]
     id = opened(engine, subject=100 + vmid % 100)
     assert site.catalog.lease_vmid(vmid, id, 1)
     claimed = site.catalog.claim(id, engine.driver())
@@ -218,7 +219,7 @@ def test_a_copy_that_lasts_goes_on_beside_the_test_and_the_next_command_takes_it
 
 def test_workers_leave_it_to_their_tick(site: World) -> None:
     left_copy(site)
-    worker = Engine(site, handlers("restore-test", reserve=reserve), foreground=False)  # type: ignore[arg-type]
+    worker = Engine(site, kinds("restore-test", reserve=reserve), foreground=False)  # type: ignore[arg-type]
     site.engine = worker
     id = opened(worker)
     for _ in range(20):

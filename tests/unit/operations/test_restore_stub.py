@@ -11,6 +11,7 @@ from backupsvc.catalog.operations import Note
 from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused
+from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import steps as restore
 from policies.model import Guest, Node, OperationState, SeenStorages
 from tests.unit.operations.cluster import CONFIG, ended
@@ -49,7 +50,7 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
 
 def failed_before(site: World, state: OperationState = OperationState.FAILED) -> None:  # noqa: F811
     """Remember a restore of ours that ended so."""
-    engine = Engine(site, {})  # type: ignore[arg-type]
+    engine = Engine(site, KINDS)  # type: ignore[arg-type]
     operation = engine.open("restore", 108, {"restore_upid": UPID})
     assert operation
     site.catalog.finish(
@@ -59,7 +60,7 @@ def failed_before(site: World, state: OperationState = OperationState.FAILED) ->
 
 def chosen(site: World) -> Any:  # noqa: F811
     """Call the first step of a restore until it is done."""
-    engine = Engine(site, {})  # type: ignore[arg-type]
+    engine = Engine(site, KINDS)  # type: ignore[arg-type]
     from backupsvc.inventory.listing import as_dict
 
     operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE), "node": "clovis", "storage": None})

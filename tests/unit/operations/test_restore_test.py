@@ -16,6 +16,7 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
 from backupsvc.inventory.listing import as_dict
 from backupsvc.operations import build_engine
+from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore_test import steps as restore_test
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.operations.showing import exit_code
@@ -76,7 +77,7 @@ class Steps:
     """An operation whose steps are called one by one, as the engine calls them: its memory lasts from one to the next."""
 
     def __init__(self, site: World, **data: Any) -> None:
-        self.engine, self.site = Engine(site, {}), site  # type: ignore[arg-type]
+        self.engine, self.site = Engine(site, KINDS), site  # type: ignore[arg-type]
         memory = {"archive": as_dict(ARCHIVE), "config": CONFIG, "simulated": False, "overrides": {}, "network": "none"}
         operation = self.engine.open("restore-test", 108, memory | data)
         assert operation

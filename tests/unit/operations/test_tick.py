@@ -9,7 +9,7 @@ import pytest
 from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.engine.worker_loop import work
-from tests.unit.engine.test_engine import handlers, opened
+from tests.unit.engine.test_engine import kinds, opened
 from tests.unit.operations.worlds import World, world
 
 
@@ -33,7 +33,7 @@ def test_a_node_that_becomes_free_is_told_before_the_next_steps_are_done(site: W
     def read_back(run: Run) -> None:
         done.append((run.vmid, "read-back"))
 
-    engine = Engine(site, handlers("backup", locate=locate, dump=dump, read_back=read_back), foreground=False)
+    engine = Engine(site, kinds("backup", locate=locate, dump=dump, read_back=read_back), foreground=False)
     first, second = opened(engine, "backup", 101), opened(engine, "backup", 102)
     engine.hints.clear()
     engine.advance(first)
