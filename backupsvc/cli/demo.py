@@ -26,7 +26,7 @@ def demo(
     from backupsvc.cli.output import say
     from backupsvc.cli.progress import Progress
     from backupsvc.cli.session import open_service
-    from backupsvc.lab import control
+    from pvelab import control
 
     began = time.monotonic()
     lab_dir = _private_lab()
@@ -95,8 +95,8 @@ def _prune(service: Service, progress: Progress) -> dict[str, Any]:
 
 
 def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> dict[str, Any]:
-    from backupsvc.lab.accident import delete_guest
     from backupsvc.operations import restore
+    from pvelab.accident import delete_guest
 
     node = next(guest.node for guest in service.pve.cluster.guests() if guest.vmid == LOST)
     delete_guest(lab_dir, node, LOST)

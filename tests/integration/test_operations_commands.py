@@ -16,9 +16,9 @@ import pytest
 
 from backupsvc.bootstrap import Service
 from backupsvc.clock import SystemClock
-from backupsvc.lab.accident import delete_guest
 from backupsvc.operations.working import tick, told, work
 from backupsvc.settings import load_settings
+from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
 from tests.waiting import HANGS, wait_until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backupsvc.lab.images.packages import required_apt_packages
+from pvelab.images.packages import required_apt_packages
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import pytest
 
 from backupsvc.bootstrap import open_service
-from backupsvc.lab import moves
-from backupsvc.lab.faults import effects
-from backupsvc.lab.guests import power
-from backupsvc.lab.nodes_life import kill_node, revive_node
 from backupsvc.operations import working
 from policies.model import OperationState
+from pvelab import moves
+from pvelab.faults import effects
+from pvelab.guests import power
+from pvelab.nodes_life import kill_node, revive_node
 from tests.lab.false_proof import cells
 from tests.lab.false_proof.cells import HOME, OTHER, RESTORE_CALL, RESTORING, Cell, Words, at, both, fault
 from tests.lab.false_proof.stage import VMIDS, Moment, Stage
