@@ -43,6 +43,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/lint-imports pvelab/importlinter.toml
 
 bench: setup
 	$(PYTHON) -m pytest -m bench -s tests/bench

@@ -1,4 +1,4 @@
-"""``backupsvc lab cluster``: what may be chosen for a running cluster (see docs/lab-cluster.md)."""
+"""``pvelab cluster``: what may be chosen for a running cluster (see docs/lab-cluster.md)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def cluster(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show or change votes, clocks and replication of the running lab's cluster. Changes are kept over a restart."""
-    from backupsvc.settings import lab_settings_file
+    from pvelab.directories import lab_dir
     from pvelab.faults.client import LabClient
 
-    client, chosen = LabClient(lab_settings_file().parent, "/lab/cluster"), dict[str, Any]()
+    client, chosen = LabClient(lab_dir(), "/lab/cluster"), dict[str, Any]()
     if time_factor is not None:
         chosen["time_factor"] = time_factor
     if qdevice is not None:
@@ -54,7 +54,7 @@ def _job(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _parts(text: str, count: int, form: str) -> list[str]:
-    from backupsvc.errors import UsageError
+    from pvelab.errors import UsageError
 
     parts = text.split(":")
     if len(parts) != count or not all(parts):

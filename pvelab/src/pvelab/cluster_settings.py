@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from backupsvc.errors import UsageError
 from pvelab import authentication, seed
-from pvelab.errors import LabError
+from pvelab.errors import LabError, UsageError
 from pvelab.kernel import Lab
 from pvelab.moves import INTERVAL, replicated
 from pvelab.nodes_life import set_drift

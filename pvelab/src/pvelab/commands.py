@@ -1,4 +1,4 @@
-"""``backupsvc lab``: start, stop and look at the embedded cluster."""
+"""The command ``pvelab``: start, stop and look at the embedded cluster. ``backupsvc lab`` offers the same commands."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from pvelab import cluster_commands, fault_commands
+from pvelab.directories import lab_dir
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="The embedded cluster: a Proxmox VE stand-in over real QEMU guests."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="The embedded cluster: a Proxmox VE stand-in over real QEMU guests.",
 )
 
 app.command("cluster")(cluster_commands.cluster)
 app.add_typer(fault_commands.app, name="fault", help="Break the running lab on purpose, and mend it.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-def _lab_dir() -> Path:
-    from backupsvc.settings import lab_settings_file
-
-    return lab_settings_file().parent
 
 
 def _say(text: str) -> None:
@@ -45,7 +44,7 @@ def warn() -> None:
     """The embedded cluster: a Proxmox VE stand-in over real QEMU guests."""
     from pvelab import control
 
-    factor = control.time_factor(_lab_dir())
+    factor = control.time_factor(lab_dir())
     if factor != 1:
         _say(f"TIME FACTOR {factor:g}: what the cluster waits for after a loss passes {factor:g} times faster than in PVE")
 
@@ -65,11 +64,15 @@ def up(
     pve: Annotated[
         str, typer.Option(metavar="9.0|9.2", help="Which Proxmox VE a new lab answers as, in its version and its words (9.2).")
     ] = "",
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", envvar="PVELAB_POLICY", help="A policy for backupsvc, to be named in the lab's settings."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the lab and wait until all its guests answer; print what points other programs at it."""
-    from backupsvc.errors import UsageError
     from pvelab import control
+    from pvelab.errors import UsageError
     from pvelab.release import release_of
 
     if hypervisor not in control.HYPERVISORS:
@@ -77,7 +80,14 @@ def up(
     if pve:
         release_of({"release": pve})
     access = control.up(
-        _lab_dir(), hypervisor=hypervisor, scale=scale, years=years, container=container, release=pve, progress=_say
+        lab_dir(),
+        hypervisor=hypervisor,
+        scale=scale,
+        years=years,
+        container=container,
+        release=pve,
+        policy=policy,
+        progress=_say,
     )
     if as_json:
         print(json.dumps(access.as_json()))
@@ -96,7 +106,7 @@ def down(
     """Stop the lab and remove everything of it."""
     from pvelab import control
 
-    was_there = control.down(_lab_dir(), keep=keep)
+    was_there = control.down(lab_dir(), keep=keep)
     if as_json:
         print(json.dumps({"stopped": was_there, "kept": keep}))
     else:
@@ -108,7 +118,7 @@ def status(as_json: Json = False) -> None:
     """Say whether the lab runs, and what runs in it. Exit code 1 when it does not run."""
     from pvelab import control
 
-    found = control.status(_lab_dir())
+    found = control.status(lab_dir())
     if as_json:
         print(json.dumps(found))
     else:

@@ -13,13 +13,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backupsvc.clock import SystemClock, polls
-from backupsvc.errors import OperationFailed, UsageError
+from pvelab.errors import StartFailed, UsageError
 from pvelab.faults import board
 from pvelab.release import release_of
 from pvelab.seed import STATE_FILE
@@ -71,30 +70,33 @@ def up(
     years: int = 3,
     container: bool = False,
     release: str = "",
+    policy: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> LabAccess:
     """Start the lab in ``lab_dir`` (from its kept state when there is one) and return when all its guests answer.
 
     ``scale`` (``50x2000``: nodes x guests) makes a new one a big cluster with ``years`` of archives; it needs modelled guests.
-    ``container`` adds one modelled container. ``release`` (``9.0`` or ``9.2``) is what a new lab answers as.
-    Raise OperationFailed with the server's own last words if it does not come up. A lab that runs already is returned as it is.
+    ``container`` adds one modelled container. ``release`` (``9.0`` or ``9.2``) is what a new lab answers as. ``policy`` is the
+    file that the settings are to name as the policy of ``backupsvc``; a lab with a scale writes its own.
+    Raise StartFailed with the server's own last words if it does not come up. A lab that runs already is returned as it is.
     """
     started = time.monotonic()
     if scale and hypervisor != "simulated":
         raise UsageError(f"--scale {scale} is for modelled guests only", "add --hypervisor simulated")
     if running(lab_dir):
         if release and (other := release_of(_read(lab_dir / STATE_FILE)).name) != release:
-            raise UsageError(f"the lab runs already, and answers as PVE {other}", "`backupsvc lab down` removes it")
+            raise UsageError(f"the lab runs already, and answers as PVE {other}", "`pvelab down` removes it")
         progress("the lab runs already")
         return _wait(lab_dir, started, progress)
     if lab_dir.exists() and any(lab_dir.iterdir()) and not _is_lab(lab_dir):
-        raise UsageError(f"{lab_dir} is not empty and holds no lab", "choose another directory with BACKUPSVC_STATE_DIR")
+        raise UsageError(f"{lab_dir} is not empty and holds no lab", "choose another directory with PVELAB_DIR")
     lab_dir.mkdir(parents=True, exist_ok=True)
     _remove_stale(lab_dir)
     command = [sys.executable, "-m", "pvelab.server", "--dir", str(lab_dir), "--hypervisor", hypervisor]
     command += ["--scale", scale, "--years", str(years)] if scale else []
     command += ["--with-container"] if container else []
     command += ["--pve", release] if release else []
+    command += ["--policy", str(policy.absolute())] if policy else []
     with (lab_dir / LOG_FILE).open("ab") as log:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
     return _wait(lab_dir, started, progress, server)
@@ -173,7 +175,7 @@ def _wait(
 ) -> LabAccess:
     """Hand on the server's progress lines until it is ready, has failed or has died."""
     seen = 0
-    for _ in polls(SystemClock(), _LONGEST_START, first=0.05, most=0.2):
+    for _ in _looks(_LONGEST_START, 0.1):
         lines = _lines(lab_dir / PROGRESS_FILE)
         for line in lines[seen:]:
             progress(line)
@@ -188,7 +190,16 @@ def _wait(
     if pid := running(lab_dir):
         _stop(pid, lab_dir)
     _remove_stale(lab_dir)
-    raise OperationFailed(f"the lab did not come up: {last}", f"see {lab_dir / LOG_FILE}")
+    raise StartFailed(f"the lab did not come up: {last}", f"see {lab_dir / LOG_FILE}")
+
+
+def _looks(seconds: float, pause: float) -> Iterator[None]:
+    """Yield at once, after each ``pause``, and when ``seconds`` have passed: each time it is worth to look once more."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        yield
+        time.sleep(min(pause, left))
+    yield
 
 
 def _is_lab(lab_dir: Path) -> bool:
@@ -202,10 +213,10 @@ def _stop(pid: int, lab_dir: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        for _ in polls(SystemClock(), _LONGEST_STOP, first=0.02, most=0.1):
+        for _ in _looks(_LONGEST_STOP, 0.05):
             if process_start(pid) != started:
                 return
-    raise OperationFailed(f"the lab's server (process {pid}) does not end", f"see {lab_dir / LOG_FILE}")
+    raise StartFailed(f"the lab's server (process {pid}) does not end", f"see {lab_dir / LOG_FILE}")
 
 
 def _remove_stale(lab_dir: Path) -> None:

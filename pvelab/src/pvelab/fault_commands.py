@@ -1,4 +1,4 @@
-"""``backupsvc lab fault``: break the running lab on purpose, and mend it. What each fault does is told in docs/faults.md."""
+"""``pvelab fault``: break the running lab on purpose, and mend it. What each fault does is told in docs/faults.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Place = Annotated[
     str, typer.Argument(metavar="NODE/STORAGE", help="A storage on a node, as in clovis/local; */nas1 for all nodes.")
 ]
-Volid = Annotated[str, typer.Argument(help="An archive, as `catalog list` names it.")]
+Volid = Annotated[str, typer.Argument(help="An archive's volume id, as the storage lists it.")]
 Node = Annotated[str, typer.Argument(help="A node's name.")]
 Vmid = Annotated[int, typer.Argument(help="A guest; its restored copies count as the guest.")]
 OfNode = Annotated[str, typer.Option("--node", help="The node whose storage is meant, when several have such an archive.")]
@@ -21,10 +21,10 @@ At = Annotated[int, typer.Option("--at", min=-1, help="The offset in bytes; the 
 
 
 def _client() -> Any:
-    from backupsvc.settings import lab_settings_file
+    from pvelab.directories import lab_dir
     from pvelab.faults.client import FaultClient
 
-    return FaultClient(lab_settings_file().parent)
+    return FaultClient(lab_dir())
 
 
 def _set(kind: str, as_json: bool, **options: Any) -> None:
@@ -33,7 +33,7 @@ def _set(kind: str, as_json: bool, **options: Any) -> None:
 
 
 def _place(place: str) -> dict[str, str]:
-    from backupsvc.errors import UsageError
+    from pvelab.errors import UsageError
 
     node, slash, storage = place.partition("/")
     if not (node and slash and storage):
@@ -146,12 +146,12 @@ def node_death(node: Node, as_json: Json = False) -> None:
 @app.command()
 def node_return(node: Node, as_json: Json = False) -> None:
     """Switch a dead node on again, as clearing its fault does."""
-    from backupsvc.errors import UsageError
+    from pvelab.errors import UsageError
 
     client = _client()
     dead = [fault for fault in client.all() if fault.kind == "node-death" and fault["node"] == node]
     if not dead:
-        raise UsageError(f"{node} is not dead by a fault", "see `backupsvc lab fault list`")
+        raise UsageError(f"{node} is not dead by a fault", "see `pvelab fault list`")
     cleared = [row.as_json() for fault in dead for row in client.clear(fault.id)]
     print(json.dumps({"cleared": cleared}) if as_json else f"{node} is switched on")
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from backupsvc.errors import UsageError
+from pvelab.errors import UsageError
 from pvelab.images.build import build_guest_disks, ensure_images
 from pvelab.images.site import GuestSeed
 from pvelab.kernel import Lab, Machine

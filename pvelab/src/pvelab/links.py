@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backupsvc.errors import UsageError
+from pvelab.errors import UsageError
 from pvelab.faults.model import Value
 from pvelab.guests.devices import NET
 from pvelab.kernel import Lab, VmConfig

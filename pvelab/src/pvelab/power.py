@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from backupsvc.errors import OperationFailed
+from pvelab.errors import StartFailed
 from pvelab.guests.power import start
 from pvelab.kernel import Lab, VmConfig
 from pvelab.vmm.accel import READY
@@ -18,7 +18,7 @@ _LONGEST_BOOT = 120.0
 
 
 def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
-    """Start all guests that start with their node and return when each answers. Raise OperationFailed if one does not."""
+    """Start all guests that start with their node and return when each answers. Raise StartFailed if one does not."""
     wanted = [vm for vm in lab.guests.all() if vm.config.get("onboot") == "1" and lab.nodes[vm.node].online]
     for vm in [vm for vm in wanted if "lock" in vm.config]:
         # a dump or restore that was cut short leaves its lock, and PVE does not start such a guest either
@@ -39,10 +39,10 @@ def _power_on(lab: Lab, vm: VmConfig) -> float:
     upid = lab.tasks.spawn(vm.node, "qmstart", str(vm.vmid), "root@pam", lambda log: start(lab, vm.node, vm.vmid, log))
     status = lab.tasks.wait(upid, _LONGEST_BOOT)
     if status != "OK":
-        raise OperationFailed(f"guest {vm.vmid} did not start: {status}", "see its task's log in the lab's directory")
+        raise StartFailed(f"guest {vm.vmid} did not start: {status}", "see its task's log in the lab's directory")
     while not answers(lab, vm):
         if time.monotonic() - began > _LONGEST_BOOT:
-            raise OperationFailed(f"guest {vm.vmid} was started and does not answer", "see the lab's log")
+            raise StartFailed(f"guest {vm.vmid} was started and does not answer", "see the lab's log")
         time.sleep(0.1)
     return time.monotonic() - began
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from backupsvc.errors import UsageError
+from pvelab.errors import UsageError
 
 _OLD_SKIP, _NEW_SKIP = "skipping guest-agent 'fs-freeze', {}", "skipping guest filesystem freeze - {}"
 

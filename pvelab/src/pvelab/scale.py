@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from backupsvc.errors import UsageError
 from pvelab import seed
+from pvelab.errors import UsageError
 from pvelab.guests.history import MIB, History, Past
 from pvelab.guests.power import start_machine
 from pvelab.images.site import NAMESPACE, GuestSeed, SeedNic

@@ -20,10 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from backupsvc.errors import BackupsvcError, UsageError
 from pvelab import control, power, scale, seed
 from pvelab.containers import power as containers
 from pvelab.containers.seed import VMID, seed_container
+from pvelab.errors import PvelabError, UsageError
 from pvelab.hypervisors import Platform, choose
 from pvelab.images.site import GUESTS
 from pvelab.kernel import Lab
@@ -37,7 +37,8 @@ _log = logging.getLogger(__name__)
 class LabServer:
     """One lab from start to end. ``progress`` is told, line by line, what takes time; ``size`` makes it a scaled lab.
 
-    ``container`` adds one modelled container to it; ``release`` is what a new one answers as.
+    ``container`` adds one modelled container to it; ``release`` is what a new one answers as; ``policy`` is the file that its
+    settings are to name as the service's policy (a scaled lab writes its own).
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class LabServer:
         size: scale.Scale | None = None,
         container: bool = False,
         release: str = "",
+        policy: str = "",
     ) -> None:
         self.directory, self._progress, self._size, self._container = directory, progress, size, container
-        self._release = release
+        self._release, self._policy = release, policy
         self._runtime: dict[str, Any] = {"pid": os.getpid(), "started": control.process_start(os.getpid()), "since": time.time()}
         self.run_dir = seed.new_run_dir()
         self._note(run_dir=str(self.run_dir))
@@ -62,11 +64,11 @@ class LabServer:
         """A kept lab goes on with the hypervisor and size that it was made for: the disks are no others'."""
         known = seed.read_definition(self.directory)
         if known and self._size and not self._size.made(known.get("scale")):
-            raise UsageError("this lab was made with another size", "`backupsvc lab down` removes it")
+            raise UsageError("this lab was made with another size", "`pvelab down` removes it")
         if known and hypervisor not in ("auto", known["hypervisor"]):
-            raise UsageError(f"this lab was made for the hypervisor {known['hypervisor']}", "`backupsvc lab down` removes it")
+            raise UsageError(f"this lab was made for the hypervisor {known['hypervisor']}", "`pvelab down` removes it")
         if known and self._release and release_of(known).name != self._release:
-            raise UsageError(f"this lab answers as PVE {release_of(known).name}", "`backupsvc lab down` removes it")
+            raise UsageError(f"this lab answers as PVE {release_of(known).name}", "`pvelab down` removes it")
         return str(known["hypervisor"]) if known else hypervisor
 
     def start(self) -> None:
@@ -131,13 +133,11 @@ class LabServer:
             seed.seed_guest(lab, guest, guest.disks)
 
     def _write_settings(self, access: dict[str, Any]) -> None:
-        """Write what ``backupsvc.settings.Settings`` reads (mode 0600: it holds tokens).
+        """Write what points a program at the lab, as the settings of ``backupsvc`` (mode 0600: it holds tokens).
 
         ``pve.host`` is one address, for whoever can use but one; ``api`` has every node's.
         """
-        from importlib.resources import files
-
-        langeo = Path(str(files("policies").joinpath("sites", "langeo.yaml")))
+        policy = str(scale.write_policy(self.lab)) if self.lab.history else self._policy
         settings = {
             "lab": True,
             "simulated": self.platform.name == "simulated",
@@ -149,7 +149,7 @@ class LabServer:
             },
             "api": {name: f"127.0.0.1:{port}" for name, port in self.front.ports.items()},
             "catalog": {"url": f"sqlite:///{self.directory / 'catalog.db'}"},
-            "policy": str(scale.write_policy(self.lab) if self.lab.history else langeo),
+            **({"policy": policy} if policy else {}),
             **access,
         }
         control.write_json(self.directory / "settings.json", settings)
@@ -167,6 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", default="", help="nodes x guests: a cluster of modelled guests with a past")
     parser.add_argument("--years", type=int, default=scale.YEARS, help="how many years of archives a scaled lab has")
     parser.add_argument("--with-container", action="store_true", help="add one modelled container")
+    parser.add_argument("--policy", default="", help="the file that the settings are to name as the service's policy")
     parser.add_argument("--pve", choices=list(RELEASES), default="", help="the release that a new lab answers as")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -177,9 +178,10 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         size = scale.Scale.parse(options.scale, options.years) if options.scale else None
-        server = LabServer(directory, options.hypervisor, _progress_file(directory), size, options.with_container, options.pve)
-        return _run(server, ended)
-    except BackupsvcError as error:
+        progress = _progress_file(directory)
+        made = (options.with_container, options.pve, options.policy)
+        return _run(LabServer(directory, options.hypervisor, progress, size, *made), ended)
+    except PvelabError as error:
         print(f"{error.message}. {error.hint}".strip(), file=sys.stderr)
         return error.exit_code
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import uuid
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from pvelab import calendar_event
 from pvelab.api.formats import split_list
 from pvelab.containers.mounts import mounts
 from pvelab.kernel import Call, LabError, VmConfig, parameter_error, route
@@ -126,15 +128,11 @@ def _shown(call: Call, name: str) -> dict[str, Any]:
 
 
 def _next_run(call: Call, name: str) -> dict[str, Any]:
-    # the service's own calendar stands in: PVE's is native code that nobody recorded (OBSERVED, head)
-    from policies import calendar
-    from policies.model import PolicyError
-
     try:
-        event = calendar.parse(call.lab.jobs.entries[name]["schedule"], call.lab.tz)
-    except PolicyError:
+        event = calendar_event.read(call.lab.jobs.entries[name]["schedule"])
+    except calendar_event.BadEvent:
         return {}
-    moment = event.next_after(call.lab.now())
+    moment = event.next_after(call.lab.now(), ZoneInfo(call.lab.tz))
     return {} if moment is None else {"next-run": moment}
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from pvelab import calendar_event
 from pvelab.api import figures
 from pvelab.api.tasks import finished_row, may_see
 from pvelab.kernel import Call, Lab, Upid, parameter_error, route
@@ -178,16 +180,14 @@ def options(call: Call) -> Any:
 @route("GET", "/cluster/jobs/schedule-analyze")
 def schedule_analyze(call: Call) -> Any:
     """Return when a calendar event comes next."""
-    # the calendar of the service itself: PVE's own is native code that nobody recorded (OBSERVED, head)
-    from policies import calendar
-    from policies.model import PolicyError
-
     try:
-        event = calendar.parse(call.params["schedule"], call.lab.tz)
-    except PolicyError as error:
-        raise parameter_error(schedule=f"invalid format - {error}\n") from None
+        event = calendar_event.read(call.params["schedule"])
+    except calendar_event.BadEvent as error:
+        text = f"invalid format - invalid calendar event '{call.params['schedule']}' - {error}\n"
+        raise parameter_error(schedule=text) from None
+    zone = ZoneInfo(call.lab.tz)
     found: list[dict[str, Any]] = []
     moment: int | None = call.params.get("starttime", call.lab.now())
-    while len(found) < call.params.get("iterations", 10) and (moment := event.next_after(moment or 0)) is not None:
+    while len(found) < call.params.get("iterations", 10) and (moment := event.next_after(moment or 0, zone)) is not None:
         found.append({"timestamp": moment, "utc": datetime.fromtimestamp(moment, UTC).strftime("%a %b %e %H:%M:%S %Y")})
     return found

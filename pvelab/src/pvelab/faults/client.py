@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backupsvc.errors import Unreachable, UsageError
 from pvelab import control
+from pvelab.errors import Unreachable, UsageError
 from pvelab.faults.model import Fault
 
 _TIMEOUT = 30.0
@@ -22,7 +22,7 @@ class LabClient:
 
     def __init__(self, lab_dir: Path, path: str) -> None:
         if not control.status(lab_dir)["ready"]:
-            raise Unreachable("no lab runs here", "`backupsvc lab up` starts one")
+            raise Unreachable("no lab runs here", "`pvelab up` starts one")
         saved = json.loads((lab_dir / "settings.json").read_text(encoding="utf-8"))["pve"]
         token = json.loads((lab_dir / "root.json").read_text(encoding="utf-8"))["token"]
         # the lab's own port: a node's is closed while that node is dead
@@ -39,7 +39,7 @@ class LabClient:
             told = json.load(error)
             raise UsageError(told["message"], told["hint"]) from None
         except OSError as error:
-            raise Unreachable(f"the lab does not answer: {error}", "see its log, or `backupsvc lab status`") from error
+            raise Unreachable(f"the lab does not answer: {error}", "see its log, or `pvelab status`") from error
 
 
 class FaultClient(LabClient):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backupsvc.errors import UsageError
 from pvelab import links, nodes_life
+from pvelab.errors import UsageError
 from pvelab.faults.model import Fault, Value, read_options
 from pvelab.guests import volumes
 from pvelab.guests.devices import uuid_of
@@ -42,7 +42,7 @@ def clear(lab: Lab, number: int | None = None) -> list[Fault]:
     """
     wanted = [fault for fault in lab.faults.all() if number in (None, fault.id)]
     if number is not None and not wanted:
-        raise UsageError(f"there is no fault {number}", "see `backupsvc lab fault list`")
+        raise UsageError(f"there is no fault {number}", "see `pvelab fault list`")
     for fault in wanted:
         lab.faults.remove(fault.id)
         if fault.kind == "node-death" and not lab.node(fault["node"]).online:
@@ -63,7 +63,7 @@ def _check(lab: Lab, kind: str, options: Mapping[str, Value]) -> None:
     if float(options.get("after", 0)) < 0 or float(options.get("every", 1)) <= 0:
         raise UsageError(f"fault {kind}: a number is out of range")
     if kind in _MODELLED_HAVE_NONE and lab.hypervisor.name != "qemu":
-        raise UsageError("modelled guests run no service", "`backupsvc lab up --hypervisor qemu` has real ones")
+        raise UsageError("modelled guests run no service", "`pvelab up --hypervisor qemu` has real ones")
 
 
 def _damage(lab: Lab, kind: str, options: Mapping[str, Value]) -> dict[str, Value]:
@@ -101,4 +101,4 @@ def _archive(lab: Lab, volid: str, node: str) -> tuple[str, Path]:
             continue
         if volume.content == "backup" and volume.path.is_file():
             return name, volume.path
-    raise UsageError(f"there is no archive {volid}", "see `backupsvc catalog list`")
+    raise UsageError(f"there is no archive {volid}", "see what the node's storage lists")

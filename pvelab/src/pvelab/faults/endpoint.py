@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from backupsvc.errors import UsageError
 from pvelab import authentication
-from pvelab.errors import LabError
+from pvelab.errors import LabError, UsageError
 from pvelab.faults import effects
 from pvelab.kernel import Lab
 from pvelab.wire import JSON_TYPE, Reply, Request

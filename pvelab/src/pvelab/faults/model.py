@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backupsvc.errors import UsageError
+from pvelab.errors import UsageError
 
 Value = str | int | float
 # options that say nothing of what a fault of the API does

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from backupsvc.errors import Unreachable
+from pvelab.errors import Unreachable
 from pvelab.images import software
 
 KERNEL = "linux-image-cloud-amd64"

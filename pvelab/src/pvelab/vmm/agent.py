@@ -10,18 +10,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backupsvc.errors import BackupsvcError
+from pvelab.errors import PvelabError
 from pvelab.vmm.spec import MachineSpec
 
 # An id that no earlier connection used: what an agent still answers to that one is told apart by it.
 _SYNC_IDS = itertools.count(time.time_ns() % 1_000_000_000)
 
 
-class AgentSilent(BackupsvcError):
+class AgentSilent(PvelabError):
     """The agent did not answer in time: not running, frozen, or there is none."""
 
 
-class AgentFailure(BackupsvcError):
+class AgentFailure(PvelabError):
     """The agent answered with an error; ``desc`` is its text."""
 
     def __init__(self, desc: str) -> None:

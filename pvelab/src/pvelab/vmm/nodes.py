@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from backupsvc.errors import BackupsvcError
+from pvelab.errors import PvelabError
 from pvelab.images import keys
 from pvelab.vmm import node_commands, processes
 from pvelab.vmm.probe import answers_ssh
@@ -76,7 +76,7 @@ class NodeSsh:
     def start(self) -> NodeAccess:
         """Start the server and return how to log in, once it answers: on the same port as before, if it ran before.
 
-        Raise BackupsvcError when it does not come up.
+        Raise PvelabError when it does not come up.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         processes.kill_left_over(self._folder / "sshd.pid", str(self._folder))
@@ -114,9 +114,7 @@ class NodeSsh:
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 log = (self._folder / "sshd.log").read_text().strip().splitlines()
-                raise BackupsvcError(
-                    f"the SSH server of node {self.name} did not come up: {log[-1] if log else 'it said nothing'}"
-                )
+                raise PvelabError(f"the SSH server of node {self.name} did not come up: {log[-1] if log else 'it said nothing'}")
             time.sleep(0.05)
 
     def _make_once(self) -> str:

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from backupsvc.errors import BackupsvcError
+from pvelab.errors import PvelabError
 
 
-class QemuError(BackupsvcError):
+class QemuError(PvelabError):
     """QEMU refused a command, or is gone."""
 
 

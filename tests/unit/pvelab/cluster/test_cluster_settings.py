@@ -11,11 +11,11 @@ import paramiko
 import pytest
 from typer.testing import CliRunner
 
-from backupsvc.errors import UsageError
 from pvelab import cluster_settings, control, seed
 from pvelab.app import dispatch
 from pvelab.clock import ClusterClock
 from pvelab.commands import app
+from pvelab.errors import UsageError
 from pvelab.kernel import Lab
 from pvelab.wire import Reply, Request
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backupsvc.errors import UsageError
 from pvelab import cluster_settings
-from pvelab.errors import LabError
+from pvelab.errors import LabError, UsageError
 from pvelab.guests.power import machine_of
 from pvelab.kernel import Lab, StorageDef
 from pvelab.moves import Replication, replicated

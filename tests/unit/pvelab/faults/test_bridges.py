@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backupsvc.errors import UsageError
 from pvelab import links
+from pvelab.errors import UsageError
 from pvelab.faults import effects
 from pvelab.kernel import ROUTES, Lab
 from pvelab.links import LinkServer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backupsvc.errors import UsageError
+from pvelab.errors import UsageError
 from pvelab.faults import effects
 from pvelab.kernel import Lab
 from tests.unit.pvelab.faults.conftest import Break, struck

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from backupsvc.errors import UsageError
 from policies.vzdumplog import Consistency, Freeze, read
 from pvelab import seed
+from pvelab.errors import UsageError
 from pvelab.faults import effects
 from pvelab.kernel import Lab
 from tests.unit.pvelab.faults.conftest import Break, struck

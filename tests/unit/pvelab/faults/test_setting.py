@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from backupsvc.errors import UsageError
 from pvelab import seed
 from pvelab.app import dispatch
+from pvelab.errors import UsageError
 from pvelab.faults import board
 from pvelab.faults.model import KINDS
 from pvelab.kernel import Lab

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backupsvc.errors import UsageError
+from pvelab.errors import UsageError
 from pvelab.faults import effects, sickness
 from pvelab.images.disks import KERNEL_ARGUMENTS, LOADER_CONFIG, SYSTEM_START
 from pvelab.kernel import Lab

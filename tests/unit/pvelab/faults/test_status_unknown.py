@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backupsvc.errors import UsageError
+from pvelab.errors import UsageError
 from pvelab.faults import effects
 from pvelab.kernel import Lab
 from tests.unit.pvelab.faults.conftest import Break

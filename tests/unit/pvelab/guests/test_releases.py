@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backupsvc.errors import UsageError
 from policies.vzdumplog import Consistency, Freeze, read
+from pvelab.errors import UsageError
 from pvelab.faults import effects
 from pvelab.kernel import Lab
 from pvelab.release import RELEASES, release_of

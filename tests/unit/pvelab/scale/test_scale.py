@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backupsvc.errors import OperationFailed, UsageError
 from policies.site import load_policy
 from pvelab import control, scale, seed
+from pvelab.errors import StartFailed, UsageError
 from pvelab.kernel import Lab
 from tests.commands import Shell
 
@@ -98,7 +98,7 @@ def test_a_scaled_lab_keeps_its_size_and_lives_beside_another(tmp_path: Path) ->
         two = control.up(second, hypervisor="simulated")
         assert one.settings["pve"]["host"] != two.settings["pve"]["host"]
         control.down(first, keep=True)
-        with pytest.raises(OperationFailed, match="made with another size"):
+        with pytest.raises(StartFailed, match="made with another size"):
             control.up(first, hypervisor="simulated", scale="2x5", years=1)
         assert control.up(first, hypervisor="simulated", scale="2x4", years=1).settings["pve"] == one.settings["pve"]
     finally:

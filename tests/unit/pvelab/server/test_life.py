@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import requests
 
-from backupsvc.errors import OperationFailed, UsageError
-from backupsvc.settings import load_settings
+from backupsvc.settings import lab_policy, load_settings
 from pvelab import control
 from pvelab.control import LabAccess
+from pvelab.errors import StartFailed, UsageError
 from tests.waiting import HANGS
 
 
@@ -68,6 +68,15 @@ def test_what_up_prints_points_a_program_at_the_lab(home: Path, monkeypatch: pyt
     settings = load_settings()
     assert settings.pve.token.get_secret_value() == access.settings["pve"]["token"]
     assert settings.ssh.nodes == access.settings.get("ssh", {}).get("nodes", {})
+
+
+def test_the_settings_name_the_policy_that_up_was_given_and_else_none(home: Path, tmp_path: Path) -> None:
+    assert "policy" not in _up(home).settings
+    assert load_settings().policy == lab_policy(), "the service knows the one of the site for which the lab stands"
+    control.down(home, keep=True)
+    given = control.up(home, hypervisor="simulated", policy=tmp_path / "site.yaml")
+    assert given.environment()["BACKUPSVC_POLICY"] == str(tmp_path / "site.yaml")
+    assert load_settings().policy == tmp_path / "site.yaml"
 
 
 def test_down_leaves_nothing(home: Path) -> None:
@@ -126,9 +135,9 @@ def test_a_kept_lab_is_stopped_and_goes_on(home: Path) -> None:
     _up(home)
     assert control.down(home, keep=True)
     assert control.status(home) == {"running": False, "ready": False, "directory": str(home), "kept": True}
-    with pytest.raises(OperationFailed, match="made for the hypervisor simulated"):
+    with pytest.raises(StartFailed, match="made for the hypervisor simulated"):
         control.up(home, hypervisor="qemu")
-    with pytest.raises(OperationFailed, match=r"answers as PVE 9\.2"):
+    with pytest.raises(StartFailed, match=r"answers as PVE 9\.2"):
         control.up(home, hypervisor="simulated", release="9.0")
     assert control.up(home, hypervisor="auto").hypervisor == "simulated"
 
@@ -177,7 +186,7 @@ def test_a_lab_that_cannot_start_says_why_in_its_servers_own_words(home: Path) -
     _up(home)
     control.down(home, keep=True)
     (home / "lab.json").write_text("{broken")
-    with pytest.raises(OperationFailed, match=r"did not come up: .*JSONDecodeError"):
+    with pytest.raises(StartFailed, match=r"did not come up: .*JSONDecodeError"):
         _up(home)
     assert control.running(home) is None
     shutil.rmtree(home)
