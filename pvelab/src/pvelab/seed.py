@@ -99,7 +99,7 @@ def write_definition(directory: Path, definition: Mapping[str, Any]) -> None:
 
 def new_run_dir() -> Path:
     """Return a new private directory for sockets, short because a unix socket's path has at most 107 characters."""
-    return Path(tempfile.mkdtemp(prefix="bsl-"))
+    return Path(tempfile.mkdtemp(prefix="pvl-"))
 
 
 def seed_cluster(lab: Lab) -> None:

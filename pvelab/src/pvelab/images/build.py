@@ -42,8 +42,8 @@ class Images:
 
 
 def default_cache() -> Path:
-    """Where images are kept when nobody says otherwise: ``$XDG_CACHE_HOME/backupsvc-lab``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "backupsvc-lab"
+    """Where images are kept when nobody says otherwise: ``$XDG_CACHE_HOME/pvelab``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pvelab"
 
 
 def ensure_images(cache_dir: Path | None = None, progress: Callable[[str], None] = lambda text: None) -> Images:
