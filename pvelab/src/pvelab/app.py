@@ -16,27 +16,17 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-import pvelab.api.access
-import pvelab.api.backup_jobs
-import pvelab.api.cluster
-import pvelab.api.console
-import pvelab.api.ha
-import pvelab.api.nodes
-import pvelab.api.pools
-import pvelab.api.storage_config
-import pvelab.api.tasks
-import pvelab.containers.api
-import pvelab.guests  # noqa: F401 - importing registers the handlers of guests and archives
+import pvelab.api  # noqa: F401 - importing it registers every handler
 from pvelab import authentication, cluster_settings, console, wire
 from pvelab.access import Identity
-from pvelab.api.schema import Endpoint, api
-from pvelab.api.validate import validate
 from pvelab.errors import LabError
 from pvelab.faults import calls
 from pvelab.faults import endpoint as fault_endpoint
 from pvelab.kernel import ROUTES, Call, Lab
 from pvelab.quorum import check as check_quorum
 from pvelab.reason import DROPPED, REASON_HEADER, carried
+from pvelab.schema.endpoints import Endpoint, api
+from pvelab.schema.validate import validate
 from pvelab.wire import Reply, Request
 
 # agent calls block for 3 s and content calls for longer: enough threads that others are not kept waiting

@@ -1,7 +1,6 @@
 """The lab's kernel: the cluster's state, a call to its API, and the registry of handlers.
 
-Handlers live in ``pvelab.api`` (access, cluster, nodes, tasks, jobs, HA) and ``pvelab.guests`` (guests, storages,
-archives); ``pvelab.app`` imports both and dispatches to them.
+Handlers live in ``pvelab.api``; ``pvelab.app`` imports them and dispatches to them.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pvelab.api.schema import Schema
-from pvelab.api.validate import property_schema
 from pvelab.errors import LabError
 from pvelab.kernel import Answer, Raw
+from pvelab.schema.endpoints import Schema
+from pvelab.schema.validate import property_schema
 
 JSON_TYPE = "application/json;charset=UTF-8"
 _FORM_TYPE = "application/x-www-form-urlencoded"

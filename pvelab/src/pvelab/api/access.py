@@ -8,9 +8,9 @@ from typing import Any
 
 from pvelab import authentication
 from pvelab.access import Identity, ancestry
-from pvelab.api.formats import split_list
 from pvelab.kernel import Call, LabError, parameter_error, route
 from pvelab.privileges import ROLES
+from pvelab.schema.formats import split_list
 
 _BASE_PATHS = ("/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms")
 _ACL_PATH = re.compile(

@@ -8,9 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pvelab import calendar_event
-from pvelab.api.formats import split_list
 from pvelab.containers.mounts import mounts
 from pvelab.kernel import Call, LabError, VmConfig, parameter_error, route
+from pvelab.schema.formats import split_list
 
 _ROOT_ONLY = ("tmpdir", "dumpdir", "script", "job-id")
 _SELECTIONS = ("all", "exclude", "pool")
@@ -183,7 +183,7 @@ def _check_template(params: dict[str, Any]) -> None:
 
 
 def _known_options() -> frozenset[str]:
-    from pvelab.api.schema import api
+    from pvelab.schema.endpoints import api
 
     found = api().find("PUT", "/cluster/backup/x")
     return frozenset(found[0].parameters if found else ())

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pvelab import calendar_event
-from pvelab.api import figures
+from pvelab import calendar_event, figures
 from pvelab.api.tasks import finished_row, may_see
 from pvelab.kernel import Call, Lab, Upid, parameter_error, route
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pvelab.api import figures
-from pvelab.api.formats import split_list
+from pvelab import figures
 from pvelab.kernel import Call, Lab, LabError, route
+from pvelab.schema.formats import split_list
 
 _MIGRATED = "ha groups have been migrated to rules"
 # PVE/API2/HA/Status.pm, in seconds: how far another node's stamp may lie in the future, and how old it may be

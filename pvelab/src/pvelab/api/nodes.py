@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pvelab import links
-from pvelab.api import figures
+from pvelab import figures, links
 from pvelab.api.cluster import version_of
 from pvelab.kernel import Bridge, Call, route
 

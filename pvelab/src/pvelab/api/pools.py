@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvelab.api import figures
-from pvelab.api.formats import split_list
+from pvelab import figures
 from pvelab.kernel import Call, LabError, route
+from pvelab.schema.formats import split_list
 
 
 @route("GET", "/pools")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvelab.api.formats import split_list
 from pvelab.kernel import Answer, Call, LabError, Raw, Upid, parameter_error, route
+from pvelab.schema.formats import split_list
 
 
 def running_row(upid: Upid) -> dict[str, Any]:

@@ -10,15 +10,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pvelab import configfile
-from pvelab.api import figures
+from pvelab import configfile, figures
 from pvelab.containers import power
 from pvelab.containers.mounts import Mount, mounts
 from pvelab.containers.tarball import STANDARD_EXCLUDES, write_tar
 from pvelab.containers.trees import Tree, open_tree
 from pvelab.guests import text
 from pvelab.guests.compression import SUFFIXES, CompressorFailed, compressed
-from pvelab.guests.dump import DUMPS, Dump, GuestFailed
+from pvelab.guests.dump import Dump, GuestFailed
 from pvelab.kernel import TaskDied, TaskLog
 
 _NOT_ARCHIVED = ("lock", "parent", "digest")
@@ -175,6 +174,3 @@ def _short(size: float) -> str:
     """tar writes sizes without a blank, with one decimal below ten."""
     number, _, unit = text.size(size).partition(" ")
     return f"{float(number):.1f}{unit}" if float(number) < 10 and unit != "B" else f"{float(number):.0f}{unit}"
-
-
-DUMPS["lxc"] = ContainerDump

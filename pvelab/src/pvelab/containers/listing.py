@@ -7,7 +7,6 @@ from typing import Any
 
 from pvelab.containers.trees import trees
 from pvelab.guests.access import sees_volume
-from pvelab.guests.storage_api import OTHER_CONTENT
 from pvelab.kernel import Call
 
 
@@ -25,6 +24,3 @@ def rootdirs(call: Call, storage: str, vmid: int | None) -> Iterator[dict[str, A
                 "vmid": tree.volume.owner,
                 "parent": None,
             }
-
-
-OTHER_CONTENT["rootdir"] = rootdirs

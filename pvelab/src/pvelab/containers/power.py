@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pvelab.api import figures
+from pvelab import figures
 from pvelab.guests.power import machine_of
 from pvelab.guests.state import check_unlocked, need, task_lock
 from pvelab.kernel import Lab, TaskDied, TaskLog, VmConfig
@@ -63,3 +63,10 @@ def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
         if vm.config.get("onboot") == "1" and "lock" not in vm.config and lab.nodes[vm.node].online:
             switch_on(lab, vm)
             progress(f"{vm.vmid} {figures.name(vm)} is on: {MODELLED}")
+
+
+def request_ha(lab: Lab, vmid: int, state: str, log: TaskLog) -> None:
+    """Ask HA for a state: the task ends at once, and the HA manager's next round does it (PVE_FACTS 0.9)."""
+    log.line(f"Requesting HA {'start' if state == 'started' else 'stop'} for CT {vmid}")
+    lab.ha.resources[f"ct:{vmid}"]["state"] = state
+    lab.ha.save()

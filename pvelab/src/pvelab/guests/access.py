@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from pvelab.guests import volumes
 from pvelab.guests.devices import net
+from pvelab.guests.names import split_volid
 from pvelab.guests.volumes import Volume
 from pvelab.kernel import Call, LabError, parameter_error
 
@@ -104,3 +106,14 @@ def _privilege(key: str) -> str | None:
     if key in _GROUPS:
         return _GROUPS[key]
     return next((privilege for pattern, privilege in _NUMBERED if pattern.fullmatch(key)), None)
+
+
+def backup_volume(call: Call, volid: str) -> Volume:
+    """Given what a caller names as an archive, return it. Raise LabError if it is none or may not be used by this caller."""
+    if split_volid(volid) is None:
+        raise LabError(500, "Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 651.")
+    volume = volumes.find(call.lab, call.node, volid)
+    if volume.content != "backup":
+        raise LabError(500, f"unable to use volume {volid} - content type needs to be 'backup'")
+    check_volume(call, volume)
+    return volume

@@ -8,13 +8,12 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pvelab import configfile
-from pvelab.api import figures
+from pvelab import configfile, figures
 from pvelab.faults.storing import Guard
 from pvelab.guests import archives, power, text, volumes
 from pvelab.guests.compression import SUFFIXES, CompressorFailed, compressed
@@ -297,12 +296,11 @@ class Dump:
         self.log.info(f"pruned {len(gone)} backup(s) not covered by keep-retention policy")
 
 
-# which dump makes a guest's archive, by the guest's type; containers add theirs
-DUMPS: dict[str, type[Dump]] = {"qemu": Dump}
+def dump_guest(lab: Lab, node: str, options: Options, vmid: int, log: DumpLog, dumps: Mapping[str, type[Dump]]) -> None:
+    """Dump one guest with all its lines. ``dumps`` names what makes its archive, by the guest's type.
 
-
-def dump_guest(lab: Lab, node: str, options: Options, vmid: int, log: DumpLog) -> None:
-    """Dump one guest with all its lines. Raise GuestFailed with PVE's text if there is no archive in the end."""
+    Raise GuestFailed with PVE's text if there is no archive in the end.
+    """
     vm = lab.guests.get(vmid)
     if vm is None or vm.node != node:
         raise GuestFailed(f"unable to find VM '{vmid}'")
@@ -312,7 +310,7 @@ def dump_guest(lab: Lab, node: str, options: Options, vmid: int, log: DumpLog) -
     _check_limits(lab, node, options, archive.name)
     log.info(f"Starting Backup of VM {vmid} ({vm.type})")
     log.only_task(f"Backup started at {log.time}")
-    dump = DUMPS[vm.type](lab, node, options, vm, log, archive, power.machine_of(lab, vmid))
+    dump = dumps[vm.type](lab, node, options, vm, log, archive, power.machine_of(lab, vmid))
     try:
         dump.run()
     except LabError as error:

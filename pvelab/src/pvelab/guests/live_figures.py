@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvelab.api import figures
+from pvelab import figures
 from pvelab.guests.devices import disks
 from pvelab.kernel import Machine, VmConfig
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from pvelab.api import figures
+from pvelab import figures
 from pvelab.faults.dying import haunt
 from pvelab.faults.sickness import afflicted
 from pvelab.guests import volumes

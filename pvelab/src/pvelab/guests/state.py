@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from pvelab.api.schema import api
-from pvelab.api.validate import property_schema
 from pvelab.kernel import Lab, LabError, TaskDied, TaskLog, VmConfig
+from pvelab.schema.endpoints import api
+from pvelab.schema.validate import property_schema
 
 _FLOCK_TIMEOUT = 10.0
 

@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 import pytest
 
 from pvelab import authentication, seed
-from pvelab.api.schema import api
-from pvelab.api.validate import validate
 from pvelab.errors import LabError
 from pvelab.guests import power
 from pvelab.images.site import guest
 from pvelab.kernel import ROUTES, Lab
+from pvelab.schema.endpoints import api
+from pvelab.schema.validate import validate
 from tests.unit.pvelab.conformance import endpoints
 from tests.unit.pvelab.conformance.endpoints import SERVED
 from tests.unit.pvelab.server.conftest import Client, client, lab

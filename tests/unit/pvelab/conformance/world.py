@@ -22,10 +22,10 @@ from urllib.parse import parse_qs, unquote
 
 from pvelab import authentication, seed
 from pvelab.access import Identity
+from pvelab.api.vzdump import vzdump
 from pvelab.faults.effects import clear, set_fault
 from pvelab.faults.model import Fault
 from pvelab.guests import power
-from pvelab.guests.vzdump_api import vzdump
 from pvelab.kernel import Bridge, Call, StorageDef
 from pvelab.simulated import SimulatedHypervisor, SimulatedMachine
 from pvelab.vmm.machine import AgentFailure, AgentSilent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pvelab.access import Identity
-from pvelab.guests.monitor_api import monitor
+from pvelab.api.qemu.monitor import monitor
 from pvelab.kernel import Call, Lab, LabError
 from tests.unit.pvelab.guests.conftest import HOME, Api
 

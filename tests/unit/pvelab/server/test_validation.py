@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvelab.api.schema import api
-from pvelab.api.validate import validate
 from pvelab.errors import LabError
+from pvelab.schema.endpoints import api
+from pvelab.schema.validate import validate
 from pvelab.wire import Request, parameters
 
 _CONFIG = "/nodes/clovis/qemu/100/config"

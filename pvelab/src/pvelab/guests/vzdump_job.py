@@ -1,82 +1,29 @@
-"""/nodes/{node}/vzdump: backup jobs, their defaults, and the configuration inside an archive (pve-manager PVE/API2/VZDump.pm)."""
+"""The task of a vzdump call: its guests one after the other, under the node's lock."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from weakref import WeakKeyDictionary
 
+from pvelab.containers.dump import ContainerDump
 from pvelab.faults import waiting
 from pvelab.guests import volumes
-from pvelab.guests.access import check_volume
-from pvelab.guests.archive_config import extract_config
-from pvelab.guests.dump import GuestFailed, dump_guest
+from pvelab.guests.dump import Dump, GuestFailed, dump_guest
 from pvelab.guests.dumplog import DumpLog
-from pvelab.guests.names import split_volid
 from pvelab.guests.state import patience
-from pvelab.guests.vzdump_options import DEFAULT_STORAGE, Options, check, defaults, options, split_list
-from pvelab.kernel import Call, Lab, LabError, TaskDied, TaskLog, TaskVanished, route
+from pvelab.guests.vzdump_options import Options
+from pvelab.kernel import Call, Lab, LabError, TaskDied, TaskLog, TaskVanished
 
+# which dump makes a guest's archive, by the guest's type
+_DUMPS: dict[str, type[Dump]] = {"qemu": Dump, "lxc": ContainerDump}
 _node_locks: WeakKeyDictionary[Lab, dict[str, threading.Lock]] = WeakKeyDictionary()
 _mutex = threading.Lock()
 _WAIT_SLICE = 0.2
 
 
-@route("POST", "/nodes/{node}/vzdump")
-def vzdump(call: Call) -> Any:
-    """Start a job and return its task; ``OK`` when no guest of it lives on this node (PVE_FACTS 0.1)."""
-    check(call)
-    vmids, everything = _local_guests(call), bool(call.params.get("all") or call.params.get("exclude"))
-    if not vmids and not everything:
-        return "OK"
-    chosen = options(call, vmids)
-    return call.spawn("vzdump", vmids[0] if len(vmids) == 1 else "", lambda log: _Job(call, chosen, log).run())
-
-
-@route("GET", "/nodes/{node}/vzdump/defaults")
-def vzdump_defaults(call: Call) -> Any:
-    """Return the options that hold when a call does not give them."""
-    storage = call.params.get("storage", DEFAULT_STORAGE)
-    call.check(f"/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace", any=True)
-    volumes.usable(call.lab, call.node, storage)
-    return defaults(call, storage)
-
-
-@route("GET", "/nodes/{node}/vzdump/extractconfig")
-def extractconfig(call: Call) -> Any:
-    """Return the raw configuration inside an archive."""
-    volume = backup_volume(call, call.params["volume"])
-    if not volume.path.is_file():
-        raise LabError(500, f"volume '{volume.volid}' does not exist")
-    return extract_config(volume.path)
-
-
-def backup_volume(call: Call, volid: str) -> volumes.Volume:
-    """Given what a caller names as an archive, return it. Raise LabError if it is none or may not be used by this caller."""
-    if split_volid(volid) is None:
-        raise LabError(500, "Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 651.")
-    volume = volumes.find(call.lab, call.node, volid)
-    if volume.content != "backup":
-        raise LabError(500, f"unable to use volume {volid} - content type needs to be 'backup'")
-    check_volume(call, volume)
-    return volume
-
-
-def _local_guests(call: Call) -> tuple[int, ...]:
-    """The guests that this node takes care of: its own, and those that exist nowhere, so that they fail visibly."""
-    params, guests = call.params, call.lab.guests
-    if params.get("vmid"):
-        asked = {int(vmid) for vmid in split_list(params["vmid"]) if vmid}
-        return tuple(sorted(v for v in asked if (vm := guests.get(v)) is None or vm.node == call.node))
-    left_out = {int(vmid) for vmid in split_list(params.get("exclude", "")) if vmid}
-    own = [vm.vmid for vm in guests.all(call.node, None) if vm.vmid not in left_out]
-    # with all=1, guests that one may not back up are skipped in silence
-    return tuple(vmid for vmid in own if call.allowed(f"/vms/{vmid}", "VM.Backup"))
-
-
-class _Job:
+class VzdumpJob:
     """The task of one vzdump call: its guests one after the other, one failing guest not stopping the rest."""
 
     def __init__(self, call: Call, options: Options, log: TaskLog) -> None:
@@ -84,6 +31,7 @@ class _Job:
         self.lab, self.node = call.lab, call.node
 
     def run(self) -> None:
+        """Dump them all. Raise TaskDied if one failed, TaskVanished if the node's lock is not free in time."""
         self._check_storage()
         with _node_lock(self.lab, self.node, self.options.lockwait, self.log):
             self.log.line(f"INFO: starting new backup job: {self.options.command}")
@@ -97,7 +45,7 @@ class _Job:
     def _dump(self, vmid: int) -> bool:
         log = DumpLog(self.log, lambda: self.lab.now(self.node), self.lab.tz)
         try:
-            dump_guest(self.lab, self.node, self.options, vmid, log)
+            dump_guest(self.lab, self.node, self.options, vmid, log, _DUMPS)
         except GuestFailed as error:
             self.log.line(f"ERROR: Backup of VM {vmid} failed - {error}")
             self.log.line(f"INFO: Failed at {log.time}")

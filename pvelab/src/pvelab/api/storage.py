@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from pvelab.containers.listing import rootdirs
 from pvelab.faults import storing
 from pvelab.guests import archives, volumes
 from pvelab.guests.access import check_volume, sees_volume
@@ -15,8 +16,6 @@ from pvelab.kernel import Call, LabError, StorageDef, TaskDied, TaskLog, paramet
 
 _SECTOR, _BLOCK = 512, 4096
 _READ = ("Datastore.Audit", "Datastore.AllocateSpace")
-# how volumes of other content types are listed; containers add ``rootdir``
-OTHER_CONTENT: dict[str, Callable[[Call, str, int | None], Iterator[dict[str, Any]]]] = {}
 
 
 @route("GET", "/nodes/{node}/storage")
@@ -61,9 +60,8 @@ def content(call: Call) -> Any:
         rows += storing.listed(call.lab.faults, node, name, list(_backups(call, name, vmid)))
     if "images" in definition.content and wanted in (None, "images"):
         rows += _images(call, name, vmid)
-    for kind, listed in OTHER_CONTENT.items():
-        if kind in definition.content and wanted in (None, kind):
-            rows += listed(call, name, vmid)
+    if "rootdir" in definition.content and wanted in (None, "rootdir"):
+        rows += rootdirs(call, name, vmid)
     if "iso" in definition.content and wanted in (None, "iso") and vmid is None:
         rows += _isos(call, name)
     return rows

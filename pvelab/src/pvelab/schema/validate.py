@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pvelab.api.formats import FormatError, check_format, parse_property_string
-from pvelab.api.schema import Schema, api
 from pvelab.errors import LabError
+from pvelab.schema.endpoints import Schema, api
+from pvelab.schema.formats import FormatError, check_format, parse_property_string
 
 _MISSING = "property is missing and it is not optional"
 UNKNOWN = "property is not defined in schema and the schema does not allow additional properties"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvelab.api import figures
+from pvelab import figures
 from pvelab.containers import power
 from pvelab.containers.mounts import mount, net
 from pvelab.containers.trees import open_tree
 from pvelab.guests.access import check_root_parameter
 from pvelab.guests.power import machine_of
-from pvelab.kernel import Call, Lab, LabError, TaskLog, VmConfig, route
+from pvelab.kernel import Call, Lab, LabError, VmConfig, route
 
 _MIB = 1024 * 1024
 
@@ -50,7 +50,7 @@ def start(call: Call) -> Any:
     if power.running(lab, vmid):
         raise LabError(500, f"CT {vmid} already running")
     if lab.ha.manages(vmid):
-        return call.spawn("hastart", vmid, lambda log: _request_ha(lab, vmid, "started", log))
+        return call.spawn("hastart", vmid, lambda log: power.request_ha(lab, vmid, "started", log))
     return call.spawn("vzstart", vmid, lambda log: power.start(lab, node, vmid, log))
 
 
@@ -73,15 +73,8 @@ def _off(call: Call, task: str) -> str:
     if not power.running(lab, vmid):
         raise LabError(500, f"CT {vmid} not running")
     if lab.ha.manages(vmid):
-        return call.spawn("hastop", vmid, lambda log: _request_ha(lab, vmid, "stopped", log))
+        return call.spawn("hastop", vmid, lambda log: power.request_ha(lab, vmid, "stopped", log))
     return call.spawn(task, vmid, lambda log: power.stop(lab, node, vmid, log))
-
-
-def _request_ha(lab: Lab, vmid: int, state: str, log: TaskLog) -> None:
-    """Note what is wanted; the task ends at once, and the HA manager's next round does it (PVE_FACTS 0.9)."""
-    log.line(f"Requesting HA {'start' if state == 'started' else 'stop'} for CT {vmid}")
-    lab.ha.resources[f"ct:{vmid}"]["state"] = state
-    lab.ha.save()
 
 
 def _status(lab: Lab, vm: VmConfig) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import base64
 import functools
 from typing import Any
 
-from pvelab.api.schema import api
-from pvelab.api.validate import UNKNOWN
 from pvelab.guests import power
 from pvelab.guests.devices import agent_enabled
 from pvelab.kernel import Call, LabError, Machine, parameter_error, route
+from pvelab.schema.endpoints import api
+from pvelab.schema.validate import UNKNOWN
 from pvelab.vmm.machine import AgentFailure, AgentSilent
 
 _BASE = "/nodes/{node}/qemu/{vmid}/agent"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
-from pvelab.api import figures
-from pvelab.guests import live_figures, power
+from pvelab import figures
+from pvelab.guests import ha_requests, live_figures, power
 from pvelab.guests.access import check_root_parameter
 from pvelab.guests.devices import agent_enabled
 from pvelab.kernel import Call, Lab, LabError, TaskLog, VmConfig, route
@@ -17,8 +16,6 @@ _INDEX = (
 )
 _STATUS_INDEX = "current start stop reset shutdown suspend reboot"
 _SERIAL_PORTS = 4
-# the CRM looks at its resources every ten seconds; a lab need not be that slow
-_HA_DELAY = 1.0
 
 
 @route("GET", "/nodes/{node}/qemu")
@@ -65,7 +62,7 @@ def start(call: Call) -> Any:
     check_root_parameter(call, "skiplock", "stateuri", "migratedfrom")
     lab, node, vmid = call.lab, call.node, call.vmid
     if lab.ha.manages(vmid):
-        return call.spawn("hastart", vmid, lambda log: _request_ha(lab, node, vmid, "started", log))
+        return call.spawn("hastart", vmid, lambda log: ha_requests.request(lab, node, vmid, "started", log))
     return call.spawn("qmstart", vmid, lambda log: power.start(lab, node, vmid, log))
 
 
@@ -75,7 +72,7 @@ def stop(call: Call) -> Any:
     check_root_parameter(call, "skiplock", "migratedfrom")
     lab, node, vmid = call.lab, call.node, call.vmid
     if lab.ha.manages(vmid):
-        return call.spawn("hastop", vmid, lambda log: _request_ha(lab, node, vmid, "stopped", log))
+        return call.spawn("hastop", vmid, lambda log: ha_requests.request(lab, node, vmid, "stopped", log))
     return call.spawn("qmstop", vmid, lambda log: power.stop(lab, node, vmid, log))
 
 
@@ -87,7 +84,7 @@ def shutdown(call: Call) -> Any:
     if lab.machine_status(vmid) == "paused":
         raise LabError(500, "VM is paused - cannot shutdown")
     if lab.ha.manages(vmid):
-        return call.spawn("hastop", vmid, lambda log: _request_ha(lab, node, vmid, "stopped", log))
+        return call.spawn("hastop", vmid, lambda log: ha_requests.request(lab, node, vmid, "stopped", log))
     force = bool(params.get("forceStop"))
     return call.spawn(
         "qmshutdown", vmid, lambda log: power.shutdown(lab, node, vmid, log, timeout=params.get("timeout"), force=force)
@@ -117,26 +114,6 @@ def reboot(call: Call) -> Any:
         power.start_machine(lab, vm)
 
     return call.spawn("qmreboot", vmid, work)
-
-
-def _request_ha(lab: Lab, node: str, vmid: int, state: str, log: TaskLog) -> None:
-    """Note what is wanted; the task ends at once and the guest changes its state later (PVE_FACTS 0.9)."""
-    log.line(f"Requesting HA {'start' if state == 'started' else 'stop'} for VM {vmid}")
-    lab.ha.resources[f"vm:{vmid}"]["state"] = state
-    lab.ha.save()
-    timer = threading.Timer(float(lab.settings.get("ha_delay", _HA_DELAY)), _carry_out, (lab, node, vmid, state))
-    timer.daemon = True
-    timer.start()
-
-
-def _carry_out(lab: Lab, node: str, vmid: int, state: str) -> None:
-    """What the node's local resource manager does with a request."""
-    running = power.machine_of(lab, vmid) is not None
-    if state == "started" and not running:
-        lab.tasks.spawn(node, "qmstart", str(vmid), "root@pam", lambda log: power.start(lab, node, vmid, log))
-    elif state == "stopped" and running:
-        work = lambda log: power.shutdown(lab, node, vmid, log, force=True)  # noqa: E731 - the task's whole body
-        lab.tasks.spawn(node, "qmshutdown", str(vmid), "root@pam", work)
 
 
 def _status(lab: Lab, vm: VmConfig) -> dict[str, Any]:

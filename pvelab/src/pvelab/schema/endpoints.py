@@ -104,7 +104,7 @@ class Api:
 @functools.cache
 def api() -> Api:
     """Return the API, read once."""
-    raw = json.loads(files("pvelab.api").joinpath("schema.json").read_text())
+    raw = json.loads(files("pvelab.schema").joinpath("schema.json").read_text())
     listed = [
         _endpoint(e["method"], e["path"], _flat(e), e.get("permissions") or {"user": "all"}, e.get("allow_token", True))
         for e in raw["endpoints"]

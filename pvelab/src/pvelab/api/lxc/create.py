@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pvelab.containers import power, trees
+from pvelab.containers import destroying, power
 from pvelab.containers.access import REQUEST_ONLY, check_options
-from pvelab.containers.mounts import MOUNT, NET, mount, mounts, with_hwaddr
+from pvelab.containers.mounts import MOUNT, NET, mount, with_hwaddr
 from pvelab.containers.restore import Request, Restore
 from pvelab.guests import volumes
-from pvelab.guests.access import check_bridges
-from pvelab.guests.state import check_unlocked, need, save, task_lock
-from pvelab.guests.vzdump_api import backup_volume
-from pvelab.kernel import Call, Lab, LabError, TaskLog, VmConfig, parameter_error, route
+from pvelab.guests.access import backup_volume, check_bridges
+from pvelab.guests.state import check_unlocked, save
+from pvelab.kernel import Call, LabError, parameter_error, route
 
 _FLOCK_TIMEOUT = 5.0
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -62,7 +61,9 @@ def destroy(call: Call) -> Any:
     if call.lab.ha.manages(vm.vmid) and not params.get("purge"):
         raise LabError(500, f"unable to remove CT {vm.vmid} - used in HA resources and purge parameter not set.")
     purge, unreferenced = bool(params.get("purge")), bool(params.get("destroy-unreferenced-disks"))
-    return call.spawn("vzdestroy", vm.vmid, lambda log: _destroy(call.lab, call.node, vm.vmid, purge, unreferenced, log))
+    return call.spawn(
+        "vzdestroy", vm.vmid, lambda log: destroying.destroy(call.lab, call.node, vm.vmid, purge, unreferenced, log)
+    )
 
 
 def _check_allowed(call: Call) -> None:
@@ -123,41 +124,3 @@ def _reserve(call: Call) -> None:
         except LabError as error:
             raise LabError(500, f"{said} {error.reason}") from error
         save(lab, vm, {**vm.config, "lock": "create"})
-
-
-def _destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log: TaskLog) -> None:
-    """Volumes first, then what refers to the container, then the container."""
-    with task_lock(lab, vmid, log):
-        vm = need(lab, node, vmid, "lxc")
-        check_unlocked(vm)
-        if power.running(lab, vmid):
-            log.line("forced to stop CT before destroying!")
-            power.switch_off(lab, vmid)
-        for tree in _volumes(lab, vm, unreferenced):
-            log.line(trees.free(lab, tree))
-        if purge:
-            log.line(f"purging CT {vmid} from related configurations..")
-            _forget_jobs(lab, vmid)
-            if lab.ha.resources.pop(f"ct:{vmid}", None) is not None:
-                lab.ha.save()
-        lab.access.forget_guest(vmid)
-        lab.guests.remove(vmid)
-
-
-def _volumes(lab: Lab, vm: VmConfig, unreferenced: bool) -> list[trees.Tree]:
-    named = [item.volume for item in mounts(vm.config) if item.kind == "volume"]
-    named += [value.split(",")[0] for key, value in vm.config.items() if key.startswith("unused")]
-    found = {volid: trees.open_tree(lab, vm.node, volid) for volid in named}
-    for name, storage in lab.storages.items() if unreferenced else ():
-        if "rootdir" in storage.content and volumes.is_available(lab, vm.node, name):
-            own = (tree for tree in trees.trees(lab, vm.node, name) if tree.volume.owner == vm.vmid)
-            found.update({tree.volume.volid: tree for tree in own})
-    return list(found.values())
-
-
-def _forget_jobs(lab: Lab, vmid: int) -> None:
-    for job in lab.jobs.entries.values():
-        for name in ("vmid", "exclude"):
-            if name in job:
-                job[name] = ",".join(v for v in re.split(r"[,; ]+", str(job[name])) if v and v != str(vmid))
-    lab.jobs.save()

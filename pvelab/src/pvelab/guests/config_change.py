@@ -1,75 +1,23 @@
-"""/nodes/{node}/qemu/{vmid}/config: reading and changing a guest's configuration (qemu-server PVE/API2/Qemu.pm; OBSERVED 24).
+"""A change of a guest's configuration: whether it may be made, and making it.
 
-Changes take effect at once here: a running guest has its cables changed, everything else from its next start on.
+It takes effect at once: a running guest has its cables changed, everything else from its next start on.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from pvelab.api.schema import api
-from pvelab.api.validate import property_schema
 from pvelab.guests import power
 from pvelab.guests.access import REQUEST_ONLY, check_bridges, check_options, check_root_parameter
-from pvelab.guests.create_api import new_disk
+from pvelab.guests.creating import new_disk
 from pvelab.guests.devices import DRIVE, NET, net, with_mac
-from pvelab.guests.state import check_unlocked, save, typed
+from pvelab.guests.state import check_unlocked, save
 from pvelab.guests.vzdump_options import split_list
-from pvelab.kernel import Call, Lab, LabError, TaskLog, VmConfig, parameter_error, route
-
-_BASE = "/nodes/{node}/qemu/{vmid}"
-
-
-@route("GET", _BASE + "/config")
-def read(call: Call) -> Any:
-    """Return a guest's configuration with the digest of its file."""
-    vm = call.lab.guests.need(call.node, call.vmid)
-    return {**typed(vm.config), "digest": vm.digest}
+from pvelab.kernel import Call, Lab, LabError, VmConfig, parameter_error
+from pvelab.schema.endpoints import api
+from pvelab.schema.validate import property_schema
 
 
-@route("GET", _BASE + "/pending")
-def pending(call: Call) -> Any:
-    """Return every option with its value; nothing is ever pending here."""
-    vm = call.lab.guests.need(call.node, call.vmid)
-    return [{"key": key, "value": value} for key, value in {**typed(vm.config), "digest": vm.digest}.items()]
-
-
-@route("GET", _BASE + "/snapshot")
-def snapshots(call: Call) -> Any:
-    """Return the guest's snapshots: the lab makes none, so only the present."""
-    vm = call.lab.guests.need(call.node, call.vmid)
-    running = int(power.machine_of(call.lab, vm.vmid) is not None)
-    return [{"name": "current", "description": "You are here!", "digest": vm.digest, "running": running}]
-
-
-@route("PUT", _BASE + "/config")
-def update(call: Call) -> Any:
-    """Change the configuration at once."""
-    _Change(call).apply()
-
-
-@route("POST", _BASE + "/config")
-def update_in_task(call: Call) -> Any:
-    """Change the configuration in a task; with ``background_delay`` wait for it."""
-    change = _Change(call)
-    change.check(call.lab.guests.need(call.node, call.vmid))
-    shown = " ".join(f"-{key} {value}" for key, value in change.given.items())
-
-    def work(log: TaskLog) -> None:
-        log.line(f"update VM {call.vmid}: {shown}")
-        change.apply()
-
-    upid = call.spawn("qmconfig", call.vmid, work)
-    if not call.params.get("background_delay"):
-        return upid
-    result = call.lab.tasks.wait(upid, float(call.params["background_delay"]))
-    if result != "OK":
-        raise LabError(500, result)
-    return None
-
-
-class _Change:
-    """A change of a configuration: what is set, what is deleted."""
+class Change:
+    """What a call sets, and what it deletes."""
 
     def __init__(self, call: Call) -> None:
         self.call, self.lab = call, call.lab

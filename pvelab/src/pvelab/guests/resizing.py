@@ -1,37 +1,17 @@
-"""/nodes/{node}/qemu/{vmid}/resize: making a disk larger (qemu-server PVE/API2/Qemu.pm resize_vm; 05_restore_ok 63)."""
+"""Making a guest's disk larger."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from pvelab.guests import power, volumes
-from pvelab.guests.access import check_root_parameter
 from pvelab.guests.devices import Drive, drive, format_size, parse_size
-from pvelab.guests.state import check_unlocked, need, save, task_lock
-from pvelab.kernel import Call, Lab, LabError, TaskDied, TaskLog, VmConfig, route
+from pvelab.guests.state import save
+from pvelab.kernel import Call, Lab, LabError, TaskLog, VmConfig
 
 
-@route("PUT", "/nodes/{node}/qemu/{vmid}/resize")
-def resize(call: Call) -> Any:
-    """Make a disk of a guest larger, in a task."""
-    check_root_parameter(call, "skiplock")
-    lab, node, vmid, params = call.lab, call.node, call.vmid, call.params
-    lab.guests.need(node, vmid)
-
-    def work(log: TaskLog) -> None:
-        with task_lock(lab, vmid, log):
-            vm = need(lab, node, vmid)
-            if params.get("digest") not in (None, vm.digest):
-                raise TaskDied("checksum mismatch (file change by other user?)")
-            if not params.get("skiplock"):
-                check_unlocked(vm)
-            _resize(call, vm, _disk_of(vm, params["disk"]), params["size"], log)
-
-    return call.spawn("resize", vmid, work)
-
-
-def _disk_of(vm: VmConfig, key: str) -> Drive:
+def disk_of(vm: VmConfig, key: str) -> Drive:
+    """Return a guest's disk by its key. Raise LabError in PVE's words for what is none."""
     if key not in vm.config:
         raise LabError(500, f"disk '{key}' does not exist")
     found = drive(key, vm.config[key])
@@ -40,7 +20,8 @@ def _disk_of(vm: VmConfig, key: str) -> Drive:
     return found
 
 
-def _resize(call: Call, vm: VmConfig, disk: Drive, wanted: str, log: TaskLog) -> None:
+def resize(call: Call, vm: VmConfig, disk: Drive, wanted: str, log: TaskLog) -> None:
+    """Make a disk as large as ``wanted`` (``64G``), or by so much larger (``+4G``). Raise LabError if it cannot be."""
     lab, volume = call.lab, volumes.find(call.lab, vm.node, disk.volume)
     call.check(f"/storage/{volume.storage}", "Datastore.AllocateSpace")
     if not volume.path.is_file():

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pvelab.api.schema import api
-from pvelab.api.validate import property_schema
 from pvelab.containers import power
 from pvelab.containers.access import REQUEST_ONLY, check_options
 from pvelab.containers.mounts import MOUNT, NET, Mount, mount, with_hwaddr
@@ -18,6 +16,8 @@ from pvelab.guests.devices import format_size
 from pvelab.guests.state import check_unlocked, save, typed
 from pvelab.guests.vzdump_options import split_list
 from pvelab.kernel import Call, LabError, VmConfig, parameter_error, route
+from pvelab.schema.endpoints import api
+from pvelab.schema.validate import property_schema
 
 _GIB = 1024**3
 
