@@ -49,4 +49,4 @@ bench: setup
 	$(PYTHON) -m pytest -m bench -s tests/bench
 
 clean:
-	rm -rf .venv .cache build dist *.egg-info demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache build dist *.egg-info pvelab/build pvelab/dist pvelab/src/*.egg-info demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -65,8 +65,8 @@ class Cluster:
 def running_lab(directory: Path, **options: Any) -> Iterator[Cluster]:
     """Bring a lab up in a new directory, and take it down with all that is in it at the end.
 
-    ``options`` are those of ``pvelab.control.up``; guests are modelled unless they say otherwise. Raise StartFailed if it does not
-    come up.
+    ``options`` are those of ``pvelab.control.up``; guests are modelled unless they say otherwise. Raise StartFailed if it does
+    not come up.
     """
     try:
         access = control.up(directory, **{"hypervisor": "simulated", **options})
@@ -77,7 +77,7 @@ def running_lab(directory: Path, **options: Any) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def pvelab_options() -> dict[str, Any]:
-    """What the session's lab is made of: ``hypervisor``, ``release``, ``scale``, ``container``, as ``pvelab.control.up`` takes them."""
+    """What the session's lab is made of: arguments of ``pvelab.control.up``, such as ``hypervisor``, ``release`` or ``scale``."""
     return {}
 
 
