@@ -1,7 +1,7 @@
 """A lab for the tests of others, by pytest.
 
-``pytest_plugins = ["pvelab.testing"]`` in the topmost conftest.py gives tests the fixture ``pvelab``: a Cluster that is up for the
-whole session. What it is made of is what the fixture ``pvelab_options`` returns, which a conftest.py may define anew.
+``pytest_plugins = ["pvelab.testing"]`` in the topmost conftest.py gives tests the fixture ``pvelab``: a Cluster that is up for
+the whole session. What it is made of is what the fixture ``pvelab_options`` returns, which a conftest.py may define anew.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pvelab.seed import read_definition
 class Cluster:
     """A lab that runs.
 
-    ``url`` is its API at the first node, ``urls`` that of every node; ``ca_file`` holds the authority of their certificates. ``token``
-    is root's, as ``user@realm!name=secret``; ``service_token`` may back guests up and restore them, on the isolated bridge alone.
-    ``directory`` holds the cluster's files, each node's disks and archives below ``nodes``.
+    ``url`` is its API at the first node, ``urls`` that of every node; ``ca_file`` holds the authority of their certificates.
+    ``token`` is root's, as ``user@realm!name=secret``; with ``service_token`` guests are backed up, and restored onto the
+    isolated bridge alone. ``directory`` holds the cluster's files, each node's disks and archives below ``nodes``.
     """
 
     url: str
