@@ -47,6 +47,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/lint-imports pvelab/importlinter.toml
 
 lock:
 	@UPGRADE=$(UPGRADE) deploy/lock.sh
@@ -58,4 +59,4 @@ bench: setup
 	$(PYTHON) -m pytest -m bench -s tests/bench
 
 clean:
-	rm -rf .venv .cache build dist *.egg-info demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache build dist *.egg-info pvelab/build pvelab/dist pvelab/src/*.egg-info demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -29,6 +30,11 @@ def state_dir() -> Path:
 def lab_settings_file() -> Path:
     """Return where ``backupsvc lab up`` saves what points the service at the lab."""
     return state_dir() / "lab" / "settings.json"
+
+
+def lab_policy() -> Path:
+    """Return the policy of the site that the lab stands for; the lab itself knows no policies."""
+    return Path(str(files("policies").joinpath("sites", "langeo.yaml")))
 
 
 def lab_hosts() -> list[str]:
@@ -112,12 +118,13 @@ class SshSettings(_Group):
 
 
 class _LabSettings(JsonConfigSettingsSource):
-    """What the lab saved, with all its nodes as hosts."""
+    """What the lab saved, with all its nodes as hosts, and with its site's policy where it names none."""
 
     def __call__(self) -> dict[str, Any]:
         found = super().__call__()
         if hosts := lab_hosts():
             found["pve"] = found["pve"] | {"host": ",".join(hosts)}
+            found.setdefault("policy", str(lab_policy()))
         return found
 
 

@@ -54,15 +54,15 @@ if [ -n "$missing" ]; then
 fi
 
 stamp=.venv/.installed
-if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
+if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ pvelab/pyproject.toml -nt "$stamp" ]; then
     echo "set-up: installing Python packages into .venv"
     [ -x .venv/bin/python ] || python3 -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,dev]'
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ./pvelab --editable '.[lab,dev]'
     touch "$stamp"
 fi
 
 # The guests' parts come from Debian as well, fetched without root; only stale package lists need it.
-if ! .venv/bin/python -m backupsvc.lab.images; then
+if ! .venv/bin/python -m pvelab.images; then
     read_package_lists
-    .venv/bin/python -m backupsvc.lab.images
+    .venv/bin/python -m pvelab.images
 fi

@@ -17,7 +17,7 @@ GROUPS = {
     "policy": ("backupsvc.cli.policy", "Check and show the site's policy."),
     "pra": ("backupsvc.cli.pra", "Disaster recovery plan (PRA): compliance and reports."),
     "operations": ("backupsvc.cli.operations", "What the service did, step by step."),
-    "lab": ("backupsvc.lab.commands", "The embedded cluster: a Proxmox VE stand-in over real QEMU guests."),
+    "lab": ("backupsvc.cli.lab", "The embedded cluster: a Proxmox VE stand-in over real QEMU guests."),
 }
 COMMANDS = {
     "restore-test": ("backupsvc.cli.restore_test", "restore_test"),

@@ -23,29 +23,39 @@ def demo(
     hypervisor: Annotated[str, typer.Option("--hypervisor", help="auto, qemu or simulated (proves nothing).")] = "auto",
 ) -> None:
     """Start the lab and live through one night: back up, prove, prune, lose a guest, restore it, report."""
+    from backupsvc.cli.lab import lab_errors
     from backupsvc.cli.output import say
-    from backupsvc.cli.progress import Progress
-    from backupsvc.cli.session import open_service
-    from backupsvc.lab import control
 
     began = time.monotonic()
     lab_dir = _private_lab()
+    with lab_errors():
+        rows, good, report = _live(lab_dir, hypervisor, output, keep)
+    _show(rows, report, time.monotonic() - began)
+    if keep:
+        say(f"the lab is still up: BACKUPSVC_STATE_DIR={lab_dir.parent} backupsvc lab down")
+    raise typer.Exit(0 if good else 1)
+
+
+def _live(lab_dir: Path, hypervisor: str, output: Path, keep: bool) -> tuple[list[list[Any]], bool, list[Path]]:
+    """Bring the lab up, live through the night, and take the lab down unless it is to be kept."""
+    from backupsvc.cli.progress import Progress
+    from backupsvc.cli.session import open_service
+    from backupsvc.settings import lab_policy
+    from pvelab import control
+
+    began = time.monotonic()
     with Progress() as progress:
         control.down(lab_dir)
-        control.up(lab_dir, hypervisor=hypervisor, progress=lambda text: progress.line(f"lab: {text}"))
+        control.up(lab_dir, hypervisor=hypervisor, policy=lab_policy(), progress=lambda text: progress.line(f"lab: {text}"))
         progress.line(f"lab: up after {time.monotonic() - began:.0f} s")
         _settle_briefly(lab_dir)
         progress.line(f"here copies live on for {SETTLE} after their checks; a site gives them half a minute (scratch.settle)")
         try:
             with open_service() as service:
-                rows, good, report = _night(service, lab_dir, output, progress)
+                return _night(service, lab_dir, output, progress)
         finally:
             if not keep:
                 control.down(lab_dir)
-    _show(rows, report, time.monotonic() - began)
-    if keep:
-        say(f"the lab is still up: BACKUPSVC_STATE_DIR={lab_dir.parent} backupsvc lab down")
-    raise typer.Exit(0 if good else 1)
 
 
 def _private_lab() -> Path:
@@ -61,9 +71,9 @@ def _private_lab() -> Path:
 
 def _settle_briefly(lab_dir: Path) -> None:
     """The demonstration's policy is the reference site's, but for ``settle``."""
-    from importlib.resources import files
+    from backupsvc.settings import lab_policy
 
-    text = files("policies").joinpath("sites", "langeo.yaml").read_text(encoding="utf-8")
+    text = lab_policy().read_text(encoding="utf-8")
     policy = lab_dir / "demo.yaml"
     policy.write_text(text.replace("\nscratch:\n", f"\nscratch:\n  settle: {SETTLE}\n", 1), encoding="utf-8")
     os.environ["BACKUPSVC_POLICY"] = str(policy)
@@ -96,9 +106,9 @@ def _prune(service: Service, progress: Progress) -> dict[str, Any]:
 
 
 def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> dict[str, Any]:
-    from backupsvc.lab.accident import delete_guest
     from backupsvc.operations.restore.planning import open_restore, plan_restore
     from backupsvc.operations.restore.result import restore_outcome
+    from pvelab.accident import delete_guest
 
     node = next(guest.node for guest in service.pve.cluster.guests() if guest.vmid == LOST)
     delete_guest(lab_dir, node, LOST)

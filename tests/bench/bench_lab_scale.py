@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import requests
 
-from backupsvc.lab import control
-from backupsvc.lab.control import LabAccess
+from pvelab import control
+from pvelab.control import LabAccess
 from tests.commands import Shell
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]

@@ -11,9 +11,9 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from backupsvc.lab import app, server
-from backupsvc.lab.kernel import Lab
-from backupsvc.lab.wire import Reply, Request
+from pvelab import app, server
+from pvelab.kernel import Lab
+from pvelab.wire import Reply, Request
 
 STYLE = "\x1b[35;45m"  # magenta on magenta: no output of ours has it
 FORGED = "guest 666 is proven"

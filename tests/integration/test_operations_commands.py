@@ -17,9 +17,9 @@ import pytest
 from backupsvc.bootstrap import Service
 from backupsvc.clock import SystemClock
 from backupsvc.engine.worker_loop import work
-from backupsvc.lab.accident import delete_guest
 from backupsvc.operations.tick import tick, told
 from backupsvc.settings import load_settings
+from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
 from tests.waiting import HANGS, wait_until
 

@@ -48,7 +48,7 @@ def begin(site: Shell, tmp_path: Path) -> Iterator[Start]:
 
 def ours(state: Path) -> dict[int, str]:
     """The processes of a serve in that state directory."""
-    return {pid: words for pid, words in processes(str(state)).items() if "backupsvc.lab" not in words}
+    return {pid: words for pid, words in processes(str(state)).items() if "pvelab.server" not in words}
 
 
 def until_good(ask: Callable[[], Answer]) -> Answer:

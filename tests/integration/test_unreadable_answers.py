@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog import Catalog
-from backupsvc.lab import app, seed, server
-from backupsvc.lab.images.site import guest
-from backupsvc.lab.server import LabServer
-from backupsvc.lab.wire import Reply, Request
+from pvelab import app, seed, server
+from pvelab.images.site import guest
+from pvelab.server import LabServer
+from pvelab.wire import Reply, Request
 from tests.commands import Answer, Shell
 from tests.integration.administrator import disable_pve_job
 

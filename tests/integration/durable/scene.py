@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backupsvc.lab.accident import delete_guest
+from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
 from tests.integration.durable.kinds import PRUNED, RESTORED, TESTED
 from tests.integration.test_modelled_isolation import as_root

@@ -17,10 +17,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from backupsvc.clock import SystemClock, polls
-from backupsvc.lab import seed, server
-from backupsvc.lab.images.site import guest
-from backupsvc.lab.kernel import Lab
-from backupsvc.lab.server import LabServer
+from pvelab import seed, server
+from pvelab.images.site import guest
+from pvelab.kernel import Lab
+from pvelab.server import LabServer
 from tests.lab.console import rfb
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]

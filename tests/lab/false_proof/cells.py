@@ -12,10 +12,10 @@ from typing import Any
 
 from backports import zstd
 
-from backupsvc.lab.guests import power
-from backupsvc.lab.guests.vma_format import HEAD, Header, pack_header, unpack_header
-from backupsvc.lab.kernel import ROUTES, Answer
-from backupsvc.lab.nodes_life import kill_node, revive_node
+from pvelab.guests import power
+from pvelab.guests.vma_format import HEAD, Header, pack_header, unpack_header
+from pvelab.kernel import ROUTES, Answer
+from pvelab.nodes_life import kill_node, revive_node
 from tests.lab.false_proof.stage import POLICY, SCRATCH, Moment, Stage
 
 HOME, OTHER = "clovis", "lge-pve02"

@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from backupsvc.lab import app, seed, server
-from backupsvc.lab.guests.devices import disks
-from backupsvc.lab.guests.power import switch_off
-from backupsvc.lab.guests.volumes import find
-from backupsvc.lab.images.site import guest
-from backupsvc.lab.kernel import Lab
-from backupsvc.lab.server import LabServer
-from backupsvc.lab.wire import Reply, Request
+from pvelab import app, seed, server
+from pvelab.guests.devices import disks
+from pvelab.guests.power import switch_off
+from pvelab.guests.volumes import find
+from pvelab.images.site import guest
+from pvelab.kernel import Lab
+from pvelab.server import LabServer
+from pvelab.wire import Reply, Request
 from tests.commands import Answer, Shell
 
 VMIDS = (103, 104, 105, 108)

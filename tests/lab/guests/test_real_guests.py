@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from backupsvc.lab import seed
-from backupsvc.lab.hypervisors import QemuPlatform
-from backupsvc.lab.images.site import guest
-from backupsvc.lab.kernel import Lab
-from backupsvc.lab.power import answers
-from tests.unit.lab.guests.conftest import HOME, Api
-from tests.unit.lab.guests.readers import by_both
+from pvelab import seed
+from pvelab.hypervisors import QemuPlatform
+from pvelab.images.site import guest
+from pvelab.kernel import Lab
+from pvelab.power import answers
+from tests.unit.pvelab.guests.conftest import HOME, Api
+from tests.unit.pvelab.guests.readers import by_both
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 VMIDS = (104, 108)

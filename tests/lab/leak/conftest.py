@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import requests
 
-from backupsvc.lab import seed, server
-from backupsvc.lab.images.site import guest
-from backupsvc.lab.kernel import Lab
-from backupsvc.lab.server import LabServer
-from backupsvc.lab.vmm.network import Port
+from pvelab import seed, server
+from pvelab.images.site import guest
+from pvelab.kernel import Lab
+from pvelab.server import LabServer
+from pvelab.vmm.network import Port
 from tests.commands import Shell, settle_briefly
 
 

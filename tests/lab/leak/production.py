@@ -10,8 +10,8 @@ import threading
 from collections import defaultdict
 from typing import Any
 
-from backupsvc.lab.vmm.network import Frame, Networks, Port
-from backupsvc.lab.vmm.spec import Nic
+from pvelab.vmm.network import Frame, Networks, Port
+from pvelab.vmm.spec import Nic
 
 BROADCAST, ARP = b"\xff" * 6, b"\x08\x06"
 NEIGHBOUR, TRUNK = "neighbour", "trunk"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from backupsvc.clock import SystemClock, polls
-from backupsvc.lab.vmm.accel import READY
+from pvelab.vmm.accel import READY
 from tests.lab.leak.conftest import Stage
 from tests.lab.leak.production import NEIGHBOUR, TRUNK, Watch
 from tests.lab.vmm.conftest import run

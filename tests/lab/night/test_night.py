@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.lab.accident import delete_guest
+from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
 
 pytestmark = pytest.mark.lab

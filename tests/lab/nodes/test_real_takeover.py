@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from backupsvc.lab import cluster_settings, power
-from backupsvc.lab.kernel import Lab
-from backupsvc.lab.nodes_life import kill_node
-from backupsvc.lab.server import LabServer
-from backupsvc.lab.vmm.probe import answers_ssh
+from pvelab import cluster_settings, power
+from pvelab.kernel import Lab
+from pvelab.nodes_life import kill_node
+from pvelab.server import LabServer
+from pvelab.vmm.probe import answers_ssh
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 

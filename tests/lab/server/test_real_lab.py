@@ -16,8 +16,8 @@ import paramiko
 import pytest
 import requests
 
-from backupsvc.lab import control
-from backupsvc.lab.control import LabAccess
+from pvelab import control
+from pvelab.control import LabAccess
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from backupsvc.lab import certificates, power, seed
-from backupsvc.lab.guests.power import switch_off
-from backupsvc.lab.hypervisors import QemuPlatform
-from backupsvc.lab.images.site import GUESTS
-from backupsvc.lab.kernel import Bridge, Lab, StorageDef
-from backupsvc.lab.serving import ApiServer
+from pvelab import certificates, power, seed
+from pvelab.guests.power import switch_off
+from pvelab.hypervisors import QemuPlatform
+from pvelab.images.site import GUESTS
+from pvelab.kernel import Bridge, Lab, StorageDef
+from pvelab.serving import ApiServer
 from tests.commands import Shell, briefly
 
 pytestmark = pytest.mark.lab

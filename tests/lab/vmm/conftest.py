@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from backupsvc.lab.images.build import Images, build_guest_disks, ensure_images
-from backupsvc.lab.images.site import guest
-from backupsvc.lab.vmm import accel
-from backupsvc.lab.vmm.agent import AgentSilent
-from backupsvc.lab.vmm.machine import Machine
-from backupsvc.lab.vmm.network import Networks
-from backupsvc.lab.vmm.spec import Disk, MachineSpec, Nic
+from pvelab.images.build import Images, build_guest_disks, ensure_images
+from pvelab.images.site import guest
+from pvelab.vmm import accel
+from pvelab.vmm.agent import AgentSilent
+from pvelab.vmm.machine import Machine
+from pvelab.vmm.network import Networks
+from pvelab.vmm.spec import Disk, MachineSpec, Nic
 
 BOOT = 120.0
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from backupsvc.lab.images.build import ensure_images
-from backupsvc.lab.images.disks import MIB, SYSTEM_START
-from backupsvc.lab.vmm import accel
-from backupsvc.lab.vmm.agent import AgentFailure, AgentSilent
-from backupsvc.lab.vmm.machine import Machine, QemuError
+from pvelab.images.build import ensure_images
+from pvelab.images.disks import MIB, SYSTEM_START
+from pvelab.vmm import accel
+from pvelab.vmm.agent import AgentFailure, AgentSilent
+from pvelab.vmm.machine import Machine, QemuError
 from tests.lab.vmm.conftest import Bench, run, up
 from tests.waiting import wait_until
 

@@ -12,11 +12,11 @@ import paramiko
 import pytest
 
 from backupsvc import checks
-from backupsvc.lab.vmm.machine import Machine
-from backupsvc.lab.vmm.probe import Probe, ProbeAccess
 from backupsvc.remote.jump import Jump
 from backupsvc.settings import ProbeSettings
 from policies.model import CheckResult, CheckSpec, Outcome
+from pvelab.vmm.machine import Machine
+from pvelab.vmm.probe import Probe, ProbeAccess
 from tests.lab.vmm.conftest import Bench, run, up
 
 pytestmark = pytest.mark.lab

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from backupsvc.clock import SystemClock, polls
-from backupsvc.lab.guests import power
-from backupsvc.lab.guests.devices import disks
-from backupsvc.lab.guests.volumes import find
-from backupsvc.lab.images.build import build_guest_disks
-from backupsvc.lab.images.site import guest
-from backupsvc.lab.kernel import ROUTES
-from backupsvc.lab.vmm.accel import READY
-from backupsvc.lab.vmm.machine import Machine
-from backupsvc.lab.vmm.spec import Disk, MachineSpec, Nic
 from backupsvc.remote.jump import Jump
 from backupsvc.settings import ProbeSettings
 from policies.ownership import marker
+from pvelab.guests import power
+from pvelab.guests.devices import disks
+from pvelab.guests.volumes import find
+from pvelab.images.build import build_guest_disks
+from pvelab.images.site import guest
+from pvelab.kernel import ROUTES
+from pvelab.vmm.accel import READY
+from pvelab.vmm.machine import Machine
+from pvelab.vmm.spec import Disk, MachineSpec, Nic
 from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Words, both, fault, policy
 from tests.lab.false_proof.stage import Moment, Stage
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from backupsvc.lab import links
-from backupsvc.lab.faults import effects
+from pvelab import links
+from pvelab.faults import effects
 from tests.lab.false_proof import cells
 from tests.lab.false_proof.cells import HOME, RESTORE_CALL, Arrangement, Cell, Words, network, policy
 from tests.lab.false_proof.stage import Moment, Stage

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from backupsvc.lab import nodes_life
-from backupsvc.lab.guests import power
-from backupsvc.lab.nodes_life import kill_node, revive_node
-from backupsvc.lab.vmm.qmp import QemuError
+from pvelab import nodes_life
+from pvelab.guests import power
+from pvelab.nodes_life import kill_node, revive_node
+from pvelab.vmm.qmp import QemuError
 from tests.lab.false_proof import cells
 from tests.lab.false_proof.cells import HOME, START_CALL, Arrangement, Cell, Words, at, both, fault, policy
 from tests.lab.false_proof.stage import SCRATCH, Moment, Stage

@@ -10,12 +10,12 @@ import pytest
 
 from backupsvc.bootstrap import open_service
 from backupsvc.engine import worker_loop
-from backupsvc.lab import moves
-from backupsvc.lab.faults import effects
-from backupsvc.lab.guests import power
-from backupsvc.lab.nodes_life import kill_node, revive_node
 from backupsvc.operations import tick
 from policies.model import OperationState
+from pvelab import moves
+from pvelab.faults import effects
+from pvelab.guests import power
+from pvelab.nodes_life import kill_node, revive_node
 from tests.lab.false_proof import cells
 from tests.lab.false_proof.cells import HOME, OTHER, RESTORE_CALL, RESTORING, Cell, Words, at, both, fault
 from tests.lab.false_proof.stage import VMIDS, Moment, Stage

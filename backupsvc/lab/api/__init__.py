@@ -1,1 +1,0 @@
-"""The API handlers that are not about guests or archives, the request schema and its validation."""

@@ -1,0 +1,107 @@
+"""POST and DELETE of guests: restoring from an archive, creating empty ones, destroying (qemu-server PVE/API2/Qemu.pm)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pvelab.guests import creating, destroying
+from pvelab.guests.access import REQUEST_ONLY, backup_volume, check_bridges, check_options, check_root_parameter
+from pvelab.guests.devices import DRIVE, NET, with_mac
+from pvelab.guests.restore import Request, Restore
+from pvelab.guests.state import check_unlocked, patience, save
+from pvelab.kernel import Call, LabError, parameter_error, route
+
+_FLOCK_TIMEOUT = 5.0
+
+
+@route("POST", "/nodes/{node}/qemu")
+def create(call: Call) -> Any:
+    """Restore a guest from an archive, or create an empty one; the configuration is reserved before the task starts."""
+    _check_create(call)
+    overrides = _overrides(call.params)
+    if call.params.get("archive"):
+        return _restore(call, overrides)
+    check_options(call, call.vmid, overrides, call.params.get("pool"))
+    check_bridges(call, overrides)
+    _reserve(call, "create", existing=False)
+    return call.spawn("qmcreate", call.vmid, lambda log: creating.create(call, overrides, log))
+
+
+@route("DELETE", "/nodes/{node}/qemu/{vmid}")
+def destroy(call: Call) -> Any:
+    """Destroy a guest with its disks, in a task."""
+    check_root_parameter(call, "skiplock")
+    lab, node, vmid, params = call.lab, call.node, call.vmid, call.params
+    vm = lab.guests.need(node, vmid)
+    destroying.check_removable(lab, vm, purge=bool(params.get("purge")))
+    work = destroying.Destruction(lab, node, vmid, bool(params.get("purge")), bool(params.get("destroy-unreferenced-disks")))
+    return call.spawn("qmdestroy", vmid, lambda log: work.run(log, skiplock=bool(params.get("skiplock"))))
+
+
+def _check_create(call: Call) -> None:
+    params, lab, vmid = call.params, call.lab, call.vmid
+    archive, pool = params.get("archive"), params.get("pool")
+    for key in params:
+        if archive and DRIVE.fullmatch(key):
+            raise parameter_error(**{key: "option conflicts with option 'archive'"})
+    if pool and pool not in lab.access.pools:
+        raise LabError(403, f"Permission check failed (pool '{pool}' does not exist)")
+    with_force = bool(archive and params.get("force") and lab.guests.get(vmid) and call.allowed(f"/vms/{vmid}", "VM.Backup"))
+    pooled = bool(pool) and call.allowed(f"/pool/{pool}", "VM.Allocate")
+    if not with_force and not pooled and not call.allowed(f"/vms/{vmid}", "VM.Allocate"):
+        raise LabError(403, "Permission check failed")
+    if params.get("storage"):  # there or not: who has no right learns nothing (10_permissions 260)
+        call.check(f"/storage/{params['storage']}", "Datastore.AllocateSpace")
+    if params.get("start"):
+        call.check(f"/vms/{vmid}", "VM.PowerMgmt")
+    if not lab.quorate():
+        raise LabError(500, "cluster not ready - no quorum?")
+
+
+def _overrides(params: Mapping[str, Any]) -> dict[str, str]:
+    """The options of a configuration among a call's parameters; NICs get a MAC address where they have none."""
+    chosen = {key: str(value) for key, value in params.items() if key not in REQUEST_ONLY}
+    return {key: with_mac(value) if NET.fullmatch(key) else value for key, value in chosen.items()}
+
+
+def _restore(call: Call, overrides: Mapping[str, str]) -> str:
+    params = call.params
+    archive = backup_volume(call, params["archive"])
+    if not archive.path.is_file():
+        raise LabError(500, f"volume '{archive.volid}' does not exist")
+    check_options(call, call.vmid, overrides, call.params.get("pool"))
+    check_bridges(call, overrides)
+    _reserve(call, "restore", existing=bool(params.get("force")))
+    request = Request(
+        vmid=call.vmid,
+        archive=archive,
+        storage=params.get("storage"),
+        overrides=overrides,
+        unique=bool(params.get("unique")),
+        force=bool(params.get("force")),
+        bwlimit=params.get("bwlimit", 0),
+        start=bool(params.get("start")),
+        live=bool(params.get("live-restore")),
+        pool=params.get("pool"),
+    )
+    return call.spawn("qmrestore", call.vmid, lambda log: Restore(call, request, log).run())
+
+
+def _reserve(call: Call, verb: str, *, existing: bool) -> None:
+    """Take the VMID: an empty configuration with ``lock: create``. Raise LabError 500 in PVE's words if that is not possible."""
+    lab, node, vmid = call.lab, call.node, call.vmid
+    try:
+        with lab.guests.lock(vmid, patience(lab, _FLOCK_TIMEOUT)):
+            vm = lab.guests.get(vmid)
+            if vm is None:
+                lab.guests.create(node, vmid, {"lock": "create"})
+                return
+            if not existing or vm.node != node or vm.type != "qemu":
+                raise LabError(500, f"{vm.word} {vmid} already exists on node '{vm.node}'")
+            check_unlocked(vm)
+            save(lab, vm, {**vm.config, "lock": "create"})
+    except LabError as error:
+        raise LabError(
+            500, f"unable to {verb} VM {vmid} - {error.reason.removeprefix(f'unable to create VM {vmid} - ')}"
+        ) from error

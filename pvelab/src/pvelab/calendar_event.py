@@ -1,0 +1,184 @@
+"""Calendar events, as PVE::CalendarEvent reads them: when a backup job comes next.
+
+``[WEEKDAYS] [[YEAR-]MONTH-DAY] [[HOUR:]MINUTE[:SECOND]]``, or a word such as ``daily`` (systemd.time(7)). Each field is ``*``
+or a list of numbers, ranges ``a..b`` and steps ``a/n``, ``a..b/n`` or, for the whole field, ``*/n``. A time that is not there is
+midnight, and a lone number is a minute.
+
+An event is read into the days on which it falls and the seconds of such a day, counted by the clock on the wall. On a day when
+that clock is changed, an event of every hour falls whenever the clock shows one of its times, twice or never; any other falls
+once for each of its times: at the first of two, and as much later as the clock was put forward where it shows that time never.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
+from zoneinfo import ZoneInfo
+
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WHOLE_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_WORDS = {
+    "minutely": "*:*",
+    "hourly": "*:0",
+    "daily": "0:0",
+    "weekly": "mon 0:0",
+    "monthly": "*-1 0:0",
+    "quarterly": "1,4,7,10-1 0:0",
+    "semiannually": "1,7-1 0:0",
+    "semi-annually": "1,7-1 0:0",
+    "yearly": "1-1 0:0",
+    "annually": "1-1 0:0",
+}
+_ITEM = re.compile(r"(?P<first>\d{1,4})(?:\.\.(?P<last>\d{1,4}))?(?:/(?P<step>\d{1,4}))?", re.ASCII)
+_YEARS, _MONTHS, _DAYS = range(2200), range(1, 13), range(1, 32)  # systemd knows no year after 2199, and neither does PVE
+_END = int(datetime(_YEARS.stop, 1, 2, tzinfo=UTC).timestamp())  # wherever the clock is
+_HOURS, _SIXTY = range(24), range(60)
+
+
+class BadEvent(ValueError):
+    """A text that is no calendar event."""
+
+
+@dataclass(frozen=True)
+class CalendarEvent:
+    """One event: the days on which it falls, and at which seconds of them (ascending). ``hourly``: it falls in every hour."""
+
+    years: frozenset[int]
+    months: tuple[int, ...]
+    days: tuple[int, ...]
+    weekdays: frozenset[int]
+    seconds: tuple[int, ...]
+    hourly: bool
+
+    def next_after(self, epoch: int, zone: ZoneInfo) -> int | None:
+        """Return the first time in epoch seconds after ``epoch`` at which it falls in a time zone, None if that is never."""
+        if epoch >= _END:
+            return None
+        best: tuple[int, date] | None = None
+        for day in self._dates(datetime.fromtimestamp(epoch, zone).date() - timedelta(days=1)):
+            # the clock can be put back over midnight: the day after the first one that is found can begin before
+            if best and day > best[1] + timedelta(days=1):
+                break
+            found = self._first_of(day, epoch, zone)
+            if found is not None and (best is None or found < best[0]):
+                best = (found, day)
+        return best[0] if best else None
+
+    def _dates(self, start: date) -> Iterator[date]:
+        for year in range(start.year, _YEARS.stop):
+            if year not in self.years:
+                continue
+            for month, day in product(self.months, self.days):
+                try:
+                    found = date(year, month, day)
+                except ValueError:  # the 30th of February
+                    continue
+                if found >= start and found.weekday() in self.weekdays:
+                    yield found
+
+    def _first_of(self, day: date, epoch: int, zone: ZoneInfo) -> int | None:
+        """Return the first time of a day after ``epoch``, None if there is none."""
+        midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+        low, high = sorted(map(_offset, (midnight, (midnight + timedelta(days=1)).replace(fold=1))))
+        wall = int(midnight.replace(tzinfo=UTC).timestamp())
+        best: int | None = None
+        for second in self.seconds[bisect_right(self.seconds, epoch + low - wall) :]:
+            if best is not None and wall + second - high >= best:
+                break
+            later = (time for time in self._shown(midnight + timedelta(seconds=second)) if time > epoch)
+            best = min((time for time in (best, *later) if time is not None), default=None)
+        return best
+
+    def _shown(self, wall: datetime) -> Iterator[int]:
+        """Yield when it falls for a time on the wall."""
+        if not self.hourly:
+            yield int(wall.timestamp())
+            return
+        for fold in (0, 1):
+            moment = wall.replace(fold=fold)
+            if moment.astimezone(UTC).astimezone(wall.tzinfo).replace(tzinfo=None) == wall.replace(tzinfo=None):
+                yield int(moment.timestamp())
+
+
+def _offset(moment: datetime) -> int:
+    """Return by how many seconds the clock on the wall is ahead of UTC."""
+    offset = moment.utcoffset()
+    return int(offset.total_seconds()) if offset else 0
+
+
+def read(text: str) -> CalendarEvent:
+    """Given a calendar event as PVE writes it, return it. Raise BadEvent, saying why, for any other text."""
+    plain = text.strip().lower()
+    words = _WORDS.get(plain, plain).split()
+    if not words:
+        raise BadEvent("date or time specification expected")
+    weekdays = _weekdays(words.pop(0)) if words[0][0].isalpha() else frozenset(range(7))
+    years, months, days = _date(words.pop(0)) if words and "-" in words[0] else (_YEARS, _MONTHS, _DAYS)
+    hours, minutes, seconds = _time(words.pop(0)) if words else ([0], [0], [0])
+    if words:
+        raise BadEvent(f"unexpected '{' '.join(words)}'")
+    times = tuple(hour * 3600 + minute * 60 + second for hour, minute, second in product(hours, minutes, seconds))
+    return CalendarEvent(frozenset(years), tuple(months), tuple(days), weekdays, times, len(hours) == len(_HOURS))
+
+
+def _weekdays(word: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in word.split(","):
+        first, range_, last = part.partition("..")
+        begin, end = _weekday(first), _weekday(last) if range_ else _weekday(first)
+        if begin > end:
+            raise BadEvent(f"wrong order in range '{part}'")
+        found.update(range(begin, end + 1))
+    return frozenset(found)
+
+
+def _weekday(name: str) -> int:
+    for names in (_WEEKDAYS, _WHOLE_NAMES):
+        if name in names:
+            return names.index(name)
+    raise BadEvent(f"unknown weekday '{name}'")
+
+
+def _date(word: str) -> tuple[range | list[int], range | list[int], range | list[int]]:
+    fields = word.split("-")
+    if len(fields) not in (2, 3):
+        raise BadEvent(f"'{word}' is no date")
+    year, month, day = fields if len(fields) == 3 else ["*", *fields]
+    return _field(year, _YEARS), _field(month, _MONTHS), _field(day, _DAYS)
+
+
+def _time(word: str) -> tuple[range | list[int], range | list[int], range | list[int]]:
+    fields = word.split(":")
+    if len(fields) > 3:
+        raise BadEvent(f"'{word}' is no time")
+    hour, minute, second = {1: ["*", *fields, "0"], 2: [*fields, "0"], 3: fields}[len(fields)]
+    return _field(hour, _HOURS), _field(minute, _SIXTY), _field(second, _SIXTY)
+
+
+def _field(text: str, known: range) -> range | list[int]:
+    """Return the numbers of a field in ascending order. ``known`` are those that it can have."""
+    if text == "*":
+        return known
+    if text.startswith("*/") and "," not in text:
+        text = f"{known.start}{text[1:]}"
+    found: set[int] = set()
+    for part in text.split(","):
+        item = _ITEM.fullmatch(part)
+        if not item:
+            raise BadEvent(f"'{part}' is no number, range or repetition")
+        first = int(item["first"])
+        last = int(item["last"]) if item["last"] else first
+        step = int(item["step"]) if item["step"] else None
+        if first not in known or last not in known:
+            raise BadEvent(f"value '{first if first not in known else last}' out of range")
+        if step is not None and not 0 < step < known.stop:
+            raise BadEvent(f"repetition '{step}' out of range")
+        if first > last:
+            raise BadEvent(f"wrong order in range '{part}'")
+        end = known.stop if step and not item["last"] else last + 1
+        found.update(range(first, end, step or 1))
+    return sorted(found)

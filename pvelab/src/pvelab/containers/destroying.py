@@ -1,0 +1,52 @@
+"""What vzdestroy does: volumes first, then what refers to the container, then the container."""
+
+from __future__ import annotations
+
+import re
+
+from pvelab.containers import power, trees
+from pvelab.containers.mounts import mounts
+from pvelab.guests import volumes
+from pvelab.guests.state import check_unlocked, need, task_lock
+from pvelab.kernel import Lab, TaskLog, VmConfig
+
+
+def destroy(lab: Lab, node: str, vmid: int, purge: bool, unreferenced: bool, log: TaskLog) -> None:
+    """Destroy a container. ``purge``: jobs and HA forget it; ``unreferenced``: also volumes that no configuration names go.
+
+    Raise LabError if it is locked.
+    """
+    with task_lock(lab, vmid, log):
+        vm = need(lab, node, vmid, "lxc")
+        check_unlocked(vm)
+        if power.running(lab, vmid):
+            log.line("forced to stop CT before destroying!")
+            power.switch_off(lab, vmid)
+        for tree in _volumes(lab, vm, unreferenced):
+            log.line(trees.free(lab, tree))
+        if purge:
+            log.line(f"purging CT {vmid} from related configurations..")
+            _forget_jobs(lab, vmid)
+            if lab.ha.resources.pop(f"ct:{vmid}", None) is not None:
+                lab.ha.save()
+        lab.access.forget_guest(vmid)
+        lab.guests.remove(vmid)
+
+
+def _volumes(lab: Lab, vm: VmConfig, unreferenced: bool) -> list[trees.Tree]:
+    named = [item.volume for item in mounts(vm.config) if item.kind == "volume"]
+    named += [value.split(",")[0] for key, value in vm.config.items() if key.startswith("unused")]
+    found = {volid: trees.open_tree(lab, vm.node, volid) for volid in named}
+    for name, storage in lab.storages.items() if unreferenced else ():
+        if "rootdir" in storage.content and volumes.is_available(lab, vm.node, name):
+            own = (tree for tree in trees.trees(lab, vm.node, name) if tree.volume.owner == vm.vmid)
+            found.update({tree.volume.volid: tree for tree in own})
+    return list(found.values())
+
+
+def _forget_jobs(lab: Lab, vmid: int) -> None:
+    for job in lab.jobs.entries.values():
+        for name in ("vmid", "exclude"):
+            if name in job:
+                job[name] = ",".join(v for v in re.split(r"[,; ]+", str(job[name])) if v and v != str(vmid))
+    lab.jobs.save()

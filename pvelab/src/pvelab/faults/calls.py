@@ -1,0 +1,57 @@
+"""Faults of the API itself: at the Nth call that fits, or at every one, an error, a delay, a dropped connection or garbage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from pvelab import wire
+from pvelab.errors import LabError
+from pvelab.faults.board import Board
+from pvelab.faults.model import Fault
+from pvelab.wire import Reply, Request
+
+_GARBAGE = b"<html><head><title>502 Bad Gateway</title></head><body>this is no JSON"
+
+
+def around(board: Board, request: Request, carry_out: Callable[[], Reply]) -> Reply:
+    """Given a request and what carries it out, return the reply that the faults leave.
+
+    ``error`` and ``drop`` strike before the call is carried out, ``delay``, ``drop-after`` and ``garbage`` after it.
+    """
+    fault = _struck(board, request)
+    if fault is None:
+        return carry_out()
+    if fault["do"] == "drop":
+        return Reply(500, dropped=True)
+    if fault["do"] == "error":
+        return _error(request, fault)
+    reply = carry_out()
+    if fault["do"] == "delay":
+        return replace(reply, delay=reply.delay + fault["seconds"])
+    if fault["do"] == "drop-after":
+        return replace(reply, dropped=True)
+    return Reply(200, "OK", _GARBAGE, wire.JSON_TYPE)
+
+
+def _struck(board: Board, request: Request) -> Fault | None:
+    """The fault that strikes at this request: each one that fits sees the call, the first whose turn it is strikes."""
+    struck = None
+    for fault in board.all():
+        seen = board.see(fault) if fault.kind == "api" and _fits(fault, request) else None
+        if seen and struck is None and seen["call"] in (0, seen.seen):
+            struck = board.count(seen)
+    return struck
+
+
+def _fits(fault: Fault, request: Request) -> bool:
+    return fnmatchcase(request.method, fault["method"]) and fnmatchcase(request.call, fault["path"])
+
+
+def _error(request: Request, fault: Fault) -> Reply:
+    """PVE's own 401 and 59x answers have no body."""
+    status, text = int(fault["status"]), str(fault["text"])
+    if status == 401 or status >= 590:
+        return Reply(status, text)
+    return wire.failure(request, LabError(status, text), pause=0)

@@ -1,0 +1,60 @@
+"""Guests that come up well and do not stay so: their process ends, or somebody presses the reset button again and again.
+
+Both are counted from the moment at which the guest's console says that it is up, so that they do not depend on how long it boots.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pvelab.faults.model import Fault
+from pvelab.vmm.accel import READY
+from pvelab.vmm.qmp import QemuError
+
+if TYPE_CHECKING:
+    from pvelab.kernel import Lab, Machine
+
+_LOOK = 0.1  # seconds between two looks at a console
+
+
+def haunt(lab: Lab, machine: Machine) -> None:
+    """Given a machine that was just switched on, let the faults have it that strike after its boot."""
+    for kind, act in (("guest-dies", _die), ("guest-resets", _reset)):
+        if fault := lab.faults.strike(kind, uuid=machine.spec.uuid, vmid=machine.spec.vmid):
+            thread = threading.Thread(target=act, args=(lab, machine, fault), name=f"{kind} {machine.spec.vmid}", daemon=True)
+            thread.start()
+
+
+def _die(lab: Lab, machine: Machine, fault: Fault) -> None:
+    if _comes_up(lab, machine, fault) and _goes_on(lab, machine, fault, float(fault["after"])):
+        machine.stop()
+
+
+def _reset(lab: Lab, machine: Machine, fault: Fault) -> None:
+    if not _comes_up(lab, machine, fault):
+        return
+    with contextlib.suppress(QemuError):  # it was switched off in this moment
+        while _goes_on(lab, machine, fault, float(fault["every"])):
+            machine.reset()
+
+
+def _comes_up(lab: Lab, machine: Machine, fault: Fault) -> bool:
+    return _until(lab, machine, fault, lambda: READY in machine.console())
+
+
+def _goes_on(lab: Lab, machine: Machine, fault: Fault, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    return _until(lab, machine, fault, lambda: time.monotonic() >= end)
+
+
+def _until(lab: Lab, machine: Machine, fault: Fault, holds: Callable[[], bool]) -> bool:
+    """Wait for something; return False when the machine went off, or the fault was cleared, before."""
+    while lab.faults.is_set(fault) and machine.pid is not None:
+        if holds():
+            return True
+        time.sleep(_LOOK)
+    return False

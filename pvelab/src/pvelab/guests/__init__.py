@@ -1,0 +1,1 @@
+"""The lab's guests and archives: disks, dumps, restores, configurations and power."""

@@ -1,0 +1,74 @@
+"""QEMU's own monitor protocol (docs/interop/qmp-spec), over a unix socket."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pvelab.errors import PvelabError
+
+
+class QemuError(PvelabError):
+    """QEMU refused a command, or is gone."""
+
+
+class Qmp:
+    """One monitor connection; commands from several threads wait for each other."""
+
+    def __init__(self, path: Path, alive: Callable[[], bool], patience: float = 20.0) -> None:
+        """Connect to the monitor at ``path``, waiting for QEMU to make it. Raise QemuError when it ends or does not come."""
+        self._lock, self._numbers = threading.Lock(), itertools.count(1)
+        self._socket = _connect(path, alive, patience)
+        self._lines = self._socket.makefile("rb")
+        if not self._lines.readline():
+            raise QemuError(f"QEMU closed its monitor {path} at once", "read the machine's qemu.log")
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, arguments: dict[str, object] | None = None, timeout: float = 60.0) -> object:
+        """Given a command, return its answer. Raise QemuError with QEMU's own words when it refuses or is gone."""
+        with self._lock:
+            number = next(self._numbers)
+            message = {"execute": command, "id": number} | ({"arguments": arguments} if arguments else {})
+            try:
+                self._socket.settimeout(timeout)
+                self._socket.sendall(json.dumps(message).encode() + b"\n")
+                return self._answer(command, number)
+            except OSError as error:
+                raise QemuError(f"QEMU does not answer {command}: {error}") from error
+
+    def _answer(self, command: str, number: int) -> object:
+        """Read up to the answer with that number; what comes before it are events and late answers."""
+        while line := self._lines.readline():
+            answer = json.loads(line)
+            if answer.get("id") != number:
+                continue
+            if "error" in answer:
+                raise QemuError(f"QEMU refused {command}: {answer['error']['desc']}")
+            return answer["return"]
+        raise QemuError(f"QEMU went away during {command}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._lines.close()
+        self._socket.close()
+
+
+def _connect(path: Path, alive: Callable[[], bool], patience: float) -> socket.socket:
+    deadline = time.monotonic() + patience
+    while True:
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            channel.settimeout(patience)
+            channel.connect(str(path))
+        except OSError as error:
+            channel.close()
+            if not alive() or time.monotonic() > deadline:
+                raise QemuError(f"QEMU did not come up: no monitor at {path} ({error})", "read the machine's qemu.log") from error
+            time.sleep(0.02)
+        else:
+            return channel
