@@ -100,7 +100,7 @@ class Access:
         self.save()
 
     def forget_guest(self, vmid: int) -> None:
-        """Drop a guest's own ACL entries and its pool membership: both are lost when it is destroyed (PVE_FACTS 7)."""
+        """Drop a guest's own ACL entries and its pool membership: both are lost when it is destroyed (pve-facts 8.4)."""
         with self._mutex:
             self.acl[:] = [entry for entry in self.acl if entry["path"] != f"/vms/{vmid}"]
             for pool in self.pools.values():

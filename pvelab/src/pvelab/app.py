@@ -31,7 +31,7 @@ from pvelab.wire import Reply, Request
 
 # agent calls block for 3 s and content calls for longer: enough threads that others are not kept waiting
 THREADS = 64
-_BROKEN_PIPE_FACTOR = 5.2 / 3  # OBSERVED 7: the broken pipe takes 5.2 s where a refused token takes 3
+_BROKEN_PIPE_FACTOR = 5.2 / 3  # pve-facts 1.7: the broken pipe takes 5.2 s where a refused token takes 3
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +68,7 @@ def _dispatch(lab: Lab, request: Request) -> Reply:
 
 
 def _unauthorized(request: Request, error: LabError, delay: float) -> Reply:
-    """Refused credentials have no body at all; only a failed login has one (OBSERVED 1)."""
+    """Refused credentials have no body at all; only a failed login has one (pve-facts 1.4)."""
     if request.call == "/access/ticket" and request.method == "POST":
         reply = wire.failure(request, error, pause=0)
         return Reply(reply.status, reply.reason, reply.body, reply.content_type, delay)

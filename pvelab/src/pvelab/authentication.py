@@ -1,4 +1,4 @@
-"""Who asks: API tokens, tickets and their CSRF tokens (libpve-access-control; texts as OBSERVED 1)."""
+"""Who asks: API tokens, tickets and their CSRF tokens (libpve-access-control; texts as in pve-facts 1.4)."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class GuestTable:
             self._write(vm)
 
     def check_writable(self, vm: VmConfig) -> None:
-        """Raise LabError 500 without quorum: the cluster file system is read-only then (PVE_FACTS 8)."""
+        """Raise LabError 500 without quorum: the cluster file system is read-only then (pve-facts 9.3)."""
         if not self.quorate():
             path = f"/etc/pve/nodes/{vm.node}/{_FOLDERS[vm.type]}/{vm.vmid}.conf.tmp.{os.getpid()}"
             raise LabError(500, f"unable to open file '{path}' - Permission denied")

@@ -113,7 +113,7 @@ def _size(type: str, *values: tuple[str, str]) -> _Size:
 
 
 def _of_dead_node(lab: Lab, vm: VmConfig) -> dict[str, Any]:
-    """What a dead node last broadcast of its guests counts for five minutes (PVE_FACTS 8); then nothing is known of them."""
+    """What a dead node last broadcast of its guests counts for five minutes (pve-facts 9.1); then nothing is known of them."""
     row: dict[str, Any] = {"id": f"{vm.type}/{vm.vmid}", "type": vm.type, "vmid": vm.vmid, "node": vm.node, "status": "unknown"}
     died = lab.nodes[vm.node].died
     if died is not None and lab.clock.seconds() - died < _BROADCAST_LIFE:

@@ -1,4 +1,4 @@
-"""The HA manager at work: its CRM and the nodes' LRMs (pve-ha-manager PVE/HA/{Manager,NodeStatus,LRM}.pm, PVE_FACTS 8).
+"""The HA manager at work: its CRM and the nodes' LRMs (pve-ha-manager PVE/HA/{Manager,NodeStatus,LRM}.pm; pve-facts 9.4).
 
 It looks at the cluster every ten seconds. A node that is gone is ``unknown``; after a minute it is to be fenced, and it counts as
 fenced when its agent lock has run out. Then its services' configurations move to a node that lives and are started there: whether

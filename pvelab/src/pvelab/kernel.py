@@ -284,7 +284,7 @@ class Call:
 
     @property
     def is_root_ticket(self) -> bool:
-        """Say whether root@pam asks with a ticket: no token is ever root (OBSERVED 24)."""
+        """Say whether root@pam asks with a ticket: no token is ever root (pve-facts 1.9)."""
         return self.identity.name == "root@pam"
 
     @property

@@ -1,4 +1,4 @@
-"""Death and return of a node: what goes with it, what the others see, what starts when it is back (PVE_FACTS 1, 8)."""
+"""Death and return of a node: what goes with it, what the others see, what starts when it is back (pve-facts 1.6, 9.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PVE refuses without quorum: its cluster file system is read-only then (PVE_FACTS 8)."""
+"""What PVE refuses without quorum: its cluster file system is read-only then (pve-facts 9.3)."""
 
 from __future__ import annotations
 

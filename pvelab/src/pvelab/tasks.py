@@ -1,4 +1,4 @@
-"""Tasks of the lab's nodes: worker threads with PVE's UPIDs, log files and exit statuses (PVE_FACTS 2).
+"""Tasks of the lab's nodes: worker threads with PVE's UPIDs, log files and exit statuses (pve-facts 2).
 
 A task's log lies in ``<node>/var/log/pve/tasks/<last hex digit of its start>/<UPID>``; its last line decides the status, so a lab
 that was killed reads its running tasks as stopped with ``unexpected status``, as PVE does.

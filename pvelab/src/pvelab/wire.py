@@ -1,4 +1,4 @@
-"""Requests and replies as PVE's API server reads and writes them (pve-http-server PVE/APIServer/AnyEvent.pm, OBSERVED 1-7)."""
+"""Requests and replies as PVE's API server reads and writes them (pve-http-server PVE/APIServer/AnyEvent.pm; pve-facts 1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
 class BodyUnreadable(Exception):
-    """A JSON body that is none: Perl's own text with its line number, as plain text (OBSERVED 4)."""
+    """A JSON body that is none: Perl's own text with its line number, as plain text (pve-facts 1.2)."""
 
     def __init__(self, text: str, line: int) -> None:
         super().__init__(f"{text} at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line {line}.")
@@ -103,7 +103,7 @@ def parameters(request: Request, schema: Schema) -> dict[str, Any]:
 
 
 def _pairs(text: str) -> dict[str, list[str]]:
-    """``;`` separates like ``&``, and a second raw ``=`` cuts the value there (OBSERVED 4)."""
+    """``;`` separates like ``&``, and a second raw ``=`` cuts the value there (pve-facts 1.2)."""
     found: dict[str, list[str]] = {}
     for pair in text.replace(";", "&").split("&"):
         name, _, rest = pair.partition("=")
@@ -158,7 +158,7 @@ def success(request: Request, result: Any) -> Reply:
 def failure(request: Request, error: LabError, *, pause: float) -> Reply:
     """Given an error, return its reply: its first line in the reason phrase, all of it in the body.
 
-    A text with a character above U+00FF never arrives: 596 after ``pause`` seconds (OBSERVED 7).
+    A text with a character above U+00FF never arrives: 596 after ``pause`` seconds (pve-facts 1.7).
     """
     text = error.reason
     if any(ord(character) > 0xFF for character in text):

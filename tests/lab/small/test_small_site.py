@@ -26,7 +26,7 @@ pytestmark = pytest.mark.lab
 
 SMALL = Path(__file__).parents[3] / "policies" / "sites" / "small.yaml"
 VMID, TOKEN = 200, "svc@pve!drill"
-# Without any one of these something of the drill fails on a real server (OBSERVED, minimal privileges).
+# Without any one of these something of the drill fails on a real server (pve-facts 11.2).
 MINIMAL = {
     "/vms": (
         "VM.Audit VM.Backup VM.Allocate VM.PowerMgmt VM.Config.Network VM.Config.Options VM.Config.CPU VM.Config.Memory "

@@ -22,7 +22,7 @@ from policies.model import OperationState
 from tests.unit.engine.test_engine import kinds, opened, workers
 from tests.unit.operations.worlds import World, world
 
-NAMED = "from backupsvc.operations import drivers; print(drivers.identity(foreground={}), flush=True); input()"
+NAMED = "from backupsvc.engine import drivers; print(drivers.identity(foreground={}), flush=True); input()"
 
 
 class Driver:

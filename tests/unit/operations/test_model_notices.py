@@ -22,9 +22,9 @@ from backupsvc.engine import telling
 from backupsvc.engine.kind import OperationKind
 from backupsvc.operations.kinds import KINDS
 from backupsvc.pve.scratch import RestoreStubs
-from tests.unit.engine.test_engine_model import START, EngineModel, watched
 from tests.unit.operations import test_engine_model
 from tests.unit.operations.actors import Fate
+from tests.unit.operations.test_engine_model import START, EngineModel, watched
 from tests.unit.operations.worlds import emptied
 
 Guard = Callable[[pytest.MonkeyPatch], None]

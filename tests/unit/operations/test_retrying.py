@@ -91,7 +91,7 @@ def test_law_1_a_restore_is_retried_only_through_the_laws(site: World, monkeypat
         asked.append((vmid, wanted))
         raise LawRefused(1, "guest 108 exists", "look")
 
-    monkeypatch.setattr(retrying, "plan_restore", plan)
+    monkeypatch.setattr("backupsvc.operations.restore.kind.plan_restore", plan)
     with pytest.raises(LawRefused):
         retrying.plan(site, failed)
     assert asked == [(108, {"at": None, "volid": "local:backup/x", "node": "clovis", "storage": None, "start": True})]

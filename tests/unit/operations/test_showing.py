@@ -10,7 +10,7 @@ import pytest
 
 from backupsvc.errors import UsageError
 from backupsvc.operations import build_engine, showing
-from backupsvc.operations.job_run.result import night_outcome
+from backupsvc.operations.job_run.result import failed_children, night_outcome
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import World, world
 
@@ -100,7 +100,7 @@ def test_a_night_is_as_good_as_what_it_opened(site: World) -> None:
     night = ended("night", children={"backup#108": child.id}, vmids=[108])
     site.catalog.finish(child.id, site.engine.driver(), OperationState.FAILED, data={}, error="no", note=None)
     assert showing.exit_code(site.catalog, night) == 1
-    assert [item.id for item in showing.failed_children(site.catalog, night)] == [child.id]
+    assert [item.id for item in failed_children(site.catalog, night)] == [child.id]
 
 
 def night_of(site: World, name: str, state: OperationState, **data: Any) -> Operation:

@@ -1,4 +1,4 @@
-"""/cluster/backup and /cluster/backup-info: PVE's own vzdump jobs (pve-manager PVE/API2/Backup.pm, OBSERVED 13)."""
+"""/cluster/backup and /cluster/backup-info: PVE's own vzdump jobs (pve-manager PVE/API2/Backup.pm; pve-facts 4.1)."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _need(call: Call) -> None:
 
 
 def _nested(detail: str) -> LabError:
-    """PVE wraps these parameter errors into a 500 whose detail stands only in the message (OBSERVED 5)."""
+    """PVE wraps these parameter errors into a 500 whose detail stands only in the message (pve-facts 1.5)."""
     return LabError(500, f"400 Parameter verification failed.\n{detail}\n")
 
 

@@ -123,7 +123,7 @@ def config_nodes(call: Call) -> Any:
 
 @route("GET", "/cluster/nextid")
 def nextid(call: Call) -> Any:
-    """Return the first free VMID, or the one asked for when it is free; as a string (OBSERVED 29)."""
+    """Return the first free VMID, or the one asked for when it is free; as a string (pve-facts 8.3)."""
     taken = {vm.vmid for vm in call.lab.guests.all(type=None)}
     if wanted := call.params.get("vmid"):
         if wanted in taken:

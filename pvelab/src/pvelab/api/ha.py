@@ -1,4 +1,4 @@
-"""/cluster/ha: status, resources, rules (pve-ha-manager PVE/API2/HA/*.pm, OBSERVED 30, PVE_FACTS 8)."""
+"""/cluster/ha: status, resources, rules (pve-ha-manager PVE/API2/HA/*.pm; pve-facts 9.4)."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _digest(entries: dict[str, Any]) -> str:
 
 
 def _shown(lab: Lab, sid: str) -> dict[str, Any]:
-    """Defaults are left out (OBSERVED 30)."""
+    """Defaults are left out (pve-facts 9.4)."""
     return {"sid": sid, "type": sid.partition(":")[0], "digest": _digest(lab.ha.resources), **lab.ha.resources[sid]}
 
 

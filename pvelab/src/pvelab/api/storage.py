@@ -69,7 +69,7 @@ def content(call: Call) -> Any:
 
 @route("GET", "/nodes/{node}/storage/{storage}/content/{volume}")
 def volume_info(call: Call) -> Any:
-    """Return one volume's attributes. Its size is rounded up to 512 and its format always ``raw`` (OBSERVED 14)."""
+    """Return one volume's attributes. Its size is rounded up to 512 and its format always ``raw`` (pve-facts 5.4)."""
     volume = _volume(call)
     check_volume(call, volume)
     if not volume.path.is_file():

@@ -1,4 +1,4 @@
-"""/nodes/{node}/tasks: list, status, log, stop (pve-manager PVE/API2/Tasks.pm, OBSERVED 28)."""
+"""/nodes/{node}/tasks: list, status, log, stop (pve-manager PVE/API2/Tasks.pm; pve-facts 2.3)."""
 
 from __future__ import annotations
 

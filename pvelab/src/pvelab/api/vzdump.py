@@ -14,7 +14,7 @@ from pvelab.kernel import Call, LabError, route
 
 @route("POST", "/nodes/{node}/vzdump")
 def vzdump(call: Call) -> Any:
-    """Start a job and return its task; ``OK`` when no guest of it lives on this node (PVE_FACTS 0.1)."""
+    """Start a job and return its task; ``OK`` when no guest of it lives on this node (pve-facts 3.1)."""
     check(call)
     vmids, everything = _local_guests(call), bool(call.params.get("all") or call.params.get("exclude"))
     if not vmids and not everything:

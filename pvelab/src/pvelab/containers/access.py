@@ -1,4 +1,4 @@
-"""Who may set which option of a container (pve-container PVE/LXC.pm check_ct_modify_config_perm; PVE_FACTS 6.3)."""
+"""Who may set which option of a container (pve-container PVE/LXC.pm check_ct_modify_config_perm; pve-facts 7.9)."""
 
 from __future__ import annotations
 

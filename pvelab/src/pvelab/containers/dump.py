@@ -1,4 +1,4 @@
-"""Dump a container into an archive, in vzdump's steps and words (pve-container PVE/VZDump/LXC.pm; PVE_FACTS 3.4).
+"""Dump a container into an archive, in vzdump's steps and words (pve-container PVE/VZDump/LXC.pm; pve-facts 3.7).
 
 Nothing runs in a modelled container, so that its files are at rest whatever the mode: what a mode would have to do first
 (snapshot, two rsyncs, a stop) is only said. Nothing of this makes a dump consistent that would not be so on PVE.

@@ -66,7 +66,7 @@ def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
 
 
 def request_ha(lab: Lab, vmid: int, state: str, log: TaskLog) -> None:
-    """Ask HA for a state: the task ends at once, and the HA manager's next round does it (PVE_FACTS 0.9)."""
+    """Ask HA for a state: the task ends at once, and the HA manager's next round does it (pve-facts 8.2)."""
     log.line(f"Requesting HA {'start' if state == 'started' else 'stop'} for CT {vmid}")
     lab.ha.resources[f"ct:{vmid}"]["state"] = state
     lab.ha.save()

@@ -1,7 +1,7 @@
-"""The task that restores a container from an archive, in PVE's steps and words (PVE/API2/LXC.pm create_vm; PVE_FACTS 6.3).
+"""The task that restores a container from an archive, in PVE's steps and words (PVE/API2/LXC.pm create_vm; pve-facts 7.9).
 
 Recorded, for an older PVE, in ``recorded_containers``. Unlike a VM's, a failed restore cleans up after itself when the container
-did not exist before (PVE_FACTS 0.7). The lines about the new file system are mkfs's, with the figures that it would have here.
+did not exist before (pve-facts 7.4). The lines about the new file system are mkfs's, with the figures that it would have here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may use which volume, bridge and option, in PVE's words (OBSERVED, table of privileges; PVE_FACTS 6.1)."""
+"""Who may use which volume, bridge and option, in PVE's words (pve-facts 7.3, 11.2)."""
 
 from __future__ import annotations
 

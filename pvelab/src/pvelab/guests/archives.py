@@ -1,4 +1,4 @@
-"""The archives on a directory storage: listing, sidecar files, removing, pruning (PVE_FACTS 4, 5; OBSERVED 14-17)."""
+"""The archives on a directory storage: listing, sidecar files, removing, pruning (pve-facts 5, 6)."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_notes(path: Path) -> str:
 
 
 def write_notes(path: Path, text: str) -> None:
-    """Set an archive's notes; empty ones remove the file. A missing archive is no error (OBSERVED 16)."""
+    """Set an archive's notes; empty ones remove the file. A missing archive is no error (pve-facts 5.5)."""
     notes = sidecar(path, "notes")
     if text:
         notes.write_text(text, encoding="utf-8")
@@ -92,7 +92,7 @@ def write_notes(path: Path, text: str) -> None:
 
 
 def set_protected(path: Path, protected: bool) -> None:
-    """Protect an archive, or lift that. A missing archive is no error (OBSERVED 16)."""
+    """Protect an archive, or lift that. A missing archive is no error (pve-facts 5.5)."""
     marker = sidecar(path, "protected")
     if protected:
         marker.touch()

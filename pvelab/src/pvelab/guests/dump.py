@@ -1,6 +1,6 @@
 """Dump one guest into an archive: running ones as a point in time over all disks, stopped ones from their disks as they lie.
 
-The order of steps and every log line are vzdump's (qemu-server PVE/VZDump/QemuServer.pm; PVE_FACTS 3.3; 03_vzdump_ok).
+The order of steps and every log line are vzdump's (qemu-server PVE/VZDump/QemuServer.pm; pve-facts 3.4; 03_vzdump_ok).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pvelab.kernel import Lab, LabError, Machine, TaskDied, VmConfig
 from pvelab.vmm.qmp import QemuError
 
 _NAP = 0.1
-# what never goes into an archived configuration (PVE_FACTS 3.3)
+# what never goes into an archived configuration (pve-facts 3.5)
 _NOT_ARCHIVED = ("lock", "parent", "vmstate", "digest")
 
 
@@ -211,7 +211,7 @@ class Dump:
         power.switch_off(self.lab, self.vm.vmid)
 
     def _as_root(self, kind: str, work: Callable[[], None]) -> None:
-        """Run a step as a task of its own, in root@pam's name without a token (OBSERVED 12)."""
+        """Run a step as a task of its own, in root@pam's name without a token (pve-facts 3.8)."""
         upid = self.lab.tasks.spawn(self.node, kind, str(self.vm.vmid), "root@pam", lambda _: work())
         result = self.lab.tasks.wait(upid, self.options.stopwait * 60 + 60)
         if result != "OK":

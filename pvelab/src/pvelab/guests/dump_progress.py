@@ -1,4 +1,4 @@
-"""The lines that a dump writes while it runs: freezing and thawing, progress, sums (PVE_FACTS 3.4)."""
+"""The lines that a dump writes while it runs: freezing and thawing, progress, sums (pve-facts 3.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dump's two logs: the task's, and the file next to the archive that repeats most of it with times (PVE_FACTS 3.4)."""
+"""A dump's two logs: the task's, and the file next to the archive that repeats most of it with times (pve-facts 3.7)."""
 
 from __future__ import annotations
 

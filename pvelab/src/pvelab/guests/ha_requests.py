@@ -12,7 +12,7 @@ _DELAY = 1.0
 
 
 def request(lab: Lab, node: str, vmid: int, state: str, log: TaskLog) -> None:
-    """Note what is wanted; the task ends at once and the guest changes its state later (PVE_FACTS 0.9)."""
+    """Note what is wanted; the task ends at once and the guest changes its state later (pve-facts 8.2)."""
     log.line(f"Requesting HA {'start' if state == 'started' else 'stop'} for VM {vmid}")
     lab.ha.resources[f"vm:{vmid}"]["state"] = state
     lab.ha.save()

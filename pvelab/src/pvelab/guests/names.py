@@ -1,4 +1,4 @@
-"""Names on storages: volids, vzdump's file names and the local time in them (libpve-storage Storage/Plugin.pm; PVE_FACTS 4)."""
+"""Names on storages: volids, vzdump's file names and the local time in them (libpve-storage Storage/Plugin.pm; pve-facts 5.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which archives PVE's retention would remove: the lab's own reading of PVE_FACTS 5, checked against PVE's vectors."""
+"""Which archives PVE's retention would remove: the lab's own reading of pve-facts 6, checked against PVE's vectors."""
 
 from __future__ import annotations
 

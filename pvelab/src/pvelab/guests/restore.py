@@ -1,6 +1,6 @@
 """The task that restores a guest from an archive: disks and configuration from the archive alone, in PVE's steps and words.
 
-Recorded in 05_restore_ok and 06_restore_errors; OBSERVED 18-23. Whatever fails leaves the guest's configuration behind as a stub,
+Recorded in 05_restore_ok and 06_restore_errors; pve-facts 7. Whatever fails leaves the guest's configuration behind as a stub,
 and frees the disks that were made.
 """
 
@@ -154,7 +154,7 @@ class Restore:
             raise TaskDied(f"unable to restore VM {vmid} - - protection mode enabled")
 
     def _early_checks(self) -> None:
-        """Look at every bridge of the final configuration; an archive that cannot be read skips this (OBSERVED 20)."""
+        """Look at every bridge of the final configuration; an archive that cannot be read skips this (pve-facts 7.6)."""
         try:
             raw = extract_config(self.request.archive.path)
         except LabError as error:
@@ -167,7 +167,7 @@ class Restore:
             raise TaskDied(f"403 {error.reason}" if error.status == 403 else error.reason) from error
 
     def _header(self, stream: Decompressed, pipe: _Pipe) -> Header:
-        """Read the archive's header; a broken one costs PVE a minute (OBSERVED 20)."""
+        """Read the archive's header; a broken one costs PVE a minute (pve-facts 7.6)."""
         try:
             header = read_header(stream)
         except VmaError as error:
@@ -291,7 +291,7 @@ class Restore:
             self.log.line("no lock found trying to remove 'create'  lock")
 
     def _autostart(self) -> None:
-        """Start the guest in a task of its own: whether that works is told nowhere here (PVE_FACTS 0.8)."""
+        """Start the guest in a task of its own: whether that works is told nowhere here (pve-facts 7.7)."""
         vmid = self.request.vmid
         self.call.spawn("qmstart", vmid, lambda log: power.start(self.lab, self.node, vmid, log))
 

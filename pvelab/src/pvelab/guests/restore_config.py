@@ -1,4 +1,4 @@
-"""From an archived configuration to the restored guest's (qemu-server restore_update_config_line; PVE_FACTS 6.1)."""
+"""From an archived configuration to the restored guest's (qemu-server restore_update_config_line; pve-facts 7.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes, rates and durations as vzdump's and restore's logs write them (PVE_FACTS 3.4)."""
+"""Sizes, rates and durations as vzdump's and restore's logs write them (pve-facts 3.7)."""
 
 from __future__ import annotations
 

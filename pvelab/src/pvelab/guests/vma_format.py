@@ -1,4 +1,4 @@
-"""The VMA archive format, version 1, as the lab's own writer and reader know it (PVE_FACTS 9; big endian but for blob lengths).
+"""The VMA archive format, version 1, as the lab's own writer and reader know it (pve-facts 10.1; big endian, blob lengths not).
 
 A header names configurations and devices; extents of at most 59 clusters follow, each cluster of 64 KiB with a mask of its stored
 4 KiB blocks. Nothing here is shared with the service's own reader: two readings of one format, so that one mistake shows.

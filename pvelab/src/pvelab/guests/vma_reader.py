@@ -1,6 +1,6 @@
 """Read VMA archives for a restore, as Proxmox's ``vma extract`` does: its checks, its error texts, its figures.
 
-Damage inside a disk's data is not noticed here, as it is not by the real tool: VMA has no checksum over data (PVE_FACTS 0.3).
+Damage inside a disk's data is not noticed here, as it is not by the real tool: VMA has no checksum over data (pve-facts 10.2).
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class VzdumpJob:
             raise TaskDied(f"could not get storage information for '{name}': {wrong}")
 
     def _check_guests(self) -> None:
-        """The right to back a guest up is looked at in the task, not before it (OBSERVED 9)."""
+        """The right to back a guest up is looked at in the task, not before it (pve-facts 3.3)."""
         for vmid in self.options.vmids:
             if self.lab.guests.get(vmid):
                 try:

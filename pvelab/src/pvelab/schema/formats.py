@@ -39,7 +39,7 @@ def _one_of(allowed: tuple[str, ...], text: str) -> Callable[[str], None]:
 _DNS_LABEL = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
 _NODE_NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 
-# OBSERVED / recorded 400 texts; formats without an entry are not checked (the value still is a string)
+# the recorded texts of a 400; formats without an entry are not checked (the value still is a string)
 FORMATS: dict[str, Callable[[str], None]] = {
     "pve-vmid": _pattern(r"[1-9][0-9]{2,8}", "value does not look like a valid VM ID"),
     "pve-node": _pattern(_NODE_NAME, "value does not look like a valid node name"),

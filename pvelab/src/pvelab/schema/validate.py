@@ -36,7 +36,7 @@ def check_object(schema: Schema, given: dict[str, Any], path: str, errors: dict[
         found = property_schema(schema, name)
         if found is None:
             errors[_join(path, name)] = UNKNOWN
-        elif value is not None:  # null is taken as empty (OBSERVED 4)
+        elif value is not None:  # null is taken as empty (pve-facts 1.2)
             _check(found, value, _join(path, name), errors)
             needed = found.get("requires")
             if needed and given.get(needed) is None:
@@ -62,7 +62,7 @@ def _check(schema: Schema, value: Any, path: str, errors: dict[str, str]) -> Non
 
 
 def _wrong_type(kind: str, value: Any) -> str | None:
-    """Booleans are only 0 and 1, or real JSON ones (OBSERVED 3)."""
+    """Booleans are only 0 and 1, or real JSON ones (pve-facts 1.2)."""
     if kind == "array":
         return None if isinstance(value, list) else "type check ('array') failed"
     if isinstance(value, list | dict):

@@ -1,4 +1,4 @@
-"""PVE's surprises that concern the lab (PVE_FACTS section 0, by number; others by name): which test shows each.
+"""PVE's surprises that concern the lab, by number or by name: which test shows each.
 
 Those that no other package shows are here.
 """

@@ -1,4 +1,4 @@
-"""A dead pvestatd: what it broadcast is forgotten, and the node itself goes on (PVE_FACTS 8)."""
+"""A dead pvestatd: what it broadcast is forgotten, and the node itself goes on (pve-facts 9.1)."""
 
 from __future__ import annotations
 

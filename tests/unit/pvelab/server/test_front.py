@@ -76,7 +76,7 @@ def test_each_node_sees_the_drift_of_the_others_from_its_own_clock(lab: Lab, fro
     for name, port in front.ports.items():
         _, _, rows = ask(lab, open_connection(front, port), "/cluster/ha/status/current")
         seen[name] = [row["node"] for row in rows if row["type"] == "lrm" and "time drift" in row["status"]]
-    assert seen == {HOME: [OTHER], OTHER: []}  # a clock that is behind is not seen (PVE_FACTS 8)
+    assert seen == {HOME: [OTHER], OTHER: []}  # a clock that is behind is not seen (pve-facts 9.2)
 
 
 def test_each_node_has_a_certificate_of_its_own_from_one_authority(lab: Lab, front: Front) -> None:

@@ -1,4 +1,4 @@
-"""POST and DELETE of containers: restoring from an archive, destroying (pve-container PVE/API2/LXC.pm; PVE_FACTS 6.3)."""
+"""POST and DELETE of containers: restoring from an archive, destroying (pve-container PVE/API2/LXC.pm; pve-facts 7.9)."""
 
 from __future__ import annotations
 

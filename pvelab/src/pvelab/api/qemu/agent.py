@@ -1,4 +1,4 @@
-"""/nodes/{node}/qemu/{vmid}/agent: the guest agent's calls, in PVE's wrappings and words (PVE_FACTS 7; OBSERVED 25, 26)."""
+"""/nodes/{node}/qemu/{vmid}/agent: the guest agent's calls, in PVE's wrappings and words (pve-facts 8.5, 8.6)."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def write_file(call: Call) -> Any:
 
 
 def _generic(call: Call, name: str) -> Any:
-    """Most calls pass the agent's answer on as ``result``, its errors included: those are no HTTP errors (OBSERVED 26)."""
+    """Most calls pass the agent's answer on as ``result``, its errors included: those are no HTTP errors (pve-facts 8.5)."""
     machine = _machine(call)
     command = f"guest-{name}"
     try:
@@ -142,7 +142,7 @@ def _content(part: bytes, *, decode: bool) -> str:
 
 
 def _characters(encoded: str) -> str:
-    """Each byte becomes one character, as Perl lets it (OBSERVED 26)."""
+    """Each byte becomes one character, as Perl lets it (pve-facts 8.6)."""
     return base64.b64decode(encoded).decode("latin-1")
 
 

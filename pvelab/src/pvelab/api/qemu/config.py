@@ -1,4 +1,4 @@
-"""/nodes/{node}/qemu/{vmid}/config: reading and changing a guest's configuration (qemu-server PVE/API2/Qemu.pm; OBSERVED 24)."""
+"""/nodes/{node}/qemu/{vmid}/config: reading and changing a guest's configuration (qemu-server, API2/Qemu.pm; pve-facts 8.1)."""
 
 from __future__ import annotations
 

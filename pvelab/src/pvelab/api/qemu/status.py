@@ -1,4 +1,4 @@
-"""/nodes/{node}/qemu: listing guests, their state, switching them on and off (qemu-server PVE/API2/Qemu.pm; OBSERVED 25)."""
+"""/nodes/{node}/qemu: listing guests, their state, switching them on and off (qemu-server PVE/API2/Qemu.pm; pve-facts 8.2)."""
 
 from __future__ import annotations
 
