@@ -1,7 +1,7 @@
 """What all tests share.
 
-A catalog for whoever needs one: each test that asks for it runs on SQLite and on PostgreSQL. And figures: what a test counted is
-printed at the end of the run, also where xdist swallows its output. And the order: long tests first.
+A catalog for whoever needs one: a test about what is kept there runs on SQLite and on PostgreSQL, another one on SQLite alone. And
+figures: what a test counted is printed at the end of the run, also where xdist swallows its output. And the order: long tests first.
 
 And signals: what a test starts finds them as a user's processes do, whoever started the tests.
 
@@ -76,6 +76,13 @@ def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Catalog.open(f"sqlite:///{path}").close()
     assert [file.name for file in path.parent.iterdir()] == [path.name], "nothing of it is still in a log beside it"
     return path
+
+
+@pytest.fixture
+def sqlite_url(empty_catalog: Path, tmp_path: Path) -> str:
+    """Where a test's own catalog is, empty, for tests that are about no database: on either it would be the same."""
+    shutil.copy(empty_catalog, tmp_path / "catalog.db")
+    return f"sqlite:///{tmp_path}/catalog.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -27,8 +27,8 @@ def silent(event: Any) -> None:
 
 
 @pytest.fixture
-def site(catalog_url: str) -> Iterator[World]:
-    made = world(catalog_url)
+def site(sqlite_url: str) -> Iterator[World]:
+    made = world(sqlite_url)
     yield made
     made.catalog.close()
 

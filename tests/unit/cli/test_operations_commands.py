@@ -55,8 +55,8 @@ class Site:
 
 
 @pytest.fixture
-def site(catalog_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    made = Site(world(catalog_url))
+def site(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    made = Site(world(sqlite_url))
     monkeypatch.setattr(bootstrap, "open_service", made.service)
     yield made
     made.world.catalog.close()

@@ -26,8 +26,8 @@ JOB = Job("nightly", "21:00", "local", keep="keep-last=3")
 
 
 @pytest.fixture
-def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
-    made = world(catalog_url)
+def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
+    made = world(sqlite_url)
     nothing: Any = MappingProxyType({})
     made.policy = Policy("s", "Europe/Paris", "en", (JOB,), nothing, nothing, Scratch(9000, 9009), "standard")
     made.settings = Settings(state_dir=tmp_path)

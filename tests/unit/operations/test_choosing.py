@@ -37,8 +37,8 @@ class Site(World):
 
 
 @pytest.fixture
-def site(tmp_path: Path, catalog_url: str) -> Iterator[Site]:
-    made = Site(world(catalog_url).catalog)
+def site(tmp_path: Path, sqlite_url: str) -> Iterator[Site]:
+    made = Site(world(sqlite_url).catalog)
     nothing: Any = MappingProxyType({})
     jobs = (Job("nightly", "21:00", "local"),)
     made.policy = Policy("s", "Europe/Paris", "en", jobs, nothing, nothing, Scratch(9000, 9009), "standard")

@@ -36,8 +36,8 @@ def policy(scratch: str = "", guest: str = "") -> Policy:
 
 
 @pytest.fixture
-def site(tmp_path: Path, catalog_url: str) -> Any:
-    made: Any = world(catalog_url)
+def site(tmp_path: Path, sqlite_url: str) -> Any:
+    made: Any = world(sqlite_url)
     made.clock = Clock(START)
     made.policy, made.probe, made.settings = (
         policy(),

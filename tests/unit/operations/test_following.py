@@ -30,8 +30,8 @@ class WorkedClock(SteppingClock):
 
 
 @pytest.fixture
-def site(catalog_url: str) -> Iterator[World]:
-    made = world(catalog_url)
+def site(sqlite_url: str) -> Iterator[World]:
+    made = world(sqlite_url)
     made.engine = Engine(made, KINDS, foreground=False)
     yield made
     made.catalog.close()

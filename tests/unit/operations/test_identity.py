@@ -31,8 +31,8 @@ FIRST, SECOND, THIRD = (archive(108, second) for second in (1, 2, 3))
 
 
 @pytest.fixture
-def site(tmp_path: Path, catalog_url: str) -> Iterator[Site]:
-    made = Site(world(catalog_url).catalog)
+def site(tmp_path: Path, sqlite_url: str) -> Iterator[Site]:
+    made = Site(world(sqlite_url).catalog)
     nothing: Any = MappingProxyType({})
     jobs = (Job("nightly", "21:00", "local", keep="keep-last=1"),)
     made.policy = Policy("s", "Europe/Paris", "en", jobs, nothing, nothing, Scratch(9000, 9009), "standard")

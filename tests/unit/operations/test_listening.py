@@ -64,8 +64,8 @@ SILENT, COPY = entry("FAILED", None), entry("REACHABLE")
 
 
 @pytest.fixture
-def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
-    made = world(catalog_url)
+def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
+    made = world(sqlite_url)
     guest = GuestPolicy(108, "Debian-Server", "standard", "", "isolated", ADDRESS, (CheckSpec("ssh", "ssh", {"port": 22}),))
     jobs = (Job("nightly", "21:00", "local"),)
     guests = MappingProxyType({108: guest})

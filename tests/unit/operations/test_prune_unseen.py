@@ -25,8 +25,8 @@ TIMEOUT = "596 Connection timed out"
 
 
 @pytest.fixture
-def site(catalog_url: str) -> Iterator[World]:
-    made = with_policy(world(catalog_url))
+def site(sqlite_url: str) -> Iterator[World]:
+    made = with_policy(world(sqlite_url))
     yield made
     made.catalog.close()
 

@@ -51,8 +51,8 @@ PLACE = {"vmid": 9000, "node": "clovis", "storage": "local-lvm"}
 
 
 @pytest.fixture
-def site(tmp_path: Path, catalog_url: str) -> Iterator[World]:
-    made = world(catalog_url)
+def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
+    made = world(sqlite_url)
     guests = MappingProxyType({108: GuestPolicy(108, "Debian-Server", "standard", checks=(CheckSpec("agent", "agent"),))})
     jobs = (Job("nightly", "21:00", "local"),)
     tiers = MappingProxyType({"standard": replace(DEFAULT_TIER, proof_rung=Rung.BOOTED)})

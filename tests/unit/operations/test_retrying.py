@@ -15,8 +15,8 @@ from tests.unit.operations.worlds import World, world
 
 
 @pytest.fixture
-def site(catalog_url: str) -> Iterator[World]:
-    made = world(catalog_url)
+def site(sqlite_url: str) -> Iterator[World]:
+    made = world(sqlite_url)
     made.engine = build_engine(made, foreground=False)
     yield made
     made.catalog.close()

@@ -18,8 +18,8 @@ NOW = 1_773_086_400
 
 
 @pytest.fixture
-def site(catalog_url: str) -> Iterator[World]:
-    made = world(catalog_url)
+def site(sqlite_url: str) -> Iterator[World]:
+    made = world(sqlite_url)
     made.engine = build_engine(made)
     yield made
     made.catalog.close()

@@ -27,8 +27,8 @@ HERE, THERE = "a", "b"
 class Site:
     """A catalog, a virtual cluster of two nodes, and one restore test whose copy is to be taken down."""
 
-    def __init__(self, catalog_url: str, directory: Path) -> None:
-        self.world: World = world(catalog_url)
+    def __init__(self, sqlite_url: str, directory: Path) -> None:
+        self.world: World = world(sqlite_url)
         clock: Any = Clock(1_773_086_400.0)
         self.world.clock = clock
         self.cluster = VirtualCluster(clock, (HERE, THERE), {})
@@ -100,8 +100,8 @@ class Site:
 
 
 @pytest.fixture
-def site(catalog_url: str, tmp_path: Path) -> Iterator[Site]:
-    made = Site(catalog_url, tmp_path)
+def site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
+    made = Site(sqlite_url, tmp_path)
     yield made
     made.world.catalog.close()
 
