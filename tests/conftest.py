@@ -1,7 +1,7 @@
 """What all tests share.
 
-A catalog for whoever needs one: a test about what is kept there runs on SQLite and on PostgreSQL, another one on SQLite alone. And
-figures: what a test counted is printed at the end of the run, also where xdist swallows its output. And the order: long tests first.
+A catalog for whoever needs one: a test about what is kept there runs on SQLite and on PostgreSQL, others on SQLite alone. And
+figures: what a test counted is printed at the end of the run, also where xdist swallows its output. And long tests come first.
 
 And signals: what a test starts finds them as a user's processes do, whoever started the tests.
 

@@ -316,13 +316,6 @@ class OperationStore:
             connection.execute(update(OPERATION).where(*idle).values(due=due))
 
     @repeatable
-    def hasten(self, id: str, due: int) -> None:
-        """Given an open operation, make it due at ``due`` at the latest."""
-        with self._database.write() as connection:
-            later = (OPERATION.c.id == id, OPERATION.c.state == OPEN, OPERATION.c.due > due)
-            connection.execute(update(OPERATION).where(*later).values(due=due))
-
-    @repeatable
     def cap_future_times(self, now: int, most: int) -> None:
         """Make due now what is due more than ``most`` seconds ahead, and let leases that last so long run out.
 
@@ -357,13 +350,6 @@ class OperationStore:
             statement = update(OPERATION).where(*is_open).values(cancel=func.coalesce(OPERATION.c.cancel, why), due=at)
             row = connection.execute(statement.returning(*OPERATION.c)).first()
         return operation_of(row) if row else None
-
-    @retried
-    def open_counts(self) -> dict[str, int]:
-        """Return how many operations of each kind are open."""
-        query = select(OPERATION.c.kind, func.count()).where(OPERATION.c.state == OPEN).group_by(OPERATION.c.kind)
-        with self._database.read() as connection:
-            return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _goes_on(connection: Connection, parent: Fence) -> None:

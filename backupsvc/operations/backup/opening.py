@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from policies.jobs import Expected, expected, rank
+from policies.jobs import Expected, rank
 from policies.model import Guest, Job, Operation
 from policies.site import policy_for
 
@@ -15,12 +14,6 @@ if TYPE_CHECKING:
 
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each of them
-
-
-def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
-    """Given a job, open one backup operation for each guest that it expects, and return them in VMID order."""
-    found = expected(job, service.policy, service.pve.cluster.guests(), only)
-    return [operation for item in found if (operation := open_backup(service, job, item))]
 
 
 def open_backup(

@@ -14,13 +14,12 @@ from backupsvc.catalog.operations import Note
 from backupsvc.cli.backup import exit_code
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.operations import build_engine, showing
-from backupsvc.operations.backup.opening import open_job
 from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.settings import Settings
 from policies.model import Archive, Guest, GuestType, Job, OperationState, Policy, Rung, Scratch
 from tests.unit.operations.cluster import CONFIG, RUNNING, Cluster, archive, ended
-from tests.unit.operations.worlds import World, world
+from tests.unit.operations.worlds import World, open_job, world
 
 JOB = Job("nightly", "21:00", "local", keep="keep-last=3")
 

@@ -12,7 +12,6 @@ import pytest
 from backupsvc.errors import LawRefused, OutOfReach, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.inventory import accepting, listing
 from backupsvc.operations import build_engine, choosing, identity
-from backupsvc.operations.backup.opening import open_job
 from backupsvc.operations.restore.planning import plan_restore
 from backupsvc.operations.restore_test.opening import open_test
 from policies.model import Guest, GuestPolicy, Node, OperationState, SeenStorages, Storage
@@ -20,6 +19,7 @@ from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_choosing import Site, plan
 from tests.unit.operations.test_choosing import listing as put
 from tests.unit.operations.test_choosing import site as site
+from tests.unit.operations.worlds import open_job
 
 OLD, NEW = archive(108, 1), archive(108, 2)
 ELSEWHERE = replace(archive(108, 1), node="lge-pve02")

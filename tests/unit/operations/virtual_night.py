@@ -20,6 +20,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.engine import worker_loop
 from backupsvc.operations import build_engine, tick
 from backupsvc.settings import ProbeSettings, Settings, SshSettings
+from policies.model import OperationState
 from policies.site import load_policy
 from tests.unit.operations.virtual import Clock, Guest, VirtualCluster, config_of, connect
 from tests.unit.operations.worlds import World
@@ -149,7 +150,7 @@ class Night:
         tick.told(worker.site, due)  # type: ignore[arg-type]
         spent = time.monotonic() - began
         self.ticks.append(spent)
-        still = sum(self.catalog.open_counts().values())
+        still = len(self.catalog.operations(state=OperationState.OPEN))
         self.busiest = max(self.busiest, (still, spent))
         for id in due:
             self._send(self.clock.time, id)

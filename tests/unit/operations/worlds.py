@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,12 @@ from backupsvc.catalog import Catalog
 from backupsvc.catalog.tables import IDENTITY, METADATA
 from backupsvc.engine import drivers
 from backupsvc.engine.kind import OperationKind
+from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.kinds import KINDS
 from backupsvc.remote.connections import NodeConnections
 from backupsvc.settings import SshSettings
+from policies.jobs import expected
+from policies.model import Job, Operation
 
 
 class SteppingClock:
@@ -109,3 +112,9 @@ Handler = Callable[[Any], Any]
 def kinds_with(handlers: Mapping[str, Mapping[str, Handler]]) -> dict[str, OperationKind]:
     """Every kind of operation, some of them with other handlers."""
     return KINDS | {name: replace(KINDS[name], handlers=own) for name, own in handlers.items()}
+
+
+def open_job(service: Any, job: Job, only: Collection[int] = ()) -> list[Operation]:
+    """Given a job, open one backup operation for each guest that it expects, and return them in VMID order."""
+    found = expected(job, service.policy, service.pve.cluster.guests(), only)
+    return [operation for item in found if (operation := open_backup(service, job, item))]
