@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from backupsvc.clock import Clock, SystemClock
 from backupsvc.errors import UsageError
+from backupsvc.requester import person
 from backupsvc.settings import Settings, load_settings
 from policies.model import Policy
 
@@ -36,17 +37,26 @@ class Service:
 
     ``foreground``: operations are driven to their end by this process; else they are opened for workers. ``breakers``: what this
     process knows of the silence of hosts and nodes, where it keeps several services. ``observers``: who is told what the engine
-    does, if they are added before it is first used.
+    does, if they are added before it is first used. ``asked_by``: who asks for what is opened; "" is the person who runs this.
 
     Raises at first use: UsageError or PolicyError (policy), CatalogUnreachable (catalog), Unreachable or Refused (cluster).
     """
 
-    def __init__(self, settings: Settings, clock: Clock, *, foreground: bool = True, breakers: Breakers | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        *,
+        foreground: bool = True,
+        breakers: Breakers | None = None,
+        asked_by: str = "",
+    ) -> None:
         self.settings, self.clock, self._foreground = settings, clock, foreground
         self._stack = ExitStack()
         self._probes: dict[str, Jump | None] = {}
         self._breakers = breakers
         self.observers: list[Observer] = []
+        self._asked_by = asked_by
 
     @cached_property
     def policy(self) -> Policy:
@@ -131,6 +141,7 @@ class Service:
         self.breakers.live_long()
         engine = build_engine(self, foreground=self._foreground)
         engine.observers += self.observers
+        engine.asked_by = self._asked_by or person()
         return engine
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from backupsvc.clock import SystemClock
 from backupsvc.engine.step_log import log_step
 from backupsvc.errors import CatalogUnreachable
 from backupsvc.pve.breakers import Breakers
+from backupsvc.requester import schedule
 from backupsvc.settings import Settings, load_settings
 from policies.breaker import LONG_LIVED
 
@@ -25,8 +26,9 @@ def open_site() -> Iterator[Service]:
     stamp = (settings.model_dump_json(), _stamp(settings))
     if getattr(_kept, "stamp", None) != stamp:
         forget()
-        _kept.service, _kept.stamp = Service(settings, SystemClock(), foreground=False, breakers=_silence), stamp
-        _kept.service.observers.append(log_step)
+        service = Service(settings, SystemClock(), foreground=False, breakers=_silence, asked_by=schedule())
+        service.observers.append(log_step)
+        _kept.service, _kept.stamp = service, stamp
     try:
         yield _kept.service
     except CatalogUnreachable:

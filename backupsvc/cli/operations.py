@@ -92,7 +92,7 @@ def show(
 @app.command()
 def cancel(
     ids: Ids,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for its history.")] = "cancelled by an administrator",
+    reason: Annotated[str, typer.Option("--reason", help="Why, for its history; who asked is named there too.")] = "cancelled",
     enqueue: Enqueue = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -103,12 +103,13 @@ def cancel(
     from backupsvc.cli.session import open_service
     from backupsvc.operations import cancelling
     from backupsvc.operations.showing import find
+    from backupsvc.requester import person
 
     with open_service() as service, Progress(quiet=as_json) as progress:
         service.engine.observe(progress)
         found = {operation.id: operation for operation in (find(service.catalog, text) for text in ids)}
         planned = [cancelling.plan(service, operation, enqueue=enqueue) for operation in found.values()]
-        ended = planned if dry_run else [cancelling.carry_out(service, item, reason) for item in planned]
+        ended = planned if dry_run else [cancelling.carry_out(service, item, f"{reason}, by {person()}") for item in planned]
         answers = [_cancelled(service, item, dry_run) for item in ended]
     if as_json:
         emit_json({"dry_run": dry_run, "operations": answers})

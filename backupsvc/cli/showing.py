@@ -42,6 +42,7 @@ class Sheet:
         lines = [
             ("opened", f"{found['created']}, for occurrence {found['occurrence']}" if found["occurrence"] else found["created"])
         ]
+        lines += [("asked by", found["asked_by"])]
         lines += [("retry of", operation.data.get("retry_of")), ("stands", found["standing"]), ("waits", found["waits"])]
         lines += [
             ("cancelled", found["cancel"]),

@@ -73,7 +73,7 @@ class Executor:
         foreground: whether this process drives what it opens to its end; False for workers.
 
     ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it. ``on_beat`` is
-    called at each sign of life of a step that works for minutes.
+    called at each sign of life of a step that works for minutes; ``asked_by`` is written down with each operation that is opened.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Executor:
         self._beaten = 0.0
         self._followed: dict[str, tuple[tuple[str | None, int | None], float]] = {}
         self.on_beat: Callable[[], None] = lambda: None
+        self.asked_by = ""
 
     # --- one turn ---------------------------------------------------------------------------------------------------------
 

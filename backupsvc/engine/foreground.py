@@ -54,6 +54,7 @@ class Engine(Executor):
             self._make_way(alone, other)
         asked = dict(data)
         memory = asked | {"asked": asked, "within": within} | ({"deadline": now + within} if within else {})
+        memory |= {"asked_by": self.asked_by} if self.asked_by else {}
         new = NewOperation(kind, subject, workflow.first, memory, occurrence, alone, rank, lane)
         opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None, parent)
         if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:

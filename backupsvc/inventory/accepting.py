@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backupsvc.catalog.looks import Acceptance
 from backupsvc.inventory.listing import survey
+from backupsvc.requester import person
 from policies import prune_guard, reach, whole
 from policies.model import Archive
 
@@ -59,12 +58,4 @@ def _acceptances(stopped: Mapping[int, str], archives: Sequence[Archive], at: in
     for archive in archives:
         if archive.vmid in volids:
             volids[archive.vmid].append(archive.volid)
-    return tuple(Acceptance(vmid, at, user(), why, tuple(volids[vmid])) for vmid, why in stopped.items())
-
-
-def user() -> str:
-    """Return who runs this process, by name if it has one."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no name for this number, as in many containers
-        return f"uid {os.getuid()}"
+    return tuple(Acceptance(vmid, at, person(), why, tuple(volids[vmid])) for vmid, why in stopped.items())

@@ -57,6 +57,7 @@ def summary(service: Service, operation: Operation) -> dict[str, Any]:
         "finished": iso(operation.finished) if operation.finished is not None else None,
         "seconds": round(max(0.0, until - operation.created), 3),
         "occurrence": operation.occurrence,
+        "asked_by": operation.data.get("asked_by"),
         "driver": driver_name(operation) if is_open and driven(service, operation) else None,
         "due": iso(operation.due) if is_open else None,
         "cancel": operation.cancel,

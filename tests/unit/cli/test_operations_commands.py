@@ -18,6 +18,7 @@ from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import BackupsvcError, PveError, Refused, UsageError
 from backupsvc.operations.kinds import KINDS
+from backupsvc.requester import person
 from backupsvc.serve.queues import QUEUES
 from tests.unit.operations.worlds import World, kinds_with, world
 
@@ -127,7 +128,7 @@ def test_cancel_ends_what_nobody_drives_here_and_says_so(site: Site) -> None:
     result = run("cancel", id[-6:], "--reason", "enough")
     assert result.exit_code == 0
     assert "nobody drives it: its cleanup was done here; it is cancelled" in result.stdout
-    assert site.world.catalog.operation(id).error == "enough"  # type: ignore[union-attr]
+    assert site.world.catalog.operation(id).error == f"enough, by {person()}"  # type: ignore[union-attr]
 
 
 def test_cancel_asks_whoever_drives_it(site: Site) -> None:

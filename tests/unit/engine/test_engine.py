@@ -39,6 +39,13 @@ def kinds(kind: str, **special: Callable[[Run], Wait | None]) -> dict[str, Opera
     return kinds_with({kind: steps | {name.replace("_", "-"): handler for name, handler in special.items()}})
 
 
+def test_who_asked_is_written_down_with_what_is_opened_and_not_with_what_is_asked_again(site: World) -> None:
+    engine = Engine(site, kinds("backup"))
+    engine.asked_by = "alice@desk"
+    operation = site.catalog.operation(opened(engine, "backup"))
+    assert operation and operation.data["asked_by"] == "alice@desk" and operation.data["asked"] == {}
+
+
 def fail(message: str) -> Callable[[Run], None]:
     def step(run: Run) -> None:
         raise PveError(message, "look there")

@@ -167,7 +167,7 @@ def test_the_config_that_a_real_server_extracted_may_be_copied() -> None:
 
 
 def test_every_key_that_pves_schema_knows_is_judged_and_none_is_unknown_here() -> None:
-    api = json.loads((ROOT / "backupsvc" / "lab" / "api" / "schema.json").read_text())
+    api = json.loads((ROOT / "pvelab" / "src" / "pvelab" / "schema" / "schema.json").read_text())
     (create,) = [keys for keys in _parameters(api) if {"archive", "scsi[n]", "hookscript"} <= set(keys)]
     request = {"node", "vmid", "archive", "storage", "force", "unique", "pool", "bwlimit", "start", "live-restore", "ha-managed"}
     request |= {"import-working-storage"}
