@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backupsvc.archives.content import Content
+from backupsvc.archives.files import file_names
 from backupsvc.archives.streams import ByteStream, Damage, Problem, Progress, chunks_of
-from backupsvc.archives.vma import BLOCK, VMSTATE, Device, Header, VmaPass
+from backupsvc.archives.vma import BLOCK, HEADER, VMSTATE, Device, Header, VmaPass, read_header
 from backupsvc.errors import ArchiveError, UsageError
 
 ZEROS = bytes(BLOCK)
@@ -19,16 +20,23 @@ ZEROS = bytes(BLOCK)
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was written: paths in the order of the archive, configs last."""
+    """What was written: paths in the order of the archive, configs last.
+
+    ``sizes`` in bytes stand beside what is only foreseen; that of a guest's memory is not known before it is read (None).
+    """
 
     directory: Path
     files: tuple[Path, ...]
+    sizes: tuple[int | None, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """Return it for JSON; sizes in bytes, as ``ls`` shows them."""
         return {
             "directory": str(self.directory),
-            "files": [{"file": str(file), "size": file.stat().st_size} for file in self.files],
+            "files": [
+                {"file": str(file), "size": self.sizes[at] if self.sizes else file.stat().st_size}
+                for at, file in enumerate(self.files)
+            ],
         }
 
 
@@ -52,10 +60,44 @@ def extract(path: Path | str, directory: Path | str, *, on_progress: Progress | 
         ) from error
 
 
+def foresee(path: Path | str, directory: Path | str) -> Extraction:
+    """Given an archive of a VM, return what ``extract`` would write, by its header: whether it is intact is not looked at.
+
+    Raise UsageError if a file of that name is there already, ArchiveError if there is no header that can be read.
+    """
+    path, directory = Path(path), Path(directory)
+    try:
+        with path.open("rb", buffering=0) as stream:
+            content = Content(ByteStream(chunks_of(stream)), path.name)
+            if content.kind() != "vma":
+                raise _no_disks(path)
+            header = read_header(content.raw)
+    except Damage as damage:
+        raise _not_intact(path, damage.problem) from damage
+    except OSError as error:
+        raise ArchiveError(f"{path} cannot be read: {error.strerror}", "Check the file and its rights.") from error
+    names = file_names((device.name for device in header.devices.values()), header.configs, HEADER)
+    refuse_to_overwrite(directory, names)
+    disks = (None if device.name == VMSTATE else device.size for device in header.devices.values())
+    sizes = (*disks, *(len(data) for data in header.configs.values()))
+    return Extraction(directory, tuple(directory / name for name in names), sizes)
+
+
+def refuse_to_overwrite(directory: Path, names: Sequence[str]) -> None:
+    """Raise UsageError if one of the files is there already."""
+    for name in names:
+        if (directory / name).exists():
+            raise UsageError(f"{directory / name} exists already and is not overwritten", "Name another directory.")
+
+
+def _no_disks(path: Path) -> UsageError:
+    return UsageError(f"{path} is a container's archive, which holds files and no disks", f"Use `tar -xf {path}`.")
+
+
 def _extract(stream: BinaryIO, path: Path, disks: _Disks, on_progress: Progress | None) -> tuple[Path, ...]:
     content = Content(ByteStream(chunks_of(stream, on_progress)), path.name)
     if content.kind() != "vma":
-        raise UsageError(f"{path} is a container's archive, which holds files and no disks", f"Use `tar -xf {path}`.")
+        raise _no_disks(path)
     reader = VmaPass(disks)
     reader.read(content.raw)
     if reader.problems:
@@ -113,9 +155,7 @@ class _Disks:
         self._directory.mkdir(parents=True, exist_ok=True)
         if new:
             self._undo.callback(_remove_empty, self._directory)
-        for name in names:
-            if (self._directory / name).exists():
-                raise UsageError(f"{self._directory / name} exists already and is not overwritten", "Name another directory.")
+        refuse_to_overwrite(self._directory, names)
 
     def _create(self, name: str) -> int:
         """Return the descriptor of a new file under a temporary name."""

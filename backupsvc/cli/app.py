@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from backupsvc.cli.groups import Named, first_sentence, say_whole
+
 GROUPS = {
     "backup": ("backupsvc.cli.backup", "Run backup jobs."),
     "catalog": ("backupsvc.cli.catalog", "What archives exist, and how far each is proven."),
@@ -35,19 +37,25 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     whole = first not in GROUPS | COMMANDS or any(name.endswith("_COMPLETE") for name in os.environ)
     app = typer.Typer(
         name="backupsvc",
+        cls=Named,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
         help="Backup lifecycle and restore verification for Proxmox VE: archives that are proven, not hoped for.",
         epilog="Exit codes: 0 done and good; 1 done, and the answer is bad; 2 wrong usage or policy; 3 unreachable; 4 refused.",
     )
     app.callback()(_root)
     for name, (module, function) in COMMANDS.items():
         if whole or name == first:
-            app.command(name)(getattr(import_module(module), function))
+            command = getattr(import_module(module), function)
+            app.command(name, short_help=first_sentence(command.__doc__))(command)
     for name, (module, sentence) in GROUPS.items():
         if whole or name == first:
-            app.add_typer(import_module(module).app, name=name, help=sentence)
+            group = import_module(module).app
+            say_whole(group)
+            own = group.info.cls if isinstance(group.info.cls, type) else Named
+            app.add_typer(group, name=name, cls=own, help=sentence, short_help=sentence)
     return app
 
 

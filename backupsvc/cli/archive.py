@@ -65,19 +65,24 @@ def info(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: Json = 
 def extract(
     file: Annotated[Path, typer.Argument(metavar="FILE")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; it is made if it does not exist.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, by the archive's header.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a VM archive's disks as sparse DEVICE.raw and its configs into DIR. Nothing is left there unless all was intact."""
     from backupsvc.archives.extract import extract as extract_archive
+    from backupsvc.archives.extract import foresee
 
     _must_be_readable([file])
-    with _progress("extracting", [file], silent=as_json) as track:
-        done = extract_archive(file, directory, on_progress=track(file))
+    if dry_run:
+        done = foresee(file, directory)
+    else:
+        with _progress("extracting", [file], silent=as_json) as track:
+            done = extract_archive(file, directory, on_progress=track(file))
     if as_json:
-        emit_json(done.as_dict())
+        emit_json({"dry_run": dry_run} | done.as_dict())
     else:
         for path in done.files:
-            say(str(path))
+            say(f"would write {path}" if dry_run else str(path))
 
 
 def _must_be_readable(files: Sequence[Path]) -> None:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperGroup
 
+from backupsvc.cli.groups import Named
 from backupsvc.errors import BackupsvcError, OperationFailed, Unreachable, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _in_our_words(text: str) -> str:
     return text
 
 
-class _Forwarded(TyperGroup):
+class _Forwarded(Named):
     """The group whose commands are pvelab's: they find the lab where the service looks for it, and know the site's policy."""
 
     def invoke(self, ctx: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from backupsvc.visible import json_text, one_line, visible
@@ -18,6 +18,8 @@ from policies.amounts import size as size
 if TYPE_CHECKING:
     from rich.console import Console
 
+_words: list[str] = []  # the command that this process carries out
+SCHEMA_VERSION = 1  # of all answers together: it is raised when a key goes, or means something else; a new key raises nothing
 _MORE = "\n    | "  # before the further lines of a foreign text: none of them may pass for a line of ours
 
 
@@ -53,11 +55,26 @@ def guard() -> None:
             setattr(sys, name, Wall(stream))
 
 
-def emit_json(value: Any) -> None:
-    """Print one JSON object on standard output, in ASCII where that takes no UTF-8, which JSON is else written in."""
+def emit_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on standard output, in ASCII where that takes no UTF-8, which JSON is else written in.
+
+    Its first key says which object it is: ``schema``, the command's name and the version of its shape.
+    """
+    value = {"schema": _schema(value), **value}
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     plain = encoding.lower().replace("-", "") != "utf8"
     sys.stdout.write(f"{json_text(value, indent=2, ascii=plain)}\n")
+
+
+def _schema(value: Mapping[str, Any]) -> str:
+    """Which command answers, and whether it says what it did or what it would do, with the version of that shape."""
+    name = "error" if "error" in value and len(value) == 1 else " ".join(_words)
+    return f"{name}{' --dry-run' if value.get('dry_run') is True else ''}/{SCHEMA_VERSION}"
+
+
+def answering(depth: int, word: str) -> None:
+    """Given how deep in the tree of commands a word of the command line stands, and that word, remember who answers."""
+    _words[depth:] = [word]
 
 
 def emit_json_lines(values: Sequence[Any]) -> None:

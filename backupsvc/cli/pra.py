@@ -46,21 +46,24 @@ def report(
     output: Annotated[Path, typer.Option("--output", help="The directory to write to; created if need be.")] = Path(),
     language: Annotated[str | None, typer.Option("--language", help="en or fr; the policy's language if not given.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if the site is not compliant.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which files would be written; write none.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the month's report as HTML and JSON, and print where. Exit 0 if it was written: the verdict stands in it."""
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.session import open_service
-    from backupsvc.report.write import write_report
+    from backupsvc.report.write import report_files, write_report
 
     with open_service() as service:
         document = _document(service, month, language)
-    paths = write_report(document, output, document.language)
+    names = [output / name for name in report_files(document)]
+    paths = names if dry_run else write_report(document, output, document.language)
     if as_json:
-        emit_json({"month": document.period.month, "status": document.status, "files": [str(path) for path in paths]})
+        answer = {"month": document.period.month, "status": document.status, "files": [str(path) for path in paths]}
+        emit_json({"dry_run": dry_run} | answer)
     else:
         for path in paths:
-            say(str(path))
+            say(f"would write {path}" if dry_run else str(path))
     raise typer.Exit(1 if check and not document.compliant else 0)
 
 

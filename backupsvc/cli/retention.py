@@ -38,11 +38,14 @@ def simulate(
     vmid: Annotated[int | None, typer.Option("--vmid", help="Only this guest's archives; others come back unmarked.")] = None,
     type: Annotated[str | None, typer.Option("--type", help="Only qemu or lxc archives; others come back unmarked.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table instead of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the bare list.")] = False,
 ) -> None:
     """Mark every archive keep, remove, protected or renamed exactly as PVE would, with the reasons. Nothing is removed."""
     from policies import retention
     from policies.model import PolicyError
 
+    if table and as_json:
+        raise UsageError("--table does not go with --json", "leave one of them out")
     if type not in (None, "qemu", "lxc"):
         raise UsageError(f"--type {type}: unknown guest type", "use qemu or lxc")
     try:
@@ -57,7 +60,7 @@ def simulate(
     if table:
         _show(entries, marked, rules.describe())
     else:
-        _print_json(entries, marked)
+        _print_json(entries, marked, bare=not as_json)
 
 
 def _read(file: str) -> str:
@@ -113,14 +116,17 @@ def _archive(entry: Mapping[str, Any]) -> Archive:
     return Archive(entry["volid"], "", storage, vmid, None, int(entry["ctime"]), 0, protected=protected)
 
 
-def _print_json(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None]) -> None:
-    from backupsvc.cli.output import emit_json_lines
+def _print_json(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None], *, bare: bool) -> None:
+    from backupsvc.cli.output import emit_json, emit_json_lines
 
     result = [
         dict(entry) if one is None else {**entry, "mark": str(one.mark), "reasons": list(one.reasons)}
         for entry, one in zip(entries, marked, strict=True)
     ]
-    emit_json_lines(result)
+    if bare:
+        emit_json_lines(result)
+    else:
+        emit_json({"archives": result})
 
 
 def _show(entries: Sequence[Mapping[str, Any]], marked: Sequence[Marked | None], rules: str) -> None:

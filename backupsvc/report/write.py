@@ -19,7 +19,7 @@ def write_report(document: Document, directory: Path, language: str) -> list[Pat
     """
     document = told_in(document, language)
     text = json_text(json.full(document), indent=2) + "\n"
-    contents = {f"pra-{document.period.month}.html": html.render(document), f"pra-{document.period.month}.json": text}
+    contents = dict(zip(report_files(document), (html.render(document), text), strict=True))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         return [_replace(directory / name, content) for name, content in contents.items()]
@@ -28,6 +28,11 @@ def write_report(document: Document, directory: Path, language: str) -> list[Pat
         raise UsageError(
             f"the report cannot be written to {directory}: {reason}", "choose another directory with --output"
         ) from None
+
+
+def report_files(document: Document) -> tuple[str, str]:
+    """Given a report, return the names of its files, HTML and JSON."""
+    return f"pra-{document.period.month}.html", f"pra-{document.period.month}.json"
 
 
 def _replace(path: Path, content: str) -> Path:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pvelab.answers import emit
+
 Pairs = list[str] | None
 
 
@@ -42,7 +44,7 @@ def cluster(
         chosen["drift"] = dict(_parts(text, 2, "NODE:SECONDS") for text in drift)
     found = client.ask("PUT", "", json.dumps(chosen).encode()) if chosen else client.ask("GET")
     if as_json:
-        print(json.dumps(found))
+        emit("cluster", found)
         return
     for key, value in found.items():
         print(f"{key:12} {json.dumps(value)}")

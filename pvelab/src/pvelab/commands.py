@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pvelab import cluster_commands, fault_commands
+from pvelab.answers import emit
 from pvelab.directories import lab_dir
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ def up(
         progress=_say,
     )
     if as_json:
-        print(json.dumps(access.as_json()))
+        emit("up", access.as_json())
         return
     for name, value in access.environment().items():
         print(f"export {name}={shlex.quote(value)}")
@@ -108,7 +108,7 @@ def down(
 
     was_there = control.down(lab_dir(), keep=keep)
     if as_json:
-        print(json.dumps({"stopped": was_there, "kept": keep}))
+        emit("down", {"stopped": was_there, "kept": keep})
     else:
         _say("stopped" if was_there else "there is none")
 
@@ -120,7 +120,7 @@ def status(as_json: Json = False) -> None:
 
     found = control.status(lab_dir())
     if as_json:
-        print(json.dumps(found))
+        emit("status", found)
     else:
         for key, value in found.items():
             print(f"{key:12} {_shown(value)}")

@@ -139,8 +139,8 @@ def status(lab_dir: Path) -> dict[str, Any]:
         "seconds": seconds,
         "memory": _memory(pid),
         "faults": [fault.text for fault in board.read(lab_dir / board.FILE)],
-        "dead nodes": dead,
-        "time factor": time_factor(lab_dir),
+        "dead_nodes": dead,
+        "time_factor": time_factor(lab_dir),
     }
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pvelab.answers import emit
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Break the running lab on purpose, and mend it.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -29,7 +31,7 @@ def _client() -> Any:
 
 def _set(kind: str, as_json: bool, **options: Any) -> None:
     fault = _client().add(kind, options)
-    print(json.dumps(fault.as_json()) if as_json else fault.text)
+    emit(f"fault {kind}", fault.as_json()) if as_json else print(fault.text)
 
 
 def _place(place: str) -> dict[str, str]:
@@ -46,7 +48,7 @@ def show(as_json: Json = False) -> None:
     """List the faults that are set, and how often each struck."""
     faults = _client().all()
     if as_json:
-        print(json.dumps({"faults": [fault.as_json() for fault in faults]}))
+        emit("fault list", {"faults": [fault.as_json() for fault in faults]})
         return
     for fault in faults:
         print(fault.text)
@@ -63,7 +65,7 @@ def clear(
     client = _client()
     cleared = [fault for number in numbers for fault in client.clear(number)] if numbers else client.clear()
     if as_json:
-        print(json.dumps({"cleared": [fault.as_json() for fault in cleared]}))
+        emit("fault clear", {"cleared": [fault.as_json() for fault in cleared]})
     else:
         print(f"cleared: {len(cleared)}")
 

@@ -79,7 +79,7 @@ def test_info_tells_the_guest_its_disks_and_its_config() -> None:
 
 def test_info_in_json_has_the_keys_of_the_contract() -> None:
     told = json.loads(run(app, ["info", str(GOOD), "--json"]).stdout)
-    assert set(told) == {"file", "format", "vmid", "type", "name", "ctime", "uuid", "devices", "configs"}
+    assert set(told) == {"schema", "file", "format", "vmid", "type", "name", "ctime", "uuid", "devices", "configs"}
     assert (told["vmid"], told["type"], told["name"]) == (108, "qemu", "lab-two-disks")
 
 
@@ -115,3 +115,20 @@ def test_info_tells_a_time_that_no_calendar_has_as_what_it_is(ctime: int, tmp_pa
     result = run(app, ["info", str(path)])
     assert result.exit_code == 0 and f"created  {ctime} seconds after 1970, which is no date" in result.output
     assert json.loads(run(app, ["info", "--json", str(path)]).stdout)["ctime"] == ctime
+
+
+def test_extract_says_first_what_it_would_write_and_writes_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "disks"
+    foreseen = json.loads(run(app, ["extract", str(GOOD), str(target), "--dry-run", "--json"]).output)
+    assert foreseen["dry_run"] and not target.exists()
+    assert "would write" in run(app, ["extract", str(GOOD), str(target), "--dry-run"]).output
+    done = json.loads(run(app, ["extract", str(GOOD), str(target), "--json"]).output)
+    assert foreseen["files"] == done["files"]
+    again = run(app, ["extract", str(GOOD), str(target), "--dry-run"])
+    assert isinstance(again.exception, UsageError) and "exists already" in str(again.exception)
+
+
+def test_extract_foresees_nothing_of_a_file_that_is_no_vms_archive(tmp_path: Path) -> None:
+    (tmp_path / "none.vma").write_bytes(b"VMA\0" + bytes(40))
+    broken = run(app, ["extract", str(tmp_path / "none.vma"), str(tmp_path / "x"), "--dry-run"])
+    assert isinstance(broken.exception, ArchiveError)

@@ -42,7 +42,7 @@ def show(*words: str) -> Result:
 def test_a_guest_whose_archives_are_as_recorded_exits_with_0(site: World) -> None:
     answer = show("108", "--json")
     told = json.loads(answer.stdout)
-    assert answer.exit_code == 0 and set(told) == {"vmid", "lineage", "archives"}
+    assert answer.exit_code == 0 and set(told) == {"schema", "vmid", "lineage", "archives"}
     assert told["lineage"]["uuid"] == told["archives"][0]["uuid"] and told["archives"][0]["machine"] == "this"
     plain = show("108").stdout
     assert f"SMBIOS UUID {told['lineage']['uuid']}" in plain and ITEM.volid in plain

@@ -59,7 +59,10 @@ def test_the_lab_is_looked_for_where_the_service_looks_for_it(tmp_path: Path) ->
 def test_where_no_lab_runs_the_way_to_one_is_told_in_the_words_of_the_service(tmp_path: Path) -> None:
     answer = Shell(tmp_path)("lab", "fault", "list", "--json")
     assert answer.code == 3
-    assert answer.json == {"error": {"message": "no lab runs here", "hint": "`backupsvc lab up` starts one", "exit_code": 3}}
+    assert answer.json == {
+        "schema": "error/1",
+        "error": {"message": "no lab runs here", "hint": "`backupsvc lab up` starts one", "exit_code": 3},
+    }
     assert answer.err.splitlines() == ["backupsvc: no lab runs here", "  -> `backupsvc lab up` starts one"]
 
 

@@ -136,3 +136,9 @@ def test_the_command_imports_nothing_heavy() -> None:
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_json_wraps_the_list_into_an_object_and_does_not_go_with_a_table() -> None:
+    bare, wrapped = simulate(), simulate("--json")
+    assert json.loads(wrapped.output)["archives"] == json.loads(bare.output)
+    assert "--table" in refused(simulate("--json", "--table")).message

@@ -1,0 +1,241 @@
+"""What every command owes to programs: ``--json`` or ``--dry-run`` by what it does, one object with its schema, plain keys.
+
+The answers of a modelled lab are written down in docs/json.md, by their keys and kinds of values; ``WRITE_GOLDEN=1`` writes that
+page anew, to be read: a key that goes, or means something else, raises the version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from backupsvc.cli.app import build
+from pvelab.accident import delete_guest
+from tests.commands import Shell, settle_briefly
+from tests.integration.administrator import disable_pve_job
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+PAGE = Path(__file__).parents[2] / "docs" / "json.md"
+NODE, LOST = "clovis", 107
+
+CHANGES = {
+    "archive extract",
+    "backup run",
+    "catalog sync",
+    "operations cancel",
+    "operations retry",
+    "pra report",
+    "prune",
+    "restore",
+    "restore-test",
+}
+# what is no question and changes nothing outside the lab, or runs until it is stopped
+WITHOUT_DRY_RUN = {"demo", "serve"}
+WITHOUT_JSON = {"demo"}
+ASKED_ELSEWHERE = {"serve"}  # its answer needs one that runs: test_serve
+ONE_SHAPE = re.compile(r"lab fault (?!list$|clear$|storage-full$)")  # whatever is broken, the answer tells of one fault
+# objects whose keys are names, paths or options of PVE, or what an operation remembers: their keys are no part of the shape
+OPEN = {"api", "configs", "data", "detail", "drift", "grants", "nics", "overrides", "ports", "settings", "objectives", "votes"}
+
+
+def commands(command: Any = None, path: tuple[str, ...] = ()) -> dict[str, set[str]]:
+    """Every command by its words, with its options."""
+    command = command or get_command(build())
+    if not hasattr(command, "commands"):
+        return {" ".join(path): {word for param in command.params for word in param.opts}}
+    found: dict[str, set[str]] = {}
+    for name, inner in command.commands.items():
+        found |= commands(inner, (*path, name))
+    return found
+
+
+TREE = commands()
+
+
+def test_every_command_that_changes_something_shows_first_what_it_would_do() -> None:
+    lab = {name for name in TREE if name.startswith("lab ")}
+    offered = {name for name, options in TREE.items() if "--dry-run" in options}
+    assert offered == CHANGES and set(TREE) >= CHANGES
+    assert not offered & (lab | WITHOUT_DRY_RUN)
+
+
+def test_every_command_answers_programs() -> None:
+    assert {name for name, options in TREE.items() if "--json" not in options} == WITHOUT_JSON
+
+
+class Asked:
+    """A modelled lab that is asked everything once, and the answers by their schemas."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell, self.answers, self.asked = shell, dict[str, list[dict[str, Any]]](), set[str]()
+
+    def __call__(self, *words: object) -> dict[str, Any]:
+        told = self.shell(*words, "--json")
+        answer: dict[str, Any] = json.loads(told.out)
+        assert next(iter(answer)) == "schema", told.out
+        self.answers.setdefault(answer["schema"], []).append(answer)
+        name = str(answer["schema"]).rpartition("/")[0].removesuffix(" --dry-run")
+        assert [*map(str, words)][: len(name.split())] == name.split() or name == "error", (words, name)
+        self.asked.add(name)
+        return answer
+
+    def everything(self) -> None:
+        state, lab = self.shell.state, self.shell.state / "lab"
+        self("lab", "up", "--hypervisor", "simulated")
+        settle_briefly(state)
+        disable_pve_job(state)
+        for words in (
+            ("status",),
+            ("cluster",),
+            ("fault", "storage-full", f"{NODE}/local-lvm"),
+            ("fault", "list"),
+            ("fault", "clear"),
+        ):
+            self("lab", *words)
+        self("backup", "run", "--dry-run")
+        archive = self("backup", "run", "--vmid", 108, "--vmid", LOST)["guests"][0]["archive"]["volid"]
+        for words in (("catalog", "list"), ("catalog", "sync", "--dry-run"), ("catalog", "sync"), ("catalog", "show", 108)):
+            self(*words)
+        self("catalog", "show", archive)
+        for words in (("restore-test", 108, "--dry-run"), ("restore-test", 108), ("prune", "--dry-run"), ("prune",)):
+            self(*words)
+        delete_guest(lab, NODE, LOST)
+        self("restore", LOST, "--dry-run")
+        self("restore", LOST)
+        for words in (("doctor",), ("pra", "status"), ("policy", "check"), ("policy", "show"), ("policy", "next")):
+            self(*words)
+        self("pra", "report", "--output", state / "report", "--dry-run")
+        self("pra", "report", "--output", state / "report")
+        self._operations()
+        self._files(next((lab / "nodes" / NODE / "var" / "lib" / "vz" / "dump").glob("*.vma.zst")))
+        self("restore", LOST)  # which exists by now: an error is an answer too
+        self("lab", "down")
+
+    def _operations(self) -> None:
+        self("operations", "list")
+        left = self("backup", "run", "--vmid", 108, "--enqueue")["operations"][0]["id"]
+        for words in (
+            ("cancel", left, "--dry-run"),
+            ("cancel", left),
+            ("show", left),
+            ("retry", left, "--dry-run"),
+            ("retry", left),
+        ):
+            self("operations", *words)
+
+    def _files(self, archive: Path) -> None:
+        target = self.shell.state / "disks"
+        for words in (
+            ("verify", archive),
+            ("info", archive),
+            ("extract", archive, target, "--dry-run"),
+            ("extract", archive, target),
+        ):
+            self("archive", *words)
+        listed = self.shell.state / "listed.json"
+        listed.write_text(
+            json.dumps([{"volid": "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst", "ctime": 1, "vmid": 108}])
+        )
+        self("retention", "simulate", listed, "--keep", "keep-last=1")
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    shell = Shell(tmp_path_factory.mktemp("json"))
+    made = Asked(shell)
+    try:
+        made.everything()
+        yield made
+    finally:
+        shell("lab", "down")
+
+
+def test_every_command_was_asked(asked: Asked) -> None:
+    assert {name for name in TREE if not ONE_SHAPE.match(name)} - WITHOUT_JSON - ASKED_ELSEWHERE <= asked.asked
+    assert {f"{name} --dry-run/1" for name in CHANGES} <= set(asked.answers)
+
+
+def test_every_key_is_a_plain_word(asked: Asked) -> None:
+    assert not [
+        f"{schema}: {path}" for schema, found in asked.answers.items() for one in found for path in keys(one) if odd(path)
+    ]
+
+
+def test_the_page_tells_every_answer(asked: Asked) -> None:
+    page = written(asked.answers)
+    if os.environ.get("WRITE_GOLDEN"):
+        PAGE.write_text(page, encoding="utf-8")
+    assert page == PAGE.read_text(encoding="utf-8")
+
+
+# --- shapes -------------------------------------------------------------------------------------------------------------
+
+
+def keys(value: Any, path: str = "") -> Iterator[str]:
+    """Every key below a value, as ``guests[].archive.volid``; nothing of what lies in objects with open keys."""
+    if isinstance(value, list):
+        for item in value:
+            yield from keys(item, f"{path}[]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield f"{path}.{key}".lstrip(".")
+            if key not in OPEN:
+                yield from keys(item, f"{path}.{key}")
+
+
+def odd(path: str) -> bool:
+    return not re.fullmatch(r"[a-z][a-z0-9_]*(\[\])*", path.rpartition(".")[2])
+
+
+def kinds(value: Any, path: str, found: dict[str, set[str]]) -> None:
+    """Collect, for each key below a value, of what kinds its values are."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            here = f"{path}.{key}".lstrip(".")
+            found.setdefault(here, set()).add("open object" if key in OPEN and isinstance(item, dict) else kind(item))
+            if key not in OPEN:
+                kinds(item, here, found)
+    elif isinstance(value, list):
+        for item in value:
+            kinds(item, f"{path}[]", found)
+
+
+def kind(value: Any) -> str:
+    names = {bool: "true or false", int: "number", float: "number", str: "text", list: "list", dict: "object", type(None): "null"}
+    if isinstance(value, list) and value and not isinstance(value[0], dict | list):
+        return f"list of {kind(value[0])}"
+    return names[type(value)]
+
+
+def written(answers: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the page."""
+    lines = [HEAD]
+    for schema in sorted(answers):
+        found: dict[str, set[str]] = {}
+        for answer in answers[schema]:
+            kinds(answer, "", found)
+        lines += ["", f"## `{schema}`", "", "| key | is |", "|---|---|"]
+        lines += [f"| `{key}` | {' or '.join(sorted(of))} |" for key, of in found.items() if key != "schema"]
+    return "\n".join(lines) + "\n"
+
+
+HEAD = """# JSON
+
+Every command that answers takes `--json` and prints one object. Its first key, `schema`, names the command and the version
+of the shape; what a command would do has a shape of its own (`--dry-run`). The version is raised when a key goes or comes to
+mean something else; a key that is added raises nothing, so read what you know and leave the rest.
+
+Times are ISO 8601 in UTC, or whole epoch seconds where the key says `ctime` or `at`; durations are seconds, sizes bytes.
+`null` is not known, or does not apply. The keys of an open object are names, paths or options of Proxmox VE, or what an
+operation remembers: they are no part of the shape. Where a command cannot answer it prints `error/1` and ends with the exit
+code that stands in it.
+
+Written by `WRITE_GOLDEN=1` and `tests/integration/test_json_contract.py` from the answers of a modelled lab; do not change
+it by hand."""
