@@ -97,14 +97,15 @@ def beside_unseen(plain: Sequence[Marked], aware: Sequence[Marked], unseen: Iter
     files = {(_file(one), one.size): one for one in unseen}
     found = []
     for alone, beside in zip(plain, aware, strict=True):
-        twin = files.get((_file(alone.archive), alone.archive.size))
-        if alone.mark is not Mark.REMOVE or (beside.mark is Mark.REMOVE and twin is None):
+        if alone.mark is not Mark.REMOVE:
             found.append(alone)
         elif beside.mark is not Mark.REMOVE:
             found.append(beside)
-        elif twin:
+        elif twin := files.get((_file(alone.archive), alone.archive.size)):
             why = f"law 3: {twin.volid} on {twin.node}, of equal name and size, may be its copy, and is out of reach"
             found.append(replace(alone, mark=Mark.KEEP, reasons=(*alone.reasons, why)))
+        else:
+            found.append(alone)
     return tuple(found)
 
 

@@ -47,9 +47,8 @@ def decide_all(
             job = job_for(policy, archive.vmid or 0)
             groups.setdefault((whole.key(archive)[0], archive.storage, job.keep if job else ""), []).append(archive)
     for (_, _, keep), group in groups.items():
-        for marked in retention.decide(group, retention.parse_keep(keep), policy.timezone):
-            if marked:
-                marks[whole.key(marked.archive)] = marked
+        for marked in retention.mark_all(group, retention.parse_keep(keep), policy.timezone):
+            marks[whole.key(marked.archive)] = marked
     return [marks[whole.key(archive)] for archive in archives]
 
 

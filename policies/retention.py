@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from itertools import compress
 from zoneinfo import ZoneInfo
 
 from policies import lineage, property_string, whole
@@ -159,6 +160,19 @@ def decide(
 ) -> list[Marked | None]:
     """Given a listing, return PVE's marks in the same order, with None where ``vmid`` or ``type`` leaves one out.
 
+    What is left out counts for no other. See ``mark_all`` for ``tz`` and what is raised.
+    """
+    place = zone(tz)
+    asked = [
+        (vmid is None or archive.vmid == vmid) and (type is None or _name_of(archive, place)[0] == type) for archive in archives
+    ]
+    marked = iter(mark_all(list(compress(archives, asked)), keep, tz))
+    return [next(marked) if one else None for one in asked]
+
+
+def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
+    """Given a listing, return each archive as PVE marks it, in the same order.
+
     ``tz`` is the time zone of the node that wrote the archives. Each storage of each node is decided by itself, as PVE does, so
     that a copy elsewhere neither keeps nor removes anything. Raise PolicyError if the time zone is unknown.
     """
@@ -166,9 +180,7 @@ def decide(
     marks: _Marks = {}
     groups: dict[object, list[_Entry]] = defaultdict(list)
     for index, archive in enumerate(archives):
-        kind, owner, ctime = _read_name(archive.volid.rpartition("/")[2], place)
-        if (vmid is not None and archive.vmid != vmid) or (type is not None and kind != type):
-            continue
+        kind, owner, ctime = _name_of(archive, place)
         if archive.protected:
             marks[index] = (Mark.PROTECTED, PROTECTED if owner else f"{PROTECTED}; {RENAMED}")
         elif owner is None:
@@ -178,11 +190,15 @@ def decide(
             group.append(_Entry(index, ctime, datetime.fromtimestamp(ctime, place)))
     for entries in groups.values():
         _mark_group(entries, keep, marks)
-    return [_marked(archive, marks.get(index)) for index, archive in enumerate(archives)]
+    return [_marked(archive, *marks[index]) for index, archive in enumerate(archives)]
 
 
-def _marked(archive: Archive, mark: tuple[Mark, str] | None) -> Marked | None:
-    return Marked(archive, mark[0], (mark[1],)) if mark else None
+def _marked(archive: Archive, mark: Mark, reason: str) -> Marked:
+    return Marked(archive, mark, (reason,))
+
+
+def _name_of(archive: Archive, place: ZoneInfo) -> tuple[str, str | None, int]:
+    return _read_name(archive.volid.rpartition("/")[2], place)
 
 
 def local_ctime(volid: str, tz: str) -> int | None:

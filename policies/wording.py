@@ -55,16 +55,13 @@ def duration(seconds: float, language: str) -> str:
     """Given seconds, return their two largest units, such as ``1 d 2 h``; below ten seconds with one decimal."""
     if 0 < seconds < 10:
         return _decimal(f"{seconds:.1f} s", language)
-    rest = int(abs(seconds) + 0.5)
+    rest, units = int(abs(seconds) + 0.5), _UNITS[language_of(language)]
+    largest = next((place for place, (_, size) in enumerate(units) if rest >= size), len(units) - 1)
     parts: list[str] = []
-    for unit, size in _UNITS[language_of(language)]:
-        if rest >= size or (unit == "s" and not parts):
-            parts.append(f"{rest // size} {unit}")
-        elif parts:
-            break
-        rest %= size
-        if len(parts) == 2 or (parts and not rest):
-            break
+    for unit, size in units[largest : largest + 2]:
+        count, rest = divmod(rest, size)
+        if count or not parts:
+            parts.append(f"{count} {unit}")
     return " ".join(parts)
 
 

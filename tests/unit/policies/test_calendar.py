@@ -214,3 +214,10 @@ def test_the_second_of_a_clock_change_does_not_depend_on_when_the_search_begins(
     assert clock_changes(PARIS, spring - before, spring) == [(spring, 3600)]
     assert clock_changes(PARIS, spring - before, spring + 8 - before) == [(spring, 3600)]
     assert clock_changes(PARIS, spring - before, spring - 1) == []
+
+
+def test_an_event_of_every_hour_of_one_year_has_its_last_one_on_new_years_eve() -> None:
+    last = epoch("2026-12-31T23:00")
+    event = parse("2026-*-* *:00", PARIS)
+    assert (event.next_after(last - 1), event.next_after(last)) == (last, None)
+    assert occurrences("2026-*-* *:00", PARIS, last - 7200, last + 86400) == [last - 3600, last]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from policies import wording
 from policies.compliance import exemption_for, findings, pressing
 from policies.freezing import LeftFrozen
 from policies.model import Exemption, Finding, Node, Severity
@@ -226,3 +227,17 @@ def test_a_node_that_does_not_answer_has_no_dead_pvestatd() -> None:
         documented(), nodes=(Node("clovis", True, unknown=True), Node("lge-pve02", True)), silent={"clovis": "timed out"}
     )
     assert of(silent, "status-unknown") == []
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize(("quorate", "sentence"), [(True, "down.ha"), (False, "down.ha-stands-still")])
+def test_where_ha_manages_no_guest_of_the_dead_node_nothing_is_said_of_what_it_will_do(
+    language: str, quorate: bool, sentence: str
+) -> None:
+    said = wording.reason(sentence, language, guests="").partition(":")[0]
+    facts = dead(put_right(), quorate=quorate)
+    (first,) = [item for item in seen(facts, language=language) if item.id == "node-offline"]
+    assert said in first.detail
+    (alone,) = [item for item in seen(changed(facts, 108, ha_managed=False), language=language) if item.id == "node-offline"]
+    assert said not in alone.detail
+    assert "108 " in alone.action and "ha-manager remove" not in alone.action, "it is restored as the others are"

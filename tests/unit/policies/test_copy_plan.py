@@ -133,3 +133,18 @@ def test_a_copy_whose_links_are_down_hangs_on_a_bridge_that_the_token_may_use() 
         facts=replace(FACTS, permissions=rights),
     )
     assert (found.bridge, found.overrides["net0"]) == ("vmbr5", "virtio=BC:24:11:00:00:08,bridge=vmbr5,link_down=1")
+
+
+def test_law_2_where_the_token_may_use_no_bridge_no_copy_is_planned_and_the_archives_own_are_named() -> None:
+    rights = {"/": RIGHTS["/"] - {"SDN.Use"}}
+    found = copy_plan.plan(
+        ARCHIVE,
+        CONFIG | {"net1": "virtio=BC:24:11:00:00:09,bridge=vmbr1,link_down=1"},
+        guest=replace(CAPPED, network="link-down"),
+        scratch=replace(SCRATCH, bridge=None),
+        facts=replace(FACTS, permissions=rights),
+        taken=(),
+        operation="01J",
+        service="us",
+    )
+    assert found == copy_plan.NoBridge(("vmbr0", "vmbr1"))

@@ -24,6 +24,7 @@ from policies.model import (
     PruneRules,
     Rung,
     Scratch,
+    SeenStorages,
     Severity,
     Storage,
     Tier,
@@ -102,3 +103,9 @@ def test_a_new_operation_was_never_lost_and_is_due_at_once() -> None:
     operation = Operation("01", "backup", 108, OperationState.OPEN, "dump", {}, 1, 1)
     assert (operation.attempts, operation.due, operation.rank) == (0, 0, 0)
     assert CheckResult("ssh 22", Outcome.PASSED, "x").kind == Finding("x", Severity.INFO, "s", "d", "a").under == ""
+
+
+def test_only_where_pve_itself_failed_may_what_is_not_known_of_the_storages_pass() -> None:
+    silent = {"c": "595 No route to host", "b": "500 got timeout", "a": "500 unable to read"}
+    assert SeenStorages((), silent, frozenset({"b", "a"})).passing == "500 unable to read; 500 got timeout"
+    assert SeenStorages((), silent).passing == SeenStorages(()).passing == ""

@@ -145,3 +145,10 @@ def test_room_that_is_not_known_is_not_held_against_a_storage(total: int, free: 
 def test_the_choice_is_explained(changes: dict[str, object], said: tuple[str, str]) -> None:
     found = place(**changes)
     assert isinstance(found, Placement) and found.reasons[:2] == said
+
+
+def test_a_node_that_did_not_say_its_storages_takes_no_copy_and_its_error_is_told() -> None:
+    assert where() == ("b", "thin")
+    found = place(silent={"b": "595 No route to host"})
+    assert isinstance(found, Placement) and found.node == "a"
+    assert found.reasons[-1] == "b: it did not say which storages it has (595 No route to host)"

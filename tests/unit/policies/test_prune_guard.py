@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,3 +109,9 @@ def test_every_reason_is_known_as_one_and_has_a_next_action() -> None:
         said = prune_guard.refusal({108: f"{kind}: x", 109: f"{kind}: y"})
         assert said and "guests 108, 109" in said[0] and "catalog sync --accept" in said[1]
     assert not prune_guard.stops("law 3: last archive of guest 108") and prune_guard.refusal({}) is None
+
+
+def test_law_3_an_archive_of_which_no_name_tells_whose_it_is_stops_no_guest_and_hides_none() -> None:
+    nobodys, known = replace(archive(0, NOW - 9), vmid=None), knowledge(Sighting(NOW), Sighting(NOW))
+    assert prune_guard.stopped([nobodys], known) == {}
+    assert list(prune_guard.stopped([nobodys, archive(1, NOW - 9)], known)) == [108]

@@ -98,3 +98,8 @@ def test_vzdumps_list_of_disks_is_read_also_where_it_breaks_off() -> None:
 def test_only_volumes_lie_on_a_storage() -> None:
     config = {"hookscript": "snippets:snippets/x.pl", "scsi0": "/dev/sdb", "scsi1": "none", "unused0": "slow:vm-108-disk-1"}
     assert restore_rights.disk_storages(config) == ["slow"]
+
+
+def test_a_nic_on_no_bridge_asks_for_no_network_and_hides_none_behind_it() -> None:
+    config = {"net0": "virtio=BC:24:11:00:00:08,tag=10", "net1": "virtio=BC:24:11:00:00:09,bridge=vmbr1"}
+    assert {path for path, _ in asked(config) if path.startswith("/sdn")} == {f"{ZONE}/vmbr1"}

@@ -414,3 +414,10 @@ WORDS = st.sampled_from(
 def test_whatever_a_probe_says_is_read_or_is_no_answer(text: str) -> None:
     found = silence.read(text.replace(" @", "@"), ADDRESS)
     assert found is None or found.way in Way
+
+
+def test_law_5_a_neighbour_without_a_state_is_no_sign_of_life_and_hides_none_behind_it() -> None:
+    stateless = "192.168.10.8 dev eth0 lladdr bc:24:11:00:00:08 used 0/0/0 probes 0"
+    assert silence.read(by_ip(stateless), ADDRESS) == table(State.ABSENT)
+    answering = "192.168.10.8 dev eth1 lladdr bc:24:11:00:00:05 REACHABLE"
+    assert silence.read(by_ip(f"{stateless}\n{answering}"), ADDRESS) == table(State.REACHABLE, OTHER)
