@@ -145,7 +145,7 @@ def test_a_night_that_was_missed_is_told_and_is_the_last_one_only_while_no_later
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:00")) as found:
         found.live(at("2026-03-09 20:30"))
         found.live(at("2026-03-11 23:30"), beat=False)
-        tick.tick(found.world)  # type: ignore[arg-type]
+        tick.tick(found.world)
         missed = [event for event in heard if isinstance(event, Night)]
         assert [event.state for event in missed] == [OperationState.MISSED] * 2
         last = last_nights(found.world.catalog, ["nightly"], {})

@@ -150,7 +150,7 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
 def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_free(site: World, listed: bool) -> None:  # noqa: F811
     guests = [Guest(108, "Debian-Server", "clovis", status="stopped")] if listed else []
     site.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda: guests, nodes=list, vmid_free=lambda vmid: False))
-    site.restore_pve = site.pve  # type: ignore[attr-defined]
+    site.restore_pve = site.pve
     engine = Engine(site, KINDS)
     operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE)})
     assert operation

@@ -163,7 +163,7 @@ class Storages:
                 self.catalog.finish(test, driver, OperationState.DONE, data={}, error=None, note=None)
         elif deed == "sync":
             with contextlib.suppress(BackupsvcError):
-                self._quietly(lambda: accepting.sync(self.site))  # type: ignore[arg-type]
+                self._quietly(lambda: accepting.sync(self.site))
         elif full and deed in ("vanish", "protect", "replace", "prove", "fail", "test"):
             place = draw(st.sampled_from(full))
             self._befalls(deed, place, draw(st.sampled_from(sorted(self.files[place]))))
@@ -238,9 +238,9 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
         storages = Storages(site, data, story)
         with_cluster(site, storages.cluster)
         if data.draw(st.booleans()):
-            preview(site)  # type: ignore[arg-type]  # all was seen once, before something could no longer be listed
+            preview(site)  # all was seen once, before something could no longer be listed
             storages.blind = data.draw(st.sampled_from([None, *PLACES]))
-        operation = open_prune(site)  # type: ignore[arg-type]
+        operation = open_prune(site)
         assert isinstance(operation, Operation) and site.engine.advance(operation.id).operation.step == "remove"
         storages.begun = True
         site.engine.drive_one(operation)

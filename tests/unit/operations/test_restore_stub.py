@@ -36,7 +36,7 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
         asked.append(upid)
         return why if upid else "no restore of this service is known to have left it"
 
-    site.restore_pve = SimpleNamespace(  # type: ignore[attr-defined]
+    site.restore_pve = SimpleNamespace(
         cluster=SimpleNamespace(
             guests=lambda: list(there), vmid_free=lambda vmid: not there, nodes=lambda max_age=0.0: [Node("clovis", True)]
         ),
@@ -50,7 +50,7 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
 
 def failed_before(site: World, state: OperationState = OperationState.FAILED) -> None:  # noqa: F811
     """Remember a restore of ours that ended so."""
-    engine = Engine(site, KINDS)  # type: ignore[arg-type]
+    engine = Engine(site, KINDS)
     operation = engine.open("restore", 108, {"restore_upid": UPID})
     assert operation
     site.catalog.finish(
@@ -60,7 +60,7 @@ def failed_before(site: World, state: OperationState = OperationState.FAILED) ->
 
 def chosen(site: World) -> Any:  # noqa: F811
     """Call the first step of a restore until it is done."""
-    engine = Engine(site, KINDS)  # type: ignore[arg-type]
+    engine = Engine(site, KINDS)
     from backupsvc.inventory.listing import as_dict
 
     operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE), "node": "clovis", "storage": None})

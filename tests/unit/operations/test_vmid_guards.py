@@ -67,5 +67,5 @@ def test_law_1_a_restore_is_refused_where_the_vmid_is_in_use(site: World, listed
         )
     )
     with pytest.raises(LawRefused) as refused:
-        plan_restore(site, 108, at=None, volid=None, node=None, storage=None)  # type: ignore[arg-type]
+        plan_restore(site, 108, at=None, volid=None, node=None, storage=None)
     assert refused.value.exit_code == 4
