@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from backupsvc.bootstrap import Service
@@ -17,7 +18,7 @@ from backupsvc.doctor import checks as health
 from backupsvc.errors import LawRefused, PvePermissionDenied, PveTokenRefused, PveUnreachable, UsageError
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, Version
 from backupsvc.pve.tasks import TaskRow
-from backupsvc.settings import Settings
+from backupsvc.settings import ProbeSettings, PveSettings, Settings, SshSettings
 from policies import ownership, role
 from policies.model import Archive, Guest, GuestType, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge
@@ -274,7 +275,7 @@ def test_a_dead_node_is_not_asked_over_ssh() -> None:
     world = World()
     world.members[1] = Node("b", False)
     world.catalog.archives = lambda vmid=None: []
-    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), ssh={"nodes": {"b": "127.0.0.1:9"}})
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), ssh=SshSettings(nodes={"b": "127.0.0.1:9"}))
     assert [line.detail for line in health.examine(world) if line.name == "ssh to the nodes"] == [
         "b was not asked: it is offline"
     ]
@@ -374,7 +375,7 @@ def test_a_probe_of_a_node_that_there_is_not_is_told() -> None:
 
 def test_a_single_probe_that_does_not_say_where_it_is_counts_for_no_node() -> None:
     world = probed()
-    world.settings, world.ways = Settings(policy=Path("site.yaml"), state_dir=Path(), probe={"host": "p"}), {}
+    world.settings, world.ways = Settings(policy=Path("site.yaml"), state_dir=Path(), probe=ProbeSettings(host="p")), {}
     (status, text, code), *_ = lines_of(world)
     assert (status, code) == ("failed", 2)
     assert "BACKUPSVC_PROBE__NODE" in text
@@ -404,7 +405,8 @@ def test_a_probe_that_was_moved_off_its_node_is_told() -> None:
 
 def test_law_2_a_restore_token_that_is_the_everyday_one_is_told_and_not_sent_to_take_production_bridges() -> None:
     world = World()
-    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), pve={"restore_token": "svc@pve!t=secret"})
+    same = PveSettings(restore_token=SecretStr("svc@pve!t=secret"))
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), pve=same)
     world.restore_pve = world.pve
     (line,) = [line for line in world.seen(health.WARNING) if line.name == "restore token"]
     assert "is the everyday token svc@pve!t" in line.detail

@@ -13,9 +13,9 @@ from backupsvc.engine.executor import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldEl
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
 from backupsvc.operations import tick
-from policies.model import OperationState
+from policies.model import Operation, OperationState
 from tests.unit.engine.test_engine import kinds, opened
-from tests.unit.operations.worlds import SteppingClock, World, emptied, world
+from tests.unit.operations.worlds import SteppingClock, World, emptied, memory_of, operation_of, world
 
 YEAR = 366 * 86_400
 
@@ -67,7 +67,7 @@ def test_abandoning_ends_while_nobody_answers_and_the_clock_goes_back_and_forth(
     restless(site).restless = True
     began = site.clock.monotonic()
     engine.abandon(id, "no longer wanted")
-    assert site.catalog.operation(id).state is OperationState.FAILED  # type: ignore[union-attr]
+    assert operation_of(site, id).state is OperationState.FAILED
     assert site.clock.monotonic() - began < 2 * FOREGROUND_PATIENCE
 
 
@@ -79,7 +79,7 @@ def test_silence_is_counted_in_full_though_the_clock_is_set_back_each_time(site:
     engine = Engine(site, kinds("restore-test", start=set_back))
     began = site.clock.monotonic()
     ended = engine.drive([opened(engine)])[0]
-    assert ended.data["error"]["step"] == "start"  # type: ignore[call-overload, index]
+    assert memory_of(ended)["error"]["step"] == "start"
     assert FOREGROUND_PATIENCE <= site.clock.monotonic() - began < 2 * FOREGROUND_PATIENCE
 
 
@@ -108,7 +108,7 @@ def test_a_deadline_comes_though_the_clock_is_set_back(site: World) -> None:
     assert operation
     began = site.clock.monotonic()
     ended = engine.drive([operation.id])[0]
-    assert "deadline" in ended.data["error"]["message"]  # type: ignore[call-overload, index]
+    assert "deadline" in memory_of(ended)["error"]["message"]
     assert 600 <= site.clock.monotonic() - began < 700
 
 
@@ -151,7 +151,8 @@ def test_a_lease_that_nobody_renews_is_followed_no_longer_than_it_lasts(site: Wo
 def test_a_lease_that_is_renewed_is_followed_and_left_alone(site: World) -> None:
     engine = Engine(site, kinds("restore-test"))
     id = held_for_a_year(site, engine)
-    sleep, driver, ended = site.clock.sleep, "elsewhere:1:x", []
+    sleep, driver = site.clock.sleep, "elsewhere:1:x"
+    ended: list[Operation] = []
 
     def renewing(seconds: float) -> None:
         sleep(seconds)

@@ -105,7 +105,8 @@ class EngineModel(RuleBasedStateMachine):
         self.lines: dict[str, list[tuple[int, str]]] = {}
         self.told: dict[str, float] = {}
         self.others: dict[int, Guest] = {}
-        drivers.gone = self.stage.gone.__contains__
+        gone = self.stage.gone
+        drivers.gone = lambda owner: owner in gone
         events.anybody = self.stage.has_log
         events._listeners[:] = [self._heard]
         for number, (kind, which) in enumerate(wanted):

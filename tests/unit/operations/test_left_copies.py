@@ -18,7 +18,7 @@ from backupsvc.operations.restore_test import clearing
 from backupsvc.operations.scratch_cleanup import taking_down
 from policies.model import Operation, OperationState
 from tests.unit.engine.test_engine import fail, kinds, opened
-from tests.unit.operations.worlds import World, dead_command, kinds_with, world
+from tests.unit.operations.worlds import World, dead_command, kinds_with, operation_of, world
 
 UNREADABLE = "it answered with something that cannot be read"
 LANE = "restore clovis"
@@ -71,7 +71,7 @@ def test_a_tear_down_that_nobody_is_at_is_done_by_the_command_that_waits_for_it_
     person = Person(site, reserve=on_the_node, tear_down=lambda run: run.leave())
     began = site.clock.monotonic()
     ended = person.engine.drive([opened(person.engine)])[0]
-    assert ended.state is OperationState.DONE and site.catalog.operation(left).state is OperationState.DONE  # type: ignore[union-attr]
+    assert ended.state is OperationState.DONE and operation_of(site, left).state is OperationState.DONE
     assert site.clock.monotonic() - began < LEFT_ALONE / 4
     assert person.said == [
         f"it waits for restore-test {left} of guest 107, at step tear-down, which this command goes on with; "
@@ -137,7 +137,6 @@ def test_what_is_only_helped_along_does_not_end_the_command_that_helps(site: Wor
 
     def breaks(run: Run) -> None:
         if run.operation.subject == 107:
-            site.catalog._database.dispose = lambda: None
             raise PveAnswerUnreadable(UNREADABLE)
 
     person = Person(site, reserve=on_the_node, tear_down=breaks)
@@ -214,7 +213,7 @@ def test_a_copy_that_lasts_goes_on_beside_the_test_and_the_next_command_takes_it
     site.catalog.expire(reap.id, str(reap.lease_owner), 0)  # the command has ended
     following = Person(site, reserve=reserve, tear_down=take_down(site))
     assert following.engine.drive([opened(following.engine)])[0].state is OperationState.DONE
-    assert site.catalog.operation(reap.id).state is OperationState.DONE and site.catalog.leased_vmids() == {}  # type: ignore[union-attr]
+    assert operation_of(site, reap.id).state is OperationState.DONE and site.catalog.leased_vmids() == {}
 
 
 def test_workers_leave_it_to_their_tick(site: World) -> None:

@@ -30,6 +30,7 @@ from policies.model import (
     Job,
     Mark,
     Node,
+    Operation,
     Policy,
     Proof,
     PruneRules,
@@ -78,7 +79,7 @@ def marks(site: World) -> dict[str, Mark]:
 
 def chosen_by_a_test(site: World, item: Archive) -> str:
     """Let a restore test choose an archive, as its first step does; return the test's id."""
-    operation = site.engine.open("restore-test", 108, {})
+    operation: Operation | None = site.engine.open("restore-test", 108, {})
     assert operation and site.catalog.pin(item.node, item.volid, operation.id, 1) is None
     return operation.id
 

@@ -237,7 +237,7 @@ def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_arch
 
 def test_law_3_a_process_that_slept_after_its_last_look_looks_again(site: World) -> None:
     """A laptop that was closed, a machine that was suspended: what the storages listed hours ago is no reason to remove."""
-    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    cluster: Cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     id = decided(site)
     asked: list[int] = []
 
@@ -254,14 +254,15 @@ def test_law_3_a_process_that_slept_after_its_last_look_looks_again(site: World)
 
 
 def test_an_archive_that_was_protected_after_the_last_look_stays_and_the_others_go(site: World) -> None:
-    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    cluster: Cluster = with_cluster(site, Cluster(listings=[THREE])).pve
 
     def delete(node: str, volid: str) -> str | None:
         if volid == THREE[0].volid:
             cluster.result = ended(f"unable to remove {volid}: is protected")
             cluster.listings = [[replace(THREE[0], protected=True), *THREE[1:]]]
             return "UPID:x"
-        return cluster._delete(node, volid)
+        cluster._delete(node, volid)
+        return None
 
     cluster.storage.delete = delete
     done = pruned(site)

@@ -23,11 +23,12 @@ from backupsvc.operations.prune.opening import open_prune
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy
-from tests.unit.operations.worlds import World, world
+from tests.unit.operations.worlds import World, memory_of, world
 
 A, B = "clovis", "lge-pve02"
 PLACES = {(A, "local"): False, (B, "local"): False, ("", "nas"): True}
-Place, Key = tuple[str, str], tuple[str, str]
+Place = tuple[str, str]
+Key = tuple[str, str]
 STORIES = (  # what may happen in one run: of few kinds, so that not every prune is stopped by the first thing that goes wrong
     ("prove",),
     ("prove", "fail"),
@@ -143,7 +144,7 @@ class Storages:
 
     def marks(self) -> list[dict[str, Any]]:
         operations = self.catalog.operations(kind="prune", limit=1)
-        return list(operations[0].data["marks"])  # type: ignore[call-overload]
+        return list(memory_of(operations[0])["marks"])
 
     def _happens(self, deed: str) -> None:
         draw, clock = self._data.draw, self.site.clock

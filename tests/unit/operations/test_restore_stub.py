@@ -15,7 +15,8 @@ from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import steps as restore
 from policies.model import Guest, Node, OperationState, SeenStorages
 from tests.unit.operations.cluster import CONFIG, ended
-from tests.unit.operations.test_restore_test import ARCHIVE, World, site  # noqa: F401
+from tests.unit.operations.test_restore_test import ARCHIVE, site  # noqa: F401
+from tests.unit.operations.worlds import World
 
 UPID = "UPID:clovis:1:1:1:qmrestore:108:svc@pve!b1:"
 CLEAR = "UPID:clovis:2:2:2:qmdestroy:108:svc@pve!b1:"

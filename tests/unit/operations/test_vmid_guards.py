@@ -11,7 +11,8 @@ from backupsvc.errors import LawRefused
 from backupsvc.operations.restore.planning import plan_restore
 from policies.model import Guest, Node, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
-from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, World, site  # noqa: F401
+from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, site  # noqa: F401
+from tests.unit.operations.worlds import World
 
 
 def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lambda node, storage, vmid: []) -> None:  # noqa: F811

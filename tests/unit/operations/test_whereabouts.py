@@ -90,7 +90,7 @@ class Site:
             if wait is None:
                 return run
             self.world.clock.sleep(wait.most)
-        raise AssertionError(f"still waiting: {wait.why}")
+        raise AssertionError(f"still waiting: {wait}")
 
     @property
     def leased(self) -> dict[int, str]:

@@ -97,6 +97,18 @@ def dead_command() -> str:
     return str(replace(drivers.identity(foreground=True), pid=child.pid, start=found.start))
 
 
+def operation_of(site: Service, id: str) -> Operation:
+    """Given the id of an operation that the catalog knows, return it."""
+    found = site.catalog.operation(id)
+    assert found is not None
+    return found
+
+
+def memory_of(operation: Operation) -> dict[str, Any]:
+    """Given an operation, return what it remembers, for a test that knows what is in there."""
+    return dict(operation.data)
+
+
 def world(catalog_url: str) -> World:
     """Given an empty database's URL, return a world with its catalog there."""
     return World(Catalog.open(catalog_url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,10 @@ NOW = 1_800_000_000
 NAME = "local:backup/vzdump-qemu-108-2026_03_09-21_00_{:02d}.vma.zst"
 
 
-def archive(second: int, *, node: str = "a", size: int = 500, proven: bool = False, **more: object) -> Archive:
+def archive(second: int, *, node: str = "a", size: int = 500, proven: bool = False, **more: Any) -> Archive:
     proof = NOW if proven else None
     made = Archive(NAME.format(second), node, "local", 108, GuestType.QEMU, NOW - 100 + second, size, proven_at=proof)
-    return replace(made, **more)  # type: ignore[arg-type]
+    return replace(made, **more)
 
 
 def guarded(*rows: tuple[Archive, Mark], in_use: tuple[str, ...] = (), before: int | None = None, now: int = NOW) -> Guarded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,8 +28,8 @@ DIED = Settled(Outcome.FAILED, ("the copy went off",), Cause.SERVICE)
 SILENT = Settled(Outcome.INCONCLUSIVE, ("PVE could not tell",), Cause.PLATFORM)
 
 
-def judged(**changes: object) -> Judgement:
-    return decide(replace(GREEN, **changes))  # type: ignore[arg-type]
+def judged(**changes: Any) -> Judgement:
+    return decide(replace(GREEN, **changes))
 
 
 def test_law_5_all_green_is_proven_and_healthy() -> None:
@@ -72,7 +73,7 @@ def test_law_5_all_green_is_proven_and_healthy() -> None:
     ],
 )
 def test_law_5_each_thing_short_of_green_has_its_verdict_its_rung_and_its_reason(
-    changes: dict[str, object], verdict: Verdict, rung: Rung, reason: str
+    changes: dict[str, Any], verdict: Verdict, rung: Rung, reason: str
 ) -> None:
     found = judged(**changes)
     assert (found.verdict, found.rung) == (verdict, rung)

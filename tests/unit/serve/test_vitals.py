@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,11 @@ class Spoilt(World):
     """A site whose policy was saved with a mistake in it while the service runs."""
 
     @property
-    def policy(self) -> None:
+    def policy(self) -> Any:
         raise PolicyError("there is no tier called gold", "site.yaml", 3)
 
     @policy.setter
-    def policy(self, found: object) -> None:
+    def policy(self, found: Any) -> None:
         pass
 
 

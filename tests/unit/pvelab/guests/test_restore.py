@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -246,7 +247,7 @@ def test_the_restore_token_may_use_the_production_bridge(api: Api, archive: str)
     ],
 )
 def test_each_privilege_of_a_restore_is_asked_for(
-    api: Api, lab: Lab, archive: str, missing: str, params: dict, text: str
+    api: Api, lab: Lab, archive: str, missing: str, params: dict[str, Any], text: str
 ) -> None:
     lab.access.roles["BackupsvcVms"].remove(missing)
     service = api.with_token(seed.SERVICE_TOKEN)
