@@ -21,7 +21,7 @@ from policies.causes import Cause
 from policies.model import CheckResult, CheckSpec, Outcome, Rung
 from policies.settle import Boot, Look, Settled, Watch, decide
 from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, Steps, site  # noqa: F401
-from tests.unit.operations.worlds import SteppingClock, World
+from tests.unit.operations.worlds import SteppingClock, World, operation_of
 
 WEB, SSH = CheckSpec("http", "web"), CheckSpec("ssh", "ssh")
 
@@ -298,4 +298,4 @@ def test_law_5_only_a_copy_that_was_seen_to_live_on_proves_and_only_then_its_tim
     assert (proof["verdict"], proof["cause"], proof["rto"]) == (verdict, cause, rto)
     said = settled["said"][0] if settled else "not watched after its checks"
     assert any(said in reason for reason in proof["reasons"])
-    assert proving.outcome(site.catalog.operation(steps.id))["settle"] == settled  # type: ignore[arg-type]
+    assert proving.outcome(operation_of(site, steps.id))["settle"] == settled

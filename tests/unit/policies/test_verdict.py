@@ -191,7 +191,7 @@ def test_law_5_proven_and_the_rung_healthy_come_only_together_and_every_verdict_
     assert found.reasons and all(found.reasons)
 
 
-BETTER = {
+BETTER: dict[str, Any] = {
     "restored": True,
     "restore_error": None,
     "isolation_ok": True,
@@ -207,7 +207,7 @@ BETTER = {
 
 @given(EVIDENCE, st.sampled_from(sorted(BETTER)))
 def test_law_5_better_evidence_never_lowers_the_rung(evidence: Evidence, field: str) -> None:
-    improved = replace(evidence, **{field: BETTER[field]})  # type: ignore[arg-type]
+    improved = replace(evidence, **{field: BETTER[field]})
     assert decide(improved).rung.height >= decide(evidence).rung.height
 
 
