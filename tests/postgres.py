@@ -34,7 +34,7 @@ class Server:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self._other_user = _unprivileged()
         if self._other_user:
             shutil.chown(home, "postgres", "postgres")
@@ -47,11 +47,12 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        words = ["-D", self._home / "data", "-k", self._home, *(word for option in _FAST for word in ("-c", option))]
+        options = [word for option in _FAST for word in ("-c", option)]
+        command: list[str | Path] = [_binary("postgres"), "-D", self._home / "data", "-k", self._home, *options]
+        command += ["-c", "listen_addresses="]
         with (self._home / "log").open("ab") as log:
-            command = [_binary("postgres"), *words, "-c", "listen_addresses="]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._home, **self._other_user)
-        process = self._process
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._home, **self._other_user)
+        self._process = process
         wait_until(lambda: self._answers() or process.poll() is not None, (self._home / "log").read_text)
         assert process.poll() is None, (self._home / "log").read_text()
 
@@ -63,11 +64,11 @@ class Server:
             self._process = None
 
     def _answers(self) -> bool:
-        command = [_binary("pg_isready"), "-q", "-h", self._home, "-U", "postgres", "-d", "postgres"]
+        command: list[str | Path] = [_binary("pg_isready"), "-q", "-h", self._home, "-U", "postgres", "-d", "postgres"]
         return subprocess.run(command, check=False).returncode == 0
 
     def _run(self, program: str, *words: object) -> None:
-        command = [_binary(program), *map(str, words)]
+        command: list[str | Path] = [_binary(program), *map(str, words)]
         done = subprocess.run(command, cwd=self._home, capture_output=True, text=True, check=False, **self._other_user)
         assert done.returncode == 0, done.stderr
 

@@ -41,7 +41,7 @@ def private_slapd(*, certificate: Path | None = None, database: bool = True, clo
         if database:
             (home / "db").mkdir()
             (home / "first.ldif").write_text(_ENTRIES)
-            command = [program, "-Tadd", "-f", home / "slapd.conf", "-l", home / "first.ldif"]
+            command: list[str | Path] = [program, "-Tadd", "-f", home / "slapd.conf", "-l", home / "first.ldif"]
             subprocess.run(command, check=True, capture_output=True, cwd=home)
         port, secure = _free_port(), _free_port() if certificate else 0
         urls = f"ldap://127.0.0.1:{port}/" + (f" ldaps://127.0.0.1:{secure}/" if secure else "")

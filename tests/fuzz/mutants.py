@@ -62,7 +62,7 @@ def _wrapped(seed: Seed, raw: bytes, dice: random.Random, said: list[str]) -> tu
     """Return the file's name and the stream as it lies in the file: plain (VMA only) or in zstd frames of many kinds."""
     if seed.is_vma and dice.random() < 0.4:
         return seed.name, raw
-    options = {
+    options: dict[int, int] = {
         CompressionParameter.compression_level: dice.choice((1, 3, 19)) if len(raw) < 10**5 else 1,
         CompressionParameter.checksum_flag: dice.random() < 0.85,
         CompressionParameter.content_size_flag: dice.random() < 0.5,

@@ -280,12 +280,13 @@ def test_the_report_shows_what_is_hidden_and_lets_nothing_run(site: Site, tmp_pa
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_what_the_shell_is_offered_acts_neither_on_it_nor_on_the_terminal(site: Site, shell: str) -> None:
-    asked = {"COMP_WORDS": "backupsvc restore ", "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": "backupsvc restore "}
     _, out, err = site.run(
         _BACKUPSVC_COMPLETE=f"complete_{shell}",
         _TYPER_COMPLETE_FISH_ACTION="get-args",
         _TYPER_COMPLETE_WORD_TO_COMPLETE="",
-        **asked,
+        _TYPER_COMPLETE_ARGS="backupsvc restore ",
+        COMP_WORDS="backupsvc restore ",
+        COMP_CWORD="2",
     )
     assert "108" in out and not acting(out + err)
     assert not [line for line in out.splitlines() if line.startswith("guest 666")]

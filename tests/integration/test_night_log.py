@@ -19,7 +19,8 @@ import pytest
 from tests import served
 from tests.commands import Shell
 from tests.integration.administrator import disable_pve_job
-from tests.served import Served, wait_until
+from tests.served import Served
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GOLDEN = Path(__file__).parents[1] / "golden" / "logs"

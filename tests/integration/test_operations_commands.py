@@ -106,7 +106,7 @@ def open_at(user: Shell, step: str, event: str) -> dict[str, Any]:
 
 
 def task_of(shown: dict[str, Any]) -> str:
-    return next(line["upid"] for line in shown["transitions"] if line["event"] == "task")
+    return str(next(line["upid"] for line in shown["transitions"] if line["event"] == "task"))
 
 
 def test_a_backup_whose_dump_hangs_is_cancelled_from_elsewhere_and_its_task_is_stopped(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,9 +32,9 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
 
 
-def settings(sshd: Sshd, **changes: object) -> ProbeSettings:
-    known: dict[str, object] = {"host": sshd.address, "user": sshd.user, "key_file": sshd.key_file, "host_key": sshd.host_key}
-    return ProbeSettings(**(known | changes))  # type: ignore[arg-type]
+def settings(sshd: Sshd, **changes: Any) -> ProbeSettings:
+    known: dict[str, Any] = {"host": sshd.address, "user": sshd.user, "key_file": sshd.key_file, "host_key": sshd.host_key}
+    return ProbeSettings(**(known | changes))
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def test_a_question_goes_out_at_once_and_waits_for_no_acknowledgement(sshd: Sshd
     client = open_client(peer_of(settings(sshd), "clovis"))
     try:
         transport = client.get_transport()
-        assert transport is not None and transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert transport is not None and isinstance(transport.sock, socket.socket)
+        assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     finally:
         client.close()
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog import Catalog
-from pvelab import app, seed, server
+from pvelab import seed, server
+from pvelab.faults import calls
 from pvelab.images.site import guest
 from pvelab.server import LabServer
 from pvelab.wire import Reply, Request
@@ -74,8 +75,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
         running = LabServer(state / "lab", "simulated", lambda text: None)
         try:
             running.start()
-            honest = app.calls.around
-            patch.setattr(app.calls, "around", lambda board, request, go: liar.says(request, honest(board, request, go)))
+            honest = calls.around
+            patch.setattr(calls, "around", lambda board, request, go: liar.says(request, honest(board, request, go)))
             disable_pve_job(state)
             made = liar.shell("backup", "run", "--json")
             assert made.code == 0, made.out + made.err

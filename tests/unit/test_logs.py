@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -29,9 +30,9 @@ def set_up() -> Iterator[Set]:
     root = logging.getLogger()
     kept = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in logs.PLUMBING}
 
-    def configure(**how: object) -> io.StringIO:
+    def configure(**how: Any) -> io.StringIO:
         stream = io.StringIO()
-        logs.configure(process="steps", stream=stream, **how)  # type: ignore[arg-type]
+        logs.configure(process="steps", stream=stream, **how)
         return stream
 
     yield configure

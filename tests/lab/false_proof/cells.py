@@ -83,7 +83,7 @@ def flipped(stage: Stage, content: bytes) -> bytes:
 
 def compressed_anew(stage: Stage, content: bytes) -> bytes:
     """The same data in other bytes: good in itself, and not what was recorded."""
-    options = {zstd.CompressionParameter.checksum_flag: 1, zstd.CompressionParameter.compression_level: 1}
+    options: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1, zstd.CompressionParameter.compression_level: 1}
     return zstd.compress(zstd.decompress(content), options=options)
 
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from pvelab import app, seed, server
+from pvelab import seed, server
+from pvelab.faults import calls
 from pvelab.guests.devices import disks
 from pvelab.guests.power import switch_off
 from pvelab.guests.volumes import find
@@ -189,9 +190,9 @@ def built(state: Path) -> Iterator[Stage]:
         try:
             running.start()
             stage = Stage(running.lab, running, Shell(state, {"BACKUPSVC_POLICY": str(policy)}))
-            carry_out = app.calls.around
+            carry_out = calls.around
             patch.setattr(
-                app.calls, "around", lambda board, request, go: stage.carry_out(request, lambda: carry_out(board, request, go))
+                calls, "around", lambda board, request, go: stage.carry_out(request, lambda: carry_out(board, request, go))
             )
             made = stage.shell("backup", "run", "--json")
             assert made.code == 0, made.out + made.err

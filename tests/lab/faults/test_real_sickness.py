@@ -6,6 +6,7 @@ import json
 import ssl
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def result_under(site: Shell, fault: str, vmid: int, **env: str) -> tuple[Any, s
     """Restore-test a guest under a fault; return the result and the fault's own line."""
     assert site("lab", "fault", fault, vmid).code == 0
     try:
-        answer = site("restore-test", vmid, "--json", **env)
+        answer = replace(site, env=site.env | env)("restore-test", vmid, "--json")
         assert answer.code == 1, answer.out + answer.err
         (row,) = site("lab", "fault", "list", "--json").json["faults"]
     finally:

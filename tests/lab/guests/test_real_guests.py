@@ -122,7 +122,9 @@ def test_a_real_guest_stands_still_while_it_is_suspended(api: Api) -> None:
 
 
 def test_a_real_guest_sees_its_disk_grow_and_its_archive_has_all_of_it(api: Api, lab: Lab) -> None:
-    sectors = lambda: int(run(api, 104, "cat /sys/block/vdb/size"))  # noqa: E731 - asked twice
+    def sectors() -> int:
+        return int(run(api, 104, "cat /sys/block/vdb/size"))
+
     before = sectors()
     assert api.task("PUT", f"{HOME}/qemu/104/resize", disk="scsi1", size="+1M") == ("OK", ["TASK OK"])
     assert sectors() == before + 2048

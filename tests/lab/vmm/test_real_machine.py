@@ -246,10 +246,14 @@ def test_firmware_reads_the_first_sector_of_an_empty_boot_disk_again_and_again(b
     with disk.path.open("r+b") as file:
         file.truncate(0)
         file.truncate(disk.size)
+
+    def counted() -> dict[str, Any]:
+        return machine.block_stats()[disk.key]
+
     try:
         machine.start()
-        wait_until(lambda: machine.block_stats()[disk.key]["rd_operations"] >= 4)
-        told = machine.block_stats()[disk.key]
+        wait_until(lambda: counted()["rd_operations"] >= 4)
+        told = counted()
         assert told["rd_bytes"] == 512 * told["rd_operations"] and machine.run_state() == "running"
         machine.suspend()
         assert machine.run_state() == "paused"

@@ -163,7 +163,7 @@ def many_links(count: int = 200_000) -> bytes:
 
 
 def wide_window(data: bytes = bytes(160 * MIB)) -> bytes:
-    options = {
+    options: dict[int, int] = {
         CompressionParameter.window_log: 27,
         CompressionParameter.checksum_flag: True,
         CompressionParameter.content_size_flag: False,

@@ -136,7 +136,7 @@ def test_compressions_are_recognised_by_their_first_bytes() -> None:
 
 
 def framed(window: int, data: bytes) -> bytes:
-    options = {CompressionParameter.window_log: window, CompressionParameter.content_size_flag: False}
+    options: dict[int, int] = {CompressionParameter.window_log: window, CompressionParameter.content_size_flag: False}
     compressor = ZstdCompressor(options=options)  # which knows no size, else it would take a smaller window
     return compressor.compress(data) + compressor.flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def archive(folder: Path, data: bytes, name: str = "guest.vma") -> Path:
 
 
 @pytest.mark.parametrize("sample", GOOD, ids=lambda sample: sample["file"])
-def test_disks_and_configs_are_byte_for_byte_what_the_real_tool_extracts(sample: dict, tmp_path: Path) -> None:
+def test_disks_and_configs_are_byte_for_byte_what_the_real_tool_extracts(sample: dict[str, Any], tmp_path: Path) -> None:
     done = extract(SAMPLES / sample["file"], tmp_path / "a" / "b")
     expected = {f"{disk['devname']}.raw": disk["sha256"] for disk in sample["disks"]}
     expected |= {config["name"]: config["sha256"] for config in sample["configs"]}
@@ -40,7 +41,7 @@ def test_disks_and_configs_are_byte_for_byte_what_the_real_tool_extracts(sample:
 
 
 @pytest.mark.parametrize("sample", BROKEN, ids=lambda sample: sample["file"])
-def test_nothing_is_left_of_an_archive_that_is_not_intact(sample: dict, tmp_path: Path) -> None:
+def test_nothing_is_left_of_an_archive_that_is_not_intact(sample: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="not intact") as caught:
         extract(SAMPLES / sample["file"], tmp_path / "new")
     assert caught.value.offset is not None and caught.value.hint

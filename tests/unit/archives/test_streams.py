@@ -41,7 +41,8 @@ def test_it_gives_the_same_bytes_as_one_buffer_however_they_arrive(pieces: list[
 
 
 def test_hash_size_and_progress_are_those_of_the_whole_file() -> None:
-    data, told = bytes(range(256)) * (CHUNK // 100), []
+    data = bytes(range(256)) * (CHUNK // 100)
+    told: list[int] = []
     with HashedSource(io.BytesIO(data), told.append) as source:
         assert b"".join(source) == data
     assert (source.sha256, source.size) == (hashlib.sha256(data).hexdigest(), len(data))

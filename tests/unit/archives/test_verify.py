@@ -9,6 +9,7 @@ import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backports.zstd import decompress
@@ -37,7 +38,7 @@ def check(data: bytes, name: str = NAME) -> Verification:
 
 
 @pytest.mark.parametrize("sample", GOOD, ids=lambda sample: sample["file"])
-def test_what_the_real_tool_wrote_is_intact(sample: dict) -> None:
+def test_what_the_real_tool_wrote_is_intact(sample: dict[str, Any]) -> None:
     found = verify_file(SAMPLES / sample["file"])
     assert found.intact and found.problems == ()
     assert [(device.name, device.size) for device in found.devices] == [
@@ -51,7 +52,7 @@ def test_what_the_real_tool_wrote_is_intact(sample: dict) -> None:
 
 
 @pytest.mark.parametrize("sample", BROKEN, ids=lambda sample: sample["file"])
-def test_what_is_broken_is_a_result_with_its_offset(sample: dict) -> None:
+def test_what_is_broken_is_a_result_with_its_offset(sample: dict[str, Any]) -> None:
     found = verify_file(SAMPLES / sample["file"])
     problem = found.problems[0]
     expected = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -15,9 +16,9 @@ from policies.model import Archive, GuestType, Rung
 CLOVIS = ("clovis", "local")
 
 
-def archive(vmid: int = 108, ctime: int = 1000, **more: object) -> Archive:
+def archive(vmid: int = 108, ctime: int = 1000, **more: Any) -> Archive:
     volid = f"local:backup/vzdump-qemu-{vmid}-{ctime}.vma.zst"
-    return replace(Archive(volid, "clovis", "local", vmid, GuestType.QEMU, ctime, 500, "vma.zst"), **more)  # type: ignore[arg-type]
+    return replace(Archive(volid, "clovis", "local", vmid, GuestType.QEMU, ctime, 500, "vma.zst"), **more)
 
 
 def observe(catalog: Catalog, *listing: Archive, at: int = 5000, scope: tuple[tuple[str, str], ...] = (CLOVIS,)) -> Observation:
@@ -127,14 +128,14 @@ NEW, OLD = "44454c4c-0000-4000-8000-000000000105", "44454c4c-0000-4000-8000-0000
     ],
 )
 def test_law_5_a_later_look_that_contradicts_the_record_marks_the_archive_and_leaves_the_record(
-    catalog: Catalog, later: dict[str, object], what: str
+    catalog: Catalog, later: dict[str, Any], what: str
 ) -> None:
     config = f"smbios1: uuid={NEW.upper()}\nname: g\n"
     observe(catalog, archive())
     assert catalog.annotate("clovis", archive().volid, sha256="aa", config=config) == ()
     catalog.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
     assert catalog.annotate("clovis", archive().volid, sha256="aa", size=500, config=config, at=8000) == ()
-    assert catalog.annotate("clovis", archive().volid, at=9000, **later) == (what,)  # type: ignore[arg-type]
+    assert catalog.annotate("clovis", archive().volid, at=9000, **later) == (what,)
     assert changed(catalog) == what
     facts = catalog.archive_facts("clovis", archive().volid)
     assert (facts["config"], facts["sha256"], facts["uuid"], facts["changed_at"]) == (config, "aa", NEW, 9000)

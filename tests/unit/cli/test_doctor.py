@@ -9,18 +9,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from backupsvc.bootstrap import Service
 from backupsvc.cli.app import build
 from backupsvc.doctor import checks as health
 from backupsvc.errors import LawRefused, PvePermissionDenied, PveTokenRefused, PveUnreachable, UsageError
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, Version
 from backupsvc.pve.tasks import TaskRow
-from backupsvc.settings import Settings
+from backupsvc.settings import ProbeSettings, PveSettings, Settings, SshSettings
 from policies import ownership, role
 from policies.model import Archive, Guest, GuestType, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge
 from policies.site import load_policy
+from tests.unit.operations.worlds import SteppingClock
 
 POLICY = """
 site: s
@@ -34,16 +37,15 @@ def _needed(policy: Any) -> role.Holder:
     return role.Holder("t", (*role.everyday(policy), *role.optional(policy)))
 
 
-class World:
+class World(Service):
     """A service on a cluster by script, all well until a test breaks something."""
 
     def __init__(self) -> None:
+        super().__init__(Settings(policy=Path("site.yaml"), state_dir=Path()), SteppingClock(1_000_000.0))
         self.policy: Any = load_policy(POLICY, "site.yaml")
-        self.settings = Settings(policy=Path("site.yaml"), state_dir=Path())
-        self.clock = SimpleNamespace(now=lambda: 1_000_000.0)
         self.tasks: dict[tuple[str, int], list[TaskRow]] = {}
         self.knowledge = Knowledge()
-        self.catalog = SimpleNamespace(
+        self.catalog: Any = SimpleNamespace(
             archives=lambda vmid=None: list(self.known), knowledge=lambda: self.knowledge,
             lease_holder=lambda vmid: None, operation=lambda id: None,
             identity=lambda: "a" * 32,
@@ -54,7 +56,7 @@ class World:
         self.listed: list[Archive] = []
         self.ways: dict[str, Any] = {}
         self.vmids: dict[str, int] = {}
-        self.nodes = [Node("a", True), Node("b", True)]
+        self.members = [Node("a", True), Node("b", True)]
         self.quorate: bool | Exception | None = True
         self.bridges = [Bridge("vmbr9", "a"), Bridge("vmbr0", "a", ("eno1",))]
         self.offsets = {"a": 1.0, "b": -2.0}
@@ -73,7 +75,7 @@ class World:
             cluster=SimpleNamespace(
                 version=self.version,
                 guests=lambda max_age=0.0: self.guests,
-                nodes=lambda max_age=0.0: self.nodes,
+                nodes=lambda max_age=0.0: self.members,
                 permissions=lambda: self.rights,
                 bridges=lambda node: [bridge for bridge in self.bridges if bridge.node == node] or [Bridge("vmbr9", node)],
                 clock_offsets=lambda: self.offsets,
@@ -98,8 +100,8 @@ class World:
     def status(self) -> ClusterStatus:
         if isinstance(self.quorate, Exception):
             raise self.quorate
-        members = (ClusterNode(node.name, number, "", node.online) for number, node in enumerate(self.nodes, 1))
-        return ClusterStatus("s", self.quorate, tuple(members))
+        found = (ClusterNode(node.name, number, "", node.online) for number, node in enumerate(self.members, 1))
+        return ClusterStatus("s", self.quorate, tuple(found))
 
     def version(self) -> Version:
         return Version(self.release, f"{self.release}.1")
@@ -109,7 +111,7 @@ class World:
 
     def seen(self, status: str) -> list[health.Line]:
         """The lines of one status."""
-        return [line for line in health.examine(self) if line.status == status]  # type: ignore[arg-type]
+        return [line for line in health.examine(self) if line.status == status]
 
 
 def refusing(error: Exception) -> Any:
@@ -122,7 +124,7 @@ def refusing(error: Exception) -> Any:
 
 
 def test_all_well_is_all_ok() -> None:
-    lines = health.examine(World())  # type: ignore[arg-type]
+    lines = health.examine(World())
     assert {line.status for line in lines} == {health.OK}
     assert health.exit_code(lines) == 0
 
@@ -173,14 +175,14 @@ def test_an_unreachable_cluster_is_exit_code_3_and_what_needs_it_is_not_asked() 
     world.pve.cluster.version = refusing(PveUnreachable("a:8006 does not answer", "is it up?"))
     (line,) = world.seen(health.FAILED)
     assert (line.name, line.action, line.exit_code) == ("cluster", "is it up?", 3)
-    assert not {"token", "storages", "clocks"} & {line.name for line in health.examine(world)}  # type: ignore[arg-type]
+    assert not {"token", "storages", "clocks"} & {line.name for line in health.examine(world)}
 
 
 def test_the_first_failure_gives_the_exit_code() -> None:
     world = World()
     world.catalog.archives = refusing(UsageError("x"))
     world.pve.cluster.version = refusing(PveTokenRefused("no"))
-    assert health.exit_code(health.examine(world)) == 2  # type: ignore[arg-type]
+    assert health.exit_code(health.examine(world)) == 2
 
 
 @pytest.mark.parametrize(
@@ -256,12 +258,12 @@ def test_a_clock_that_is_off_is_a_warning() -> None:
 
 def test_a_node_that_is_offline_is_the_first_line_with_quorum_what_is_unknown_and_the_way_on() -> None:
     world = World()
-    world.nodes[1] = Node("b", False)
+    world.members[1] = Node("b", False)
     world.quorate = False
     world.storages = [storage for storage in world.storages if storage.node == "a"]
     world.guests = [Guest(108, "web", "b", status="running")]
     world.catalog.archives = lambda vmid=None: [Archive("nas:backup/x", "b", "nas", 108, GuestType.QEMU, 900_000, 5)]
-    lines = health.examine(world)  # type: ignore[arg-type]
+    lines = health.examine(world)
     assert (lines[0].name, lines[0].status, lines[0].exit_code) == ("node-offline", health.FAILED, 3)
     for text in ("b is offline", "Quorum: LOST", "108 web", "1 known archive(s) on b", "not gone"):
         assert text in lines[0].detail
@@ -271,17 +273,17 @@ def test_a_node_that_is_offline_is_the_first_line_with_quorum_what_is_unknown_an
 
 def test_a_dead_node_is_not_asked_over_ssh() -> None:
     world = World()
-    world.nodes[1] = Node("b", False)
+    world.members[1] = Node("b", False)
     world.catalog.archives = lambda vmid=None: []
-    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), ssh={"nodes": {"b": "127.0.0.1:9"}})
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), ssh=SshSettings(nodes={"b": "127.0.0.1:9"}))
     assert [line.detail for line in health.examine(world) if line.name == "ssh to the nodes"] == [
         "b was not asked: it is offline"
-    ]  # type: ignore[arg-type]
+    ]
 
 
 def test_a_pvestatd_that_is_dead_is_a_warning_and_the_node_is_looked_at_like_any_other() -> None:
     world = World()
-    world.nodes[1] = Node("b", True, unknown=True)
+    world.members[1] = Node("b", True, unknown=True)
     world.catalog.archives = lambda vmid=None: []
     (line,) = world.seen(health.WARNING)
     assert line.name == "status-unknown" and "systemctl status pvestatd" in line.action
@@ -351,7 +353,7 @@ def probed(**more: Any) -> World:
 
 
 def lines_of(world: World) -> list[tuple[str, str, int]]:
-    found = [line for line in health.examine(world) if line.name == "probe"]  # type: ignore[arg-type]
+    found = [line for line in health.examine(world) if line.name == "probe"]
     return [(line.status, f"{line.detail} -> {line.action}", line.exit_code) for line in found]
 
 
@@ -373,7 +375,7 @@ def test_a_probe_of_a_node_that_there_is_not_is_told() -> None:
 
 def test_a_single_probe_that_does_not_say_where_it_is_counts_for_no_node() -> None:
     world = probed()
-    world.settings, world.ways = Settings(policy=Path("site.yaml"), state_dir=Path(), probe={"host": "p"}), {}
+    world.settings, world.ways = Settings(policy=Path("site.yaml"), state_dir=Path(), probe=ProbeSettings(host="p")), {}
     (status, text, code), *_ = lines_of(world)
     assert (status, code) == ("failed", 2)
     assert "BACKUPSVC_PROBE__NODE" in text
@@ -403,8 +405,9 @@ def test_a_probe_that_was_moved_off_its_node_is_told() -> None:
 
 def test_law_2_a_restore_token_that_is_the_everyday_one_is_told_and_not_sent_to_take_production_bridges() -> None:
     world = World()
-    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), pve={"restore_token": "svc@pve!t=secret"})
-    world.restore_pve = world.pve  # type: ignore[attr-defined]
+    same = PveSettings(restore_token=SecretStr("svc@pve!t=secret"))
+    world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), pve=same)
+    world.restore_pve = world.pve
     (line,) = [line for line in world.seen(health.WARNING) if line.name == "restore token"]
     assert "is the everyday token svc@pve!t" in line.detail
     assert "doctor --role --restore" in line.action and "acl modify" not in line.action
@@ -474,9 +477,9 @@ def hanging(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
 def test_the_room_on_a_dead_node_is_unknown_and_no_warning_of_its_own() -> None:
     world = World()
     world.guests = [Guest(108, "glpi", "a"), Guest(109, "docker", "b")]
-    world.nodes = [Node("a", False), Node("b", True)]
+    world.members = [Node("a", False), Node("b", True)]
     world.storages = [replace(storage, total=1000, available=900) for storage in world.storages if storage.node == "b"]
-    lines = [line for line in health.examine(world) if line.name == "room"]  # type: ignore[arg-type]
+    lines = [line for line in health.examine(world) if line.name == "room"]
     assert [(line.status, line.action, line.exit_code) for line in lines] == [("unknown", "", 0), ("ok", "", 0)]
     assert lines[0].detail == "how much storage nas on a has free is not known while a does not answer"
 
@@ -505,7 +508,7 @@ def test_a_node_that_does_not_say_its_storages_is_named_and_its_storages_are_not
 def test_a_storage_that_only_a_node_out_of_reach_may_have_is_unknown_and_not_missing(how: str) -> None:
     world = World()
     world.storages = []
-    world.nodes = [Node("a", False), Node("b", True)] if how == "dead" else world.nodes
+    world.members = [Node("a", False), Node("b", True)] if how == "dead" else world.members
     world.mute = {} if how == "dead" else {"a": "596 Connection timed out"}
     lines = [line for line in world.seen("unknown") if line.name == "storages"]
     assert [line.detail for line in lines] == [

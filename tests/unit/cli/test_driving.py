@@ -15,7 +15,7 @@ from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import UsageError
 from backupsvc.operations.kinds import KINDS
-from tests.unit.operations.worlds import World, kinds_with, world
+from tests.unit.operations.worlds import World, kinds_with, operation_of, world
 
 
 def press() -> None:
@@ -53,7 +53,7 @@ def test_the_first_ctrl_c_does_the_cleanup_and_exits_130(site: World, capsys: py
     assert ended.value.exit_code == 130
     said = capsys.readouterr().err
     assert "press Ctrl-C again to leave at once" in said and "was cleaned up" in said
-    assert site.catalog.operation(operation.id).state == "cancelled"
+    assert operation_of(site, operation.id).state == "cancelled"
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -67,7 +67,7 @@ def test_the_second_ctrl_c_leaves_at_once_and_names_the_command_that_finishes(
     said = capsys.readouterr().err
     assert f"left unfinished: backup {operation.id} of guest 108, at step settle" in said
     assert f"backupsvc operations cancel {operation.id}" in said
-    assert site.catalog.operation(operation.id).state == "open"
+    assert operation_of(site, operation.id).state == "open"
 
 
 def test_ctrl_c_while_following_ends_the_following_and_not_the_operation(site: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_ctrl_c_while_following_ends_the_following_and_not_the_operation(site: W
         bring_to_end(site, [operation], lambda event: press(), enqueue=True)
     assert ended.value.exit_code == 130
     assert "the workers go on" in capsys.readouterr().err
-    assert site.catalog.operation(operation.id).cancel is None
+    assert operation_of(site, operation.id).cancel is None
 
 
 def test_a_command_that_was_begun_with_ctrl_c_ignored_goes_on_ignoring_it(site: World) -> None:
@@ -87,7 +87,7 @@ def test_a_command_that_was_begun_with_ctrl_c_ignored_goes_on_ignoring_it(site: 
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
-    assert site.catalog.operation(operation.id).state == "done"
+    assert operation_of(site, operation.id).state == "done"
 
 
 def test_follow_means_nothing_without_enqueue() -> None:

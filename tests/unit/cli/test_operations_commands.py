@@ -20,7 +20,7 @@ from backupsvc.errors import BackupsvcError, PveError, Refused, UsageError
 from backupsvc.operations.kinds import KINDS
 from backupsvc.requester import person
 from backupsvc.serve.queues import QUEUES
-from tests.unit.operations.worlds import World, kinds_with, world
+from tests.unit.operations.worlds import World, kinds_with, operation_of, world
 
 
 def no_room(run: Run) -> None:
@@ -128,7 +128,7 @@ def test_cancel_ends_what_nobody_drives_here_and_says_so(site: Site) -> None:
     result = run("cancel", id[-6:], "--reason", "enough")
     assert result.exit_code == 0
     assert "nobody drives it: its cleanup was done here; it is cancelled" in result.stdout
-    assert site.world.catalog.operation(id).error == f"enough, by {person()}"  # type: ignore[union-attr]
+    assert operation_of(site.world, id).error == f"enough, by {person()}"
 
 
 def test_cancel_asks_whoever_drives_it(site: Site) -> None:
@@ -142,9 +142,9 @@ def test_cancel_asks_whoever_drives_it(site: Site) -> None:
 def test_cancel_tried_dry_or_enqueued_ends_nothing_here(site: Site) -> None:
     id = site.open()
     assert answer("cancel", id, "--dry-run")["operations"][0]["by"] == "here"
-    assert site.world.catalog.operation(id).cancel is None  # type: ignore[union-attr]
+    assert operation_of(site.world, id).cancel is None
     assert answer("cancel", id, "--enqueue")["operations"][0]["by"] == "workers"
-    assert site.world.catalog.operation(id).state == "open"  # type: ignore[union-attr]
+    assert operation_of(site.world, id).state == "open"
 
 
 def test_what_a_cancelled_night_opened_is_said_to_end_with_it(site: Site) -> None:
@@ -160,7 +160,7 @@ def test_nothing_is_cancelled_when_one_of_the_ids_is_wrong(site: Site) -> None:
     id, failed = site.open(), site.failed()
     assert isinstance(refusal("cancel", id, "01NOSUCH"), UsageError)
     assert isinstance(refusal("cancel", id, failed), Refused)
-    assert site.world.catalog.operation(id).state == "open"  # type: ignore[union-attr]
+    assert operation_of(site.world, id).state == "open"
 
 
 def test_retry_opens_another_and_exits_as_it_ends(site: Site) -> None:

@@ -141,7 +141,7 @@ def test_the_wall_has_no_way_around_it() -> None:
     assert wall.write("a\x1bb") == 3
     wall.writelines(["\x07", "c"])
     wall.flush()
-    assert stream.buffer.getvalue() == rb"a\x1bb\x07c"  # type: ignore[attr-defined]
+    assert stream.buffer.getvalue() == rb"a\x1bb\x07c"
 
 
 def test_what_others_print_meets_the_wall_and_what_cannot_be_encoded_is_written_out() -> None:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Driver
-from backupsvc.engine.context import Again, Run, Wait
+from backupsvc.engine.context import Again, Handler, Run, Wait
 from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
 from backupsvc.engine.kind import OperationKind
 from backupsvc.errors import LeaseLost, OperationFailed, PveError, PveUnreachable, Refused
 from backupsvc.operations.kinds import KINDS
 from policies.model import OperationState
-from tests.unit.operations.worlds import Row, Tasks, World, dead_command, kinds_with, world
+from tests.unit.operations.worlds import Row, Tasks, World, dead_command, kinds_with, memory_of, world
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def site(catalog_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def kinds(kind: str, **special: Callable[[Run], Wait | None]) -> dict[str, OperationKind]:
+def kinds(kind: str, **special: Handler) -> dict[str, OperationKind]:
     """Every kind; each step of one does nothing but leave its name, unless it is given."""
 
     def leave(step: str) -> Callable[[Run], None]:
@@ -83,7 +83,7 @@ def test_a_failed_tear_down_fails_the_operation_though_the_verdict_was_given(sit
     engine = Engine(site, kinds("restore-test", tear_down=fail("it does not go away")))
     ended = engine.drive([opened(engine)])[0]
     assert (ended.state, ended.error) == (OperationState.FAILED, "it does not go away")
-    assert "judge" in ended.data["walked"]
+    assert "judge" in memory_of(ended)["walked"]
 
 
 def test_a_backup_that_fails_ends_failed(site: World) -> None:
@@ -234,8 +234,8 @@ def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(
     left = site.catalog.operation(id)
     assert left is not None
     assert left.state is not OperationState.OPEN
-    assert left.data["walked"][-2:] == ["tear-down", "judge"]
-    assert left.data["error"]["message"] == "its driver disappeared"
+    assert memory_of(left)["walked"][-2:] == ["tear-down", "judge"]
+    assert memory_of(left)["error"]["message"] == "its driver disappeared"
 
 
 def test_a_dead_process_of_this_machine_does_not_hold_a_guest_for_its_lease(site: World) -> None:
@@ -259,7 +259,7 @@ def test_an_interrupt_does_the_cleanup_that_is_owed_and_goes_on(site: World) -> 
         engine.drive([id])
     ended = site.catalog.operation(id)
     assert ended is not None
-    assert ended.data["walked"][-2:] == ["tear-down", "judge"]
+    assert memory_of(ended)["walked"][-2:] == ["tear-down", "judge"]
     assert "cancelled" in [row.event for row in site.catalog.transitions(id)]
 
 
@@ -268,8 +268,8 @@ def test_a_passed_deadline_leads_to_the_cleanup(site: World) -> None:
     operation = engine.open("restore-test", 108, {}, within=60)
     assert operation is not None
     ended = engine.drive([operation.id])[0]
-    assert ended.data["error"]["message"] == "restore-test of guest 108: it passed its deadline at step boot"
-    assert ended.data["walked"][-2:] == ["tear-down", "judge"]
+    assert memory_of(ended)["error"]["message"] == "restore-test of guest 108: it passed its deadline at step boot"
+    assert memory_of(ended)["walked"][-2:] == ["tear-down", "judge"]
 
 
 def test_an_operation_that_another_process_holds_is_not_touched(site: World) -> None:
@@ -297,9 +297,9 @@ def test_whoever_watches_hears_of_every_step(site: World) -> None:
 # --- somebody else --------------------------------------------------------------------------------------------------------
 
 
-def workers(site: World, kind: str, **special: Callable[[Run], Wait | Again | None]) -> Engine:
+def workers(site: World, kind: str, **special: Handler) -> Engine:
     """An engine as a worker has it."""
-    return Engine(site, kinds(kind, **special), foreground=False)  # type: ignore[arg-type]
+    return Engine(site, kinds(kind, **special), foreground=False)
 
 
 def test_law_9_a_driver_that_slept_through_its_lease_starts_nothing(site: World) -> None:
@@ -392,7 +392,7 @@ def test_a_person_is_not_made_to_wait_for_a_cluster_that_is_not_there_at_all(sit
     engine = Engine(site, kinds("backup", locate=locate))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert ended.state is OperationState.FAILED
-    assert ended.data["error"]["exit_code"] == 3
+    assert memory_of(ended)["error"]["exit_code"] == 3
 
 
 def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_repeated(site: World) -> None:
@@ -473,7 +473,7 @@ def test_a_cancellation_is_noticed_by_whoever_drives(site: World) -> None:
     engine = Engine(site, kinds("restore-test", boot=boot))
     ended = engine.drive([opened(engine)])[0]
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
-    assert ended.data["walked"][-2:] == ["tear-down", "judge"] and "check" not in ended.data["walked"]
+    assert memory_of(ended)["walked"][-2:] == ["tear-down", "judge"] and "check" not in memory_of(ended)["walked"]
 
 
 def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_lease(site: World) -> None:
@@ -499,7 +499,7 @@ def test_an_operation_that_nobody_drives_is_cancelled_here_with_its_cleanup(site
         pass
     ended = Engine(site, kinds("restore-test")).cancel(id, "cancelled by the administrator")
     assert ended.state is OperationState.CANCELLED
-    assert ended.data["walked"][-2:] == ["tear-down", "judge"]
+    assert memory_of(ended)["walked"][-2:] == ["tear-down", "judge"]
     with pytest.raises(OperationFailed, match="has already ended"):
         engine.cancel(id, "once more")
 

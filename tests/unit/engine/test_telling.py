@@ -20,7 +20,7 @@ from policies.model import Job, OperationState
 from policies.outcomes import Event, Night, NightVerdict, Outcome
 from tests.unit.engine.test_engine import fail, kinds, opened
 from tests.unit.operations.farm import at, policy, site
-from tests.unit.operations.worlds import World, world
+from tests.unit.operations.worlds import World, operation_of, world
 
 NIGHTLY = Job("nightly", "21:00", "local")
 
@@ -60,7 +60,7 @@ def test_a_driver_that_dies_between_the_end_and_the_telling_leaves_it_to_a_tick(
         patched.setattr(telling, "ended", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         while True:
             engine.advance(id)
-    assert here.catalog.operation(id).state is OperationState.DONE and not heard  # type: ignore[union-attr]
+    assert operation_of(here, id).state is OperationState.DONE and not heard
     telling.tell_due(here.catalog, KINDS, now(here))
     assert not heard, "its driver may be about to tell it"
     here.clock.sleep(HEAD_START)
@@ -145,7 +145,7 @@ def test_a_night_that_was_missed_is_told_and_is_the_last_one_only_while_no_later
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:00")) as found:
         found.live(at("2026-03-09 20:30"))
         found.live(at("2026-03-11 23:30"), beat=False)
-        tick.tick(found.world)  # type: ignore[arg-type]
+        tick.tick(found.world)
         missed = [event for event in heard if isinstance(event, Night)]
         assert [event.state for event in missed] == [OperationState.MISSED] * 2
         last = last_nights(found.world.catalog, ["nightly"], {})

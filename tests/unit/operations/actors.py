@@ -20,7 +20,8 @@ from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.operations import build_engine
 from backupsvc.settings import ProbeSettings, Settings, SshSettings
 from policies.model import Policy
-from tests.unit.operations.virtual import Clock, VirtualCluster, connect
+from tests.unit.operations.virtual import VirtualCluster, connect
+from tests.unit.operations.worlds import World
 
 LEASE_SAFE = 60.0  # seconds that an actor may sleep at any point: far less than a lease
 
@@ -108,24 +109,8 @@ class Actor:
     """A process: its engine, its own connection to the cluster, and whether it is at work (or dead) at the moment."""
 
     name: str
-    site: Any
+    site: World
     busy: bool = False
-
-
-@dataclass
-class Site:
-    """What an engine needs of a service."""
-
-    catalog: Catalog
-    clock: Clock
-    policy: Policy
-    settings: Any
-    pve: Any = None
-    engine: Any = None
-
-    @property
-    def restore_pve(self) -> Any:
-        return self.pve
 
 
 class Stage:
@@ -153,8 +138,8 @@ class Stage:
     def actor(self, name: str, *, foreground: bool = False) -> Actor:
         """A new process."""
         settings = Settings.model_construct(ssh=SshSettings(), probe=ProbeSettings(), simulated=True)
-        site: Any = Site(self.catalog, self.clock, self.policy, settings)
-        site.pve = connect(self.cluster, self.policy.scratch, self._around)
+        pve = connect(self.cluster, self.policy.scratch, self._around)
+        site = World(self.catalog, self.clock, pve=pve, restore_pve=pve, policy=self.policy, settings=settings)
         plain = build_engine(site)
         site.engine = WatchedEngine(site, plain.kinds, foreground=foreground, settle=self.settle)
         site.engine.stage = self

@@ -169,7 +169,7 @@ class Site:
         clock, engine = self.world.clock, self.world.engine
         while clock.now() < until:
             if beat:
-                self.waiting.extend(tick.tick(self.world))  # type: ignore[arg-type]
+                self.waiting.extend(tick.tick(self.world))
                 self._work(engine)
             each()
             clock.sleep(min(self._pause(clock.now()), until - clock.now()))
@@ -244,7 +244,7 @@ def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     farm = Farm(made.clock)
     made.policy, made.pve, made.settings = wanted, farm, Settings(state_dir=directory)
     found = Site(made, farm)
-    engine = build_engine(made, foreground=False)  # type: ignore[arg-type]
+    engine = build_engine(made, foreground=False)
     plan = KINDS["prune"].workflow
     prune: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
     engine.kinds = kinds_with({"restore-test": found.test_handlers(), "prune": prune})

@@ -37,8 +37,8 @@ def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
 def run(site: World, cluster: Cluster, only: list[int] | None = None) -> list[dict[str, Any]]:
     """Given a cluster by script, run the job and return its lines."""
     site.pve = cluster
-    site.engine = build_engine(site)  # type: ignore[arg-type]
-    opened = open_job(site, JOB, only or [])  # type: ignore[arg-type]
+    site.engine = build_engine(site)
+    opened = open_job(site, JOB, only or [])
     return [backup_outcome(operation) for operation in site.engine.drive([operation.id for operation in opened])]
 
 
@@ -104,8 +104,8 @@ def test_the_notes_say_which_operation_made_the_archive(site: World) -> None:
 def test_a_guest_is_dumped_where_it_is_now_and_not_where_it_was(site: World) -> None:
     cluster = Cluster(listings=[[], [archive(108, 1)]])
     site.pve = cluster
-    site.engine = build_engine(site)  # type: ignore[arg-type]
-    opened = open_job(site, JOB)  # type: ignore[arg-type]
+    site.engine = build_engine(site)
+    opened = open_job(site, JOB)
     cluster.guests_there = [Guest(108, "Debian-Server", "lge-pve02")]
     site.engine.drive([operation.id for operation in opened])
     assert cluster.started[0]["node"] == "lge-pve02"
@@ -278,7 +278,7 @@ def test_law_4_an_archive_that_lacks_a_disk_of_the_one_before_is_no_good_backup(
 def lying_there(config: dict[str, str], *listing: Archive, name: str = "VM 108") -> Cluster:
     """A cluster on which guest 108 has no name and that config, and whose storage lists these archives."""
     cluster = Cluster(guests_there=[Guest(108, name, "clovis")], listings=[list(listing)], config=STUB)
-    cluster.guests = SimpleNamespace(config=lambda node, vmid: config)  # type: ignore[attr-defined]
+    cluster.guests = SimpleNamespace(config=lambda node, vmid: config)
     return cluster
 
 
@@ -293,7 +293,7 @@ def test_the_rest_of_a_failed_restore_is_never_backed_up_over_earlier_archives(s
 
 
 def test_the_rest_of_our_own_failed_restore_is_not_backed_up_though_no_archive_is_listed(site: World) -> None:
-    site.engine = build_engine(site)  # type: ignore[arg-type]
+    site.engine = build_engine(site)
     ours = site.engine.open("restore", 108, {"archive": {"volid": "x"}})
     assert ours is not None and site.catalog.claim(ours.id, site.engine.driver())
     line = Note("restore", "failed", None, {})
@@ -342,9 +342,9 @@ def test_a_guest_whose_agent_says_that_it_is_thawed_is_a_good_backup(site: World
 def test_a_guest_that_its_dump_left_frozen_is_told_at_once_and_the_archive_is_kept(site: World) -> None:
     cluster, told = dumped(THAW_FAILED, frozen=[True]), list[str]()
     site.pve = cluster
-    site.engine = build_engine(site)  # type: ignore[arg-type]
+    site.engine = build_engine(site)
     site.engine.observe(lambda event: told.append(event.text) if event.kind == "say" else None)
-    (opened,) = open_job(site, JOB)  # type: ignore[arg-type]
+    (opened,) = open_job(site, JOB)
     found = backup_outcome(site.engine.drive([opened.id])[0])
     assert (found["status"], found["findings"], found["exit_code"]) == ("warnings", ["guest-left-frozen"], 1)
     assert found["archive"]["volid"] == archive(108, 1).volid
@@ -479,8 +479,8 @@ def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
         stop=lambda upid: None,
     )
     site.pve = cluster
-    site.engine = build_engine(site)  # type: ignore[arg-type]
-    (opened,) = open_job(site, JOB)  # type: ignore[arg-type]
+    site.engine = build_engine(site)
+    (opened,) = open_job(site, JOB)
     while (now := site.catalog.operation(opened.id)) and "dump_upid" not in now.data:
         site.engine.advance(opened.id)
     site.catalog.request_cancel(opened.id, "enough", int(site.clock.now()))
@@ -493,8 +493,8 @@ def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
 @pytest.mark.parametrize(("frozen", "code"), [(False, 0), (True, 1)])
 def test_whoever_follows_a_backup_exits_as_its_command_does(site: World, frozen: bool, code: int) -> None:
     site.pve = dumped(frozen=[frozen])
-    site.engine = build_engine(site)  # type: ignore[arg-type]
-    (opened,) = open_job(site, JOB)  # type: ignore[arg-type]
+    site.engine = build_engine(site)
+    (opened,) = open_job(site, JOB)
     (operation,) = site.engine.drive([opened.id])
     assert operation.state is OperationState.DONE
     assert showing.exit_code(site.catalog, operation) == code

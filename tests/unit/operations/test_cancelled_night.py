@@ -45,7 +45,7 @@ def test_a_person_who_cancels_a_night_that_nobody_drives_ends_its_pieces_too(tmp
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:03"))
-        person = build_engine(found.world, foreground=True)  # type: ignore[arg-type]
+        person = build_engine(found.world, foreground=True)
         person.kinds = found.world.engine.kinds
         person.cancel(the_night(found).id, WHY)
         assert {one.state for one in found.world.catalog.operations()} == {OperationState.CANCELLED}

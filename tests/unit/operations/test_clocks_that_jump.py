@@ -13,9 +13,9 @@ from backupsvc.engine.executor import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldEl
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
 from backupsvc.operations import tick
-from policies.model import OperationState
+from policies.model import Operation, OperationState
 from tests.unit.engine.test_engine import kinds, opened
-from tests.unit.operations.worlds import SteppingClock, World, emptied, world
+from tests.unit.operations.worlds import SteppingClock, World, emptied, memory_of, operation_of, world
 
 YEAR = 366 * 86_400
 
@@ -53,7 +53,7 @@ def restless(site: World) -> RestlessClock:
 
 
 def test_a_claim_ends_though_the_clock_is_set_at_each_look(site: World) -> None:
-    engine = Engine(site, kinds("restore-test"))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test"))
     id = opened(engine)
     restless(site).restless = True
     for _ in range(20):
@@ -62,12 +62,12 @@ def test_a_claim_ends_though_the_clock_is_set_at_each_look(site: World) -> None:
 
 
 def test_abandoning_ends_while_nobody_answers_and_the_clock_goes_back_and_forth(site: World) -> None:
-    engine = Engine(site, kinds("restore-test", tear_down=silent))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test", tear_down=silent))
     id = opened(engine)
     restless(site).restless = True
     began = site.clock.monotonic()
     engine.abandon(id, "no longer wanted")
-    assert site.catalog.operation(id).state is OperationState.FAILED  # type: ignore[union-attr]
+    assert operation_of(site, id).state is OperationState.FAILED
     assert site.clock.monotonic() - began < 2 * FOREGROUND_PATIENCE
 
 
@@ -76,10 +76,10 @@ def test_silence_is_counted_in_full_though_the_clock_is_set_back_each_time(site:
         site.clock.step(-3600)
         raise PveUnreachable("nobody answers")
 
-    engine = Engine(site, kinds("restore-test", start=set_back))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test", start=set_back))
     began = site.clock.monotonic()
     ended = engine.drive([opened(engine)])[0]
-    assert ended.data["error"]["step"] == "start"  # type: ignore[call-overload, index]
+    assert memory_of(ended)["error"]["step"] == "start"
     assert FOREGROUND_PATIENCE <= site.clock.monotonic() - began < 2 * FOREGROUND_PATIENCE
 
 
@@ -93,7 +93,7 @@ def test_silence_is_not_cut_short_by_a_clock_that_is_set_ahead(site: World) -> N
         if len(asked) < 5:
             raise PveUnreachable("nobody answers")
 
-    engine = Engine(site, kinds("restore-test", start=set_ahead))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test", start=set_ahead))
     assert engine.drive([opened(engine)])[0].state is OperationState.DONE and len(asked) == 5
 
 
@@ -103,17 +103,17 @@ def test_a_deadline_comes_though_the_clock_is_set_back(site: World) -> None:
             site.clock.step(-YEAR)
         return Wait("it boots", most=30.0)
 
-    engine = Engine(site, kinds("restore-test", boot=waits))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test", boot=waits))
     operation = engine.open("restore-test", 108, {}, within=600)
     assert operation
     began = site.clock.monotonic()
     ended = engine.drive([operation.id])[0]
-    assert "deadline" in ended.data["error"]["message"]  # type: ignore[call-overload, index]
+    assert "deadline" in memory_of(ended)["error"]["message"]
     assert 600 <= site.clock.monotonic() - began < 700
 
 
 def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_sets(site: World) -> None:
-    engine = Engine(site, kinds("restore-test"), settle=10.0)  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test"), settle=10.0)
     claimed = site.catalog.claim(opened(engine), engine.driver())
     assert claimed
     run = Run(engine, claimed)
@@ -132,7 +132,7 @@ def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_set
 
 def held_for_a_year(site: World, engine: Engine) -> str:
     """An operation whose driver, of another machine, took its lease when the clock stood a year ahead, and is no more."""
-    worker = Engine(site, engine.kinds, foreground=False)  # type: ignore[arg-type]
+    worker = Engine(site, engine.kinds, foreground=False)
     id = opened(worker)
     site.clock.step(YEAR)
     assert site.catalog.claim(id, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
@@ -141,7 +141,7 @@ def held_for_a_year(site: World, engine: Engine) -> str:
 
 
 def test_a_lease_that_nobody_renews_is_followed_no_longer_than_it_lasts(site: World) -> None:
-    engine = Engine(site, kinds("restore-test"))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test"))
     id = held_for_a_year(site, engine)
     began = site.clock.monotonic()
     assert engine.drive([id])[0].state is OperationState.DONE
@@ -149,9 +149,10 @@ def test_a_lease_that_nobody_renews_is_followed_no_longer_than_it_lasts(site: Wo
 
 
 def test_a_lease_that_is_renewed_is_followed_and_left_alone(site: World) -> None:
-    engine = Engine(site, kinds("restore-test"))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test"))
     id = held_for_a_year(site, engine)
-    sleep, driver, ended = site.clock.sleep, "elsewhere:1:x", []
+    sleep, driver = site.clock.sleep, "elsewhere:1:x"
+    ended: list[Operation] = []
 
     def renewing(seconds: float) -> None:
         sleep(seconds)
@@ -167,7 +168,7 @@ def test_a_lease_that_is_renewed_is_followed_and_left_alone(site: World) -> None
 
 
 def test_who_abandons_does_not_wait_for_whoever_has_it_by_now(site: World) -> None:
-    engine = Engine(site, kinds("restore-test"))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test"))
     id = held_for_a_year(site, engine)
     began = site.clock.monotonic()
     engine.abandon(id, "no longer wanted")
@@ -181,7 +182,7 @@ def test_abandoning_ends_on_a_catalog_that_was_wiped_while_the_clock_jumps(site:
         emptied(site.catalog)
         return Wait("it goes", most=1.0)
 
-    engine = Engine(site, kinds("restore-test", tear_down=wipe))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test", tear_down=wipe))
     id = opened(engine)
     restless(site).restless = True
     if at == "before the turn":
@@ -195,7 +196,7 @@ def test_abandoning_ends_on_a_catalog_that_was_wiped_while_the_clock_jumps(site:
 
 
 def test_a_tick_brings_back_what_was_parked_while_the_clock_stood_ahead(site: World) -> None:
-    worker = Engine(site, kinds("restore-test", boot=lambda run: Wait("it boots", most=30.0)), foreground=False)  # type: ignore[arg-type]
+    worker = Engine(site, kinds("restore-test", boot=lambda run: Wait("it boots", most=30.0)), foreground=False)
     id = opened(worker)
     site.clock.step(YEAR)
     while worker.advance(id).pause is None:

@@ -18,8 +18,8 @@ from policies import isolation
 from policies.model import Policy
 from policies.site import load_policy
 from tests.unit.operations import virtual
-from tests.unit.operations.virtual import Clock, Guest, VirtualCluster, config_of, connect
-from tests.unit.operations.worlds import World, world
+from tests.unit.operations.virtual import Guest, VirtualCluster, config_of, connect
+from tests.unit.operations.worlds import SteppingClock, World, world
 
 START = 1_773_122_400.0
 POLICY = """
@@ -38,7 +38,7 @@ def policy(scratch: str = "", guest: str = "") -> Policy:
 @pytest.fixture
 def site(tmp_path: Path, sqlite_url: str) -> Any:
     made: Any = world(sqlite_url)
-    made.clock = Clock(START)
+    made.clock = SteppingClock(START)
     made.policy, made.probe, made.settings = (
         policy(),
         (lambda node: None),
@@ -50,7 +50,7 @@ def site(tmp_path: Path, sqlite_url: str) -> Any:
 
 def cluster_of(site: World, monkeypatch: pytest.MonkeyPatch, **config: str) -> tuple[VirtualCluster, str, list[dict[str, Any]]]:
     """A cluster with an archive of 101, whose config has these lines besides; the restore calls that it gets."""
-    cluster = VirtualCluster(site.clock, ("n1", "n2"), {101: Guest("n1", config_of(101))})  # type: ignore[arg-type]
+    cluster = VirtualCluster(site.clock, ("n1", "n2"), {101: Guest("n1", config_of(101))})
     volid = cluster.add_archive("n1", 101, int(START) - 3600)
     monkeypatch.setattr(virtual, "config_of", lambda vmid: config_of(vmid) | config)
     sent: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def cluster_of(site: World, monkeypatch: pytest.MonkeyPatch, **config: str) -> t
 def planned(site: World) -> dict[str, Any]:
     from backupsvc.operations.choosing import choose
 
-    return copying.preview(site, 101, choose(site, 101))  # type: ignore[arg-type]
+    return copying.preview(site, 101, choose(site, 101))
 
 
 CASES = [
@@ -88,9 +88,9 @@ def test_what_the_dry_run_shows_is_what_the_run_sends(
     _, volid, sent = cluster_of(site, monkeypatch, **config)
     shown = planned(site)
     assert shown["refused"] is None and sent == [], "a dry run makes nothing"
-    engine = build_engine(site)  # type: ignore[arg-type]
+    engine = build_engine(site)
     site.engine = engine
-    ended = engine.drive_one(open_test(site, 101))  # type: ignore[arg-type]
+    ended = engine.drive_one(open_test(site, 101))
     (call,) = sent
     place = shown["scratch"]
     assert (call["node"], call["vmid"], call["storage"], call["archive"]) == (
@@ -131,9 +131,9 @@ def test_law_2_what_the_run_refuses_the_dry_run_refuses_with_the_same_words(
     cluster, _, sent = cluster_of(site, monkeypatch, **config)
     shown = planned(site)
     assert says in shown["refused"]["message"]
-    engine = build_engine(site)  # type: ignore[arg-type]
+    engine = build_engine(site)
     site.engine = engine
-    error: Any = engine.drive_one(open_test(site, 101)).data["error"]  # type: ignore[arg-type]
+    error: Any = engine.drive_one(open_test(site, 101)).data["error"]
     assert (error["step"], error["kind"]) == ("reserve", kind.__name__)
     assert {key: error[key] for key in ("message", "hint", "exit_code")} == shown["refused"]
     assert sent == [] and cluster.calls["POST restore"] == 0
@@ -144,10 +144,10 @@ def test_the_dry_run_is_told_in_words_and_ends_with_the_code_of_the_run(
 ) -> None:
     site.policy = policy(", bridge: vmbr9", ", network: isolated, settle: 5s")
     cluster_of(site, monkeypatch, onboot="1")
-    assert command._preview(site, [101], None, None, False) == 0  # type: ignore[arg-type]
+    assert command._preview(site, [101], None, None, False) == 0
     out = capsys.readouterr().out
     assert "into VMID 9000 on n1, storage local, with 256 MiB, network isolated, bridge vmbr9" in " ".join(out.split())
     assert "net0: bridge vmbr0 became vmbr9" in out and "live on for 5 s" in out
     cluster_of(site, monkeypatch, args="-S")
-    assert command._preview(site, [101], None, None, False) == 4  # type: ignore[arg-type]
+    assert command._preview(site, [101], None, None, False) == 4
     assert "args: raw QEMU arguments" in capsys.readouterr().err

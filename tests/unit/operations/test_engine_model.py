@@ -35,8 +35,8 @@ from policies.model import Operation, OperationState
 from policies.outcomes import Event
 from policies.site import load_policy
 from tests.unit.operations.actors import CALLS, CHANGES, Actor, Fate, Stage, WatchedCatalog
-from tests.unit.operations.virtual import Clock, Guest, Task, VirtualCluster, config_of
-from tests.unit.operations.worlds import emptied
+from tests.unit.operations.virtual import Guest, Task, VirtualCluster, config_of
+from tests.unit.operations.worlds import SteppingClock, emptied
 
 START = 1_773_122_400.0  # 2026-03-10 06:00 UTC, a Tuesday: no night is due for days
 GUESTS = {101: "n1", 102: "n1", 103: "n2"}
@@ -87,7 +87,7 @@ class EngineModel(RuleBasedStateMachine):
 
     @initialize(wanted=st.lists(st.tuples(st.sampled_from(KINDS), numbers), min_size=2, max_size=6))
     def begin(self, wanted: list[tuple[str, int]]) -> None:
-        self.clock = Clock(START)
+        self.clock = SteppingClock(START)
         guests = {vmid: Guest(node, config_of(vmid)) for vmid, node in GUESTS.items()}
         lasts = {"vzdump": 45.0, "qmrestore": 30.0, "qmstart": 2.0, "qmstop": 2.0, "qmdestroy": 3.0, "imgdel": 1.0}
         self.cluster = VirtualCluster(self.clock, ("n1", "n2"), guests, lasts)
@@ -105,7 +105,8 @@ class EngineModel(RuleBasedStateMachine):
         self.lines: dict[str, list[tuple[int, str]]] = {}
         self.told: dict[str, float] = {}
         self.others: dict[int, Guest] = {}
-        drivers.gone = self.stage.gone.__contains__
+        gone = self.stage.gone
+        drivers.gone = lambda owner: owner in gone
         events.anybody = self.stage.has_log
         events._listeners[:] = [self._heard]
         for number, (kind, which) in enumerate(wanted):

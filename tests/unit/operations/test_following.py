@@ -14,7 +14,7 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import OperationFailed, PveError
 from backupsvc.operations.following import follow, watch
 from backupsvc.operations.kinds import KINDS
-from tests.unit.operations.worlds import SteppingClock, World, kinds_with, world
+from tests.unit.operations.worlds import SteppingClock, World, kinds_with, operation_of, world
 
 
 class WorkedClock(SteppingClock):
@@ -76,7 +76,7 @@ def test_a_follower_says_that_nobody_has_begun_and_then_what_is_waited_for_once(
     standings = [look.standing for look in follow(site, [id])]
     assert standings[0] == "nobody has begun it yet"
     assert standings.count("vzdump is running") == 1
-    assert "waits" not in site.catalog.operation(id).data  # type: ignore[union-attr]
+    assert "waits" not in operation_of(site, id).data
 
 
 def test_every_transition_is_seen_exactly_once(site: World) -> None:

@@ -29,7 +29,7 @@ def site(catalog_url: str) -> Iterator[World]:
     made.policy = Policy("s", "Europe/Paris", "en", (job,), nothing, nothing, Scratch(9000, 9009), "standard")
     made.settings = Settings.model_construct()
     made.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda max_age=0.0: [], nodes=lambda max_age=0.0: []))
-    made.engine = build_engine(made, foreground=False)  # type: ignore[arg-type]
+    made.engine = build_engine(made, foreground=False)
     yield made
     made.catalog.close()
 
@@ -40,7 +40,7 @@ def ticks(site: World, first: str, last: str, minutes: int = 10) -> None:
     with freeze_time(now.replace(tzinfo=None)) as frozen:  # stopped once and moved: to stop it takes longer than a tick
         while now <= end:
             frozen.move_to(now.replace(tzinfo=None))
-            tick.told(site, tick.tick(site))  # type: ignore[arg-type]
+            tick.told(site, tick.tick(site))
             now += timedelta(minutes=minutes)
 
 

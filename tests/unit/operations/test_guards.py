@@ -20,7 +20,7 @@ from policies import ownership
 from policies.model import Guest, OperationState, Rung
 from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, Steps, site  # noqa: F401
-from tests.unit.operations.worlds import World
+from tests.unit.operations.worlds import World, memory_of, operation_of
 
 HARMLESS = {"name": "restore-test-x", "onboot": "0", "scsi0": "local-lvm:vm-9000-disk-0,size=64M", "smbios1": "uuid=1"}
 GOOD = {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True, "missing_disks": [], "settled": LIVED_ON}
@@ -62,13 +62,13 @@ def test_a_harmless_copy_passes_isolate(site: World) -> None:  # noqa: F811
     ],
     ids=["a NIC on production", "a disk of production", "not our copy"],
 )
-def test_law_2_isolate_itself_refuses_a_copy_that_is_not_harmless(site: World, wrong: dict[str, str]) -> None:  # noqa: F811
+def test_law_2_isolate_itself_refuses_a_copy_that_is_not_harmless(site: World, wrong: dict[str, Any]) -> None:  # noqa: F811
     steps = with_copy(site, **wrong)
     with pytest.raises(LawRefused, match="must not start") as refused:
         steps("isolate")
     assert refused.value.law == 2
-    left = site.catalog.operation(steps.id)
-    assert left and any(line.startswith("DOES NOT HOLD: ") for line in left.data["isolation"]["asserted"])  # type: ignore[index]
+    left = operation_of(site, steps.id)
+    assert any(line.startswith("DOES NOT HOLD: ") for line in memory_of(left)["isolation"]["asserted"])
 
 
 def test_law_2_isolate_itself_refuses_a_copy_that_ha_would_start(site: World) -> None:  # noqa: F811
@@ -79,7 +79,8 @@ def test_law_2_isolate_itself_refuses_a_copy_that_ha_would_start(site: World) ->
 @pytest.mark.parametrize("key", ["args", "hookscript", "virtiofs0"])
 def test_law_2_isolate_itself_refuses_what_it_may_not_strip(site: World, key: str) -> None:  # noqa: F811
     """Before it changes anything: what blocks is refused although other things could be stripped."""
-    steps = with_copy(site, **{key: "local:snippets/x", "onboot": "1"})
+    unstrippable: dict[str, Any] = {key: "local:snippets/x"}
+    steps = with_copy(site, onboot="1", **unstrippable)
     with pytest.raises(LawRefused, match=f"must not start: {key}: ") as refused:
         steps("isolate")
     assert refused.value.law == 2
@@ -150,7 +151,7 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
 def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_free(site: World, listed: bool) -> None:  # noqa: F811
     guests = [Guest(108, "Debian-Server", "clovis", status="stopped")] if listed else []
     site.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda: guests, nodes=list, vmid_free=lambda vmid: False))
-    site.restore_pve = site.pve  # type: ignore[attr-defined]
+    site.restore_pve = site.pve
     engine = Engine(site, KINDS)
     operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE)})
     assert operation

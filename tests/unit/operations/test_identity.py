@@ -21,8 +21,7 @@ from policies import property_string, prune_marks
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, Job, Mark, Policy, Scratch
 from tests.unit.operations.cluster import CONFIG, Cluster, archive
-from tests.unit.operations.test_choosing import Site
-from tests.unit.operations.worlds import world
+from tests.unit.operations.worlds import World, world
 
 UUID = str(property_string.smbios_uuid(parse_config(CONFIG)))
 OTHER = "0b5e5e1e-0000-4000-8000-00000000001d"
@@ -31,8 +30,8 @@ FIRST, SECOND, THIRD = (archive(108, second) for second in (1, 2, 3))
 
 
 @pytest.fixture
-def site(tmp_path: Path, sqlite_url: str) -> Iterator[Site]:
-    made = Site(world(sqlite_url).catalog)
+def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
+    made = world(sqlite_url)
     nothing: Any = MappingProxyType({})
     jobs = (Job("nightly", "21:00", "local", keep="keep-last=1"),)
     made.policy = Policy("s", "Europe/Paris", "en", jobs, nothing, nothing, Scratch(9000, 9009), "standard")
@@ -46,7 +45,7 @@ def enough() -> None:
     raise PveError("enough")
 
 
-def stands(site: Site, *archives: Archive, held: dict[str, str], guest: Any = None) -> Cluster:
+def stands(site: World, *archives: Archive, held: dict[str, str], guest: Any = None) -> Cluster:
     """Put archives with their configs there. ``guest``: the config of the guest itself (an error to raise, None: it is lost)."""
 
     def config(node: str, vmid: int) -> dict[str, str]:
@@ -59,30 +58,30 @@ def stands(site: Site, *archives: Archive, held: dict[str, str], guest: Any = No
     cluster.storage.extract_config = lambda node, volid: held[volid]
     cluster.cluster.version = lambda: SimpleNamespace(simulated=False)
     cluster.cluster.permissions = enough
-    cluster.guests = SimpleNamespace(config=config)  # type: ignore[attr-defined]
-    site.pve = cluster
-    site.engine = build_engine(site)  # type: ignore[arg-type]
+    cluster.guests = SimpleNamespace(config=config)
+    site.pve = site.restore_pve = cluster
+    site.engine = build_engine(site)
     return cluster
 
 
-def remembered(site: Site, item: Archive, config: str, **more: Any) -> None:
+def remembered(site: World, item: Archive, config: str, **more: Any) -> None:
     site.catalog.observe([item], scope=[], at=1)
     site.catalog.annotate(item.node, item.volid, config=config, **more)
 
 
-def proved(site: Site, volid: str | None = None) -> dict[str, Any]:
-    opened = open_test(site, 108, volid=volid)  # type: ignore[arg-type]
+def proved(site: World, volid: str | None = None) -> dict[str, Any]:
+    opened = open_test(site, 108, volid=volid)
     return proving.outcome(site.engine.drive_one(opened))
 
 
-def plan(site: Site, volid: str | None = None) -> dict[str, Any]:
-    return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)  # type: ignore[arg-type]
+def plan(site: World, volid: str | None = None) -> dict[str, Any]:
+    return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)
 
 
 # --- restore tests ------------------------------------------------------------------------------------------------------
 
 
-def test_law_10_an_archive_of_another_machine_than_the_guest_fails_before_anything_is_restored(site: Site) -> None:
+def test_law_10_an_archive_of_another_machine_than_the_guest_fails_before_anything_is_restored(site: World) -> None:
     stands(site, FIRST, held={FIRST.volid: OLDER}, guest=CONFIG)
     found = proved(site)
     assert (found["verdict"], found["cause"], found["rung"], found["error"]["step"]) == (
@@ -101,26 +100,26 @@ def test_law_10_an_archive_of_another_machine_than_the_guest_fails_before_anythi
     [None, PvePermissionDenied("Permission check failed"), PveNotFound("no such guest"), "memory: 128\nlock: create\n"],
     ids=["lost", "not to be read", "gone meanwhile", "only the rest of a restore"],
 )
-def test_law_10_where_the_guest_cannot_tell_its_recorded_archives_do(site: Site, guest: Any) -> None:
+def test_law_10_where_the_guest_cannot_tell_its_recorded_archives_do(site: World, guest: Any) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, SECOND, held={FIRST.volid: CONFIG, SECOND.volid: OLDER}, guest=guest)
     assert "another machine" in proved(site, SECOND.volid)["reasons"][0]
     assert proved(site, FIRST.volid)["error"]["step"] != "choose"
 
 
-def test_a_guest_that_does_not_answer_is_not_one_of_which_nothing_is_known(site: Site) -> None:
+def test_a_guest_that_does_not_answer_is_not_one_of_which_nothing_is_known(site: World) -> None:
     stands(site, FIRST, held={FIRST.volid: CONFIG}, guest=PveUnreachable("no answer"))
     found = proved(site)
     assert (found["verdict"], found["cause"], found["error"]["exit_code"]) == ("inconclusive", "platform", 3)
 
 
-def test_an_archive_of_which_nobody_can_say_whose_it_is_is_tested(site: Site) -> None:
+def test_an_archive_of_which_nobody_can_say_whose_it_is_is_tested(site: World) -> None:
     stands(site, FIRST, held={FIRST.volid: CONFIG.replace("smbios1", "#smbios1")}, guest=None)
     assert proved(site)["error"]["step"] != "choose"
 
 
 @pytest.mark.parametrize("now", [replace(FIRST, size=1001), FIRST], ids=["another size", "another config"])
-def test_law_5_an_archive_that_was_changed_since_it_was_recorded_fails_and_stays_changed(site: Site, now: Archive) -> None:
+def test_law_5_an_archive_that_was_changed_since_it_was_recorded_fails_and_stays_changed(site: World, now: Archive) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, now, held={FIRST.volid: OLDER}, guest=OLDER)
     for _ in range(2):
@@ -133,7 +132,7 @@ def test_law_5_an_archive_that_was_changed_since_it_was_recorded_fails_and_stays
 # --- restores -----------------------------------------------------------------------------------------------------------
 
 
-def test_law_10_no_restore_takes_another_machines_archive_unless_it_is_named_and_then_it_is_said_aloud(site: Site) -> None:
+def test_law_10_no_restore_takes_another_machines_archive_unless_it_is_named_and_then_it_is_said_aloud(site: World) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, SECOND, held={FIRST.volid: CONFIG, SECOND.volid: OLDER})
     with pytest.raises(Refused, match="is of another machine than guest 108") as refused:
@@ -143,7 +142,7 @@ def test_law_10_no_restore_takes_another_machines_archive_unless_it_is_named_and
     assert planned["archive"]["volid"] == SECOND.volid and "another machine" in planned["warnings"][0]
 
 
-def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_then_it_is_said_aloud(site: Site) -> None:
+def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_then_it_is_said_aloud(site: World) -> None:
     for item in (FIRST, SECOND):
         remembered(site, item, CONFIG, operation="OP")
     stands(site, FIRST, replace(SECOND, size=7), held={FIRST.volid: CONFIG, SECOND.volid: CONFIG})
@@ -153,16 +152,16 @@ def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_th
     assert "was changed" in plan(site, SECOND.volid)["warnings"][0]
 
 
-def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_restored(site: Site) -> None:
+def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_restored(site: World) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, held={FIRST.volid: CONFIG})
-    opened = open_restore(site, 108, plan(site), start=False)  # type: ignore[arg-type]
+    opened = open_restore(site, 108, plan(site), start=False)
     site.catalog.observe([replace(FIRST, size=7)], scope=[], at=9)
     error = restore_outcome(site.engine.drive_one(opened))["error"]
     assert (error["step"], error["exit_code"]) == ("choose", 4) and "was changed" in error["message"]
 
 
-def test_a_restore_with_an_empty_catalog_goes_on(site: Site) -> None:
+def test_a_restore_with_an_empty_catalog_goes_on(site: World) -> None:
     stands(site, FIRST, held={FIRST.volid: CONFIG})
     assert plan(site)["warnings"] == []
 
@@ -170,7 +169,7 @@ def test_a_restore_with_an_empty_catalog_goes_on(site: Site) -> None:
 # --- retention ----------------------------------------------------------------------------------------------------------
 
 
-def test_law_10_the_archives_of_an_older_machine_neither_rotate_out_nor_count(site: Site) -> None:
+def test_law_10_the_archives_of_an_older_machine_neither_rotate_out_nor_count(site: World) -> None:
     items = [archive(108, second) for second in (1, 2, 3, 4)]
     for item, config in zip(items, (OLDER, OLDER, CONFIG, CONFIG), strict=True):
         remembered(site, item, config, operation="OP")
@@ -180,7 +179,7 @@ def test_law_10_the_archives_of_an_older_machine_neither_rotate_out_nor_count(si
     assert marked[3].reasons[0].startswith("keep-last 1/1")
 
 
-def test_law_3_a_changed_archive_is_not_counted_in_place_of_a_whole_one(site: Site) -> None:
+def test_law_3_a_changed_archive_is_not_counted_in_place_of_a_whole_one(site: World) -> None:
     for item in (FIRST, SECOND, THIRD):
         remembered(site, item, CONFIG, operation="OP")
     site.catalog.observe([replace(THIRD, size=999)], scope=[], at=5)
@@ -192,16 +191,16 @@ def test_law_3_a_changed_archive_is_not_counted_in_place_of_a_whole_one(site: Si
 # --- shown --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_guests_lineage_and_what_is_recorded_of_an_archive_are_shown(site: Site) -> None:
+def test_a_guests_lineage_and_what_is_recorded_of_an_archive_are_shown(site: World) -> None:
     remembered(site, FIRST, OLDER)
     remembered(site, SECOND, CONFIG, sha256="ab")
     stands(site, FIRST, replace(SECOND, size=5), THIRD, held={}, guest=CONFIG)
-    found = identity.show(site, "108")  # type: ignore[arg-type]
+    found = identity.show(site, "108")
     assert found["lineage"] == {"uuid": UUID, "created": None, "source": identity.GUEST}
     assert [one["machine"] for one in found["archives"]] == ["unknown", "this", "another"]
-    one = identity.show(site, SECOND.volid, offline=True)["archives"][0]  # type: ignore[arg-type]
+    one = identity.show(site, SECOND.volid, offline=True)["archives"][0]
     assert (one["uuid"], one["sha256"], one["disks"], one["config_read"]) == (UUID, "ab", ["scsi0"], True)
     assert one["changed"] == "size 1000 -> 5 bytes" and one["changed_at"] and one["first_seen"]
     for unknown in ("local:backup/none", "999"):
         with pytest.raises(PveNotFound):
-            identity.show(site, unknown, offline=True)  # type: ignore[arg-type]
+            identity.show(site, unknown, offline=True)

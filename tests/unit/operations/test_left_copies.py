@@ -18,7 +18,7 @@ from backupsvc.operations.restore_test import clearing
 from backupsvc.operations.scratch_cleanup import taking_down
 from policies.model import Operation, OperationState
 from tests.unit.engine.test_engine import fail, kinds, opened
-from tests.unit.operations.worlds import World, dead_command, kinds_with, world
+from tests.unit.operations.worlds import World, dead_command, kinds_with, operation_of, world
 
 UNREADABLE = "it answered with something that cannot be read"
 LANE = "restore clovis"
@@ -36,7 +36,7 @@ class Person:
 
     def __init__(self, site: World, **special: Callable[[Run], Wait | None]) -> None:
         self.said: list[str] = []
-        self.engine = Engine(site, kinds("restore-test", **special) | special_reap(special), [self._hear])  # type: ignore[arg-type]
+        self.engine = Engine(site, kinds("restore-test", **special) | special_reap(special), [self._hear])
         site.engine = self.engine
 
     def _hear(self, event: StepEvent) -> None:
@@ -58,7 +58,7 @@ def on_the_node(run: Run) -> Wait | None:
 def a_tear_down_that_a_worker_left(site: World) -> str:
     """It holds the node's lane, waits for PVE, and its time comes while no worker is there any more."""
     special = kinds("restore-test", reserve=on_the_node, start=fail("x"), tear_down=lambda run: Wait("it goes", most=1.0))
-    worker = Engine(site, special, foreground=False)  # type: ignore[arg-type]
+    worker = Engine(site, special, foreground=False)
     id = opened(worker, subject=107)
     while worker.advance(id).pause is None:
         pass
@@ -71,7 +71,7 @@ def test_a_tear_down_that_nobody_is_at_is_done_by_the_command_that_waits_for_it_
     person = Person(site, reserve=on_the_node, tear_down=lambda run: run.leave())
     began = site.clock.monotonic()
     ended = person.engine.drive([opened(person.engine)])[0]
-    assert ended.state is OperationState.DONE and site.catalog.operation(left).state is OperationState.DONE  # type: ignore[union-attr]
+    assert ended.state is OperationState.DONE and operation_of(site, left).state is OperationState.DONE
     assert site.clock.monotonic() - began < LEFT_ALONE / 4
     assert person.said == [
         f"it waits for restore-test {left} of guest 107, at step tear-down, which this command goes on with; "
@@ -80,7 +80,7 @@ def test_a_tear_down_that_nobody_is_at_is_done_by_the_command_that_waits_for_it_
 
 
 def test_who_waits_for_what_somebody_drives_says_at_once_who_does(site: World) -> None:
-    other = Engine(site, kinds("restore-test", reserve=on_the_node))  # type: ignore[arg-type]
+    other = Engine(site, kinds("restore-test", reserve=on_the_node))
     other.owner = "clovis:4711:x"
     left = opened(other, subject=107)
     while other.advance(left).operation.step != "restore":
@@ -103,7 +103,7 @@ def test_who_waits_for_what_somebody_drives_says_at_once_who_does(site: World) -
 
 
 def test_a_guest_that_is_at_work_is_refused_with_who_drives_it_and_what_ends_it(site: World) -> None:
-    worker = Engine(site, kinds("restore-test"), foreground=False)  # type: ignore[arg-type]
+    worker = Engine(site, kinds("restore-test"), foreground=False)
     id = opened(worker)
     person = Person(site)
     with pytest.raises(Refused, match="which workers are expected to go on with") as refused:
@@ -137,7 +137,6 @@ def test_what_is_only_helped_along_does_not_end_the_command_that_helps(site: Wor
 
     def breaks(run: Run) -> None:
         if run.operation.subject == 107:
-            site.catalog._database.dispose = lambda: None  # type: ignore[method-assign]
             raise PveAnswerUnreadable(UNREADABLE)
 
     person = Person(site, reserve=on_the_node, tear_down=breaks)
@@ -149,7 +148,7 @@ def test_what_is_only_helped_along_does_not_end_the_command_that_helps(site: Wor
 
 def left_copy(site: World, vmid: int = 9000, **data: Any) -> Operation:
     """A test that has ended and could not take its copy down."""
-    engine = Engine(site, kinds("restore-test"))  # type: ignore[arg-type]
+    engine = Engine(site, kinds("restore-test"))
     id = opened(engine, subject=100 + vmid % 100)
     assert site.catalog.lease_vmid(vmid, id, 1)
     claimed = site.catalog.claim(id, engine.driver())
@@ -214,12 +213,12 @@ def test_a_copy_that_lasts_goes_on_beside_the_test_and_the_next_command_takes_it
     site.catalog.expire(reap.id, str(reap.lease_owner), 0)  # the command has ended
     following = Person(site, reserve=reserve, tear_down=take_down(site))
     assert following.engine.drive([opened(following.engine)])[0].state is OperationState.DONE
-    assert site.catalog.operation(reap.id).state is OperationState.DONE and site.catalog.leased_vmids() == {}  # type: ignore[union-attr]
+    assert operation_of(site, reap.id).state is OperationState.DONE and site.catalog.leased_vmids() == {}
 
 
 def test_workers_leave_it_to_their_tick(site: World) -> None:
     left_copy(site)
-    worker = Engine(site, kinds("restore-test", reserve=reserve), foreground=False)  # type: ignore[arg-type]
+    worker = Engine(site, kinds("restore-test", reserve=reserve), foreground=False)
     site.engine = worker
     id = opened(worker)
     for _ in range(20):

@@ -148,7 +148,7 @@ def test_a_clock_that_jumped_ahead_writes_a_month_at_most(tmp_path: Path) -> Non
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 12:00")) as found:
         found.live(at("2026-03-09 12:10"))
         found.world.clock.time = float(at("2036-03-09 12:10"))
-        tick.tick(found.world)  # type: ignore[arg-type]
+        tick.tick(found.world)
         assert len(found.nights()) == 31
 
 
@@ -166,7 +166,7 @@ def test_a_laxer_tier_that_is_looked_at_first_lets_the_stricter_one_go_ahead(tmp
     with site(tmp_path, policy(NIGHTLY, tiers={102: "gold"}), at("2026-03-09 21:00")) as found:
         engine = found.world.engine
         guests = {guest.vmid: guest for guest in found.farm.cluster.guests()}
-        lax, strict = (open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102))  # type: ignore[arg-type]
+        lax, strict = (open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102))
         assert lax and strict
         worker_loop.work(engine, lax.id, long=True)
         worker_loop.work(engine, strict.id, long=True)
@@ -277,7 +277,7 @@ def test_a_backup_waits_for_the_restore_test_of_its_guest(tmp_path: Path) -> Non
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:55")) as found:
         found.farm.leave(101, at("2026-03-08 21:00"))
         found.test_seconds = {101: 1200}
-        open_test(found.world, 101)  # type: ignore[arg-type]
+        open_test(found.world, 101)
         found.live(at("2026-03-09 22:00"))
         assert [(local(when), vmid) for when, _, vmid in found.farm.dumps if vmid == 101] == [("03-09 21:15", 101)]
         assert [local(when) for when, _, vmid in found.farm.dumps if vmid == 102] == ["03-09 21:00"]
@@ -286,9 +286,9 @@ def test_a_backup_waits_for_the_restore_test_of_its_guest(tmp_path: Path) -> Non
 def test_a_restore_test_waits_for_the_backup_of_its_guest(tmp_path: Path) -> None:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 21:30")) as found:
         found.farm.dump_seconds = 1200
-        open_backup(found.world, NIGHTLY, Expected(101, None))  # type: ignore[arg-type]
+        open_backup(found.world, NIGHTLY, Expected(101, None))
         with pytest.raises(Refused, match="guest 101 already has an operation at work: backup"):
-            open_test(found.world, 101)  # type: ignore[arg-type]
+            open_test(found.world, 101)
         found.live(at("2026-03-10 02:00"))
         assert Counter(backed_up(found)) == {101: 2, 102: 1, 103: 1}
         assert sorted(vmid for _, vmid in found.tests) == [101, 102, 103]
@@ -352,7 +352,7 @@ def test_a_backup_by_hand_never_stands_back(tmp_path: Path) -> None:
     with site(tmp_path, policy(), at("2026-03-09 21:00")) as found:
         found.world.policy = policy(NIGHTLY)
         found.farm.pve_jobs = [PVE_JOB]
-        opened = open_backup(found.world, NIGHTLY, Expected(101, None))  # type: ignore[arg-type]
+        opened = open_backup(found.world, NIGHTLY, Expected(101, None))
         assert opened is not None
         found.waiting.append(opened.id)
         found._work(found.world.engine)

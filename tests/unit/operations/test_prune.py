@@ -30,6 +30,7 @@ from policies.model import (
     Job,
     Mark,
     Node,
+    Operation,
     Policy,
     Proof,
     PruneRules,
@@ -68,17 +69,17 @@ def with_cluster(site: World, cluster: Cluster) -> World:
 def with_lost_catalog(site: World, cluster: Cluster) -> World:
     """The service on a cluster that has archives which this catalog never saw."""
     site.pve = cluster
-    site.engine = build_engine(site)  # type: ignore[arg-type]
+    site.engine = build_engine(site)
     return site
 
 
 def marks(site: World) -> dict[str, Mark]:
-    return {item.archive.volid: item.mark for item in preview(site)}  # type: ignore[arg-type]
+    return {item.archive.volid: item.mark for item in preview(site)}
 
 
 def chosen_by_a_test(site: World, item: Archive) -> str:
     """Let a restore test choose an archive, as its first step does; return the test's id."""
-    operation = site.engine.open("restore-test", 108, {})
+    operation: Operation | None = site.engine.open("restore-test", 108, {})
     assert operation and site.catalog.pin(item.node, item.volid, operation.id, 1) is None
     return operation.id
 
@@ -89,7 +90,7 @@ THREE = [archive(108, second) for second in (1, 2, 3)]
 def test_what_retention_does_not_keep_is_removed_and_then_not_missed(site: World) -> None:
     cluster = Cluster(listings=[THREE])
     with_cluster(site, cluster)
-    done = prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))
     assert done["removed"] == [THREE[0].volid, THREE[1].volid] == cluster.deleted
     cluster.listings = [THREE[2:]]
     assert marks(site) == {THREE[2].volid: Mark.KEEP}
@@ -126,7 +127,7 @@ def test_law_3_an_archive_in_use_is_kept(site: World) -> None:
 def test_law_3_an_archive_that_was_protected_since_the_decision_is_kept(site: World) -> None:
     cluster = Cluster(listings=[THREE, [replace(item, protected=True) for item in THREE]])
     with_cluster(site, cluster)
-    site.engine.drive_one(open_prune(site))  # type: ignore[arg-type]
+    site.engine.drive_one(open_prune(site))
     assert cluster.deleted == []
 
 
@@ -147,7 +148,7 @@ def test_a_removal_whose_answer_was_lost_is_given_time_and_not_asked_for_twice(s
 
     cluster.storage.delete = delete
     with_cluster(site, cluster)
-    done = prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))
     assert done["removed"] == [THREE[0].volid, THREE[1].volid] == cluster.deleted
 
 
@@ -155,7 +156,7 @@ def test_law_4_a_removal_that_failed_because_the_archive_had_gone_already_is_don
     cluster = Cluster(listings=[THREE, THREE, THREE[1:], THREE[1:], THREE[2:]], result=ended("unable to remove: no such file"))
     cluster.storage.delete = lambda node, volid: "UPID:x"
     with_cluster(site, cluster)
-    done = prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))
     assert (done["error"], done["removed"]) == (None, [THREE[0].volid, THREE[1].volid])
 
 
@@ -163,7 +164,7 @@ def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site:
     cluster = Cluster(listings=[THREE], result=ended("can't lock file - got timeout"))
     cluster.storage.delete = lambda node, volid: "UPID:x"
     with_cluster(site, cluster)
-    done = prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
+    done = prune_outcome(site.engine.drive_one(open_prune(site)))
     assert "got timeout" in done["error"]["message"] and done["removed"] == []
 
 
@@ -171,7 +172,7 @@ def test_a_removal_that_failed_while_the_archive_is_still_there_has_failed(site:
 
 
 def pruned(site: World) -> dict[str, Any]:
-    return prune_outcome(site.engine.drive_one(open_prune(site)))  # type: ignore[arg-type]
+    return prune_outcome(site.engine.drive_one(open_prune(site)))
 
 
 def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_of_older_ones(site: World) -> None:
@@ -184,7 +185,7 @@ def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_
 
 def test_law_3_what_became_the_newest_proven_archive_since_the_decision_is_kept(site: World) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
-    operation = open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     with site.catalog._database.write() as connection:
         connection.execute(update(ARCHIVE).where(ARCHIVE.c.volid == THREE[0].volid).values(proven_at=1, rung="healthy"))
@@ -194,7 +195,7 @@ def test_law_3_what_became_the_newest_proven_archive_since_the_decision_is_kept(
 
 def test_law_3_an_archive_that_a_test_has_chosen_since_the_decision_is_kept(site: World) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
-    operation = open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     chosen_by_a_test(site, THREE[0])
     done = prune_outcome(site.engine.drive_one(operation))
@@ -206,7 +207,7 @@ def test_law_3_the_last_look_at_who_needs_an_archive_is_taken_in_the_transaction
 ) -> None:
     """The test chooses it after prune has decided anew: only the transaction before the deletion can still see that."""
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
-    operation = open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     chosen_by_a_test(site, THREE[0])
     monkeypatch.setattr(deciding, "in_use", lambda service: set())
@@ -225,7 +226,7 @@ def test_law_3_an_archive_that_is_being_removed_is_chosen_by_nobody(site: World)
         cluster._delete(node, volid)
 
     cluster.storage.delete = delete
-    operation = open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)
     assert operation
     assert prune_outcome(site.engine.drive_one(operation))["error"] is None
     assert chosen == [operation.id] * 2
@@ -312,7 +313,7 @@ def learnt(site: World, *configs: str | None) -> None:
 def test_law_3_a_dump_without_any_disk_is_never_counted_in_place_of_a_whole_archive(site: World) -> None:
     learnt(site, WHOLE, WHOLE, STUB)
     with_cluster(site, Cluster(listings=[THREE]))
-    found = {item.archive.volid: item for item in preview(site)}  # type: ignore[arg-type]
+    found = {item.archive.volid: item for item in preview(site)}
     assert [found[item.volid].mark for item in THREE] == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
     assert found[THREE[1].volid].reasons[0].startswith("keep-last 1/1")
     assert "holds no disk" in found[THREE[2].volid].reasons[0]
@@ -369,7 +370,7 @@ def test_law_3_a_lost_catalog_prunes_nothing_of_a_guest_that_it_knows_nothing_of
     assert "nothing of guest 108 may be removed: catalog-young: 3 archives" in done["error"]["message"]
     assert {item["mark"] for item in done["archives"]} == {"keep"}
     assert all(item["reasons"][-1].startswith("catalog-young: ") for item in done["archives"])
-    assert foreseen(decision(site))["error"] == done["error"]  # type: ignore[arg-type]
+    assert foreseen(decision(site))["error"] == done["error"]
 
 
 def test_law_3_a_young_guest_that_would_lose_nothing_refuses_nothing(site: World) -> None:
@@ -398,17 +399,17 @@ def test_law_3_the_guests_that_are_known_are_pruned_beside_a_young_one_and_the_r
 
 def test_law_3_what_is_accepted_is_written_down_with_who_when_and_what(site: World) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[*THREE, *OF_109]], guests_there=TWO_GUESTS)).pve
-    foreseen = accepting.sync(site, accept=True, vmid=108, dry_run=True)  # type: ignore[arg-type]
+    foreseen = accepting.sync(site, accept=True, vmid=108, dry_run=True)
     assert [one.vmid for one in foreseen.accepted] == [108] and site.catalog.acceptances() == []
-    found = accepting.sync(site, accept=True, vmid=108)  # type: ignore[arg-type]
+    found = accepting.sync(site, accept=True, vmid=108)
     (one,) = site.catalog.acceptances()
     assert (one,) == found.accepted and set(found.stopped) == {109}
     assert (one.vmid, one.at, one.who) == (108, int(site.clock.now()), person())
     assert set(one.archives) == {item.volid for item in THREE}
     assert pruned(site)["removed"] == cluster.deleted == [THREE[0].volid, THREE[1].volid]
-    accepting.sync(site, accept=True)  # type: ignore[arg-type]
+    accepting.sync(site, accept=True)
     assert pruned(site)["removed"] == [OF_109[0].volid, OF_109[1].volid]
-    assert accepting.sync(site, accept=True).accepted == ()  # type: ignore[arg-type]
+    assert accepting.sync(site, accept=True).accepted == ()
 
 
 def test_law_3_an_acceptance_does_not_cover_a_storage_that_is_seen_for_the_first_time_later(site: World) -> None:
@@ -425,7 +426,7 @@ def test_law_3_an_acceptance_does_not_cover_a_storage_that_is_seen_for_the_first
 
 def test_law_3_archives_that_come_after_the_first_look_are_known_and_pruned(site: World) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[]])).pve
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     site.clock.sleep(60)
     cluster.listings = [THREE]
     assert pruned(site)["error"] is None
@@ -434,7 +435,7 @@ def test_law_3_archives_that_come_after_the_first_look_are_known_and_pruned(site
 
 def test_law_3_an_archive_named_by_a_clock_a_year_back_stops_the_prune_of_its_guest_alone(site: World) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[]], guests_there=TWO_GUESTS)).pve
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     site.clock.sleep(60)
     tonight = replace(THREE[2], volid=THREE[2].volid.replace("2026", "2025"), ctime=THREE[2].ctime - 365 * DAY)
     cluster.listings = [[*THREE[:2], tonight, *OF_109]]
@@ -444,14 +445,14 @@ def test_law_3_an_archive_named_by_a_clock_a_year_back_stops_the_prune_of_its_gu
     assert f"nothing of guest 108 may be removed: misdated: {tonight.volid} on clovis" in done["error"]["message"]
     site.clock.sleep(60)
     assert pruned(site)["error"]["exit_code"] == 4  # it does not become right by being looked at again
-    accepting.sync(site, accept=True)  # type: ignore[arg-type]
+    accepting.sync(site, accept=True)
     assert pruned(site)["removed"] == [tonight.volid, THREE[0].volid] or pruned(site)["error"] is None
     assert tonight.volid in cluster.deleted and THREE[1].volid not in cluster.deleted
 
 
 def test_law_3_a_misdated_archive_that_comes_between_decision_and_removal_stops_the_removal(site: World) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[]])).pve
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     site.clock.sleep(60)
     strange = archive(108, 9, ctime=THREE[0].ctime - 30 * DAY)
     cluster.listings = [THREE, [*THREE, strange]]

@@ -64,7 +64,7 @@ def prove(site: World, *items: Archive) -> None:
 
 def decided(site: World) -> str:
     """Let a prune decide, and stop it before it removes anything; return its id."""
-    operation = open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     return operation.id
 
@@ -110,7 +110,7 @@ def test_a_sync_names_nothing_of_a_shared_storage_as_new_or_gone_because_another
     there = {node: on(node, *THREE, shared=True) for node in (A, B)}
     two_nodes(site, there, shared=True)
     site.catalog.observe(there[B], scope=[], at=int(site.clock.now()))
-    found = accepting.sync(site)  # type: ignore[arg-type]
+    found = accepting.sync(site)
     assert (found.new, found.gone) == ((), ())
 
 
@@ -118,9 +118,9 @@ def test_law_3_the_proven_file_is_not_removed_under_its_other_name(site: World) 
     """A directory of a file server, mounted by both nodes and not called shared in PVE: one file, listed as two archives."""
     there = {node: on(node, *THREE) for node in (A, B)}
     cluster = two_nodes(site, there, shared=False)
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     prove(site, there[A][0])
-    found = {(item.archive.node, item.archive.volid): item for item in preview(site)}  # type: ignore[arg-type]
+    found = {(item.archive.node, item.archive.volid): item for item in preview(site)}
     assert found[B, THREE[0].volid].mark is Mark.KEEP
     assert f"may be the file that stays on {A}" in found[B, THREE[0].volid].reasons[-1]
     assert cluster.deleted == []
@@ -130,7 +130,7 @@ def test_law_3_a_storage_that_was_made_shared_is_one_of_which_nothing_is_known(s
     """Its archives are listed as others than those that were proven."""
     there = {node: on(node, *(THREE if node == A else [])) for node in (A, B)}
     cluster = two_nodes(site, there, shared=False)
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     prove(site, there[A][0])
     site.clock.sleep(HOURS)
     there |= {node: on(node, *THREE, shared=True) for node in (A, B)}
@@ -138,7 +138,7 @@ def test_law_3_a_storage_that_was_made_shared_is_one_of_which_nothing_is_known(s
         tuple(Storage("local", node, "dir", frozenset({"backup"}), shared=True) for node in (A, B))
     )
     assert "no longer listed" in pruned(site)["error"]["message"]
-    accepting.sync(site)  # type: ignore[arg-type]
+    accepting.sync(site)
     assert "catalog-young" in pruned(site)["error"]["message"]
     assert cluster.deleted == []
 
@@ -192,7 +192,7 @@ def test_law_3_a_storage_that_was_empty_at_the_first_look_holds_nothing_known_wh
     cluster.storage.archives = lambda node, storage, vmid=None: here[storage]
     with_cluster(site, cluster)
     site.clock.sleep(HOURS)
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     site.clock.sleep(60)
     site.catalog.accept([Acceptance(108, int(site.clock.now()), "ada", "all that there is", ())])
     site.clock.sleep(HOURS)
@@ -215,7 +215,7 @@ def test_law_3_a_tiny_archive_whose_config_cannot_be_read_counts_for_no_whole_on
 def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_archive_back(site: World) -> None:
     """Else the next prune misses it, and stops, night after night."""
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
 
     def slowly(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         site.clock.sleep(30)
@@ -224,11 +224,11 @@ def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_arch
         return THREE
 
     cluster.storage.archives = slowly
-    listing.observe(site, 108)  # type: ignore[arg-type]
+    listing.observe(site, 108)
     assert THREE[0].volid not in {item.volid for item in site.catalog.archives()}
     site.clock.sleep(1)
     cluster.storage.archives = lambda node, storage, vmid=None: THREE
-    listing.observe(site, 108)  # type: ignore[arg-type]
+    listing.observe(site, 108)
     assert THREE[0].volid in {item.volid for item in site.catalog.archives()}  # one that begins later is believed
 
 
@@ -237,7 +237,7 @@ def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_arch
 
 def test_law_3_a_process_that_slept_after_its_last_look_looks_again(site: World) -> None:
     """A laptop that was closed, a machine that was suspended: what the storages listed hours ago is no reason to remove."""
-    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    cluster: Cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     id = decided(site)
     asked: list[int] = []
 
@@ -254,14 +254,15 @@ def test_law_3_a_process_that_slept_after_its_last_look_looks_again(site: World)
 
 
 def test_an_archive_that_was_protected_after_the_last_look_stays_and_the_others_go(site: World) -> None:
-    cluster = with_cluster(site, Cluster(listings=[THREE])).pve
+    cluster: Cluster = with_cluster(site, Cluster(listings=[THREE])).pve
 
     def delete(node: str, volid: str) -> str | None:
         if volid == THREE[0].volid:
             cluster.result = ended(f"unable to remove {volid}: is protected")
             cluster.listings = [[replace(THREE[0], protected=True), *THREE[1:]]]
             return "UPID:x"
-        return cluster._delete(node, volid)  # type: ignore[func-returns-value]
+        cluster._delete(node, volid)
+        return None
 
     cluster.storage.delete = delete
     done = pruned(site)
@@ -271,7 +272,7 @@ def test_an_archive_that_was_protected_after_the_last_look_stays_and_the_others_
 def test_law_3_an_archive_that_is_gone_is_chosen_by_nobody(site: World) -> None:
     """Listed, removed by a prune that has ended since, then chosen: the operation learns it here and not from PVE."""
     with_cluster(site, Cluster(listings=[THREE]))
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     site.catalog.mark_gone(A, THREE[0].volid, int(site.clock.now()))
     test = site.engine.open("restore-test", 108, {})
     assert test

@@ -23,11 +23,12 @@ from backupsvc.operations.prune.opening import open_prune
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy
-from tests.unit.operations.worlds import World, world
+from tests.unit.operations.worlds import World, memory_of, world
 
 A, B = "clovis", "lge-pve02"
 PLACES = {(A, "local"): False, (B, "local"): False, ("", "nas"): True}
-Place, Key = tuple[str, str], tuple[str, str]
+Place = tuple[str, str]
+Key = tuple[str, str]
 STORIES = (  # what may happen in one run: of few kinds, so that not every prune is stopped by the first thing that goes wrong
     ("prove",),
     ("prove", "fail"),
@@ -143,7 +144,7 @@ class Storages:
 
     def marks(self) -> list[dict[str, Any]]:
         operations = self.catalog.operations(kind="prune", limit=1)
-        return list(operations[0].data["marks"])  # type: ignore[call-overload]
+        return list(memory_of(operations[0])["marks"])
 
     def _happens(self, deed: str) -> None:
         draw, clock = self._data.draw, self.site.clock
@@ -163,7 +164,7 @@ class Storages:
                 self.catalog.finish(test, driver, OperationState.DONE, data={}, error=None, note=None)
         elif deed == "sync":
             with contextlib.suppress(BackupsvcError):
-                self._quietly(lambda: accepting.sync(self.site))  # type: ignore[arg-type]
+                self._quietly(lambda: accepting.sync(self.site))
         elif full and deed in ("vanish", "protect", "replace", "prove", "fail", "test"):
             place = draw(st.sampled_from(full))
             self._befalls(deed, place, draw(st.sampled_from(sorted(self.files[place]))))
@@ -238,9 +239,9 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
         storages = Storages(site, data, story)
         with_cluster(site, storages.cluster)
         if data.draw(st.booleans()):
-            preview(site)  # type: ignore[arg-type]  # all was seen once, before something could no longer be listed
+            preview(site)  # all was seen once, before something could no longer be listed
             storages.blind = data.draw(st.sampled_from([None, *PLACES]))
-        operation = open_prune(site)  # type: ignore[arg-type]
+        operation = open_prune(site)
         assert isinstance(operation, Operation) and site.engine.advance(operation.id).operation.step == "remove"
         storages.begun = True
         site.engine.drive_one(operation)

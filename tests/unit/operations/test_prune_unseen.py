@@ -85,7 +85,7 @@ ELSEWHERE = on(B, *(archive(108, second) for second in (11, 12)))
 def after(site: World, way: str, there: dict[str, list[Archive]], *proven: Archive) -> Cluster:
     """The service has seen both nodes once, and then the second one cannot be listed."""
     cluster = two_nodes(site, there, shared=False)
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     prove(site, *proven)
     WAYS[way][0](cluster)
     return cluster
@@ -113,9 +113,9 @@ def test_law_3_what_was_listed_is_pruned_and_what_was_not_is_named_and_neither_g
 @pytest.mark.parametrize("way", WAYS)
 def test_a_prune_that_could_not_list_all_exits_3_also_when_it_is_only_foreseen(site: World, way: str) -> None:
     after(site, way, {A: on(A, *THREE), B: ELSEWHERE})
-    expected = foreseen(decision(site))  # type: ignore[arg-type]
+    expected = foreseen(decision(site))
     assert prune_exit_code(expected) == 3 and [one["vmid"] for one in expected["unknown"]] == [108]
-    ended = site.engine.drive_one(open_prune(site))  # type: ignore[arg-type]
+    ended = site.engine.drive_one(open_prune(site))
     assert prune_exit_code(prune_outcome(ended)) == showing.exit_code(site.catalog, ended) == 3
 
 
@@ -144,7 +144,7 @@ def test_law_10_an_older_machines_archives_do_not_rotate_out_when_those_of_the_g
 ) -> None:
     there = {A: on(A, *THREE), B: ELSEWHERE}
     cluster = two_nodes(site, there, shared=False)
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     older = CONFIG.replace("11111111", "22222222")
     for item in there[A]:
         recorded(site, item, older)
@@ -177,7 +177,7 @@ def test_law_3_what_may_be_the_file_or_the_copy_that_is_out_of_reach_stays(site:
 def test_law_3_a_guest_that_a_misdated_archive_stops_is_stopped_also_when_that_one_is_out_of_reach(site: World) -> None:
     there = {A: on(A, *THREE), B: list[Archive]()}
     cluster = two_nodes(site, there, shared=False)
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     site.clock.sleep(60)
     there[B] = on(B, archive(108, 9, ctime=THREE[0].ctime - 30 * 86400))
     assert "misdated" in pruned(site)["error"]["message"]
@@ -189,7 +189,7 @@ def test_law_3_a_guest_that_a_misdated_archive_stops_is_stopped_also_when_that_o
 def test_law_3_a_place_that_is_lost_after_the_decision_ends_the_run(site: World) -> None:
     """Less is seen than was decided on: a new run decides on that."""
     cluster = two_nodes(site, {A: on(A, *THREE), B: ELSEWHERE}, shared=False)
-    operation = open_prune(site)  # type: ignore[arg-type]
+    operation = open_prune(site)
     assert operation and site.engine.advance(operation.id).operation.step == "remove"
     hanging(cluster)
     done: Any = prune_outcome(site.engine.drive_one(operation))
@@ -215,7 +215,7 @@ def test_law_3_archives_of_a_guest_that_nobody_can_ask_what_it_is_stay_and_the_o
     there = {A: [*on(A, *THREE), *of_109], B: list[Archive]()}
     cluster = two_nodes(site, there, shared=False)
     site.catalog.accept([Acceptance(109, int(site.clock.now()), "ada", "the tests begin", ())])
-    preview(site)  # type: ignore[arg-type]
+    preview(site)
     cluster.guests_there = [Guest(108, name, B), Guest(109, "other", A)]
     WAYS[way][0](cluster)
 

@@ -18,7 +18,7 @@ from backupsvc.engine.executor import describe
 from backupsvc.errors import ArchiveError
 from backupsvc.inventory.listing import as_dict
 from backupsvc.operations.restore_test import proving, reading
-from backupsvc.settings import Settings
+from backupsvc.settings import Settings, SshSettings
 from policies import verdict
 from policies.model import Archive, Policy, Rung, Scratch, Verdict
 from tests.unit.archives.build import CLUSTER, Vma, pattern, zst
@@ -37,7 +37,7 @@ def site(tmp_path: Path) -> Iterator[World]:
     made = world(f"sqlite:///{tmp_path}/catalog.db")
     nothing: Any = MappingProxyType({})
     made.policy = Policy("s", "Europe/Paris", "en", (), nothing, nothing, Scratch(9000, 9009), "standard")
-    made.settings = Settings(state_dir=tmp_path, ssh={"nodes": {"clovis": "clovis:22"}})
+    made.settings = Settings(state_dir=tmp_path, ssh=SshSettings(nodes={"clovis": "clovis:22"}))
     made.pve = SimpleNamespace(storage=SimpleNamespace(volume_path=lambda node, volid: f"/dump/{volid.rpartition('/')[2]}"))
     yield made
     made.catalog.close()

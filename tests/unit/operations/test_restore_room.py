@@ -15,8 +15,9 @@ from backupsvc.operations.restore.result import restore_outcome
 from policies.model import SeenStorages, Storage
 from policies.room import DiskNeed
 from tests.unit.operations.cluster import CONFIG, Cluster, archive
-from tests.unit.operations.test_choosing import Site, listing, plan
+from tests.unit.operations.test_choosing import listing, plan
 from tests.unit.operations.test_choosing import site as site
+from tests.unit.operations.worlds import World
 
 MIB = 1 << 20
 ONE = archive(108, 1)
@@ -25,19 +26,19 @@ DISKS = Storage("local-lvm", "clovis", "lvm", frozenset({"images"}), total=1000 
 OTHER = Storage("tank", "clovis", "zfspool", frozenset({"images"}), total=1000 * MIB, available=500 * MIB)
 
 
-def stands(site: Site, *storages: Storage) -> Cluster:
+def stands(site: World, *storages: Storage) -> Cluster:
     """A cluster whose archive of guest 108 holds one disk of 64 MiB on local-lvm, and that has these storages."""
     cluster = listing(site, ONE, held={ONE.volid: CONFIG})
     cluster.storage.seen = lambda: SeenStorages((LOCAL, *storages))
     return cluster
 
 
-def test_a_storage_that_has_just_the_room_takes_it_without_a_word(site: Site) -> None:
+def test_a_storage_that_has_just_the_room_takes_it_without_a_word(site: World) -> None:
     stands(site, DISKS)
     assert plan(site)["room"] == []
 
 
-def test_where_it_surely_cannot_fit_nothing_begins_and_the_numbers_and_the_way_out_are_said(site: Site) -> None:
+def test_where_it_surely_cannot_fit_nothing_begins_and_the_numbers_and_the_way_out_are_said(site: World) -> None:
     cluster = stands(site, replace(DISKS, available=63 * MIB), OTHER)
     with pytest.raises(NoRoom) as refused:
         plan(site)
@@ -53,13 +54,13 @@ def test_where_it_surely_cannot_fit_nothing_begins_and_the_numbers_and_the_way_o
     assert alone.value.hint == "free 67.1 MB there; no other storage of clovis has so much"
 
 
-def test_the_storage_that_is_named_is_the_one_that_is_measured(site: Site) -> None:
+def test_the_storage_that_is_named_is_the_one_that_is_measured(site: World) -> None:
     stands(site, replace(DISKS, available=0), OTHER)
     asked: dict[str, Any] = {"at": None, "volid": None, "node": None}
-    assert plan_restore(site, 108, storage="tank", **asked)["room"] == []  # type: ignore[arg-type]
+    assert plan_restore(site, 108, storage="tank", **asked)["room"] == []
 
 
-def test_a_thin_pool_may_be_overcommitted_so_that_is_a_warning_with_the_numbers(site: Site) -> None:
+def test_a_thin_pool_may_be_overcommitted_so_that_is_a_warning_with_the_numbers(site: World) -> None:
     stands(site, replace(DISKS, type="lvmthin", available=63 * MIB))
     planned = plan(site)
     assert planned["room"] == [
@@ -79,13 +80,13 @@ def test_a_thin_pool_may_be_overcommitted_so_that_is_a_warning_with_the_numbers(
         ([replace(DISKS, total=0)], "how much storage local-lvm on clovis has free is not known; the disks take 67.1 MB there"),
     ],
 )
-def test_what_is_not_known_of_the_room_is_said_and_hinders_nobody(site: Site, storages: list[Storage], said: str) -> None:
+def test_what_is_not_known_of_the_room_is_said_and_hinders_nobody(site: World, storages: list[Storage], said: str) -> None:
     stands(site, *storages)
     (found,) = plan(site)["room"]
     assert found.startswith(said)
 
 
-def test_a_node_that_does_not_say_its_storages_has_no_known_room(site: Site) -> None:
+def test_a_node_that_does_not_say_its_storages_has_no_known_room(site: World) -> None:
     cluster = stands(site)
     cluster.storage.seen = lambda: SeenStorages((LOCAL,), {"clovis": "596 Connection timed out"})
     assert before_restore(cluster, 108, "clovis", [DiskNeed("local-lvm", 1)], 1) == [  # type: ignore[arg-type]
@@ -93,9 +94,9 @@ def test_a_node_that_does_not_say_its_storages_has_no_known_room(site: Site) -> 
     ]
 
 
-def test_room_that_was_taken_between_plan_and_restore_is_seen_before_anything_is_written(site: Site) -> None:
+def test_room_that_was_taken_between_plan_and_restore_is_seen_before_anything_is_written(site: World) -> None:
     cluster = stands(site, DISKS)
-    opened = open_restore(site, 108, plan(site), start=False)  # type: ignore[arg-type]
+    opened = open_restore(site, 108, plan(site), start=False)
     cluster.storage.seen = lambda: SeenStorages((LOCAL, replace(DISKS, available=63 * MIB)))
     error = restore_outcome(site.engine.drive_one(opened))["error"]
     assert (error["step"], error["exit_code"]) == ("choose", 4) and "66.1 MB free, and 67.1 MB are needed" in error["message"]

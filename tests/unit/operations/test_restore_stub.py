@@ -15,7 +15,8 @@ from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import steps as restore
 from policies.model import Guest, Node, OperationState, SeenStorages
 from tests.unit.operations.cluster import CONFIG, ended
-from tests.unit.operations.test_restore_test import ARCHIVE, World, site  # noqa: F401
+from tests.unit.operations.test_restore_test import ARCHIVE, site  # noqa: F401
+from tests.unit.operations.worlds import World
 
 UPID = "UPID:clovis:1:1:1:qmrestore:108:svc@pve!b1:"
 CLEAR = "UPID:clovis:2:2:2:qmdestroy:108:svc@pve!b1:"
@@ -36,7 +37,7 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
         asked.append(upid)
         return why if upid else "no restore of this service is known to have left it"
 
-    site.restore_pve = SimpleNamespace(  # type: ignore[attr-defined]
+    site.restore_pve = SimpleNamespace(
         cluster=SimpleNamespace(
             guests=lambda: list(there), vmid_free=lambda vmid: not there, nodes=lambda max_age=0.0: [Node("clovis", True)]
         ),
@@ -50,7 +51,7 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
 
 def failed_before(site: World, state: OperationState = OperationState.FAILED) -> None:  # noqa: F811
     """Remember a restore of ours that ended so."""
-    engine = Engine(site, KINDS)  # type: ignore[arg-type]
+    engine = Engine(site, KINDS)
     operation = engine.open("restore", 108, {"restore_upid": UPID})
     assert operation
     site.catalog.finish(
@@ -60,7 +61,7 @@ def failed_before(site: World, state: OperationState = OperationState.FAILED) ->
 
 def chosen(site: World) -> Any:  # noqa: F811
     """Call the first step of a restore until it is done."""
-    engine = Engine(site, KINDS)  # type: ignore[arg-type]
+    engine = Engine(site, KINDS)
     from backupsvc.inventory.listing import as_dict
 
     operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE), "node": "clovis", "storage": None})

@@ -77,7 +77,7 @@ class Steps:
     """An operation whose steps are called one by one, as the engine calls them: its memory lasts from one to the next."""
 
     def __init__(self, site: World, **data: Any) -> None:
-        self.engine, self.site = Engine(site, KINDS), site  # type: ignore[arg-type]
+        self.engine, self.site = Engine(site, KINDS), site
         memory = {"archive": as_dict(ARCHIVE), "config": CONFIG, "simulated": False, "overrides": {}, "network": "none"}
         operation = self.engine.open("restore-test", 108, memory | data)
         assert operation
@@ -185,8 +185,8 @@ def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World
 
 
 def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_has_not_failed(site: World) -> None:
-    site.engine = build_engine(site, foreground=False)  # type: ignore[arg-type]
-    operation = open_test(site, 108)  # type: ignore[arg-type]
+    site.engine = build_engine(site, foreground=False)
+    operation = open_test(site, 108)
     assert operation
     ended = site.engine.cancel(operation.id, "cancelled by the administrator")
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from backupsvc.errors import LawRefused, Refused
 from backupsvc.operations import build_engine, cancelling, opening, retrying
 from backupsvc.operations.cancelling import By
+from backupsvc.operations.opening import Opener
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import World, world
 
@@ -136,7 +138,7 @@ def test_what_has_ended_is_not_cancelled(site: World) -> None:
 
 def test_one_guest_that_is_busy_keeps_no_other_from_its_operation(site: World) -> None:
     site.engine.open("backup", 108, {})
-    openers = {vmid: (lambda vmid=vmid: site.engine.open("backup", vmid, {})) for vmid in (107, 108, 109)}
+    openers: dict[int | None, Opener] = {vmid: partial(site.engine.open, "backup", vmid, {}) for vmid in (107, 108, 109)}
     opened = opening.open_all(openers)
     assert [operation.subject for operation in opened.operations] == [107, 109]
     assert list(opened.refused) == [108]

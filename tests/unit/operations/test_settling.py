@@ -16,11 +16,12 @@ from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnre
 from backupsvc.operations.restore_test import proving, settling
 from backupsvc.operations.restore_test.settling import Watcher
 from backupsvc.pve.guests import GuestStatus
+from policies import settle as settle_policy
 from policies.causes import Cause
 from policies.model import CheckResult, CheckSpec, Outcome, Rung
-from policies.settle import Boot, Look, Watch, decide
-from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, Steps, World, site  # noqa: F401
-from tests.unit.operations.worlds import SteppingClock
+from policies.settle import Boot, Look, Settled, Watch, decide
+from tests.unit.operations.test_restore_test import ARCHIVE, PLACE, Steps, site  # noqa: F401
+from tests.unit.operations.worlds import SteppingClock, World, operation_of
 
 WEB, SSH = CheckSpec("http", "web"), CheckSpec("ssh", "ssh")
 
@@ -170,9 +171,9 @@ def watching(site: World, settle: int, *watches: Outcome, monkeypatch: pytest.Mo
         begun.append(1)
         outcome = left.pop(0)
         cause = None if outcome is Outcome.PASSED else Cause.OURS
-        return settling.Settled(outcome, (f"watch {len(begun)}",), cause, again and outcome is Outcome.INCONCLUSIVE)
+        return Settled(outcome, (f"watch {len(begun)}",), cause, again and outcome is Outcome.INCONCLUSIVE)
 
-    monkeypatch.setattr(settling.policy, "decide", decided)
+    monkeypatch.setattr(settle_policy, "decide", decided)
     monkeypatch.setattr(settling.Watcher, "watch", lambda self, beat: None)
     return begun
 
@@ -297,4 +298,4 @@ def test_law_5_only_a_copy_that_was_seen_to_live_on_proves_and_only_then_its_tim
     assert (proof["verdict"], proof["cause"], proof["rto"]) == (verdict, cause, rto)
     said = settled["said"][0] if settled else "not watched after its checks"
     assert any(said in reason for reason in proof["reasons"])
-    assert proving.outcome(site.catalog.operation(steps.id))["settle"] == settled  # type: ignore[arg-type]
+    assert proving.outcome(operation_of(site, steps.id))["settle"] == settled

@@ -12,7 +12,7 @@ from backupsvc.errors import UsageError
 from backupsvc.operations import build_engine, showing
 from backupsvc.operations.job_run.result import failed_children, night_outcome
 from policies.model import Operation, OperationState
-from tests.unit.operations.worlds import World, world
+from tests.unit.operations.worlds import World, operation_of, world
 
 NOW = 1_773_086_400
 
@@ -26,7 +26,7 @@ def site(sqlite_url: str) -> Iterator[World]:
 
 
 def opened(site: World, subject: int = 108, kind: str = "backup", **data: Any) -> Operation:
-    operation = site.engine.open(kind, subject, data)
+    operation: Operation | None = site.engine.open(kind, subject, data)
     assert operation is not None
     return operation
 
@@ -149,6 +149,6 @@ def test_what_came_of_it_is_said_in_a_few_words() -> None:
 def test_what_an_operation_waits_for_is_known_to_whoever_looks_from_elsewhere(site: World) -> None:
     one = opened(site)
     site.catalog.record(one.id, site.engine.driver(), data={"waits": "vzdump is running"})
-    found = showing.summary(site, site.catalog.operation(one.id))
+    found = showing.summary(site, operation_of(site, one.id))
     assert found["waits"] == "vzdump is running"
     assert found["driver"] and found["standing"].startswith("driven by")

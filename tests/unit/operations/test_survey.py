@@ -16,10 +16,10 @@ from backupsvc.operations.restore.planning import plan_restore
 from backupsvc.operations.restore_test.opening import open_test
 from policies.model import Guest, GuestPolicy, Node, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
-from tests.unit.operations.test_choosing import Site, plan
 from tests.unit.operations.test_choosing import listing as put
+from tests.unit.operations.test_choosing import plan
 from tests.unit.operations.test_choosing import site as site
-from tests.unit.operations.worlds import open_job
+from tests.unit.operations.worlds import World, open_job
 
 OLD, NEW = archive(108, 1), archive(108, 2)
 ELSEWHERE = replace(archive(108, 1), node="lge-pve02")
@@ -48,7 +48,7 @@ def dead(cluster: Any, *held: Any, quorate: bool | None = False) -> None:
     cluster.storage.archives = only
 
 
-def known(site: Site, *archives: Any) -> None:
+def known(site: World, *archives: Any) -> None:
     site.catalog.observe(list(archives), scope=[], at=1)
     for one in archives:
         site.catalog.annotate(one.node, one.volid, config="#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n")
@@ -57,25 +57,25 @@ def known(site: Site, *archives: Any) -> None:
 # --- sync -----------------------------------------------------------------------------------------------------------------
 
 
-def test_law_4_nothing_is_gone_with_its_node_and_sync_says_what_was_not_listed(site: Site) -> None:
+def test_law_4_nothing_is_gone_with_its_node_and_sync_says_what_was_not_listed(site: World) -> None:
     known(site, OLD, NEW, ELSEWHERE)
     dead(put(site), ELSEWHERE)
-    found = accepting.sync(site)  # type: ignore[arg-type]
+    found = accepting.sync(site)
     assert (found.gone, {one.volid for one in found.unreachable}) == ((), {OLD.volid, NEW.volid})
     assert found.blind == (
         "2 known archive(s) on storage local of clovis are out of reach, and not gone: node clovis is offline",
     )
     assert len(site.catalog.archives()) == 3
     alive(site.pve, NEW, ELSEWHERE)
-    back = accepting.sync(site)  # type: ignore[arg-type]
+    back = accepting.sync(site)
     assert [one.volid for one in back.gone] == [OLD.volid] and back.blind == ()
     assert len(site.catalog.archives()) == 2
 
 
-def test_a_dry_run_calls_nothing_gone_that_a_sync_would_not(site: Site) -> None:
+def test_a_dry_run_calls_nothing_gone_that_a_sync_would_not(site: World) -> None:
     known(site, OLD, ELSEWHERE)
     dead(put(site))
-    found = accepting.sync(site, dry_run=True)  # type: ignore[arg-type]
+    found = accepting.sync(site, dry_run=True)
     assert [one.node for one in found.gone] == ["lge-pve02"] and [one.node for one in found.unreachable] == ["clovis"]
 
 
@@ -88,7 +88,7 @@ def test_a_dry_run_calls_nothing_gone_that_a_sync_would_not(site: Site) -> None:
         ([], "clovis lists no storage local"),
     ],
 )
-def test_each_storage_says_what_kept_it_from_being_listed(site: Site, storages: list[Storage], why: str) -> None:
+def test_each_storage_says_what_kept_it_from_being_listed(site: World, storages: list[Storage], why: str) -> None:
     known(site, OLD)
     cluster = put(site)
     alive(cluster)
@@ -98,10 +98,10 @@ def test_each_storage_says_what_kept_it_from_being_listed(site: Site, storages: 
             BOTH[1],
         )
     )
-    assert [said.rpartition(": ")[2] for said in accepting.sync(site).blind] == [why]  # type: ignore[arg-type]
+    assert [said.rpartition(": ")[2] for said in accepting.sync(site).blind] == [why]
 
 
-def test_a_storage_that_hangs_hides_no_other_and_loses_nothing(site: Site) -> None:
+def test_a_storage_that_hangs_hides_no_other_and_loses_nothing(site: World) -> None:
     known(site, OLD, ELSEWHERE)
     cluster = put(site)
     alive(cluster, ELSEWHERE)
@@ -113,16 +113,16 @@ def test_a_storage_that_hangs_hides_no_other_and_loses_nothing(site: Site) -> No
         return whole(node, storage, vmid)
 
     cluster.storage.archives = hangs
-    found = accepting.sync(site)  # type: ignore[arg-type]
+    found = accepting.sync(site)
     assert found.gone == () and found.archives == 1 and "596" in found.blind[0]
     with pytest.raises(PveUnreachable, match="596"):
-        listing.observe(site, 108)  # type: ignore[arg-type]
+        listing.observe(site, 108)
     assert len(site.catalog.archives()) == 2
 
 
-def test_a_dead_node_of_which_nothing_is_known_is_named_all_the_same(site: Site) -> None:
+def test_a_dead_node_of_which_nothing_is_known_is_named_all_the_same(site: World) -> None:
     dead(put(site))
-    assert "node clovis is offline" in accepting.sync(site).blind[0]  # type: ignore[arg-type]
+    assert "node clovis is offline" in accepting.sync(site).blind[0]
 
 
 def mute(cluster: Any, *held: Any) -> None:
@@ -131,24 +131,24 @@ def mute(cluster: Any, *held: Any) -> None:
     cluster.storage.seen = lambda: SeenStorages(tuple(BOTH[1:]), {"clovis": "596 Connection timed out"})
 
 
-def test_law_4_what_lies_on_a_node_that_does_not_say_its_storages_is_out_of_reach_and_said(site: Site) -> None:
+def test_law_4_what_lies_on_a_node_that_does_not_say_its_storages_is_out_of_reach_and_said(site: World) -> None:
     known(site, OLD, ELSEWHERE)
     mute(put(site), ELSEWHERE)
-    found = accepting.sync(site)  # type: ignore[arg-type]
+    found = accepting.sync(site)
     assert found.gone == () and [one.node for one in found.unreachable] == ["clovis"]
     assert found.blind[0].endswith("node clovis did not say which storages it has (596 Connection timed out)")
     known(site, NEW)
     with pytest.raises(OutOfReach, match="596 Connection timed out"):
-        choosing.choose(site, 108, volid=NEW.volid)  # type: ignore[arg-type]
+        choosing.choose(site, 108, volid=NEW.volid)
 
 
-def test_law_4_a_node_that_does_not_say_its_storages_is_named_though_nothing_of_it_is_known(site: Site) -> None:
+def test_law_4_a_node_that_does_not_say_its_storages_is_named_though_nothing_of_it_is_known(site: World) -> None:
     mute(put(site))
-    (said,) = accepting.sync(site).blind  # type: ignore[arg-type]
+    (said,) = accepting.sync(site).blind
     assert said.startswith("node clovis did not say which storages it has (596 Connection timed out), so what lies on its own")
 
 
-def test_law_4_a_storage_that_cannot_be_listed_is_named_though_nothing_of_it_is_known(site: Site) -> None:
+def test_law_4_a_storage_that_cannot_be_listed_is_named_though_nothing_of_it_is_known(site: World) -> None:
     cluster = put(site)
     alive(cluster)
     cluster.storage.seen = lambda: SeenStorages((*BOTH, Storage("usb", "clovis", "dir", frozenset({"backup"}), active=False)))
@@ -159,13 +159,13 @@ def test_law_4_a_storage_that_cannot_be_listed_is_named_though_nothing_of_it_is_
         return []
 
     cluster.storage.archives = hangs
-    assert accepting.sync(site).blind == (  # type: ignore[arg-type]
+    assert accepting.sync(site).blind == (
         "what lies on storage usb of clovis was not listed, and no archive there is known: it is not active",
         "what lies on storage local of lge-pve02 was not listed, and no archive there is known: 596 Connection timed out",
     )
 
 
-def test_a_shared_storage_that_one_node_cannot_list_is_listed_through_another(site: Site) -> None:
+def test_a_shared_storage_that_one_node_cannot_list_is_listed_through_another(site: World) -> None:
     cluster = put(site)
     alive(cluster)
     nas = [Storage("nas", node, "nfs", frozenset({"backup"}), shared=True) for node in ("clovis", "lge-pve02")]
@@ -178,74 +178,74 @@ def test_a_shared_storage_that_one_node_cannot_list_is_listed_through_another(si
         return [there]
 
     cluster.storage.archives = hangs
-    found = accepting.sync(site)  # type: ignore[arg-type]
+    found = accepting.sync(site)
     assert (found.archives, found.blind) == (1, ())
     cluster.storage.archives = lambda node, storage, vmid=None: []
-    assert [one.volid for one in accepting.sync(site).gone] == [there.volid]  # type: ignore[arg-type]
+    assert [one.volid for one in accepting.sync(site).gone] == [there.volid]
 
 
-def test_a_look_that_remembers_nothing_writes_nothing(site: Site) -> None:
+def test_a_look_that_remembers_nothing_writes_nothing(site: World) -> None:
     alive(put(site), OLD)
-    assert len(listing.survey(site, remember=False).listed) == 1  # type: ignore[arg-type]
+    assert len(listing.survey(site, remember=False).listed) == 1
     assert site.catalog.archives() == []
 
 
 # --- which archive --------------------------------------------------------------------------------------------------------
 
 
-def test_an_archive_out_of_reach_is_no_missing_right_and_the_error_is_that_of_an_outage(site: Site) -> None:
+def test_an_archive_out_of_reach_is_no_missing_right_and_the_error_is_that_of_an_outage(site: World) -> None:
     known(site, OLD, NEW)
     dead(put(site))
     with pytest.raises(OutOfReach, match="not gone") as caught:
-        choosing.choose(site, 108)  # type: ignore[arg-type]
+        choosing.choose(site, 108)
     assert caught.value.exit_code == 3
     assert NEW.volid in caught.value.message and "node clovis is offline" in caught.value.message
     assert "bring clovis back" in caught.value.hint and "VM.Backup" not in caught.value.hint
 
 
-def test_an_archive_that_nobody_knows_may_still_be_one_that_the_token_may_not_see(site: Site) -> None:
+def test_an_archive_that_nobody_knows_may_still_be_one_that_the_token_may_not_see(site: World) -> None:
     alive(put(site))
     with pytest.raises(PveNotFound) as caught:
-        choosing.choose(site, 108)  # type: ignore[arg-type]
+        choosing.choose(site, 108)
     assert "VM.Backup" in caught.value.hint
 
 
 @pytest.mark.parametrize(("blind", "said"), [("dead", "node clovis is offline"), ("mute", "596 Connection timed out")])
-def test_law_4_an_archive_that_nobody_knows_may_lie_where_nothing_could_be_listed(site: Site, blind: str, said: str) -> None:
+def test_law_4_an_archive_that_nobody_knows_may_lie_where_nothing_could_be_listed(site: World, blind: str, said: str) -> None:
     {"dead": dead, "mute": mute}[blind](put(site))
     for volid in (None, OLD.volid):
         with pytest.raises(OutOfReach, match="the storages that could be listed hold no archive") as caught:
-            choosing.choose(site, 108, volid=volid)  # type: ignore[arg-type]
+            choosing.choose(site, 108, volid=volid)
         assert said in caught.value.message and caught.value.exit_code == 3
         assert caught.value.hint.startswith("bring that back; ") and "VM.Backup" in caught.value.hint
 
 
-def test_law_8_with_an_empty_catalog_it_is_said_that_a_newer_archive_may_lie_on_a_dead_node(site: Site) -> None:
+def test_law_8_with_an_empty_catalog_it_is_said_that_a_newer_archive_may_lie_on_a_dead_node(site: World) -> None:
     dead(put(site), ELSEWHERE)
     told: list[str] = []
-    assert choosing.choose(site, 108, say=told.append).node == "lge-pve02"  # type: ignore[arg-type]
+    assert choosing.choose(site, 108, say=told.append).node == "lge-pve02"
     assert told == [
         "node clovis is offline, so what lies on its own storages was not listed: whether a newer archive lies there is not known"
     ]
 
 
-def test_an_older_archive_within_reach_is_taken_and_the_newer_one_is_named(site: Site) -> None:
+def test_an_older_archive_within_reach_is_taken_and_the_newer_one_is_named(site: World) -> None:
     known(site, NEW, ELSEWHERE)
     dead(put(site), ELSEWHERE)
     said: list[str] = []
-    assert choosing.choose(site, 108, say=said.append).node == "lge-pve02"  # type: ignore[arg-type]
+    assert choosing.choose(site, 108, say=said.append).node == "lge-pve02"
     assert said == [f"{NEW.volid} is newer and out of reach (node clovis is offline), so it was passed over"]
 
 
-def test_an_archive_that_is_named_and_out_of_reach_is_not_replaced_by_another(site: Site) -> None:
+def test_an_archive_that_is_named_and_out_of_reach_is_not_replaced_by_another(site: World) -> None:
     known(site, NEW, ELSEWHERE)
     dead(put(site), ELSEWHERE)
     with pytest.raises(OutOfReach, match="not gone"):
-        choosing.choose(site, 108, volid=NEW.volid)  # type: ignore[arg-type]
+        choosing.choose(site, 108, volid=NEW.volid)
 
 
 @pytest.mark.parametrize("fails", ["the listing", "the node's storages"])
-def test_what_pve_itself_failed_at_is_asked_again_before_an_older_archive_is_taken(site: Site, fails: str) -> None:
+def test_what_pve_itself_failed_at_is_asked_again_before_an_older_archive_is_taken(site: World, fails: str) -> None:
     known(site, NEW, ELSEWHERE)
     cluster = put(site)
     alive(cluster, NEW, ELSEWHERE)
@@ -262,19 +262,19 @@ def test_what_pve_itself_failed_at_is_asked_again_before_an_older_archive_is_tak
     else:
         cluster.storage.seen = lambda: SeenStorages(tuple(BOTH[1:]), {"clovis": "got timeout"}, frozenset({"clovis"}))
     with pytest.raises(OutOfReach, match="at this moment: got timeout"):
-        choosing.choose(site, 108, patient=True)  # type: ignore[arg-type]
-    assert choosing.choose(site, 108).node == "lge-pve02"  # type: ignore[arg-type]  # it stays so
+        choosing.choose(site, 108, patient=True)
+    assert choosing.choose(site, 108).node == "lge-pve02"  # it stays so
     alive(cluster, NEW, ELSEWHERE)
-    assert choosing.choose(site, 108, patient=True).volid == NEW.volid  # type: ignore[arg-type]
+    assert choosing.choose(site, 108, patient=True).volid == NEW.volid
 
 
-def test_a_restore_test_of_it_ends_with_that_sentence(site: Site) -> None:
+def test_a_restore_test_of_it_ends_with_that_sentence(site: World) -> None:
     known(site, NEW)
     cluster = put(site)
     cluster.cluster.version = lambda: SimpleNamespace(simulated=False)
     dead(cluster)
-    site.engine = build_engine(site, foreground=False)  # type: ignore[arg-type]  # workers wait for an outage, but for this a few times
-    opened = open_test(site, 108)  # type: ignore[arg-type]
+    site.engine = build_engine(site, foreground=False)  # workers wait for an outage, but for this a few times
+    opened = open_test(site, 108)
     assert opened is not None
     tries = 0
     while (ended := site.catalog.operation(opened.id)) and ended.state is OperationState.OPEN:
@@ -288,7 +288,7 @@ def test_a_restore_test_of_it_ends_with_that_sentence(site: Site) -> None:
 # --- a restore ------------------------------------------------------------------------------------------------------------
 
 
-def test_law_1_a_guest_of_a_dead_node_may_run_there_and_is_not_restored(site: Site) -> None:
+def test_law_1_a_guest_of_a_dead_node_may_run_there_and_is_not_restored(site: World) -> None:
     known(site, NEW)
     cluster = put(site)
     dead(cluster)
@@ -301,7 +301,7 @@ def test_law_1_a_guest_of_a_dead_node_may_run_there_and_is_not_restored(site: Si
     assert "really off" in caught.value.hint and "keep its disks" in caught.value.hint
 
 
-def test_law_1_the_way_on_names_the_archive_that_is_within_reach(site: Site) -> None:
+def test_law_1_the_way_on_names_the_archive_that_is_within_reach(site: World) -> None:
     known(site, NEW, ELSEWHERE)
     cluster = put(site)
     dead(cluster, ELSEWHERE)
@@ -312,7 +312,7 @@ def test_law_1_the_way_on_names_the_archive_that_is_within_reach(site: Site) -> 
     assert caught.value.hint.index("pvecm expected 1") < caught.value.hint.index("backupsvc restore")
 
 
-def test_without_quorum_a_restore_is_refused_before_it_begins(site: Site) -> None:
+def test_without_quorum_a_restore_is_refused_before_it_begins(site: World) -> None:
     known(site, ELSEWHERE)
     dead(put(site, held={ELSEWHERE.volid: "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"}), ELSEWHERE)
     with pytest.raises(PveUnreachable, match="lost quorum"):
@@ -320,7 +320,7 @@ def test_without_quorum_a_restore_is_refused_before_it_begins(site: Site) -> Non
 
 
 @pytest.mark.parametrize("quorate", [True, None])
-def test_with_quorum_or_where_nobody_may_know_it_is_planned(site: Site, quorate: bool | None) -> None:
+def test_with_quorum_or_where_nobody_may_know_it_is_planned(site: World, quorate: bool | None) -> None:
     known(site, ELSEWHERE)
     cluster = put(site, held={ELSEWHERE.volid: "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"})
     dead(cluster, ELSEWHERE, quorate=quorate)
@@ -333,19 +333,19 @@ def test_with_quorum_or_where_nobody_may_know_it_is_planned(site: Site, quorate:
     assert plan(site)["node"] == "lge-pve02"
 
 
-def test_a_restore_onto_a_dead_node_is_refused_with_those_that_answer(site: Site) -> None:
+def test_a_restore_onto_a_dead_node_is_refused_with_those_that_answer(site: World) -> None:
     shared = replace(ELSEWHERE, shared=True)
     known(site, shared)
     dead(put(site, held={shared.volid: "#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n"}), shared, quorate=True)
     with pytest.raises(PveUnreachable, match="node clovis is offline") as caught:
-        plan_restore(site, 108, at=None, volid=None, node="clovis", storage=None)  # type: ignore[arg-type]
+        plan_restore(site, 108, at=None, volid=None, node="clovis", storage=None)
     assert "lge-pve02" in caught.value.hint
 
 
 # --- a backup, and whose archive it is ------------------------------------------------------------------------------------
 
 
-def test_a_backup_of_a_guest_on_a_dead_node_is_refused_in_words_and_without_asking_it(site: Site) -> None:
+def test_a_backup_of_a_guest_on_a_dead_node_is_refused_in_words_and_without_asking_it(site: World) -> None:
     cluster = put(site)
     dead(cluster)
     cluster.guests_there = [Guest(108, "Debian-Server", "clovis", status="running")]
@@ -354,19 +354,19 @@ def test_a_backup_of_a_guest_on_a_dead_node_is_refused_in_words_and_without_aski
         raise AssertionError("a dead node is not asked")
 
     cluster.storage.backup_defaults = never
-    ended = site.engine.drive([one.id for one in open_job(site, site.policy.jobs[0])])  # type: ignore[arg-type]
+    ended = site.engine.drive([one.id for one in open_job(site, site.policy.jobs[0])])
     error: Any = ended[0].data["error"]
     assert error["message"] == "node clovis is offline, so its guests cannot be backed up now" and error["exit_code"] == 3
     assert "595" not in error["message"] and cluster.started == []
 
 
-def test_law_10_a_guest_of_unknown_status_on_a_node_that_answers_bears_witness_for_itself(site: Site) -> None:
+def test_law_10_a_guest_of_unknown_status_on_a_node_that_answers_bears_witness_for_itself(site: World) -> None:
     cluster = put(site)
     alive(cluster)
     cluster.guests_there = [Guest(108, "", "clovis", status="unknown")]
     uuid = "11111111-2222-4333-8444-555555555555"
-    cluster.guests = SimpleNamespace(config=lambda node, vmid: {"smbios1": f"uuid={uuid}", "scsi0": "local:x"})  # type: ignore[attr-defined]
-    assert identity.lineage_of(site, site.pve, 108).identity.uuid == uuid  # type: ignore[arg-type]
+    cluster.guests = SimpleNamespace(config=lambda node, vmid: {"smbios1": f"uuid={uuid}", "scsi0": "local:x"})
+    assert identity.lineage_of(site, site.pve, 108).identity.uuid == uuid
     dead(cluster)
-    cluster.guests = SimpleNamespace(config=None)  # type: ignore[attr-defined]
-    assert not identity.lineage_of(site, site.pve, 108).identity.known  # type: ignore[arg-type]
+    cluster.guests = SimpleNamespace(config=None)
+    assert not identity.lineage_of(site, site.pve, 108).identity.known

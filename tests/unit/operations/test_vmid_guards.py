@@ -11,7 +11,8 @@ from backupsvc.errors import LawRefused
 from backupsvc.operations.restore.planning import plan_restore
 from policies.model import Guest, Node, SeenStorages, Storage
 from tests.unit.operations.cluster import archive
-from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, World, site  # noqa: F401
+from tests.unit.operations.test_restore_test import ONE_BRIDGE, SCRATCH, Steps, site  # noqa: F401
+from tests.unit.operations.worlds import World
 
 
 def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lambda node, storage, vmid: []) -> None:  # noqa: F811
@@ -67,5 +68,5 @@ def test_law_1_a_restore_is_refused_where_the_vmid_is_in_use(site: World, listed
         )
     )
     with pytest.raises(LawRefused) as refused:
-        plan_restore(site, 108, at=None, volid=None, node=None, storage=None)  # type: ignore[arg-type]
+        plan_restore(site, 108, at=None, volid=None, node=None, storage=None)
     assert refused.value.exit_code == 4

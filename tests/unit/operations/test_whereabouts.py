@@ -17,7 +17,7 @@ from backupsvc.operations.scratch_cleanup import forgotten, taking_down
 from backupsvc.settings import Settings
 from policies import ownership
 from policies.model import OperationState, Policy, Scratch
-from tests.unit.operations.virtual import Clock, Guest, VirtualCluster, connect
+from tests.unit.operations.virtual import Guest, VirtualCluster, connect
 from tests.unit.operations.worlds import World, world
 
 SCRATCH = Scratch(9000, 9009, storage="local")
@@ -29,16 +29,14 @@ class Site:
 
     def __init__(self, sqlite_url: str, directory: Path) -> None:
         self.world: World = world(sqlite_url)
-        clock: Any = Clock(1_773_086_400.0)
-        self.world.clock = clock
-        self.cluster = VirtualCluster(clock, (HERE, THERE), {})
+        self.cluster = VirtualCluster(self.world.clock, (HERE, THERE), {})
         self.offline: set[str] = set()
         self.quorate = 1
         self.left: dict[str, list[str]] = {}
         self.world.pve = connect(self.cluster, SCRATCH, self._around)
         self.world.policy = Policy("s", "UTC", "en", (), MappingProxyType({}), MappingProxyType({}), SCRATCH, "standard")
         self.world.settings = Settings(state_dir=directory)
-        self.engine = Engine(self.world, KINDS, foreground=False)  # type: ignore[arg-type]
+        self.engine = Engine(self.world, KINDS, foreground=False)
         self.world.engine = self.engine
 
     def _around(self, method: str, path: str, act: Any) -> Any:
@@ -92,7 +90,7 @@ class Site:
             if wait is None:
                 return run
             self.world.clock.sleep(wait.most)
-        raise AssertionError(f"still waiting: {wait.why}")
+        raise AssertionError(f"still waiting: {wait}")
 
     @property
     def leased(self) -> dict[int, str]:
@@ -203,7 +201,7 @@ def test_law_1_where_pve_refused_the_restore_nothing_is_ours_and_the_vmid_is_giv
 
 def reap(site: Site) -> OperationState:
     """Let workers take turns at what the tick opened."""
-    (operation,) = forgotten.attend(site.world)  # type: ignore[arg-type]
+    (operation,) = forgotten.attend(site.world)
     while (found := site.world.catalog.operation(operation.id)) and found.state is OperationState.OPEN:
         pause = site.engine.advance(operation.id).pause
         site.world.clock.sleep(pause or 0.1)
@@ -222,8 +220,8 @@ def test_law_1_any_other_forgotten_copy_is_only_told(site: Site, service: str, c
     site.copy("01GONE", HERE, service)
     with caplog.at_level("WARNING"):
         forgotten._told.clear()
-        assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
-    (orphan,) = forgotten.look(site.world)  # type: ignore[arg-type]
+        assert forgotten.attend(site.world) == []
+    (orphan,) = forgotten.look(site.world)
     assert not orphan.ours and 9000 in site.cluster.guests
     assert "orphan-copy" in caplog.text and "qm destroy 9000" in caplog.text
 
@@ -238,15 +236,15 @@ def test_law_1_a_clone_of_a_copy_bears_its_description_and_is_not_ours(
     site.copy("01GONE", HERE, site.world.catalog.identity(), restored=False)
     with caplog.at_level("WARNING"):
         forgotten._told.clear()
-        assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
-    (orphan,) = forgotten.look(site.world)  # type: ignore[arg-type]
+        assert forgotten.attend(site.world) == []
+    (orphan,) = forgotten.look(site.world)
     assert not orphan.ours and orphan.unconfirmed and 9000 in site.cluster.guests
     assert "it may be a clone of a copy" in caplog.text and "qm destroy 9000" in caplog.text
 
 
 def test_law_1_what_took_the_place_of_a_forgotten_copy_meanwhile_is_not_touched(site: Site) -> None:
     site.copy("01GONE", HERE, site.world.catalog.identity())
-    (operation,) = forgotten.attend(site.world)  # type: ignore[arg-type]
+    (operation,) = forgotten.attend(site.world)
     site.world.clock.sleep(2.0)
     site.did("qmdestroy")
     with pytest.raises(LawRefused, match="do not say that this token restored VM 9000"):
@@ -257,12 +255,12 @@ def test_law_1_what_took_the_place_of_a_forgotten_copy_meanwhile_is_not_touched(
 def test_a_copy_whose_test_is_open_or_that_waits_for_its_reap_is_not_forgotten(site: Site) -> None:
     id = site.test()
     site.copy(id, HERE, site.world.catalog.identity())
-    assert forgotten.look(site.world) == ()  # type: ignore[arg-type]
+    assert forgotten.look(site.world) == ()
 
 
 def test_law_1_a_forgotten_copy_whose_vmid_was_lent_meanwhile_is_not_touched(site: Site) -> None:
     site.copy("01GONE", HERE, site.world.catalog.identity())
-    (operation,) = forgotten.attend(site.world)  # type: ignore[arg-type]
+    (operation,) = forgotten.attend(site.world)
     other = site.engine.open("restore-test", 108, {})
     assert other and site.world.catalog.lease_vmid(9000, other.id, 1)
     with pytest.raises(OperationFailed, match="lent to another"):
@@ -275,7 +273,7 @@ def test_a_cluster_that_does_not_answer_does_not_stop_the_tick(site: Site) -> No
         raise PveError("got timeout", status=500)
 
     site.world.pve.cluster.guests = silent
-    assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
+    assert forgotten.attend(site.world) == []
 
 
 def test_law_1_a_reap_of_one_copy_does_not_put_off_that_of_the_next_under_its_vmid(site: Site) -> None:
@@ -290,7 +288,7 @@ def test_a_copy_that_would_not_go_is_tried_again_only_after_an_hour(site: Site) 
     site.cluster.fails = {"qmdestroy": ["no", "no"]}
     site.copy("01GONE", HERE, site.world.catalog.identity())
     assert reap(site) is OperationState.FAILED
-    taking_down.open_reaps(site.world)  # type: ignore[arg-type]
-    assert forgotten.attend(site.world) == []  # type: ignore[arg-type]
+    taking_down.open_reaps(site.world)
+    assert forgotten.attend(site.world) == []
     site.world.clock.sleep(taking_down.REAP_EVERY + 1)
-    assert len(forgotten.attend(site.world)) == 1  # type: ignore[arg-type]
+    assert len(forgotten.attend(site.world)) == 1

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,28 +20,13 @@ from backupsvc.pve.answers import BadAnswer, Caller, error_for
 from backupsvc.pve.breakers import Breakers
 from backupsvc.pve.fields import Answer
 from policies.model import Scratch
+from tests.unit.operations.worlds import SteppingClock
 
 TOKEN_ID = "svc@pve!b1"
 WHERE = "virtual:8006"
 STUB = {"memory": "128", "lock": "create"}  # what a restore leaves that did not come to its end
 _INTERRUPTED = "interrupted by signal"
 _MARKER = re.compile(r"operation-(\w+)")
-
-
-class Clock:
-    """Time that only moves when it is told to."""
-
-    def __init__(self, start: float) -> None:
-        self.time = start
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
 
 
 @dataclass
@@ -79,7 +64,7 @@ class VirtualCluster:
     ``operation`` says on whose behalf the present call is made, where the call itself does not tell.
     """
 
-    clock: Clock
+    clock: SteppingClock
     nodes: tuple[str, ...]
     guests: dict[int, Guest]
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -217,7 +202,7 @@ class VirtualCluster:
         return [{"upid": task.upid} for task in self.running.values()]
 
     def _node_tasks(self, node: str, *, asked: Mapping[str, Any]) -> Any:
-        known = self.tasks.values()
+        known: Iterable[Task] = self.tasks.values()
         if "until" in asked:  # the client looks for one task's own row
             known = [task for task in known if int(task.began) <= asked["until"]]
         return [

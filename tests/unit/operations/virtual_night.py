@@ -22,8 +22,8 @@ from backupsvc.operations import build_engine, tick
 from backupsvc.settings import ProbeSettings, Settings, SshSettings
 from policies.model import OperationState
 from policies.site import load_policy
-from tests.unit.operations.virtual import Clock, Guest, VirtualCluster, config_of, connect
-from tests.unit.operations.worlds import World
+from tests.unit.operations.virtual import Guest, VirtualCluster, config_of, connect
+from tests.unit.operations.worlds import SteppingClock, World
 
 TICK_SECONDS = 30.0
 START = 1_773_090_000 - 5  # five seconds before 2026-03-09 21:00 UTC
@@ -97,7 +97,7 @@ class Night:
     homes: Mapping[str, int]
     slow: frozenset[str] = frozenset()
     workers: int = 4
-    clock: Clock = field(default_factory=lambda: Clock(START))
+    clock: SteppingClock = field(default_factory=lambda: SteppingClock(START))
 
     def __post_init__(self) -> None:
         places = [node for node, count in self.homes.items() for _ in range(count)]
@@ -110,9 +110,9 @@ class Night:
         settings = Settings.model_construct(ssh=SshSettings(), probe=ProbeSettings(), state_dir=Path(), simulated=True)
         self.crew = []
         for _ in range(self.workers):
-            site = World(self.catalog, pve=connect(self.cluster, self.policy.scratch, self._around), policy=self.policy)
-            site.clock, site.settings = self.clock, settings  # type: ignore[assignment]
-            site.engine = build_engine(site, foreground=False)  # type: ignore[arg-type]
+            pve = connect(self.cluster, self.policy.scratch, self._around)
+            site = World(self.catalog, self.clock, pve=pve, policy=self.policy, settings=settings)
+            site.engine = build_engine(site, foreground=False)
             self.crew.append(Worker(site))
         self._heap: list[tuple[float, int, str]] = []
         self._numbers = 0
@@ -146,8 +146,8 @@ class Night:
 
     def _tick(self, worker: Worker, at: float) -> None:
         began = time.monotonic()
-        due = tick.tick(worker.site)  # type: ignore[arg-type]
-        tick.told(worker.site, due)  # type: ignore[arg-type]
+        due = tick.tick(worker.site)
+        tick.told(worker.site, due)
         spent = time.monotonic() - began
         self.ticks.append(spent)
         still = len(self.catalog.operations(state=OperationState.OPEN))

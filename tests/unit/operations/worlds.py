@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import delete
 
+from backupsvc.bootstrap import Service
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.tables import IDENTITY, METADATA
 from backupsvc.engine import drivers
@@ -69,18 +70,22 @@ class Tasks:
 
 
 @dataclass
-class World:
-    """What an engine needs of a service."""
+class World(Service):
+    """A service into which a test puts the parts; what it does not put in is not there, and is opened by nothing."""
 
-    catalog: Catalog
+    catalog: Catalog = field()
     clock: SteppingClock = field(default_factory=SteppingClock)
     pve: Any = None
+    restore_pve: Any = None
     policy: Any = None
     settings: Any = None
     nodes: Any = field(default_factory=lambda: NodeConnections(SshSettings()))
     engine: Any = None
     probe: Any = None
     probe_vmid: Any = None
+
+    def __post_init__(self) -> None:
+        super().__init__(self.settings, self.clock)
 
 
 def dead_command() -> str:
@@ -90,6 +95,18 @@ def dead_command() -> str:
         child.kill()
     assert found
     return str(replace(drivers.identity(foreground=True), pid=child.pid, start=found.start))
+
+
+def operation_of(site: Service, id: str) -> Operation:
+    """Given the id of an operation that the catalog knows, return it."""
+    found = site.catalog.operation(id)
+    assert found is not None
+    return found
+
+
+def memory_of(operation: Operation) -> dict[str, Any]:
+    """Given an operation, return what it remembers, for a test that knows what is in there."""
+    return dict(operation.data)
 
 
 def world(catalog_url: str) -> World:
@@ -114,7 +131,7 @@ def kinds_with(handlers: Mapping[str, Mapping[str, Handler]]) -> dict[str, Opera
     return KINDS | {name: replace(KINDS[name], handlers=own) for name, own in handlers.items()}
 
 
-def open_job(service: Any, job: Job, only: Collection[int] = ()) -> list[Operation]:
+def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:
     """Given a job, open one backup operation for each guest that it expects, and return them in VMID order."""
     found = expected(job, service.policy, service.pve.cluster.guests(), only)
     return [operation for item in found if (operation := open_backup(service, job, item))]

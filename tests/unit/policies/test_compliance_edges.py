@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.unit.report.langeo import (
 )
 
 
-def found(facts: SiteFacts, id: str, **policy_changes: object) -> list[Finding]:
+def found(facts: SiteFacts, id: str, **policy_changes: Any) -> list[Finding]:
     return [item for item in findings(facts, policy(**policy_changes), NOW) if item.id == id]
 
 
@@ -47,9 +48,9 @@ def test_a_storage_is_filling_from_eighty_five_percent_on(percent: int, told: bo
         ({"node": "lge-pve02", "available": 13 * GIB}, True),
     ],
 )
-def test_one_more_round_of_backups_with_a_third_to_spare_must_have_room(changes: dict[str, object], told: bool) -> None:
+def test_one_more_round_of_backups_with_a_third_to_spare_must_have_room(changes: dict[str, Any], told: bool) -> None:
     """Eleven guests with an archive of 1 GiB each on either node: 14.3 GiB."""
-    short = replace(storage("local", "clovis", "backup", available=14 * GIB), **changes)  # type: ignore[arg-type]
+    short = replace(storage("local", "clovis", "backup", available=14 * GIB), **changes)
     items = found(replace(put_right(), storages=(short,)), "storage-filling")
     assert bool(items) is told and all("one round" in item.detail for item in items)
 
@@ -97,10 +98,8 @@ def test_a_guest_that_is_absent_or_a_template_hides_no_finding_about_the_next_on
     ("changes", "planned"),
     [({}, True), ({"node": "lge-pve02"}, False), ({"name": "other"}, False), ({"shared": True}, False)],
 )
-def test_a_job_that_will_write_beside_the_guest_is_told_before_its_first_archive(
-    changes: dict[str, object], planned: bool
-) -> None:
-    there = replace(storage("local", "clovis", "backup"), **changes)  # type: ignore[arg-type]
+def test_a_job_that_will_write_beside_the_guest_is_told_before_its_first_archive(changes: dict[str, Any], planned: bool) -> None:
+    there = replace(storage("local", "clovis", "backup"), **changes)
     elsewhere = storage("nas", "lge-pve02", "backup")
     facts = replace(changed(documented(), 103, archives=()), storages=(elsewhere, there))
     assert (103 in {item.vmid for item in found(facts, "archives-on-guest-node")}) is planned

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from policies import copy_config, isolation, role
 from policies.model import Policy, Scratch
 from policies.property_string import maybe_on
-from pvelab.seed import GUESTS, guest_config
+from pvelab.images.site import GUESTS
+from pvelab.seed import guest_config
 
 ROOT = Path(__file__).parents[3]
 SCRATCH = Scratch(9000, 9099, bridge="vmbr9")

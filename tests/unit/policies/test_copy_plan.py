@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from policies import copy_plan
-from policies.copy_plan import CopyPlan, Facts, Harmful
+from policies.copy_plan import CopyPlan, Facts, Harmful, NoBridge
 from policies.model import Archive, Guest, GuestPolicy, GuestType, Node, Scratch, Storage
 from policies.placement import NoPlace
 
@@ -41,19 +42,19 @@ def plan(
     scratch: Scratch = SCRATCH,
     facts: Facts = FACTS,
     taken: tuple[int, ...] = (),
-) -> CopyPlan | Harmful | NoPlace:
+) -> CopyPlan | Harmful | NoBridge | NoPlace:
     given = CONFIG if config is None else config
     return copy_plan.plan(ARCHIVE, given, guest=guest, scratch=scratch, facts=facts, taken=taken, operation="01J", service="us")
 
 
-def made(config: dict[str, str] | None = None, **changes: object) -> CopyPlan:
-    found = plan(config, **changes)  # type: ignore[arg-type]
+def made(config: dict[str, str] | None = None, **changes: Any) -> CopyPlan:
+    found = plan(config, **changes)
     assert isinstance(found, CopyPlan), found
     return found
 
 
-def refused(found: CopyPlan | Harmful | NoPlace) -> str:
-    assert not isinstance(found, CopyPlan)
+def refused(found: CopyPlan | Harmful | NoBridge | NoPlace) -> str:
+    assert not isinstance(found, CopyPlan | NoBridge)
     return "; ".join(found.reasons)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,8 +43,8 @@ def test_a_process_of_the_same_boot_and_namespaces_is_here() -> None:
         {"boot": "boot-0", "machine": "machine-2"},
     ],
 )
-def test_whatever_does_not_agree_or_is_not_known_is_unknown(other: dict[str, str]) -> None:
-    assert place(replace(HERE, **other), HERE) is Place.UNKNOWN  # type: ignore[arg-type]
+def test_whatever_does_not_agree_or_is_not_known_is_unknown(other: dict[str, Any]) -> None:
+    assert place(replace(HERE, **other), HERE) is Place.UNKNOWN
 
 
 def test_a_container_with_a_machine_id_of_its_image_never_tells_that_its_host_started_anew() -> None:

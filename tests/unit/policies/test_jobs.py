@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from policies.jobs import expected, job_for, rank
 from policies.model import Guest, Job, Policy, Scratch
@@ -14,7 +15,7 @@ GUESTS = [Guest(108, "Debian-Server", "clovis"), Guest(101, "Windows-Client", "c
 
 def policy(*jobs: Job) -> Policy:
     """Given jobs, return a policy with a scratch range."""
-    nothing = MappingProxyType({})
+    nothing: MappingProxyType[Any, Any] = MappingProxyType({})
     return Policy("site", "Europe/Paris", "fr", jobs, nothing, nothing, Scratch(9000, 9099), "standard")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,8 +23,8 @@ CONFIG = {"scsi0": "local-lvm:vm-108-disk-0,size=16G", "net0": "virtio=BC:24:11:
 SCRATCH = Scratch(9000, 9009, bridge="vmbr9")
 
 
-def storage(name: str, node: str, free: int = 100, content: str = "images", **more: object) -> Storage:
-    return Storage(name, node, "dir", frozenset(content.split()), total=200 * GIB, available=free * GIB, **more)  # type: ignore[arg-type]
+def storage(name: str, node: str, free: int = 100, content: str = "images", **more: Any) -> Storage:
+    return Storage(name, node, "dir", frozenset(content.split()), total=200 * GIB, available=free * GIB, **more)
 
 
 STORAGES = [
@@ -37,8 +38,8 @@ STORAGES = [
 ]
 
 
-def choose(**changes: object) -> Placement | NoPlace:
-    facts: dict[str, object] = {
+def choose(**changes: Any) -> Placement | NoPlace:
+    facts: dict[str, Any] = {
         "archive": ARCHIVE,
         "config": CONFIG,
         "guests": GUESTS,
@@ -49,17 +50,17 @@ def choose(**changes: object) -> Placement | NoPlace:
         "disks_total": 16 * GIB,
         "memory": 2 * GIB,
     }
-    return placement.choose(**(facts | changes))  # type: ignore[arg-type]
+    return placement.choose(**(facts | changes))
 
 
-def placed(**changes: object) -> tuple[int, str, str]:
+def placed(**changes: Any) -> tuple[int, str, str]:
     found = choose(**changes)
     assert isinstance(found, Placement), found
     assert found.reasons
     return found.vmid, found.node, found.storage
 
 
-def refused(**changes: object) -> str:
+def refused(**changes: Any) -> str:
     found = choose(**changes)
     assert isinstance(found, NoPlace), found
     return "; ".join(found.reasons)

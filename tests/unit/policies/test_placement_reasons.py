@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,17 +17,17 @@ SHARED = replace(LOCAL, storage="nas", volid="nas:backup/x", shared=True)
 CONFIG = {"scsi0": "thin:vm-108-disk-0,size=10G"}
 
 
-def disks(name: str, node: str, free: int = 100, **more: object) -> Storage:
+def disks(name: str, node: str, free: int = 100, **more: Any) -> Storage:
     made = Storage(name, node, "dir", frozenset({"images"}), total=200 * GIB, available=free * GIB)
-    return replace(made, **more)  # type: ignore[arg-type]
+    return replace(made, **more)
 
 
-def nas(node: str, **more: object) -> Storage:
+def nas(node: str, **more: Any) -> Storage:
     return disks("nas", node, content=frozenset({"backup"}), shared=True, **more)
 
 
-def place(**changes: object) -> Placement | NoPlace:
-    facts: dict[str, object] = {
+def place(**changes: Any) -> Placement | NoPlace:
+    facts: dict[str, Any] = {
         "archive": SHARED,
         "config": CONFIG,
         "guests": [Guest(7, "other", "b"), Guest(108, "mine", "a")],
@@ -37,10 +38,10 @@ def place(**changes: object) -> Placement | NoPlace:
         "disks_total": 10 * GIB,
         "memory": 2 * GIB,
     }
-    return placement.choose(**(facts | changes))  # type: ignore[arg-type]
+    return placement.choose(**(facts | changes))
 
 
-def where(**changes: object) -> tuple[str, str]:
+def where(**changes: Any) -> tuple[str, str]:
     found = place(**changes)
     assert isinstance(found, Placement), found
     return found.node, found.storage
@@ -142,7 +143,7 @@ def test_room_that_is_not_known_is_not_held_against_a_storage(total: int, free: 
         ),
     ],
 )
-def test_the_choice_is_explained(changes: dict[str, object], said: tuple[str, str]) -> None:
+def test_the_choice_is_explained(changes: dict[str, Any], said: tuple[str, str]) -> None:
     found = place(**changes)
     assert isinstance(found, Placement) and found.reasons[:2] == said
 

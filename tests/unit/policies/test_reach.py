@@ -37,7 +37,8 @@ def test_of_very_many_only_the_first_are_named_and_the_rest_is_counted() -> None
 
 
 def way(language: str = "en", **changes: Any) -> str:
-    rest = reach.Rest(**({"alive": ("a",), "quorate": True, "restorable": [(108, HERE)]} | changes))
+    usual: dict[str, Any] = {"alive": ("a",), "quorate": True, "restorable": [(108, HERE)]}
+    rest = reach.Rest(**(usual | changes))
     steps = reach.way_on("b", rest, language, str)
     assert "b" in steps[0] and "restore" not in steps[0], "a human looks before anything else"
     return " ".join(steps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from policies.model import Operation, OperationState
@@ -19,10 +21,11 @@ def child(name: str, up: bool = True, since: float = START, queue: str | None = 
 CHILDREN = (child("redis"), child("worker-steps", queue="steps"), child("worker-polls", queue="polls"), child("beat"))
 
 
-def vitals(steps: float | None = None, polls: float | None = None, **more: object) -> Vitals:
+def vitals(steps: float | None = None, polls: float | None = None, **more: Any) -> Vitals:
     """A service whose queues consumed so many seconds after its start."""
     pulses = {name: START + at for name, at in (("steps", steps), ("polls", polls)) if at is not None}
-    return Vitals(**{"started": START, "tick": TICK, "queues": QUEUES, "pulses": pulses, "children": CHILDREN} | more)  # type: ignore[arg-type]
+    usual: dict[str, Any] = {"started": START, "tick": TICK, "queues": QUEUES, "pulses": pulses, "children": CHILDREN}
+    return Vitals(**usual | more)
 
 
 def test_queues_that_consume_are_ok() -> None:

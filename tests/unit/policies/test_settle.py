@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -49,9 +50,9 @@ def test_a_copy_that_lived_on_is_said_to_have_done_so_and_how() -> None:
     )
 
 
-def with_look(at: int, **changes: object) -> Watch:
+def with_look(at: int, **changes: Any) -> Watch:
     changed = list(GOOD.looks)
-    changed[at:] = [replace(look, **changes) for look in changed[at:]]  # type: ignore[arg-type]
+    changed[at:] = [replace(look, **changes) for look in changed[at:]]
     return replace(GOOD, looks=tuple(changed))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,18 +14,18 @@ from policies.site_facts import BackupOutcome, ClusterJob, GuestFacts, SiteFacts
 UUID, OTHER = "44454c4c-0000-4000-8000-000000000105", "0b5e5e1e-0000-4000-8000-00000000001d"
 
 
-def archive(at: int, **more: object) -> Archive:
+def archive(at: int, **more: Any) -> Archive:
     made = Archive(f"local:backup/{at}", "a", "local", 105, GuestType.QEMU, at, 100, proven_at=at)
-    return replace(made, **more)  # type: ignore[arg-type]
+    return replace(made, **more)
 
 
 def proof(of: Archive, ended: int, verdict: Verdict = Verdict.PROVEN, rung: Rung = Rung.HEALTHY) -> Proof:
     return Proof(f"01{ended}", 105, of.volid, "a", of.ctime, verdict, rung, ended - 1, ended)
 
 
-def facts(*proofs: Proof, archives: tuple[Archive, ...] = (), **more: object) -> tuple[SiteFacts, GuestFacts]:
+def facts(*proofs: Proof, archives: tuple[Archive, ...] = (), **more: Any) -> tuple[SiteFacts, GuestFacts]:
     guest = GuestFacts(105, "board", Guest(105, "board", "a"), archives=archives, proofs=proofs)
-    return SiteFacts("home", 1000, (guest,), **more), guest  # type: ignore[arg-type]
+    return SiteFacts("home", 1000, (guest,), **more), guest
 
 
 @pytest.mark.parametrize(
@@ -39,9 +40,9 @@ def facts(*proofs: Proof, archives: tuple[Archive, ...] = (), **more: object) ->
     ],
     ids=["whole", "of a byte", "without a size", "changed since it was recorded", "without any disk", "of another machine"],
 )
-def test_law_4_what_can_be_restored_from_has_a_size_a_disk_and_is_this_machines(changes: dict[str, object], good: bool) -> None:
+def test_law_4_what_can_be_restored_from_has_a_size_a_disk_and_is_this_machines(changes: dict[str, Any], good: bool) -> None:
     newest, told = archive(9, uuid=UUID, operation="01", holds_disk=True), archive(5, uuid=UUID, holds_disk=True)
-    found = site_facts.usable((newest, replace(told, **changes)))  # type: ignore[arg-type]
+    found = site_facts.usable((newest, replace(told, **changes)))
     assert [one.ctime for one in found] == ([5, 9] if good else [9])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -35,8 +36,8 @@ def test_law_5_only_a_proven_verdict_at_healthy_or_above_is_good(verdict: Verdic
     [{"proven_at": None}, {"size": 0}, {"ctime": 1001}, {"node": "b"}, {"volid": "local:backup/2"}],
     ids=["withdrawn", "empty", "another time", "another node", "another name"],
 )
-def test_law_5_a_proof_does_not_stand_for_another_archive(changes: dict[str, object]) -> None:
-    assert standing([PROOF], [replace(ARCHIVE, **changes)]) == ()  # type: ignore[arg-type]
+def test_law_5_a_proof_does_not_stand_for_another_archive(changes: dict[str, Any]) -> None:
+    assert standing([PROOF], [replace(ARCHIVE, **changes)]) == ()
     assert standing([PROOF], [replace(ARCHIVE, size=1)]) == (PROOF,)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,8 +28,8 @@ DIED = Settled(Outcome.FAILED, ("the copy went off",), Cause.SERVICE)
 SILENT = Settled(Outcome.INCONCLUSIVE, ("PVE could not tell",), Cause.PLATFORM)
 
 
-def judged(**changes: object) -> Judgement:
-    return decide(replace(GREEN, **changes))  # type: ignore[arg-type]
+def judged(**changes: Any) -> Judgement:
+    return decide(replace(GREEN, **changes))
 
 
 def test_law_5_all_green_is_proven_and_healthy() -> None:
@@ -72,7 +73,7 @@ def test_law_5_all_green_is_proven_and_healthy() -> None:
     ],
 )
 def test_law_5_each_thing_short_of_green_has_its_verdict_its_rung_and_its_reason(
-    changes: dict[str, object], verdict: Verdict, rung: Rung, reason: str
+    changes: dict[str, Any], verdict: Verdict, rung: Rung, reason: str
 ) -> None:
     found = judged(**changes)
     assert (found.verdict, found.rung) == (verdict, rung)
@@ -190,7 +191,7 @@ def test_law_5_proven_and_the_rung_healthy_come_only_together_and_every_verdict_
     assert found.reasons and all(found.reasons)
 
 
-BETTER = {
+BETTER: dict[str, Any] = {
     "restored": True,
     "restore_error": None,
     "isolation_ok": True,
@@ -206,7 +207,7 @@ BETTER = {
 
 @given(EVIDENCE, st.sampled_from(sorted(BETTER)))
 def test_law_5_better_evidence_never_lowers_the_rung(evidence: Evidence, field: str) -> None:
-    improved = replace(evidence, **{field: BETTER[field]})  # type: ignore[arg-type]
+    improved = replace(evidence, **{field: BETTER[field]})
     assert decide(improved).rung.height >= decide(evidence).rung.height
 
 

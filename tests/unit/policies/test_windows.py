@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import calendar, windows
-from policies.model import Job, Policy, PolicyError, Scratch
+from policies.model import Job, Policy, PolicyError, Scratch, Window
 from policies.windows import MARGIN, Slot
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -194,7 +194,7 @@ MINUTES = st.integers(0, 1439)
 def test_a_span_is_never_over_never_empty_and_shows_its_own_ends(now: int, opens: int, closes: int, days: set[int]) -> None:
     if opens == closes:
         return
-    window = windows.Window(opens, closes, tuple(sorted(days)), "")
+    window = Window(opens, closes, tuple(sorted(days)), "")
     found = windows.span(window, "Europe/Paris", now)
     assert found.closes is not None and found.opens < found.closes and now < found.closes
     assert datetime.fromtimestamp(found.opens, PARIS).weekday() in days

@@ -16,6 +16,7 @@ from policies.workflow import (
     Failed,
     Finish,
     NextStep,
+    Report,
     RetryLater,
     Run,
     StepBack,
@@ -188,7 +189,7 @@ def test_whatever_is_asked_has_an_answer_that_keeps_to_the_plan(plan: Workflow, 
         patience=data.draw(st.floats(0, 10)),
         backs=data.draw(numbers),
     )
-    reports = st.sampled_from(
+    reports: st.SearchStrategy[Report] = st.sampled_from(
         [Done(), Waiting(1.0), Failed(), Failed(Trouble.TRANSIENT), Failed(Trouble.UNAVAILABLE), StepBack("locate")]
     )
     allowed = before(plan, at)

@@ -117,7 +117,8 @@ def test_a_node_that_only_restarts_its_proxy_is_tried_again_in_the_same_call(
 
 def test_an_operation_sees_a_node_again_that_is_back(among: Callable[..., Client], fake: FakePve, clock: FakeClock) -> None:
     fake.on("GET", "/nodes/b/status", *[DEAD] * 4, {"uptime": 1})
-    client, seen = among(fake.host, pauses=LONG_LIVED), []
+    client = among(fake.host, pauses=LONG_LIVED)
+    seen: list[Any] = []
     begun = clock.time
     while not seen:
         try:
@@ -158,7 +159,12 @@ def test_a_host_that_swallows_packets_costs_its_timeout_once(
     client = among(swallowing)
     tries: list[str] = []
     real = Client._once
-    monkeypatch.setattr(Client, "_once", lambda self, host, *rest: tries.append(str(host)) or real(self, host, *rest))
+
+    def once(self: Client, host: Any, *rest: Any) -> Any:
+        tries.append(str(host))
+        return real(self, host, *rest)
+
+    monkeypatch.setattr(Client, "_once", once)
     for path in ("version", "nodes/b/status", "cluster/resources"):
         with pytest.raises(PveUnreachable, match=r"cannot be reached \(GET version\)"):
             client.get(path)

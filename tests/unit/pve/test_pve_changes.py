@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,9 +22,9 @@ VZDUMP = "UPID:pve:00005202:00096797:6B03FD23:vzdump:200:svc@pve!b1:"
 ARCHIVE = "local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst"
 
 
-def backup(pve: Pve, **changes: object) -> str | None:
-    asked: dict[str, object] = {"storage": "local", "mode": "snapshot", "compress": "zstd", "notes": "op 1", "keep_all": True}
-    return pve.vzdump.start("pve", 200, **(asked | changes))  # type: ignore[arg-type]
+def backup(pve: Pve, **changes: Any) -> str | None:
+    asked: dict[str, Any] = {"storage": "local", "mode": "snapshot", "compress": "zstd", "notes": "op 1", "keep_all": True}
+    return pve.vzdump.start("pve", 200, **(asked | changes))
 
 
 def test_a_backup_is_one_guest_that_nobody_else_prunes(fake: FakePve, pve: Pve) -> None:

@@ -154,7 +154,8 @@ def test_a_clock_that_goes_back_over_midnight_skips_nothing(name: str) -> None:
     place, day = ZoneInfo(name), {"America/St_Johns": date(2006, 10, 28), "America/Sao_Paulo": date(2018, 2, 17)}[name]
     after = int(datetime(day.year, day.month, day.day, 22, 50, tzinfo=place).timestamp())
     shown = [at for at in range(after + 1, after + 4 * HOUR) if datetime.fromtimestamp(at, place).minute == at % 60 == 0]
-    event, found = read("hourly"), []
+    event = read("hourly")
+    found: list[int] = []
     while len(found) < len(shown):
         after = event.next_after(after, place) or 0
         found.append(after)

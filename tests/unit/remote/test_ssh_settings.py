@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,9 @@ from backupsvc.settings import ProbeSettings, SshSettings
 from .sshd import free_port, keygen, running_sshd
 
 
-def peer(address: str = "127.0.0.1", **changes: object) -> Peer:
-    known: dict[str, object] = {"what": "the probe", "user": "root", "key_file": None, "setting": "BACKUPSVC_PROBE__HOST"}
-    return Peer(address=address, **(known | changes))  # type: ignore[arg-type]
+def peer(address: str = "127.0.0.1", **changes: Any) -> Peer:
+    known: dict[str, Any] = {"what": "the probe", "user": "root", "key_file": None, "setting": "BACKUPSVC_PROBE__HOST"}
+    return Peer(address=address, **(known | changes))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from policies.model import (
@@ -65,7 +66,7 @@ NOW = at("2026-03-10 09:00")
 NIGHTS = tuple(at(f"2026-03-{day:02d} 21:00") for day in (7, 8, 9))
 
 
-def policy(**changes: object) -> Policy:
+def policy(**changes: Any) -> Policy:
     """The site's policy; ``changes`` replace fields."""
     guests = {
         vmid: GuestPolicy(
@@ -88,7 +89,7 @@ def policy(**changes: object) -> Policy:
         source="langeo.yaml",
         digest="ab" * 32,
     )
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(whole, **changes)
 
 
 def archive(
@@ -134,15 +135,15 @@ def proof(
     )
 
 
-def storage(name: str, node: str, content: str, **changes: object) -> Storage:
+def storage(name: str, node: str, content: str, **changes: Any) -> Storage:
     """A storage with room."""
     whole = Storage(name, node, "dir", frozenset(content.split(",")), total=900 * GIB, used=90 * GIB, available=810 * GIB)
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(whole, **changes)
 
 
-def guest(vmid: int, node: str = "clovis", **changes: object) -> Guest:
+def guest(vmid: int, node: str = "clovis", **changes: Any) -> Guest:
     """A running guest of the site."""
-    return replace(Guest(vmid, NAMES.get(vmid, f"new-{vmid}"), node, status="running"), **changes)  # type: ignore[arg-type]
+    return replace(Guest(vmid, NAMES.get(vmid, f"new-{vmid}"), node, status="running"), **changes)
 
 
 def documented() -> SiteFacts:
@@ -205,9 +206,9 @@ def permissions(network: str) -> Mapping[str, frozenset[str]]:
     return {"/": frozenset({"Sys.Audit"}), "/vms": RIGHTS, "/storage": RIGHTS, network: frozenset({"SDN.Use"})}
 
 
-def changed(facts: SiteFacts, vmid: int, **changes: object) -> SiteFacts:
+def changed(facts: SiteFacts, vmid: int, **changes: Any) -> SiteFacts:
     """The facts with one guest's fields replaced."""
-    guests = tuple(as_recorded(replace(item, **changes)) if item.vmid == vmid else item for item in facts.guests)  # type: ignore[arg-type]
+    guests = tuple(as_recorded(replace(item, **changes)) if item.vmid == vmid else item for item in facts.guests)
     return replace(facts, guests=guests)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -34,8 +35,10 @@ def test_a_site_put_right_is_compliant_and_the_documents_is_not() -> None:
         lambda facts: replace(facts, guests=()),
     ],
 )
-def test_one_open_objective_one_absent_guest_a_simulation_or_an_empty_site_is_not_compliant(spoil: object) -> None:
-    assert not document(spoil(put_right())).compliant  # type: ignore[operator]
+def test_one_open_objective_one_absent_guest_a_simulation_or_an_empty_site_is_not_compliant(
+    spoil: Callable[[SiteFacts], SiteFacts],
+) -> None:
+    assert not document(spoil(put_right())).compliant
 
 
 def test_an_exempted_finding_does_not_spoil_compliance_until_its_end_date_has_passed() -> None:

@@ -31,7 +31,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
         yield opened
 
 
-def seen(world: World, catalog: Catalog, **policy_changes: object) -> SiteFacts:
+def seen(world: World, catalog: Catalog, **policy_changes: Any) -> SiteFacts:
     pve: Any = FakePve(world)
     return collect(pve, catalog, policy(**policy_changes), StoppedClock())
 
@@ -123,7 +123,7 @@ def test_a_node_that_is_called_online_and_answers_nothing_is_one_gap_and_is_not_
     world = World()
     world.mute = {"clovis"}
     silence = PveUnreachable("595 No route to host")
-    world.refuse = {"archives clovis local": silence} | {f"config {vmid}": silence for vmid in NAMES}
+    world.refuse = {"archives clovis local": silence, **{f"config {vmid}": silence for vmid in NAMES}}
     facts = seen(world, catalog)
     asked = [str(call[0]) for call in world.calls]
     assert asked.count("answers clovis") == 1 and not [call for call in asked if call.startswith("config")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from backupsvc.errors import PveNotFound
 from backupsvc.pve.cluster import Bridge, ClusterNode, ClusterStatus, HaStatus, PveJob, Version
@@ -11,6 +11,7 @@ from backupsvc.pve.tasks import TaskRow
 from policies.model import Archive, Guest, Node, SeenStorages, Storage
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, permissions, storage
 
+T = TypeVar("T")
 TOKEN = "svc@pve!b1"
 
 
@@ -55,7 +56,7 @@ class World:
             "langeo", True, (ClusterNode("clovis", 1, "192.168.3.221", True), ClusterNode("lge-pve02", 2, "192.168.3.225", True))
         )
 
-    def answer(self, name: str, value: Callable[[], Any], *arguments: object) -> Any:
+    def answer(self, name: str, value: Callable[[], T], *arguments: object) -> T:
         self.calls.append((name, *arguments))
         if error := self.refuse.get(name):
             raise error

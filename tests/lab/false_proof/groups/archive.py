@@ -45,7 +45,7 @@ def other_bytes_of_the_same_size(stage: Stage) -> Iterator[Words]:
     volid = made.json["guests"][0]["archive"]["volid"]
     path = stage.dump(volid)
     content = path.read_bytes()
-    options = {zstd.CompressionParameter.checksum_flag: 1, zstd.CompressionParameter.compression_level: 19}
+    options: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1, zstd.CompressionParameter.compression_level: 19}
     fresh = zstd.compress(zstd.decompress(content), options=options)
     missing = len(content) - len(fresh) - SKIPPABLE.size
     assert missing >= 0, "it did not become smaller"

@@ -29,7 +29,10 @@ def test_a_dead_nodes_calls_are_a_595_without_a_body_and_the_others_go_on(runnin
 
 def test_guests_of_a_dead_node_look_alive_for_five_minutes_and_are_unknown_then(running: Lab, client: Client, hand: Hand) -> None:
     kill_node(running, "clovis")
-    status = lambda: {row["vmid"]: row["status"] for row in client.get("/cluster/resources?type=vm")}  # noqa: E731
+
+    def status() -> dict[int, str]:
+        return {row["vmid"]: row["status"] for row in client.get("/cluster/resources?type=vm")}
+
     assert running.machines == {}
     assert (status()[100], status()[101]) == ("running", "stopped")
     hand.at = 301

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def misfit(schema: dict[str, Any], value: Any, where: str = "data") -> Iterator[
         if not schema.get("optional") and kind not in (None, "null", "any"):
             yield f"{where} is null instead of {kind}"
         return
-    fits = {
+    fits: dict[str, Callable[[], bool]] = {
         "object": lambda: isinstance(value, dict),
         "array": lambda: isinstance(value, list),
         "string": lambda: isinstance(value, str | int | float) and not isinstance(value, bool),

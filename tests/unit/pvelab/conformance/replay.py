@@ -244,8 +244,8 @@ class Replay:
         if expected["status"] == "stopped" and shape([str(theirs)]) != shape([str(ours)]):
             yield f"exit status is {ours!r} instead of {theirs!r}"
         over = {"exitstatus", "status"}
-        rows = ({name: value for name, value in row.items() if name not in over} for row in (expected, answer))
-        yield from unlike(*rows, "status")
+        before, now = ({name: value for name, value in row.items() if name not in over} for row in (expected, answer))
+        yield from unlike(before, now, "status")
 
     def _compare_text(self, expected: str, answer: str) -> Iterator[str]:
         if "\n" not in expected.strip() and self._plain(expected, theirs=True) != self._plain(answer):

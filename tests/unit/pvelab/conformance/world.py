@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -273,11 +274,14 @@ class World:
         elif (scene, label) == ("07_tasks", "92"):
             (self.lab.storage_dir(NODE, "local") / "images/9020/vm-9020-disk-0.raw").unlink()
 
+    def _has_struck(self, number: int) -> bool:
+        return any(fault.struck for fault in self.lab.faults.all() if fault.id == number)
+
     def settle(self, label: str) -> None:
         """After an exchange, wait until the fault that began with it has struck, and clear the one that ends with it."""
         for row in self._scenery("from", label):
             number = self._faults[row["to"]].id
-            self._wait_until(lambda number=number: any(f.struck for f in self.lab.faults.all() if f.id == number), str(row))
+            self._wait_until(partial(self._has_struck, number), str(row))
         if vmid := _DUMPED_ELSEWHERE.get((self.scene, label)):
             del self.lab.guests.need(NODE, vmid).config["lock"]
         if fault := self._faults.pop(label, None):

@@ -13,7 +13,7 @@ START = f"{HOME}/qemu/104/status/start"
 
 
 def running(api: Api, upid: str) -> bool:
-    return api("GET", f"{HOME}/tasks/{upid}/status")["status"] == "running"
+    return bool(api("GET", f"{HOME}/tasks/{upid}/status")["status"] == "running")
 
 
 def test_the_next_task_of_a_type_hangs_until_the_fault_is_cleared(api: Api, lab: Lab, broken: Break) -> None:

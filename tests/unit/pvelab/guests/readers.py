@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from backports import zstd
@@ -13,7 +14,7 @@ from dissect.archive.vma import VMA
 
 from backupsvc.archives.extract import extract
 
-_PLAIN = {".zst": zstd.decompress, ".gz": gzip.decompress, ".vma": bytes}
+_PLAIN: dict[str, Callable[[bytes], bytes]] = {".zst": zstd.decompress, ".gz": gzip.decompress, ".vma": bytes}
 
 
 def by_dissect(path: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 _RECORDED = Path(__file__).parents[3] / "golden" / "recorded_real"
 _REPLACED = (
@@ -25,7 +26,7 @@ _REPLACED = (
 _VARYING = re.compile(r"INFO: +#% |progress #%|trying to acquire lock| OK$|INFO: backup is sparse|space reduction")
 
 
-def exchange(file: str, number: int) -> dict:
+def exchange(file: str, number: int) -> dict[str, Any]:
     """Return one recorded exchange."""
     entries = json.loads((_RECORDED / f"{file}.json").read_text())
     return next(e for e in entries if e["n"] == number)

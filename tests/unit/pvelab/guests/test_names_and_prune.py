@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,15 @@ VECTORS = json.loads((Path(__file__).parents[3] / "golden" / "prune_vectors.json
 EVALUABLE = [case for case in VECTORS if "error" not in case]
 
 
-def marks(case: dict) -> list[str]:
+def marks(case: dict[str, Any]) -> list[str]:
     """Return this lab's marks for the archives of a case that PVE marked."""
     tz, candidates = case["tz"], []
     for backup in (b for b in case["backups"] if "mark" in b):
         name = parse_name(backup["volid"].rpartition("/")[2], tz)
-        group = (name.type, name.vmid) if name and name.standard else None
-        ctime = name.ctime if name and name.standard else backup["ctime"]
+        group, ctime = None, backup["ctime"]
+        if name and name.standard:
+            assert name.type is not None and name.vmid is not None and name.ctime is not None
+            group, ctime = (name.type, name.vmid), name.ctime
         candidates.append(Candidate(group, ctime, bool(backup.get("protected"))))
     return prune(candidates, parse_keep(case["prune_backups"]), tz)
 

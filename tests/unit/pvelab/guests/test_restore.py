@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,10 +104,10 @@ def test_progress_counts_whole_clusters(api: Api, archive: str) -> None:
     ids=["cut in half", "checksum cut off", "flipped bit"],
 )
 def test_damage_in_the_data_fails_fast_and_leaves_only_the_stub(
-    api: Api, lab: Lab, archive: str, damage: object, texts: list[str], exit_text: str
+    api: Api, lab: Lab, archive: str, damage: Callable[[bytes], bytes], texts: list[str], exit_text: str
 ) -> None:
     path = path_of(lab, archive)
-    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    path.write_bytes(damage(path.read_bytes()))
     status, log = api.task("POST", QEMU, vmid=9000, archive=archive)
     assert exit_text in status and status.startswith("command 'set -o pipefail && zstd -q -d -c ")
     assert all(any(text in line for line in log) for text in texts)
@@ -246,7 +248,7 @@ def test_the_restore_token_may_use_the_production_bridge(api: Api, archive: str)
     ],
 )
 def test_each_privilege_of_a_restore_is_asked_for(
-    api: Api, lab: Lab, archive: str, missing: str, params: dict, text: str
+    api: Api, lab: Lab, archive: str, missing: str, params: dict[str, Any], text: str
 ) -> None:
     lab.access.roles["BackupsvcVms"].remove(missing)
     service = api.with_token(seed.SERVICE_TOKEN)
@@ -258,10 +260,10 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Let restores wait for an event in the middle of their data."""
     go, original = threading.Event(), restore_module._Progress.__call__
 
-    def waiting(self: restore_module._Progress, figures: object) -> None:
+    def waiting(self: restore_module._Progress, figures: Any) -> None:
         while not go.wait(0.02):
             self._log.check_cancelled()
-        original(self, figures)  # type: ignore[arg-type]
+        original(self, figures)
 
     monkeypatch.setattr(restore_module._Progress, "__call__", waiting)
     return go

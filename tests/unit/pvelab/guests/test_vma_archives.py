@@ -7,6 +7,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dissect.archive import vma as dissect_vma
@@ -57,7 +58,7 @@ def write(path: Path, disks: dict[str, bytes], configs: dict[str, bytes] | None 
 
 
 @pytest.mark.parametrize("entry", GOOD, ids=lambda entry: entry["file"])
-def test_proxmox_samples_extract_to_their_checksums(entry: dict, tmp_path: Path) -> None:
+def test_proxmox_samples_extract_to_their_checksums(entry: dict[str, Any], tmp_path: Path) -> None:
     header, files = extract(SAMPLES / entry["file"], tmp_path)
     for disk in entry["disks"]:
         content = files[disk["devname"]].read_bytes()
@@ -130,7 +131,7 @@ def test_dissect_and_the_service_read_every_kind_of_dump_to_the_sums_of_its_disk
 
 
 @pytest.mark.parametrize("entry", GOOD, ids=lambda entry: entry["file"])
-def test_dissect_and_the_service_read_proxmox_samples_to_their_checksums_too(entry: dict) -> None:
+def test_dissect_and_the_service_read_proxmox_samples_to_their_checksums_too(entry: dict[str, Any]) -> None:
     assert by_both(SAMPLES / entry["file"]) == {disk["devname"]: disk["sha256"] for disk in entry["disks"]}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pvelab import seed
 from pvelab.guests import dump as dump_module
-from pvelab.guests.vma_writer import Written
+from pvelab.guests.vma_writer import Written, write_vma
 from pvelab.kernel import Lab, StorageDef, Upid
 from tests.unit.pvelab.guests import recorded
 from tests.unit.pvelab.guests.conftest import HOME, Api
@@ -163,7 +164,7 @@ def test_a_storage_that_takes_no_archives_fails_the_task(api: Api, lab: Lab, sto
         ({"vmid": 108, "notes-template": "{{foo}}"}, {"notes-template": "found unknown: variable 'foo' at char 4\n"}),
     ],
 )
-def test_wrong_options_are_refused_as_recorded(api: Api, params: dict, errors: dict) -> None:
+def test_wrong_options_are_refused_as_recorded(api: Api, params: dict[str, Any], errors: dict[str, Any]) -> None:
     assert api.refused("POST", VZDUMP, storage="local", **params) == (400, str(errors))
 
 
@@ -186,7 +187,7 @@ def test_without_vm_backup_the_call_passes_and_the_task_fails(api: Api, lab: Lab
         ({"storage": "other"}, "Permission check failed (/storage/other, Datastore.AllocateSpace)"),
     ],
 )
-def test_what_the_everyday_token_may_not_ask_for_is_refused_at_once(api: Api, params: dict, text: str) -> None:
+def test_what_the_everyday_token_may_not_ask_for_is_refused_at_once(api: Api, params: dict[str, Any], text: str) -> None:
     service = api.with_token(seed.SERVICE_TOKEN)
     assert service.refused("POST", VZDUMP, **{"vmid": 108, "storage": "local", **params}) == (403, text)
 
@@ -194,13 +195,13 @@ def test_what_the_everyday_token_may_not_ask_for_is_refused_at_once(api: Api, pa
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Let dumps wait for an event before their first byte is written."""
-    go, original = threading.Event(), dump_module.write_vma
+    go, original = threading.Event(), write_vma
 
-    def waiting(*args: object, **kwargs: object) -> object:
+    def waiting(*args: Any, **kwargs: Any) -> Any:
         progress = kwargs["progress"]
         while not go.wait(0.05):
-            progress(Written())  # type: ignore[operator]
-        return original(*args, **kwargs)  # type: ignore[arg-type]
+            progress(Written())
+        return original(*args, **kwargs)
 
     monkeypatch.setattr(dump_module, "write_vma", waiting)
     return go
@@ -245,7 +246,7 @@ def test_a_dump_that_is_told_to_stop_leaves_only_its_log(api: Api, lab: Lab, slo
 def test_a_full_storage_fails_the_guest_as_recorded(api: Api, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     api.start(104)
 
-    def full(sink: object, **_: object) -> None:
+    def full(sink: object, **_: Any) -> None:
         with Path("/dev/full").open("wb", buffering=0) as file:
             file.write(b"x")
 

@@ -15,7 +15,7 @@ from tests.waiting import HANGS
 
 _KEYS = st.from_regex(r"[a-z]{2,8}[0-9]{0,2}", fullmatch=True).filter(lambda key: key not in ("description", "digest"))
 _VALUES = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1).filter(lambda v: v.strip() == v)
-_DESCRIPTIONS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
+_DESCRIPTIONS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 @given(st.dictionaries(_KEYS, _VALUES, min_size=1), _DESCRIPTIONS)

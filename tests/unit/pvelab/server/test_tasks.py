@@ -74,7 +74,11 @@ def test_tasks_survive_a_restart_and_those_cut_short_read_as_unexpected(tmp_path
     tasks, hold = _tasks(tmp_path), threading.Event()
     done = tasks.spawn("clovis", "qmstart", "1", "root@pam", lambda log: None)
     tasks.wait(done)
-    cut = tasks.spawn("clovis", "vzdump", "1", "root@pam", lambda log: hold.wait(20) and None)
+
+    def held(log: TaskLog) -> None:
+        hold.wait(20)
+
+    cut = tasks.spawn("clovis", "vzdump", "1", "root@pam", held)
     reopened = _tasks(tmp_path)
     assert reopened.exitstatus(done) == "OK"
     assert reopened.exitstatus(cut) == "unexpected status"
