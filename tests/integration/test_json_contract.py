@@ -87,6 +87,7 @@ class Asked:
         return answer
 
     def everything(self) -> None:
+        words: tuple[object, ...]
         state, lab = self.shell.state, self.shell.state / "lab"
         self("lab", "up", "--hypervisor", "simulated")
         settle_briefly(state)
