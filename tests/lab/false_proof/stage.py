@@ -68,8 +68,8 @@ main()
 """
 IMPATIENT = """
 import sys
-from backupsvc.operations import turns
-turns.FOREGROUND_PATIENCE = float(sys.argv.pop(1))
+from backupsvc.engine import executor
+executor.FOREGROUND_PATIENCE = float(sys.argv.pop(1))
 from backupsvc.cli import main
 main()
 """

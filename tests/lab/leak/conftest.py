@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from pvelab.kernel import Lab
 from pvelab.server import LabServer
 from pvelab.vmm.network import Port
 from tests.commands import Shell, settle_briefly
+
+SITE = Path(__file__).parents[3] / "policies" / "sites" / "langeo.yaml"
 
 
 @dataclass
@@ -48,7 +51,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         few = tuple(guest(vmid) for vmid in (103, 108))
         patch.setattr(server, "GUESTS", few)
         patch.setattr(seed, "GUESTS", few)
-        running = LabServer(state / "lab", "qemu", lambda text: None)
+        running = LabServer(state / "lab", "qemu", lambda text: None, policy=str(SITE))
         try:
             plugged = _watch(running, patch)
             running.start()
