@@ -18,6 +18,7 @@ from backupsvc.bootstrap import Service
 from backupsvc.clock import SystemClock
 from backupsvc.engine.worker_loop import work
 from backupsvc.operations.tick import tick, told
+from backupsvc.requester import person
 from backupsvc.settings import load_settings
 from pvelab.accident import delete_guest
 from tests.commands import Shell, briefly
@@ -123,7 +124,7 @@ def test_a_backup_whose_dump_hangs_is_cancelled_from_elsewhere_and_its_task_is_s
     code, said = running.end()
     assert code == 1 and "CANCELLED  the disk is needed" in said
     after = user("operations", "show", shown["id"], "--json").json
-    assert (after["state"], after["error"]) == ("cancelled", "the disk is needed")
+    assert (after["state"], after["error"]) == ("cancelled", f"the disk is needed, by {person()}")
     result = service.pve.tasks.poll(task_of(shown))
     assert result is not None and not result.ok
 
