@@ -123,6 +123,6 @@ def status(as_json: Json = False) -> None:
         emit("status", found)
     else:
         for key, value in found.items():
-            print(f"{key:12} {_shown(value)}")
+            print(f"{key.replace('_', ' '):12} {_shown(value)}")
     if not found["running"]:
         raise typer.Exit(1)
