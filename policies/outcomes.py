@@ -128,7 +128,7 @@ def of(operation: Operation, main_task: str | None = None) -> Outcome:
     data: Any = operation.data
     error = data.get("error") or {}
     ended = operation.finished if operation.finished is not None else operation.updated
-    upid = data.get(f"{main_task}_upid")
+    upid = data.get(f"{main_task}_upid") if main_task else None
     return Outcome(
         operation.id,
         operation.kind,

@@ -9,6 +9,7 @@ from typing import Any
 from backupsvc.catalog import Catalog
 from backupsvc.engine.context import Handler
 from backupsvc.errors import Refused
+from policies import outcomes
 from policies.model import Operation, OperationState
 from policies.outcomes import Event
 from policies.workflow import Workflow
@@ -43,7 +44,8 @@ class OperationKind:
         workflow: its steps and its cleanup.
         handlers: what carries out each of them.
         result: in a few words, what came of one that is done.
-        event: what is told of one that has ended.
+        main_task: as what one remembers the PVE task that it is mainly about, None where it has none.
+        event: what is told of one that has ended; None where that is its outcome.
         exit_code: of the command of one that has ended, however it did.
         done_hint: the next action for whoever wants to retry one that is done.
         retry: what a retry of one is asked, given the service, the operation and what that was asked. It raises what a new one
@@ -55,7 +57,8 @@ class OperationKind:
     workflow: Workflow
     handlers: Mapping[str, Handler]
     result: Callable[[Operation], str]
-    event: Callable[[Catalog, Operation], Event]
+    main_task: str | None = None
+    event: Callable[[Catalog, Operation], Event] | None = None
     exit_code: Callable[[Catalog, Operation], int] = done_or_error
     done_hint: Callable[[Operation], str] = shown_again
     retry: Callable[[Any, Operation, dict[str, Any]], dict[str, Any]] = as_asked
@@ -66,6 +69,10 @@ class OperationKind:
     def name(self) -> str:
         """The word for it in the catalog and in commands."""
         return self.workflow.kind
+
+    def told(self, catalog: Catalog, operation: Operation) -> Event:
+        """Given one that has ended, return what is told of it."""
+        return self.event(catalog, operation) if self.event else outcomes.of(operation, self.main_task)
 
 
 Kinds = Mapping[str, OperationKind]

@@ -45,5 +45,5 @@ def tell_due(catalog: Catalog, kinds: Kinds, now: int) -> None:
 
 
 def _tell(catalog: Catalog, kinds: Kinds, operation: Operation) -> None:
-    events.emit(kinds[operation.kind].event(catalog, operation))
+    events.emit(kinds[operation.kind].told(catalog, operation))
     catalog.was_told(operation.id)

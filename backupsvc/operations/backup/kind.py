@@ -7,9 +7,8 @@ from typing import Any
 from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
 from backupsvc.operations.backup.steps import HANDLERS, WORKFLOW
-from policies import freezing, outcomes
+from policies import freezing
 from policies.model import Operation, OperationState
-from policies.outcomes import Event
 
 
 def _result(operation: Operation) -> str:
@@ -25,12 +24,8 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     return 1 if freezing.left(operation.data) else 0
 
 
-def _event(catalog: Catalog, operation: Operation) -> Event:
-    return outcomes.of(operation, main_task="dump")
-
-
 def _done_hint(operation: Operation) -> str:
     return f"back the guest up once more with `backupsvc backup run --vmid {operation.subject}`"
 
 
-BACKUP = OperationKind(WORKFLOW, HANDLERS, _result, _event, _exit_code, _done_hint)
+BACKUP = OperationKind(WORKFLOW, HANDLERS, _result, main_task="dump", exit_code=_exit_code, done_hint=_done_hint)

@@ -40,4 +40,12 @@ def _never_again(catalog: Catalog, operation: Operation) -> Refused:
     return Refused(f"operation {operation.id} is a night, which belongs to its hour", hint)
 
 
-JOB_RUN = OperationKind(WORKFLOW, HANDLERS, _result, _event, _exit_code, never_again=_never_again, summary=night_summary)
+JOB_RUN = OperationKind(
+    WORKFLOW,
+    HANDLERS,
+    _result,
+    event=_event,
+    exit_code=_exit_code,
+    never_again=_never_again,
+    summary=night_summary,
+)

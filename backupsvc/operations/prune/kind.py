@@ -8,9 +8,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
 from backupsvc.operations.prune.result import prune_exit_code, prune_outcome
 from backupsvc.operations.prune.steps import HANDLERS, WORKFLOW
-from policies import outcomes
 from policies.model import Operation, OperationState
-from policies.outcomes import Event
 
 
 def _result(operation: Operation) -> str:
@@ -24,8 +22,4 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     return prune_exit_code(prune_outcome(operation)) if done else error_code(operation)
 
 
-def _event(catalog: Catalog, operation: Operation) -> Event:
-    return outcomes.of(operation)
-
-
-PRUNE = OperationKind(WORKFLOW, HANDLERS, _result, _event, _exit_code)
+PRUNE = OperationKind(WORKFLOW, HANDLERS, _result, exit_code=_exit_code)

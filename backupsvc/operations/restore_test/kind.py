@@ -9,9 +9,7 @@ from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind
 from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.steps import HANDLERS, WORKFLOW
-from policies import outcomes
 from policies.model import Operation, OperationState, Verdict
-from policies.outcomes import Event
 
 
 def _proof(operation: Operation) -> Mapping[str, Any]:
@@ -32,12 +30,8 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     return 0 if proven and operation.state is OperationState.DONE else 1
 
 
-def _event(catalog: Catalog, operation: Operation) -> Event:
-    return outcomes.of(operation, main_task="restore")
-
-
 def _done_hint(operation: Operation) -> str:
     return f"test the guest once more with `backupsvc restore-test {operation.subject}`"
 
 
-RESTORE_TEST = OperationKind(WORKFLOW, HANDLERS, _result, _event, _exit_code, _done_hint)
+RESTORE_TEST = OperationKind(WORKFLOW, HANDLERS, _result, main_task="restore", exit_code=_exit_code, done_hint=_done_hint)
