@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from policies.bookkeeping import Bookkeeping
+
 
 class PolicyError(ValueError):
     """A policy, or a value written like one, is wrong.
@@ -430,7 +432,8 @@ class OperationState(StrEnum):
 class Operation:
     """One durable piece of long work. ``id`` is a ULID, ``subject`` the VMID it is about (None: the site).
 
-    ``step`` is the step to do next, ``data`` what the steps done so far have recorded (JSON values only), ``occurrence`` the
+    ``step`` is the step to do next, ``memory`` what its kind's steps have recorded so far, as it is written down (JSON values, with
+    the version that wrote them), ``book`` what the engine keeps of it, ``occurrence`` the
     key that makes a scheduled occurrence unique (law 9), ``error`` the sentence it failed with. ``attempts`` counts the drivers
     that were lost at this step, ``due`` is when it must be looked at again, ``rank`` its place among those who wait for the same
     node (less is earlier), ``cancel`` why it shall end, if somebody asked for that.
@@ -441,7 +444,7 @@ class Operation:
     subject: int | None
     state: OperationState
     step: str
-    data: Mapping[str, object]
+    memory: Mapping[str, object]
     created: int
     updated: int
     finished: int | None = None
@@ -453,6 +456,7 @@ class Operation:
     due: int = 0
     rank: int = 0
     cancel: str | None = None
+    book: Bookkeeping = field(default_factory=Bookkeeping)
 
 
 @dataclass(frozen=True, slots=True)

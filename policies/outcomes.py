@@ -1,17 +1,16 @@
 """What came of an operation, and of a night, in the few words that a log, a notification and a health check need.
 
-Read from what the operation remembers, once it has ended. Decisions here: how loud to say it, and whether a night was good.
+Read from the facts that its kind knows of it, once it has ended. Decisions here: how loud to say it, and whether a night was good.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from policies import freezing
 from policies.model import Operation, OperationState, Verdict
 
 _TESTS = ("prove#", "again#", "sample#")  # how a night calls its restore tests
@@ -123,49 +122,62 @@ class Night:
 Event = Outcome | Night
 
 
-def of(operation: Operation, main_task: str | None = None) -> Outcome:
-    """Given an ended operation, and as what it remembers its main PVE task if it has one, return what came of it."""
-    data: Any = operation.data
-    error = data.get("error") or {}
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the kind of an operation knows of one for its outcome. ``node`` is where it works or worked: that of its copy, or of
+    its archive; ``upid`` its main PVE task's; ``partial`` whether it is done, but not everywhere; the rest as in Outcome.
+    """
+
+    node: str | None = None
+    upid: str | None = None
+    verdict: str | None = None
+    frozen: bool = False
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NightFacts:
+    """What a night remembers: its job, when it was due (epoch seconds), the guests to be backed up (None: it did not come so far),
+    and what it called the operations that it opened, by their ids.
+    """
+
+    job: str
+    at: int
+    vmids: tuple[int, ...] | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def of(operation: Operation, facts: Facts) -> Outcome:
+    """Given an ended operation and what its kind knows of it, return what came of it."""
+    error = operation.book.error
     ended = operation.finished if operation.finished is not None else operation.updated
-    upid = data.get(f"{main_task}_upid") if main_task else None
     return Outcome(
         operation.id,
         operation.kind,
         operation.subject,
-        node(operation),
-        str(upid) if upid else None,
+        facts.node,
+        facts.upid,
         operation.state,
-        (data.get("proof") or {}).get("verdict"),
+        facts.verdict,
         max(0, ended - operation.created),
         ended,
-        operation.error or error.get("message"),
-        freezing.left(data) is not None,
+        operation.error or (error.message if error else None),
+        facts.frozen,
     )
 
 
-def node(operation: Operation) -> str | None:
-    """Given an operation, return the node on which it works, or worked: that of its copy, or of its archive; None if of none."""
-    data: Any = operation.data
-    scratch, archive = (data.get(key) or {} for key in ("scratch", "archive"))
-    found = scratch.get("node") or data.get("node") or archive.get("node")
-    return str(found) if found else None
-
-
-def of_night(night: Operation, pieces: Iterable[Operation]) -> Night:
-    """Given an ended night and the operations that it opened, return what came of it."""
-    data: Any = night.data
-    names = {str(id): str(name) for name, id in (data.get("children") or {}).items()}
-    called = [(names.get(piece.id, ""), piece) for piece in pieces]
-    backups = {piece.subject: piece for name, piece in called if name.startswith("backup#")}
-    again = {piece.subject for name, piece in called if name.startswith("again#")}  # whose first test decided nothing
-    judged = [(name, piece) for name, piece in called if not (name.startswith("prove#") and piece.subject in again)]
-    tests = Counter(_verdict(piece) for name, piece in judged if name.startswith(_TESTS))
-    retention = next((_retention(piece) for name, piece in called if name == "prune"), "none")
-    vmids = data.get("vmids")
+def of_night(night: Operation, known: NightFacts, pieces: Iterable[tuple[Operation, Facts]]) -> Night:
+    """Given an ended night, what it remembers, and the operations that it opened with their facts, return what came of it."""
+    called = [(known.names.get(piece.id, ""), piece, facts) for piece, facts in pieces]
+    backups = {piece.subject: (piece, facts) for name, piece, facts in called if name.startswith("backup#")}
+    again = {piece.subject for name, piece, _ in called if name.startswith("again#")}  # whose first test decided nothing
+    judged = [one for one in called if not (one[0].startswith("prove#") and one[1].subject in again)]
+    tests = Counter(_verdict(piece, facts) for name, piece, facts in judged if name.startswith(_TESTS))
+    retention = next((_retention(piece, facts) for name, piece, facts in called if name == "prune"), "none")
+    vmids = known.vmids
     wanted: Sequence[int] = sorted((vmid for vmid in backups if vmid is not None) if vmids is None else vmids)
-    good = [vmid for vmid in wanted if (piece := backups.get(vmid)) and _saved(piece)]
-    ended = [vmid for vmid in wanted if (piece := backups.get(vmid)) and piece.state is not OperationState.OPEN]
+    good = [vmid for vmid in wanted if (one := backups.get(vmid)) and one[0].state is OperationState.DONE and not one[1].frozen]
+    ended = [vmid for vmid in wanted if (one := backups.get(vmid)) and one[0].state is not OperationState.OPEN]
     proven, simulated = tests[Verdict.PROVEN], tests[Verdict.SIMULATED]
     counts = {"ok": len(good), "failed": len(ended) - len(good), "missing": len(wanted) - len(ended)}
     counts |= {"tests": tests.total(), "proven": proven, "simulated": simulated}
@@ -173,8 +185,8 @@ def of_night(night: Operation, pieces: Iterable[Operation]) -> Night:
     finished = night.finished if night.finished is not None else night.updated
     return Night(
         operation=night.id,
-        job=str(data.get("job", "")),
-        at=int(data.get("at") or night.created),
+        job=known.job,
+        at=known.at,
         state=night.state,
         verdict=_judge(night.state, counts, retention),
         expected=None if vmids is None and not wanted else len(wanted),
@@ -206,18 +218,13 @@ def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> 
     return NightVerdict.SIMULATED if counts["simulated"] else NightVerdict.GOOD
 
 
-def _retention(prune: Operation) -> str:
+def _retention(prune: Operation, facts: Facts) -> str:
     """How it ended; ``partial`` if it was done and not every storage could be listed."""
-    return "partial" if prune.state is OperationState.DONE and prune.data.get("not_listed") else str(prune.state)
+    return "partial" if prune.state is OperationState.DONE and facts.partial else str(prune.state)
 
 
-def _saved(backup: Operation) -> bool:
-    return backup.state is OperationState.DONE and freezing.left(backup.data) is None
-
-
-def _verdict(test: Operation) -> str:
-    proof: Any = test.data.get("proof") or {}
-    return str(proof.get("verdict")) if test.state is OperationState.DONE and proof else str(test.state)
+def _verdict(test: Operation, facts: Facts) -> str:
+    return facts.verdict if test.state is OperationState.DONE and facts.verdict else str(test.state)
 
 
 def _ended(state: OperationState) -> str:

@@ -18,10 +18,11 @@ from backupsvc.catalog import ulid
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.leases import Fence, hold
 from backupsvc.catalog.patience import repeatable, retried
-from backupsvc.catalog.rows import operation_of, plain, transition_of
+from backupsvc.catalog.rows import book_row, operation_of, plain, transition_of
 from backupsvc.catalog.tables import ARCHIVE_PIN, OPERATION, TRANSITION
 from backupsvc.catalog.untold import HEAD_START, note_untold
 from backupsvc.errors import LeaseLost, OperationFailed
+from policies.bookkeeping import Bookkeeping
 from policies.model import Operation, OperationState, Transition
 
 OPEN = OperationState.OPEN.value
@@ -47,6 +48,18 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """All that an operation remembers: its kind's memory as it is written down, and the engine's bookkeeping."""
+
+    memory: Mapping[str, object]
+    book: Bookkeeping
+
+    def row(self) -> dict[str, Any]:
+        """Return it as its columns keep it."""
+        return {"data": plain(self.memory), "book": book_row(self.book)}
+
+
+@dataclass(frozen=True, slots=True)
 class NewOperation:
     """An operation to open. ``alone`` is a key that only one open operation may have at a time; ``rank`` its place in a lane.
 
@@ -56,7 +69,8 @@ class NewOperation:
     kind: str
     subject: int | None
     step: str
-    data: Mapping[str, object]
+    memory: Mapping[str, object]
+    book: Bookkeeping = field(default_factory=Bookkeeping)
     occurrence: str | None = None
     alone: str | None = None
     rank: int = 0
@@ -95,7 +109,7 @@ class OperationStore:
 
     def _row(self, new: NewOperation, at: int) -> dict[str, Any]:
         row: dict[str, Any] = {"id": ulid.new(at), "kind": new.kind, "subject": new.subject, "step": new.step, "attempts": 0}
-        row |= {"data": plain(new.data), "created": at, "updated": at, "occurrence": new.occurrence}
+        row |= Kept(new.memory, new.book).row() | {"created": at, "updated": at, "occurrence": new.occurrence}
         return row | {"alone": new.alone, "rank": new.rank, "lane": new.lane}
 
     @repeatable
@@ -229,18 +243,18 @@ class OperationStore:
         driver: Driver,
         *,
         step: str | None = None,
-        data: Mapping[str, object] | None = None,
+        kept: Kept | None = None,
         note: Note | None = None,
         park: int | None = None,
     ) -> None:
         """Given an operation that the driver holds, write down in one transaction what is given, and renew the lease.
 
-        ``step`` is its next step (which forgets the lost drivers of the one before), ``data`` all its memory, ``note`` a line of
-        its history. With ``park`` the lease is given back, and the operation is due at that time (epoch seconds). Raise
+        ``step`` is its next step (which forgets the lost drivers of the one before), ``kept`` all that it remembers, ``note`` a
+        line of its history. With ``park`` the lease is given back, and the operation is due at that time (epoch seconds). Raise
         LeaseLost, and write nothing, if somebody else drives it by now, or it has ended.
         """
         values: dict[str, Any] = {"updated": driver.now} | self._lease(driver)
-        values |= {"data": plain(data)} if data is not None else {}
+        values |= kept.row() if kept is not None else {}
         values |= {"step": step, "attempts": 0} if step is not None else {}
         values |= {"due": park, "lease_owner": None, "lease_until": None} if park is not None else {}
         with self._database.write() as connection:
@@ -250,7 +264,7 @@ class OperationStore:
 
     @retried
     def finish(
-        self, id: str, driver: Driver, state: OperationState, *, data: Mapping[str, object], error: str | None, note: Note | None
+        self, id: str, driver: Driver, state: OperationState, *, kept: Kept, error: str | None, note: Note | None
     ) -> Operation:
         """Given an open operation that the driver holds, end it in ``state``, for ever. Raise LeaseLost as ``record`` does.
 
@@ -258,7 +272,7 @@ class OperationStore:
         """
         if state is OperationState.OPEN:
             raise ValueError("an operation cannot end in the state open")
-        values = {"state": state.value, "updated": driver.now, "finished": driver.now, "error": error, "data": plain(data)}
+        values = {"state": state.value, "updated": driver.now, "finished": driver.now, "error": error} | kept.row()
         with self._database.write() as connection:
             self._change(connection, id, driver, values | {"lease_owner": None, "lease_until": None})
             if note:

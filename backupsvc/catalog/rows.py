@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Row
 
+from policies.bookkeeping import Bookkeeping
 from policies.model import (
     Archive,
     CheckResult,
@@ -22,6 +24,7 @@ from policies.model import (
     Verdict,
 )
 
+_BOOK = TypeAdapter(Bookkeeping)
 EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons", "cause")
 _SIMPLE_PROOF = (
     "operation",
@@ -71,7 +74,7 @@ def operation_of(row: Row[Any]) -> Operation:
         subject=row.subject,
         state=OperationState(row.state),
         step=row.step,
-        data=row.data,
+        memory=row.data,
         created=row.created,
         updated=row.updated,
         finished=row.finished,
@@ -83,7 +86,13 @@ def operation_of(row: Row[Any]) -> Operation:
         due=row.due,
         rank=row.rank,
         cancel=row.cancel,
+        book=_BOOK.validate_python(row.book),
     )
+
+
+def book_row(book: Bookkeeping) -> Any:
+    """Given an operation's bookkeeping, return it as its column keeps it: what is as it was at first is left out."""
+    return _BOOK.dump_python(book, mode="json", exclude_defaults=True)
 
 
 def transition_of(row: Row[Any]) -> Transition:

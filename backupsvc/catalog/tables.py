@@ -82,7 +82,10 @@ class AcceptanceRow(SQLModel, table=True):
 
 
 class OperationRow(SQLModel, table=True):
-    """An operation where it stands now. ``number`` only orders rows; ``id`` is the name that everything else uses."""
+    """An operation where it stands now. ``number`` only orders rows; ``id`` is the name that everything else uses.
+
+    ``data`` is its kind's memory, with the version that wrote it; ``book`` the engine's bookkeeping.
+    """
 
     __tablename__ = "operation"
     __table_args__ = (
@@ -109,6 +112,7 @@ class OperationRow(SQLModel, table=True):
     state: str
     step: str
     data: dict[str, Any] = Field(sa_type=JSON)
+    book: dict[str, Any] = Field(sa_type=JSON)
     created: int = Field(sa_type=BigInteger)
     updated: int = Field(sa_type=BigInteger)
     finished: int | None = Field(default=None, sa_type=BigInteger)

@@ -24,7 +24,7 @@ def as_dict(service: Service, operation: Operation) -> dict[str, Any]:
     """Given an operation, return it as ``operations show --json`` prints it."""
     rows = service.catalog.transitions(operation.id)
     transitions = [asdict(row) | {"detail": dict(row.detail), "time": iso(row.at)} for row in rows]
-    return showing.summary(service, operation) | {"data": dict(operation.data), "transitions": transitions}
+    return showing.summary(service, operation) | {"data": showing.remembered(operation), "transitions": transitions}
 
 
 class Sheet:
@@ -36,14 +36,14 @@ class Sheet:
     def head(self, operation: Operation) -> None:
         """Print what it is, and how it stands."""
         found = showing.summary(self._service, operation)
-        name = operation.data.get("name")
+        name = showing.name_of(operation)
         about = "" if operation.subject is None else f" of guest {operation.subject}" + (f" ({name})" if name else "")
         say(f"{operation.kind} {operation.id}{about}: {found['state']}, at step {found['step']} since {found['since']}")
         lines = [
             ("opened", f"{found['created']}, for occurrence {found['occurrence']}" if found["occurrence"] else found["created"])
         ]
         lines += [("asked by", found["asked_by"])]
-        lines += [("retry of", operation.data.get("retry_of")), ("stands", found["standing"]), ("waits", found["waits"])]
+        lines += [("retry of", operation.book.retry_of), ("stands", found["standing"]), ("waits", found["waits"])]
         lines += [
             ("cancelled", found["cancel"]),
             ("ended", found["finished"] and f"{found['finished']}, after {found['seconds']} s"),

@@ -6,19 +6,20 @@ adopts it; an intent whose answer never came is first given time to show up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from backupsvc.catalog import Catalog
 from backupsvc.catalog.leases import Fence
-from backupsvc.catalog.operations import Driver, Note
-from backupsvc.clock import Moment, boot_id
+from backupsvc.catalog.operations import Driver, Kept, Note
+from backupsvc.clock import Clock, moment
+from backupsvc.engine.memory import MemoryForm
 from backupsvc.errors import BackupsvcError, OperationFailed, PveError, Refused
 from policies.model import Operation
 from policies.workflow import TRANSIENT_PAUSES
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.pve import Pve
     from backupsvc.pve.tasks import TaskResult
 
@@ -57,10 +58,27 @@ class CancelAsked(Exception):
     """Somebody asked, while a long step ran, that the operation end. Never leaves the engine."""
 
 
+class EngineServices(Protocol):
+    """What the engine itself needs of the service whose operations it drives."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Where operations are written down."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+
+S = TypeVar("S", bound=EngineServices)
+M = TypeVar("M")
+
+
 class Driving(Protocol):
     """What a run asks of the engine that drives it."""
 
-    service: Service
     foreground: bool
     settle: float
     hints: list[str]
@@ -82,13 +100,17 @@ class Driving(Protocol):
         ...
 
 
-class Run:
-    """One call of a step's handler. ``data`` is the operation's memory (JSON values only), written down after each call."""
+class Run(Generic[S, M]):
+    """One call of a step's handler.
 
-    def __init__(self, engine: Driving, operation: Operation) -> None:
-        self.service, self.clock = engine.service, engine.service.clock
-        self.operation, self.data = operation, thaw(operation.data)
-        self._engine = engine
+    ``memory`` is what the kind's steps remember: a handler replaces it, and it is written down after each call, with ``book``, the
+    engine's bookkeeping. ``service`` is what the kind's steps may use.
+    """
+
+    def __init__(self, engine: Driving, service: S, operation: Operation, form: MemoryForm[M]) -> None:
+        self.service, self.clock = service, service.clock
+        self.operation, self.memory, self.book = operation, form.read(operation.memory), operation.book
+        self._engine, self._form = engine, form
 
     @property
     def id(self) -> str:
@@ -103,7 +125,7 @@ class Run:
     @property
     def patient(self) -> bool:
         """Whether this step would be tried again soon if it met trouble that may pass."""
-        return int(self.data.get("tries", 0)) < len(TRANSIENT_PAUSES)
+        return self.book.tries < len(TRANSIENT_PAUSES)
 
     @property
     def vmid(self) -> int:
@@ -118,46 +140,50 @@ class Run:
 
     def enter(self, step: str) -> bool:
         """Remember when a step was first entered; return whether that is now."""
-        entered = self.data.setdefault("entered", {})
-        if step in entered:
+        if step in self.book.entered:
             return False
-        entered[step] = self.clock.now()
-        self.data.setdefault("ticks", {})[step] = [self.clock.monotonic(), boot_id()]
+        self.book = replace(self.book, entered={**self.book.entered, step: moment(self.clock)})
         return True
 
     def reenter(self, *steps: str) -> None:
         """Forget when steps were entered: they are done once more."""
-        for step in steps:
-            self.data["entered"].pop(step, None)
-            self.data.get("ticks", {}).pop(step, None)
+        left = {step: at for step, at in self.book.entered.items() if step not in steps}
+        self.book = replace(self.book, entered=left)
 
     def passed(self, step: str) -> float:
         """Given a step, return the seconds since it was entered, whatever was done to the wall clock; 0.0 before it was."""
-        began = self._entered(step)
-        return began.until(Moment.of(self.clock)) if began else 0.0
+        began = self.book.entered.get(step)
+        return began.until(moment(self.clock)) if began else 0.0
 
     def jumped(self, step: str) -> float:
         """Given a step, return by how many seconds the wall clock was set since it was entered (0.0: not, or not known)."""
-        began = self._entered(step)
-        return began.jump_until(Moment.of(self.clock)) if began else 0.0
+        began = self.book.entered.get(step)
+        return began.jump_until(moment(self.clock)) if began else 0.0
 
-    def _entered(self, step: str) -> Moment | None:
-        wall = self.data.get("entered", {}).get(step)
-        ticks, boot = self.data.get("ticks", {}).get(step, (0.0, "another boot"))
-        return None if wall is None else Moment(float(wall), float(ticks), str(boot))
+    def lasted(self, step: str, seconds: float) -> None:
+        """Remember how many seconds a step, or a stage within one, has lasted."""
+        self.book = replace(self.book, seconds={**self.book.seconds, step: round(seconds, 3)})
+
+    def conclude(self, text: str) -> None:
+        """Say what is told of this step at its end."""
+        self.book = replace(self.book, said=text)
 
     def fence(self) -> Fence:
         """What the catalog asks of whoever takes or gives up something for the operation: to be its driver still."""
         return self.id, self._engine.driver().owner
 
+    def kept(self) -> Kept:
+        """Memory and bookkeeping as they are written down."""
+        return Kept(self._form.write(self.memory), self.book)
+
     def save(self) -> None:
-        """Write ``data`` down now: called before an effect that it must outlive. Raise LeaseLost if another drives by now."""
-        self.service.catalog.record(self.id, self._engine.driver(), data=self.data)
+        """Write the memory down now: called before an effect that it must outlive. Raise LeaseLost if another drives by now."""
+        self.service.catalog.record(self.id, self._engine.driver(), kept=self.kept())
 
     def note(self, event: str, upid: str | None = None, **detail: object) -> None:
-        """Append a line to the operation's history, and write ``data`` down with it."""
+        """Append a line to the operation's history, and write the memory down with it."""
         line = Note(self.operation.step, event, upid, detail)
-        self.service.catalog.record(self.id, self._engine.driver(), data=self.data, note=line)
+        self.service.catalog.record(self.id, self._engine.driver(), kept=self.kept(), note=line)
 
     def beat(self) -> None:
         """Called again and again by a step that works for minutes. Raise LeaseLost or CancelAsked when it must stop."""
@@ -182,7 +208,7 @@ class Run:
     # --- tasks ------------------------------------------------------------------------------------------------------------
 
     def task(
-        self, key: str, start: Callable[[], str | None], *, pve: Pve, node: str, type: str, vmid: int, what: str
+        self, name: str, start: Callable[[], str | None], *, pve: Pve, node: str, type: str, vmid: int, what: str
     ) -> TaskResult | None:
         """Start a PVE task once, and poll it: return its result, or None while it runs or is not known to have been started.
 
@@ -190,103 +216,101 @@ class Run:
         the task that it may have started (same node, type and guest, since the intent) and adopts it; only when none has shown up
         for a while is it started again. Raise NoTask if PVE accepted and started nothing.
         """
-        upid = self.data.get(f"{key}_upid") or self.adopt(key, pve=pve, node=node, type=type, vmid=vmid)
+        upid = self.book.upid(name) or self.adopt(name, pve=pve, node=node, type=type, vmid=vmid)
         if upid is None:
-            if self.unsettled(key):
+            if self.unsettled(name):
                 return None
-            upid = self._begin(key, start, what)
-        if self._surely_runs(key, pve, str(upid)):
+            upid = self._begin(name, start, what)
+        if self._surely_runs(name, pve, upid):
             return None
-        self.data[f"{key}_asked"] = self.clock.now()
-        return pve.tasks.poll(str(upid))
+        self.keep_task(name, asked=self.clock.now())
+        return pve.tasks.poll(upid)
 
-    def ended(self, key: str, result: TaskResult) -> None:
+    def ended(self, name: str, result: TaskResult) -> None:
         """Append to the history how a task ended and the end of its log: once, however often the step is resumed after that."""
-        if not self.data.get(f"{key}_ended"):
-            self.data[f"{key}_ended"] = True
+        if not self.book.task(name).told:
+            self.keep_task(name, told=True)
             self.note("task-ended", result.upid, exitstatus=result.exitstatus, log=list(result.log)[-LOG_LINES:])
 
-    def _surely_runs(self, key: str, pve: Pve, upid: str) -> bool:
+    def stop(self, name: str, pve: Pve, upid: str) -> None:
+        """Ask PVE to stop a task: once, however often the step is resumed after that."""
+        if not self.book.task(name).stopped:
+            pve.tasks.stop(upid)
+            self.keep_task(name, stopped=True)
+            self.note("stopped", upid)
+
+    def _surely_runs(self, name: str, pve: Pve, upid: str) -> bool:
         """For workers: whether the cluster's list of tasks answers for this one, which was itself asked about not long ago."""
         if self._engine.foreground:
             return False
-        now = self.clock.now()
-        age = now - float(self.data.setdefault(f"{key}_asked", now))  # nothing known: it was begun, or found, in this moment
+        now, asked = self.clock.now(), self.book.task(name).asked
+        if asked is None:  # nothing known: it was begun, or found, in this moment
+            asked = now
+            self.keep_task(name, asked=now)
+        age = now - asked
         return age < ASK_EACH and (0 <= age < JUST_NOW or pve.tasks.surely_runs(upid))
 
-    def adopt(self, key: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
+    def adopt(self, name: str, *, pve: Pve, node: str, type: str, vmid: int) -> str | None:
         """Find the task that was started for an intent whose answer never came back; return its UPID, or None."""
-        since = self.data.get(f"{key}_intent")
-        if since is None:
+        intended = self.book.task(name).intended
+        if intended is None:
             return None
-        rows = pve.tasks.find(node, type=type, vmid=vmid, since=int(since))
+        rows = pve.tasks.find(node, type=type, vmid=vmid, since=int(intended.wall))
         others = self.service.catalog.upids_of_others(self.id, [row.upid for row in rows])
         for row in rows:
             if row.upid not in others:
-                self._remember(key, row.upid, "adopted")
+                self.began(name, row.upid, "adopted")
                 return row.upid
         return None
 
-    def unsettled(self, key: str) -> bool:
+    def unsettled(self, name: str) -> bool:
         """Whether an intent is so young that its task may still show up, though its answer was lost."""
-        if f"{key}_upid" in self.data or f"{key}_intent" not in self.data:
+        task = self.book.task(name)
+        if task.upid is not None or task.intended is None:
             return False
-        return self.since(f"{key}_intent") < self._engine.settle
+        return task.intended.until(moment(self.clock)) < self._engine.settle
 
-    def mark(self, key: str) -> None:
-        """Remember this moment in ``data`` under a key, in whole epoch seconds, and beside it by a clock that nobody sets."""
-        self.data[key], self.data[f"{key}_ticks"] = self.now(), [self.clock.monotonic(), boot_id()]
+    def intend(self, name: str, what: str) -> None:
+        """Write down that a task is about to be started. Fenced: if the lease is lost, nothing is."""
+        now = moment(self.clock)
+        self.keep_task(name, intended=replace(now, wall=float(int(now.wall))))  # PVE's own times are whole seconds
+        self.note("intent", what=what)
 
-    def since(self, key: str) -> float:
-        """Return the seconds since the moment that was remembered under a key, whatever was done to the wall clock."""
-        ticks, boot = self.data.get(f"{key}_ticks", (0.0, "another boot"))
-        return Moment(float(self.data[key]), float(ticks), str(boot)).until(Moment.of(self.clock))
+    def began(self, name: str, upid: str, event: str = "task") -> None:
+        """Write down which task was started."""
+        self.keep_task(name, upid=upid)
+        self.note(event, upid)
 
-    def unmark(self, key: str) -> None:
-        """Forget a moment that was remembered."""
-        self.data.pop(key, None)
-        self.data.pop(f"{key}_ticks", None)
+    def keep_task(self, name: str, **known: Any) -> None:
+        """Remember something of a task (the fields of TaskRecord)."""
+        task = replace(self.book.task(name), **known)
+        self.book = replace(self.book, tasks={**self.book.tasks, name: task})
 
-    def forget(self, key: str) -> None:
+    def forget(self, name: str) -> None:
         """Forget a task and its intent, so that another may be started."""
-        self.unmark(f"{key}_intent")
-        for what in ("upid", "asked", "ended"):
-            self.data.pop(f"{key}_{what}", None)
+        left = {key: task for key, task in self.book.tasks.items() if key != name}
+        self.book = replace(self.book, tasks=left)
 
-    def _begin(self, key: str, start: Callable[[], str | None], what: str) -> str:
-        self.mark(f"{key}_intent")
-        self.note("intent", what=what)  # fenced: if the lease is lost, nothing is started
+    def _begin(self, name: str, start: Callable[[], str | None], what: str) -> str:
+        self.intend(name, what)
         try:
             upid = start()
         except BackupsvcError as error:
             if refused_for_sure(error):
-                self.forget(key)
+                self.forget(name)
             raise
         if upid is None:
-            self.forget(key)
+            self.forget(name)
             raise NoTask(
                 f"PVE accepted to {what} but started no task", "the guest may have moved: run it again", operation=self.id
             )
-        self._remember(key, upid, "task")
+        self.began(name, upid)
         return upid
 
-    def _remember(self, key: str, upid: str, event: str) -> None:
-        self.data[f"{key}_upid"] = upid
-        self.note(event, upid)
 
-
-Handler = Callable[[Run], Wait | Again | None]
+Handler = Callable[[Run[S, M]], Wait | Again | None]
 
 
 def refused_for_sure(error: BackupsvcError) -> bool:
     """Whether an error says that the call was not carried out: PVE answered with a refusal, or it was never sent."""
     return isinstance(error, Refused) or (isinstance(error, PveError) and error.status >= 400)
-
-
-def thaw(value: Any) -> Any:
-    """Given JSON-like data, return a deep copy made of plain dicts and lists."""
-    if isinstance(value, Mapping):
-        return {key: thaw(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [thaw(item) for item in value]
-    return value

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.catalog.operations import Driver, Note
+from backupsvc.clock import moment
 from backupsvc.engine import drivers, telling
-from backupsvc.engine.context import Again, CancelAsked, Run, Wait
+from backupsvc.engine.context import Again, CancelAsked, EngineServices, Run, Wait
 from backupsvc.engine.events import Observer, StepEvent
 from backupsvc.errors import (
     BackupsvcError,
@@ -29,11 +30,11 @@ from backupsvc.errors import (
     Unreachable,
 )
 from policies import workflow
+from policies.bookkeeping import StepError
 from policies.model import Operation, OperationState
 from policies.workflow import Done, Failed, Finish, NextStep, RetryLater, StepBack, StepStatus, Stop, Trouble, Waiting
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.engine.kind import Kinds, OperationKind
 
 LEASE_SECONDS = 600
@@ -44,6 +45,7 @@ FOREGROUND_PATIENCE = 120.0  # seconds of silence that a person in front of a te
 PATIENCE = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
 CLEANUP_PATIENCE = 24 * 3600.0
 MOST_CLAIMS = 3  # times that a lease is taken anew because the clock had gone on meanwhile, or was set
+CANCELLED = "Cancelled"  # stands for the class of the error that ended an operation, if somebody asked for it
 CRASH_PAUSE = 60  # seconds until a step that met a fault of ours is tried again
 
 
@@ -78,7 +80,7 @@ class Executor:
 
     def __init__(
         self,
-        service: Service,
+        service: EngineServices,
         kinds: Kinds,
         observers: Iterable[Observer] = (),
         *,
@@ -106,8 +108,11 @@ class Executor:
 
     def tell(self, operation: Operation, kind: str, text: str, seconds: float = 0.0) -> None:
         """Tell all observers."""
+        if not self.observers:
+            return
+        event = StepEvent(operation, kind, operation.step, text, seconds, self.kinds[operation.kind].facts(operation).node)
         for observer in self.observers:
-            observer(StepEvent(operation, kind, operation.step, text, seconds))
+            observer(event)
 
     def observe(self, observer: Observer) -> None:
         """Let an observer be told from now on. One that is told already is not told twice."""
@@ -145,7 +150,13 @@ class Executor:
             if found.state is not OperationState.OPEN:
                 return Advance(found)
             raise HeldElsewhere(f"operation {id} is driven by another process", "wait for it to end")
-        return self._turn(Run(self, operation), self.kinds[operation.kind])
+        kind = self.kinds[operation.kind]
+        try:
+            run = Run(self, self.service, operation, kind.form)
+        except OperationFailed:  # what it remembers cannot be read here: let another driver try, but not at once
+            self.service.catalog.expire(id, self.owner, int(self.service.clock.now()) + CRASH_PAUSE)
+            raise
+        return self._turn(run, kind)
 
     def _claim(self, id: str) -> Operation | None:
         """Claim an operation, by a clock that was read no long time ago: a catalog that was down may have been waited for.
@@ -159,7 +170,7 @@ class Executor:
                 break
         return operation
 
-    def _turn(self, run: Run, kind: OperationKind) -> Advance:
+    def _turn(self, run: Run[Any, Any], kind: OperationKind[Any, Any]) -> Advance:
         status = self._status(run, kind)
         allowed = workflow.before(kind.workflow, status)
         if isinstance(allowed, Stop):
@@ -178,45 +189,45 @@ class Executor:
             raise
         return self._answered(run, kind, status, answer)
 
-    def _status(self, run: Run, kind: OperationKind) -> StepStatus:
-        operation, data = run.operation, run.data
+    def _status(self, run: Run[Any, Any], kind: OperationKind[Any, Any]) -> StepStatus:
+        operation, book, now = run.operation, run.book, moment(self.service.clock)
         return StepStatus(
             operation.step,
-            self.service.clock.now(),
+            now.wall,
             deadline=self._deadline(run),
             cancel=operation.cancel,
             lost=operation.attempts,
-            tries=int(data.get("tries", 0)),
-            since=self.service.clock.now() - run.since("since") if "since" in data else None,
+            tries=book.tries,
+            since=now.wall - book.failing_since.until(now) if book.failing_since else None,
             patience=self._patience(kind, operation.step),
-            backs=int(data.get("backs", 0)),
-            failed="error" in data,
-            cleanup_failed="cleanup_error" in data,
-            cancelled=bool(data.get("cancelled")),
+            backs=book.backs,
+            failed=book.error is not None,
+            cleanup_failed=book.cleanup_error is not None,
+            cancelled=bool(book.cancelled),
         )
 
-    def _deadline(self, run: Run) -> int | None:
+    def _deadline(self, run: Run[Any, Any]) -> int | None:
         """When its time is up: as it was set, or sooner if the wall clock was set back since its first step was entered."""
-        deadline, within = run.data.get("deadline"), run.data.get("within")
-        if deadline is None or within is None:
-            return None if deadline is None else int(deadline)
-        begun = max(map(run.passed, run.data.get("entered", {})), default=0.0)
-        return min(int(deadline), math.ceil(self.service.clock.now() - begun + float(within)))
+        deadline, timeout_s = run.book.deadline, run.book.timeout_s
+        if deadline is None or timeout_s is None:
+            return deadline
+        begun = max(map(run.passed, run.book.entered), default=0.0)
+        return min(deadline, math.ceil(self.service.clock.now() - begun + timeout_s))
 
-    def _patience(self, kind: OperationKind, step: str) -> float:
+    def _patience(self, kind: OperationKind[Any, Any], step: str) -> float:
         """How long the cluster may be silent at this step. A person is not made to wait before anything has begun."""
         if self.foreground:
             return 0.0 if step == kind.workflow.first else FOREGROUND_PATIENCE
         return CLEANUP_PATIENCE if step in kind.workflow.cleanup else PATIENCE
 
-    def _enter(self, run: Run) -> None:
+    def _enter(self, run: Run[Any, Any]) -> None:
         if run.enter(run.operation.step):
             run.note("started")
             self.tell(run.operation, "step", "")
 
     # --- what follows -----------------------------------------------------------------------------------------------------
 
-    def _answered(self, run: Run, kind: OperationKind, status: StepStatus, answer: Wait | Again | None) -> Advance:
+    def _answered(self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, answer: Wait | Again | None) -> Advance:
         _forget_trouble(run)
         if isinstance(answer, Wait):
             stay = workflow.after(kind.workflow, status, Waiting(answer.most))
@@ -224,58 +235,61 @@ class Executor:
         if isinstance(answer, Again):
             return self._step_back(run, kind, status, answer)
         seconds = self._measure(run)
-        said = str(run.data.pop("said", ""))
+        said = run.book.said
+        run.conclude("")
         self.tell(run.operation, "done", said, seconds)
         note = Note(status.step, "finished", detail={"seconds": seconds} | ({"said": said} if said else {}))
         return self._move(run, workflow.after(kind.workflow, status, Done()), note)
 
-    def _step_back(self, run: Run, kind: OperationKind, status: StepStatus, again: Again) -> Advance:
+    def _step_back(self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, again: Again) -> Advance:
         move = workflow.after(kind.workflow, status, StepBack(again.step))
         if isinstance(move, NextStep) and not move.failed:
-            run.data["backs"] = status.backs + 1
+            run.book = replace(run.book, backs=status.backs + 1)
             run.reenter(again.step, status.step)
             run.say(again.why)
             return self._move(run, move, Note(status.step, "back", detail={"why": again.why, "to": again.step}))
         return self._fail(run, kind, move, OperationFailed(f"{again.why}, again and again", operation=run.id))
 
-    def _failed(self, run: Run, kind: OperationKind, status: StepStatus, error: BackupsvcError) -> Advance:
+    def _failed(self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, error: BackupsvcError) -> Advance:
         move = workflow.after(kind.workflow, status, Failed(trouble_of(error)))
         if isinstance(move, RetryLater):
-            run.data["tries"] = status.tries + 1
-            if "since" not in run.data:
-                run.mark("since")
+            since = run.book.failing_since or moment(self.service.clock)
+            run.book = replace(run.book, tries=status.tries + 1, failing_since=since)
             run.note("retry", message=error.message, pause=move.pause)
             run.say(f"{error.message}; tried again in {move.pause:g} s")
             return self._retry_later(run, Wait(error.message, most=move.pause), move.pause)
         return self._fail(run, kind, move, error)
 
-    def _stop(self, run: Run, kind: OperationKind, status: StepStatus, stop: Stop) -> Advance:
+    def _stop(self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, stop: Stop) -> Advance:
         if stop.cancelled:
-            run.data["cancelled"] = stop.why
+            run.book = replace(run.book, cancelled=stop.why)
             self._cancel_pieces(run, stop.why)
         about = f"{kind.name} of guest {run.operation.subject}" if run.operation.subject is not None else f"the {kind.name}"
         message = stop.why if stop.cancelled else f"{about}: {stop.why}"
         error = OperationFailed(message, "" if stop.cancelled else "run it again when the cause is known", operation=run.id)
         return self._fail(run, kind, workflow.stopped(kind.workflow, status, stop), error, cancelled=stop.cancelled)
 
-    def _cancel_pieces(self, run: Run, why: str) -> None:
+    def _cancel_pieces(self, run: Run[Any, Any], why: str) -> None:
         """Ask that what the operation opened end with it. Asked before its own end is written down: a crash asks once more."""
         for piece in self.service.catalog.open_pieces(run.operation.occurrence):
             if self.service.catalog.request_cancel(piece, pieces_end(run.operation.kind, why), run.now()):
                 self.hints.append(piece)
 
     def _fail(
-        self, run: Run, kind: OperationKind, move: workflow.Move, error: BackupsvcError, *, cancelled: bool = False
+        self, run: Run[Any, Any], kind: OperationKind[Any, Any], move: workflow.Move, error: BackupsvcError, *, cancelled: bool = False
     ) -> Advance:
         step, seconds = run.operation.step, self._measure(run)
-        found = describe(step, error) | ({"kind": "Cancelled"} if cancelled else {})
-        run.data.setdefault("cleanup_error" if step in kind.workflow.cleanup else "error", found)
+        found = StepError(step, error.message, error.hint, CANCELLED if cancelled else type(error).__name__, error.exit_code)
+        if step in kind.workflow.cleanup:
+            run.book = replace(run.book, cleanup_error=run.book.cleanup_error or found)
+        else:
+            run.book = replace(run.book, error=run.book.error or found)
         _forget_trouble(run)
         self.tell(run.operation, "failed", error.message, seconds)
-        detail = {"message": error.message, "hint": error.hint, "kind": found["kind"], "seconds": seconds}
+        detail = {"message": error.message, "hint": error.hint, "kind": found.kind, "seconds": seconds}
         return self._move(run, move, Note(step, "cancelled" if cancelled else "failed", getattr(error, "upid", None), detail))
 
-    def _crashed(self, run: Run, fault: Exception) -> None:
+    def _crashed(self, run: Run[Any, Any], fault: Exception) -> None:
         """A fault of our own: keep what kind and where (never its text, law 7), and let another driver try, but not for ever."""
         where = fault.__traceback__
         while where and where.tb_next:
@@ -285,49 +299,52 @@ class Executor:
             run.note("crashed", kind=type(fault).__name__, where=place)
             self.service.catalog.expire(run.id, self.owner, run.now() + CRASH_PAUSE)
 
-    def _retry_later(self, run: Run, wait: Wait, pause: float) -> Advance:
+    def _retry_later(self, run: Run[Any, Any], wait: Wait, pause: float) -> Advance:
         self.tell(run.operation, "wait", wait.why)
-        run.data["waits"] = wait.why  # for those who look from elsewhere
+        run.book = replace(run.book, waits=wait.why)  # for those who look from elsewhere
         park = None if self.foreground else int(self.service.clock.now() + max(1.0, pause))
-        self.service.catalog.record(run.id, self.driver(), data=run.data, park=park)
-        return Advance(replace(run.operation, data=run.data), wait, pause)
+        self.service.catalog.record(run.id, self.driver(), kept=run.kept(), park=park)
+        return Advance(_as_kept(run), wait, pause)
 
-    def _pace(self, run: Run, wait: Wait) -> float:
+    def _pace(self, run: Run[Any, Any], wait: Wait) -> float:
         """Seconds until the next call: a part of the time that the step has lasted, so that short waits are seen soon."""
         if wait.behind and not self.foreground:
             return TURN_RECHECK
         lasted = run.passed(run.operation.step)
         return min(wait.most, max(0.1 if self.foreground else wait.least, 0.1 * lasted))
 
-    def _move(self, run: Run, move: workflow.Move, note: Note) -> Advance:
-        run.data.pop("waits", None)
+    def _move(self, run: Run[Any, Any], move: workflow.Move, note: Note) -> Advance:
+        run.book = replace(run.book, waits="")
         if isinstance(move, Finish):
             return self._end(run, move, note)
         if not isinstance(move, NextStep):
             raise OperationFailed(f"operation {run.id} cannot stay at a step that has ended", operation=run.id)
-        self.service.catalog.record(run.id, self.driver(), step=move.step, data=run.data, note=note)
-        return Advance(replace(run.operation, step=move.step, data=run.data, attempts=0))
+        self.service.catalog.record(run.id, self.driver(), step=move.step, kept=run.kept(), note=note)
+        return Advance(replace(_as_kept(run), step=move.step, attempts=0))
 
-    def _end(self, run: Run, move: Finish, note: Note) -> Advance:
+    def _end(self, run: Run[Any, Any], move: Finish, note: Note) -> Advance:
         run.leave()
-        error = run.data.get("cleanup_error") or (run.data.get("error") if move.state is not OperationState.DONE else None)
-        text = str(error["message"]) if error else None
-        ended = self.service.catalog.finish(run.id, self.driver(), move.state, data=run.data, error=text, note=note)
+        error = run.book.cleanup_error or (run.book.error if move.state is not OperationState.DONE else None)
+        text = error.message if error else None
+        ended = self.service.catalog.finish(run.id, self.driver(), move.state, kept=run.kept(), error=text, note=note)
         self.tell(ended, "end", text or "")
         telling.ended(self.service.catalog, self.kinds, ended, run.now())
         return Advance(ended)
 
-    def _measure(self, run: Run) -> float:
+    def _measure(self, run: Run[Any, Any]) -> float:
         step = run.operation.step
-        seconds = round(run.passed(step), 3)
-        run.data.setdefault("seconds", {})[step] = seconds
-        return seconds
+        run.lasted(step, run.passed(step))
+        return run.book.seconds[step]
 
 
-def _forget_trouble(run: Run) -> None:
+def _forget_trouble(run: Run[Any, Any]) -> None:
     """What went wrong at this step may have passed: from here it counts anew."""
-    run.data.pop("tries", None)
-    run.unmark("since")
+    run.book = replace(run.book, tries=0, failing_since=None)
+
+
+def _as_kept(run: Run[Any, Any]) -> Operation:
+    kept = run.kept()
+    return replace(run.operation, memory=kept.memory, book=kept.book)
 
 
 def trouble_of(error: BackupsvcError) -> Trouble:
@@ -344,13 +361,6 @@ def trouble_of(error: BackupsvcError) -> Trouble:
     if answered and isinstance(error, PveError) and (error.status >= 500 or error.status == 200):
         return Trouble.TRANSIENT
     return Trouble.PERMANENT
-
-
-def describe(step: str, error: BackupsvcError) -> dict[str, Any]:
-    """Given the error a step ended with, return what an operation remembers of it."""
-    found: dict[str, Any] = {"step": step, "message": error.message, "hint": error.hint}
-    found |= {"kind": type(error).__name__, "exit_code": error.exit_code}
-    return found
 
 
 def pieces_end(kind: str, why: str) -> str:

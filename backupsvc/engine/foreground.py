@@ -17,8 +17,10 @@ from backupsvc.catalog.operations import NewOperation
 from backupsvc.engine import drivers
 from backupsvc.engine.executor import LEASE_SECONDS, Advance, Executor, HeldElsewhere, not_open, pieces_end
 from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
+from policies.bookkeeping import Bookkeeping, TaskRecord
 from policies.model import Operation, OperationState
 
+NO_TASKS: Mapping[str, TaskRecord] = {}
 FOLLOW_SECONDS = 1.0  # between two looks at an operation that another process drives
 
 
@@ -31,18 +33,20 @@ class Engine(Executor):
         self,
         kind: str,
         subject: int | None,
-        data: Mapping[str, Any],
+        memory: Any,
         *,
         occurrence: str | None = None,
         within: int | None = None,
         rank: int = 0,
         lane: str | None = None,
         parent: Fence | None = None,
+        tasks: Mapping[str, TaskRecord] = NO_TASKS,
+        retry_of: str | None = None,
     ) -> Operation | None:
-        """Given a kind, the guest it is about and what it must know, record a new operation and return it.
+        """Given a kind, the guest it is about and the memory that it begins with, record a new operation and return it.
 
         ``within`` are the seconds until its deadline, ``lane`` is what it will wait for: so its rank counts from now
-        on. ``parent`` is the operation that opens it, and its driver. Return None when that occurrence was opened before (law 9).
+        on. ``parent`` is the operation that opens it, and its driver; ``tasks`` are PVE tasks of an earlier one that it takes on. Return None when that occurrence was opened before (law 9).
         Raise Refused when the guest already has an operation at work; in the foreground one that was left alone is cleaned up
         first. Raise LeaseLost or EndAsked if the parent is another's by now, or shall end.
         """
@@ -52,10 +56,10 @@ class Engine(Executor):
         alone = f"guest {subject}" if workflow.alone and subject is not None else f"a {kind}" if workflow.alone else None
         if alone and (other := self.service.catalog.alone(alone)):
             self._make_way(alone, other)
-        asked = dict(data)
-        memory = asked | {"asked": asked, "within": within} | ({"deadline": now + within} if within else {})
-        memory |= {"asked_by": self.asked_by} if self.asked_by else {}
-        new = NewOperation(kind, subject, workflow.first, memory, occurrence, alone, rank, lane)
+        asked = self.kinds[kind].form.write(memory)
+        deadline = now + within if within else None
+        book = Bookkeeping(asked, self.asked_by, retry_of, timeout_s=within, deadline=deadline, tasks=tasks)
+        new = NewOperation(kind, subject, workflow.first, asked, book, occurrence, alone, rank, lane)
         opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None, parent)
         if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:
             raise self._at_work(alone, other)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 from backupsvc.catalog import Catalog
-from backupsvc.engine.context import Handler
+from backupsvc.engine.context import Handler, M, S
+from backupsvc.engine.memory import MemoryForm
 from backupsvc.errors import Refused
 from policies import outcomes
 from policies.model import Operation, OperationState
-from policies.outcomes import Event
+from policies.outcomes import Event, Facts
 from policies.workflow import Workflow
 
 
 def error_code(operation: Operation) -> int:
     """Given an operation that is not done, return the exit code of its error."""
-    error: Any = operation.data.get("error") or {}
-    return int(error.get("exit_code", 1))
+    return operation.book.error.exit_code if operation.book.error else 1
 
 
 def done_or_error(catalog: Catalog, operation: Operation) -> int:
@@ -31,39 +31,38 @@ def shown_again(operation: Operation) -> str:
     return f"see what came of it with `backupsvc operations show {operation.id}`"
 
 
-def as_asked(service: Any, operation: Operation, asked: dict[str, Any]) -> dict[str, Any]:
-    """Given what an operation was asked, ask the same of its retry."""
-    return asked
-
-
 @dataclass(frozen=True, slots=True)
-class OperationKind:
+class OperationKind(Generic[S, M]):
     """One kind of operation. All that is specific to it stands in its folder; engine, commands and reports ask here.
 
     Args:
         workflow: its steps and its cleanup.
         handlers: what carries out each of them.
+        form: the form of what they remember.
         result: in a few words, what came of one that is done.
-        main_task: as what one remembers the PVE task that it is mainly about, None where it has none.
+        facts: what is known of one for its outcome.
         event: what is told of one that has ended; None where that is its outcome.
         exit_code: of the command of one that has ended, however it did.
         done_hint: the next action for whoever wants to retry one that is done.
-        retry: what a retry of one is asked, given the service, the operation and what that was asked. It raises what a new one
-            would be refused with.
+        retry: the memory that a retry of one begins with, given the service, the operation and the memory that it began with
+            itself. It raises what a new one would be refused with.
         never_again: why one must not be retried, None where it may be; given the catalog and the operation.
         summary: in one line, what has come of one so far; None where nothing has.
+        name_of: the name of the guest that one is about, "" where it is not known.
     """
 
     workflow: Workflow
-    handlers: Mapping[str, Handler]
+    handlers: Mapping[str, Handler[S, M]]
+    form: MemoryForm[M]
     result: Callable[[Operation], str]
-    main_task: str | None = None
+    facts: Callable[[Operation], Facts] = lambda operation: Facts()
     event: Callable[[Catalog, Operation], Event] | None = None
     exit_code: Callable[[Catalog, Operation], int] = done_or_error
     done_hint: Callable[[Operation], str] = shown_again
-    retry: Callable[[Any, Operation, dict[str, Any]], dict[str, Any]] = as_asked
+    retry: Callable[[S, Operation, M], M] = lambda service, operation, asked: asked
     never_again: Callable[[Catalog, Operation], Refused] | None = None
     summary: Callable[[Operation], str | None] = lambda operation: None
+    name_of: Callable[[Operation], str] = lambda operation: ""
 
     @property
     def name(self) -> str:
@@ -72,7 +71,7 @@ class OperationKind:
 
     def told(self, catalog: Catalog, operation: Operation) -> Event:
         """Given one that has ended, return what is told of it."""
-        return self.event(catalog, operation) if self.event else outcomes.of(operation, self.main_task)
+        return self.event(catalog, operation) if self.event else outcomes.of(operation, self.facts(operation))
 
 
-Kinds = Mapping[str, OperationKind]
+Kinds = Mapping[str, OperationKind[Any, Any]]

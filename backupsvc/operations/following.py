@@ -77,9 +77,9 @@ def _look(service: Service, id: str, after: int) -> Look:
 
 def _standing(service: Service, operation: Operation) -> str:
     """What it waits for. Who drives it changes with every poll of the workers, so that is only said when nobody comes."""
-    waits = str(operation.data.get("waits", ""))
+    waits = operation.book.waits
     if service.engine.attended(operation):
-        return waits or ("" if "entered" in operation.data else "nobody has begun it yet")
+        return waits or ("" if operation.book.entered else "nobody has begun it yet")
     who = showing.standing(operation, service.clock.now(), attended=False)
     return f"{waits}; {who}" if waits else who
 

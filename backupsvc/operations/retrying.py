@@ -5,11 +5,9 @@ What may be retried is decided here. A restore goes through the laws again, as i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.engine.context import thaw
 from backupsvc.errors import Refused
 from backupsvc.operations.kinds import KINDS
 from policies.model import Operation, OperationState
@@ -20,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What will be opened. ``of`` is the operation that it repeats, ``within`` the seconds until its deadline."""
+    """What will be opened, with the memory that it begins with. ``of`` is the operation that it repeats, ``within`` the seconds until its deadline."""
 
     of: str
     kind: str
     subject: int | None
-    asked: Mapping[str, Any]
+    memory: Any
     within: int | None
     rank: int
 
@@ -33,20 +31,21 @@ class Retry:
 def plan(service: Service, operation: Operation) -> Retry:
     """Given an operation, return what a retry of it would open. Raise Refused, with the next action, if it must not be."""
     _refuse(service, operation)
-    asked = thaw(operation.data.get("asked"))
-    if not isinstance(asked, dict):
+    kind, asked = KINDS[operation.kind], operation.book.asked
+    if asked is None:
         raise Refused(
             f"operation {operation.id} does not remember what it was asked to do (it was opened by an older version)",
             f"give its command anew: a {operation.kind}" + (f" of guest {operation.subject}" if operation.subject else ""),
         )
-    asked = KINDS[operation.kind].retry(service, operation, asked)
-    within: Any = operation.data.get("within")
-    return Retry(operation.id, operation.kind, operation.subject, asked | {"retry_of": operation.id}, within, operation.rank)
+    memory = kind.retry(service, operation, kind.form.read(asked))
+    return Retry(operation.id, operation.kind, operation.subject, memory, operation.book.timeout_s, operation.rank)
 
 
 def open_retry(service: Service, retry: Retry) -> Operation | None:
     """Given what shall be opened, open it. Raise Refused while its guest has another operation at work."""
-    return service.engine.open(retry.kind, retry.subject, retry.asked, within=retry.within, rank=retry.rank)
+    return service.engine.open(
+        retry.kind, retry.subject, retry.memory, within=retry.within, rank=retry.rank, retry_of=retry.of
+    )
 
 
 def _refuse(service: Service, operation: Operation) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
@@ -43,7 +43,7 @@ def find(catalog: Catalog, text: str) -> Operation:
 
 def summary(service: Service, operation: Operation) -> dict[str, Any]:
     """Given an operation, return it as ``operations list --json`` shows it. Times are ISO 8601 in UTC, durations seconds."""
-    now, data = service.clock.now(), operation.data
+    now, kind = service.clock.now(), KINDS[operation.kind]
     is_open = operation.state is OperationState.OPEN
     until = operation.finished if operation.finished is not None else now
     return {
@@ -57,15 +57,15 @@ def summary(service: Service, operation: Operation) -> dict[str, Any]:
         "finished": iso(operation.finished) if operation.finished is not None else None,
         "seconds": round(max(0.0, until - operation.created), 3),
         "occurrence": operation.occurrence,
-        "asked_by": operation.data.get("asked_by"),
+        "asked_by": operation.book.asked_by or None,
         "driver": driver_name(operation) if is_open and driven(service, operation) else None,
         "due": iso(operation.due) if is_open else None,
         "cancel": operation.cancel,
-        "waits": data.get("waits") if is_open else None,
+        "waits": operation.book.waits or None if is_open else None,
         "standing": standing(operation, now, attended=service.engine.attended(operation)) if is_open else None,
-        "verdict": _of(data, "proof").get("verdict"),
+        "verdict": kind.facts(operation).verdict,
         "result": None if is_open else result(operation),
-        "summary": KINDS[operation.kind].summary(operation),
+        "summary": kind.summary(operation),
         "error": operation.error,
     }
 
@@ -74,7 +74,8 @@ def since(operation: Operation) -> float:
     """Given an operation, return since when it stands where it does: at its step, or at its end."""
     if operation.finished is not None:
         return operation.finished
-    return float(_of(operation.data, "entered").get(operation.step, operation.updated))
+    entered = operation.book.entered.get(operation.step)
+    return entered.wall if entered else operation.updated
 
 
 def driven(service: Service, operation: Operation) -> bool:
@@ -103,11 +104,17 @@ def standing(operation: Operation, now: float, *, attended: bool) -> str:
 
 def result(operation: Operation) -> str:
     """Given an ended operation, return in a few words what came of it."""
-    if proof := _of(operation.data, "proof"):  # also of one whose tear-down failed after it
-        return f"{proof['verdict']}, rung {proof['rung']}"
+    kind = KINDS[operation.kind]
+    if kind.facts(operation).verdict:  # also of one whose tear-down failed after it
+        return kind.result(operation)
     if operation.error:
         return operation.error
-    return KINDS[operation.kind].result(operation) if operation.state is OperationState.DONE else str(operation.state)
+    return kind.result(operation) if operation.state is OperationState.DONE else str(operation.state)
+
+
+def name_of(operation: Operation) -> str:
+    """Given an operation, return the name of the guest that it is about, "" where it is not known."""
+    return KINDS[operation.kind].name_of(operation)
 
 
 def next_action(operation: Operation) -> str:
@@ -123,6 +130,24 @@ def exit_code(catalog: Catalog, operation: Operation) -> int:
     return KINDS[operation.kind].exit_code(catalog, operation)
 
 
-def _of(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = data.get(key)
-    return found if isinstance(found, Mapping) else {}
+def remembered(operation: Operation) -> dict[str, Any]:
+    """Given an operation, return what ``operations show --json`` calls its data: its memory, and the engine's bookkeeping."""
+    book, memory = operation.book, {key: value for key, value in operation.memory.items() if key != "version"}
+    asked = {key: value for key, value in (book.asked or {}).items() if key != "version"}
+    told: dict[str, Any] = {
+        "asked": asked if book.asked is not None else None,
+        "asked_by": book.asked_by,
+        "retry_of": book.retry_of,
+        "within": book.timeout_s,
+        "deadline": book.deadline,
+        "entered": {step: at.wall for step, at in book.entered.items()},
+        "seconds": dict(book.seconds),
+        "tries": book.tries,
+        "backs": book.backs,
+        "waits": book.waits,
+        "cancelled": book.cancelled,
+        "error": asdict(book.error) if book.error else None,
+        "cleanup_error": asdict(book.cleanup_error) if book.cleanup_error else None,
+    }
+    told |= {f"{name}_upid": task.upid for name, task in book.tasks.items()}
+    return memory | {key: value for key, value in told.items() if value not in (None, "", 0, {})}

@@ -1,0 +1,25 @@
+"""What the memories of several kinds of operations have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchPlace:
+    """Where a scratch copy is made: under which VMID, on which node, on which storage."""
+
+    vmid: int
+    node: str
+    storage: str
+
+
+def archive_from_version_0(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Given an archive as memories of version 0 kept it (as ``--json`` shows it), return it with the fields of ``Archive``."""
+    kept = {key: value for key, value in values.items() if key != "time"}
+    if proven_at := kept.get("proven_at"):
+        kept["proven_at"] = int(datetime.fromisoformat(proven_at).timestamp())
+    return kept | {"changed": kept.get("changed") or ""}
