@@ -140,7 +140,7 @@ class Service:
 
         self.breakers.live_long()
         engine = build_engine(self, foreground=self._foreground)
-        engine.observers += self.observers
+        engine.executor.observers += self.observers
         engine.asked_by = self._asked_by or person()
         return engine
 

@@ -101,7 +101,7 @@ def _prune(service: Service, progress: Progress) -> dict[str, Any]:
     from backupsvc.operations.prune.opening import open_prune
     from backupsvc.operations.prune.result import prune_outcome
 
-    service.engine.observe(progress)
+    service.engine.executor.observe(progress)
     return prune_outcome(service.engine.drive_one(open_prune(service)))
 
 
@@ -112,9 +112,9 @@ def _lose_and_restore(service: Service, lab_dir: Path, progress: Progress) -> di
 
     node = next(guest.node for guest in service.pve.cluster.guests() if guest.vmid == LOST)
     delete_guest(lab_dir, node, LOST)
-    service.engine.observe(progress)
+    service.engine.executor.observe(progress)
     planned = plan_restore(service, LOST, at=None, volid=None, node=None, storage=None)
-    opened = open_restore(service, LOST, planned, start=True)
+    opened = open_restore(service, LOST, planned)
     return restore_outcome(service.engine.drive_one(opened))
 
 

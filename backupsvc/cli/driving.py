@@ -78,7 +78,7 @@ def bring_to_end(service: Service, operations: Sequence[Operation], observer: Ob
 
         with left_to_others(ids):
             return watch(service, ids, observer)
-    service.engine.observe(observer)
+    service.engine.executor.observe(observer)
     with cleaned_up(service, ids):
         return service.engine.drive(ids)
 

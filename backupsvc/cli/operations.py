@@ -106,7 +106,7 @@ def cancel(
     from backupsvc.requester import person
 
     with open_service() as service, Progress(quiet=as_json) as progress:
-        service.engine.observe(progress)
+        service.engine.executor.observe(progress)
         found = {operation.id: operation for operation in (find(service.catalog, text) for text in ids)}
         planned = [cancelling.plan(service, operation, enqueue=enqueue) for operation in found.values()]
         ended = planned if dry_run else [cancelling.carry_out(service, item, f"{reason}, by {person()}") for item in planned]

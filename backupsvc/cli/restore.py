@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backupsvc.cli.completing import vmids
 from backupsvc.cli.driving import EnqueueOption, FollowOption
+from backupsvc.clock import iso
 from backupsvc.errors import UsageError
+
+if TYPE_CHECKING:
+    from backupsvc.operations.restore.memory import RestoreMemory
 
 
 def restore(
@@ -41,11 +45,11 @@ def restore(
             _preview(vmid, planned, as_json)
             return
         if yes or as_json:
-            for sentence in planned["room"]:
+            for sentence in planned.room:
                 tell(f"backupsvc: WARNING: {sentence}")
         else:
             _confirm(vmid, planned)
-        opened = opening.open_all({vmid: lambda: open_restore(service, vmid, planned, start=start)})
+        opened = opening.open_all({vmid: lambda: open_restore(service, vmid, planned)})
         told = announce(service, opened, follow=follow, as_json=as_json) if enqueue else {}
         with Progress(quiet=as_json) as progress:
             result = restore_outcome(bring_to_end(service, opened.operations, progress, enqueue=enqueue)[0])
@@ -56,17 +60,18 @@ def restore(
     raise typer.Exit(result["error"]["exit_code"] if result["error"] else 0)
 
 
-def _preview(vmid: int, planned: dict[str, Any], as_json: bool) -> None:
+def _preview(vmid: int, planned: RestoreMemory, as_json: bool) -> None:
     from backupsvc.cli.output import emit_json, say
+    from backupsvc.operations.restore.result import plan_as_dict
 
     if as_json:
-        emit_json({"dry_run": True, "vmid": vmid} | planned)
+        emit_json({"dry_run": True, "vmid": vmid} | plan_as_dict(planned))
         return
     for line in _lines(vmid, planned):
         say(line)
 
 
-def _confirm(vmid: int, planned: dict[str, Any]) -> None:
+def _confirm(vmid: int, planned: RestoreMemory) -> None:
     from backupsvc.cli.output import ask, tell
 
     for line in _lines(vmid, planned):
@@ -77,17 +82,17 @@ def _confirm(vmid: int, planned: dict[str, Any]) -> None:
         raise UsageError("nothing was restored, as answered")
 
 
-def _lines(vmid: int, planned: dict[str, Any]) -> list[str]:
-    archive = planned["archive"]
+def _lines(vmid: int, planned: RestoreMemory) -> list[str]:
+    archive = planned.archive
     return [
-        f"guest {vmid} ({planned['name']}) will be restored on {planned['node']}",
-        f"  from {archive['volid']}, backed up {archive['time']}, rung {archive['rung']}",
-        f"  disks to {planned['storage'] or 'the storages that they were on'}",
-        *(f"  WARNING: {sentence}" for sentence in planned["warnings"]),
-        *(f"  WARNING: {sentence}" for sentence in planned["room"]),
-        *(f"  {sentence}" for sentence in planned["passed_over"]),
-        *(f"  WARNING: {sentence}" for sentence in planned["left_out"]),
-        *(f"  {key}: {value}" for key, value in planned["nics"].items()),
+        f"guest {vmid} ({planned.name}) will be restored on {planned.node}",
+        f"  from {archive.volid}, backed up {iso(archive.ctime)}, rung {archive.rung}",
+        f"  disks to {planned.storage or 'the storages that they were on'}",
+        *(f"  WARNING: {sentence}" for sentence in planned.warnings),
+        *(f"  WARNING: {sentence}" for sentence in planned.room),
+        *(f"  {sentence}" for sentence in planned.passed_over),
+        *(f"  WARNING: {sentence}" for sentence in planned.left_out),
+        *(f"  {key}: {value}" for key, value in planned.nics.items()),
     ]
 
 

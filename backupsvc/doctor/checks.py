@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.inventory.listing import Survey, survey
 from backupsvc.operations.scratch_cleanup import forgotten
+from backupsvc.services import DoctorServices
 from policies import compliance_nodes, isolation, prune_guard, reach, role, wording
 from policies.compliance import Speaker
 from policies.model import Node, PolicyError, Severity, Storage
 from policies.scratch_network import linked_down, scratch_network
 from policies.site_facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
 
 T = TypeVar("T")
 OK, WARNING, FAILED = "ok", "warning", "failed"
@@ -41,7 +39,7 @@ class Line:
     exit_code: int = 0
 
 
-def examine(service: Service) -> list[Line]:
+def examine(service: DoctorServices) -> list[Line]:
     """Given the service, return one line or more for each thing it leans on, in the order in which to put them right.
 
     A node that does not answer comes first: much of the rest follows from it.
@@ -71,7 +69,7 @@ def exit_code(lines: Iterable[Line]) -> int:
     return next((line.exit_code for line in lines if line.status == FAILED), 0)
 
 
-def _ask(name: str, service: Service, question: Callable[[Service], Iterator[Line]]) -> list[Line]:
+def _ask(name: str, service: DoctorServices, question: Callable[[DoctorServices], Iterator[Line]]) -> list[Line]:
     try:
         return list(question(service))
     except BackupsvcError as error:
@@ -80,18 +78,18 @@ def _ask(name: str, service: Service, question: Callable[[Service], Iterator[Lin
         return [Line(name, FAILED, str(error), "correct the policy; `backupsvc policy check` says whether it is right", 2)]
 
 
-def _policy(service: Service) -> Iterator[Line]:
+def _policy(service: DoctorServices) -> Iterator[Line]:
     policy = service.policy
     yield Line("policy", OK, f"{policy.source}: {policy.site}, {len(policy.jobs)} jobs, {len(policy.guests)} guests named")
     if not policy.jobs:
         yield Line("policy", WARNING, "no job: nothing is backed up by this service", "write a job into the policy")
 
 
-def _catalog(service: Service) -> Iterator[Line]:
+def _catalog(service: DoctorServices) -> Iterator[Line]:
     yield Line("catalog", OK, f"{len(service.catalog.archives())} archives known")
 
 
-def _cluster(service: Service) -> Iterator[Line]:
+def _cluster(service: DoctorServices) -> Iterator[Line]:
     cluster = service.pve.cluster
     version = cluster.version()
     seen = f"{service.pve.host} answers, Proxmox VE {version.version}"
@@ -104,7 +102,7 @@ def _cluster(service: Service) -> Iterator[Line]:
         yield Line("cluster", WARNING, f"a host of BACKUPSVC_PVE__HOST is of no use now: {error.message}", error.hint)
 
 
-def _nodes(service: Service) -> Iterator[Line]:
+def _nodes(service: DoctorServices) -> Iterator[Line]:
     """The findings of ``pra status`` about nodes, with what is known without any long question."""
     nodes = service.pve.cluster.nodes()
     if not any(node.unknown or not node.online for node in nodes):
@@ -117,7 +115,7 @@ def _nodes(service: Service) -> Iterator[Line]:
             yield Line(finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0)
 
 
-def _around(service: Service, nodes: list[Node]) -> SiteFacts:
+def _around(service: DoctorServices, nodes: list[Node]) -> SiteFacts:
     """Guests, archives, quorum and HA, as the nodes that answer tell them; what is refused is not known."""
     cluster, seen = service.pve.cluster, survey(service, remember=False)
     status, managed = _unless_denied(cluster.status), _unless_denied(cluster.ha_resources) or set()
@@ -144,7 +142,7 @@ def _unless_denied(question: Callable[[], T]) -> T | None:
         return None
 
 
-def _quorum(service: Service) -> Iterator[Line]:
+def _quorum(service: DoctorServices) -> Iterator[Line]:
     try:
         status = service.pve.cluster.status()
     except PvePermissionDenied as denied:
@@ -166,25 +164,25 @@ def _major(release: str) -> int:
     return int(first) if first.isdigit() else 0
 
 
-def _token(service: Service) -> Iterator[Line]:
+def _token(service: DoctorServices) -> Iterator[Line]:
     from backupsvc.doctor.token import everyday
 
     yield from everyday(service, _major(service.pve.cluster.version().release))
 
 
-def _restore_token(service: Service) -> Iterator[Line]:
+def _restore_token(service: DoctorServices) -> Iterator[Line]:
     from backupsvc.doctor.token import restoring
 
     yield from restoring(service, _major(service.restore_pve.cluster.version().release))
 
 
-def _room(service: Service) -> Iterator[Line]:
+def _room(service: DoctorServices) -> Iterator[Line]:
     from backupsvc.inventory.room import rooms
 
     yield from (Line("room", *item) for item in rooms(service))
 
 
-def _storages(service: Service) -> Iterator[Line]:
+def _storages(service: DoctorServices) -> Iterator[Line]:
     seen, down = service.pve.storage.seen(), _down(service)
     for node, why in sorted(seen.silent.items()):
         text = f"{node} did not say which storages it has, so what they hold, and whether they have room, is not known: {why}"
@@ -213,7 +211,7 @@ def _storage(name: str, content: str, purpose: str, found: Sequence[Storage], un
     return Line("storages", OK, f"{name} holds {purpose} on {', '.join(sorted(storage.node for storage in places))}")
 
 
-def _bridge(service: Service) -> Iterator[Line]:
+def _bridge(service: DoctorServices) -> Iterator[Line]:
     cluster, scratch = service.pve.cluster, service.policy.scratch
     nodes = tuple(node for node in cluster.nodes() if node.online)
     bridges = tuple(
@@ -239,7 +237,7 @@ def _bridge(service: Service) -> Iterator[Line]:
         yield Line("isolated bridge", OK, f"{scratch.bridge} leads nowhere on {where}, and the token may use no other")
 
 
-def _neighbours(service: Service, nodes: Iterable[Node]) -> Iterator[Line]:
+def _neighbours(service: DoctorServices, nodes: Iterable[Node]) -> Iterator[Line]:
     """Who else is on the isolated bridge, asked as a restore test asks before it takes a node."""
     scratch = service.policy.scratch
     guard = service.pve.scratch(scratch, service.catalog.lease_holder)
@@ -253,7 +251,7 @@ def _neighbours(service: Service, nodes: Iterable[Node]) -> Iterator[Line]:
                 yield Line("isolated bridge", WARNING, note, "see the line `ssh to the nodes`")
 
 
-def _copies(service: Service) -> Iterator[Line]:
+def _copies(service: DoctorServices) -> Iterator[Line]:
     scratch, found = service.policy.scratch, forgotten.look(service)
     for orphan in found:
         yield Line("copies", WARNING, *forgotten.says(orphan))
@@ -261,7 +259,7 @@ def _copies(service: Service) -> Iterator[Line]:
         yield Line("copies", OK, f"none is left over in the scratch range {scratch.first}-{scratch.last}")
 
 
-def _clocks(service: Service) -> Iterator[Line]:
+def _clocks(service: DoctorServices) -> Iterator[Line]:
     limit = service.policy.max_clock_drift
     offsets = service.pve.cluster.clock_offsets()
     untold = [node.name for node in service.pve.cluster.nodes() if node.online and node.name not in offsets]
@@ -278,7 +276,7 @@ def _clocks(service: Service) -> Iterator[Line]:
         yield Line("clocks", OK, f"{which} within {limit} s of this machine")
 
 
-def _retention(service: Service) -> Iterator[Line]:
+def _retention(service: DoctorServices) -> Iterator[Line]:
     """Which guests a prune would not touch, by what the storages list now: a lost catalog knows of no archive itself."""
     seen = survey(service, remember=False)
     stopped = prune_guard.stopped([*seen.listed, *seen.unreachable], service.catalog.knowledge())
@@ -296,7 +294,7 @@ def _not_looked_at(seen: Survey) -> str:
     return wording.names([*sorted(seen.down), *alone])
 
 
-def _ssh(service: Service) -> Iterator[Line]:
+def _ssh(service: DoctorServices) -> Iterator[Line]:
     from backupsvc.remote.connections import peer_of
     from backupsvc.remote.ssh import open_client
 
@@ -316,7 +314,7 @@ def _ssh(service: Service) -> Iterator[Line]:
             yield Line("ssh to the nodes", OK, f"{node} lets us in at {address}")
 
 
-def _down(service: Service) -> dict[str, str]:
+def _down(service: DoctorServices) -> dict[str, str]:
     """The nodes that cannot be asked; none is known where the cluster does not answer, which its own line says."""
     try:
         return reach.down(service.pve.cluster.nodes())
@@ -324,13 +322,13 @@ def _down(service: Service) -> dict[str, str]:
         return {}
 
 
-def _probe(service: Service) -> Iterator[Line]:
+def _probe(service: DoctorServices) -> Iterator[Line]:
     from backupsvc.doctor.probe import probes
 
     yield from probes(service)
 
 
-def _broker(service: Service) -> Iterator[Line]:
+def _broker(service: DoctorServices) -> Iterator[Line]:
     import redis
 
     if "broker" not in service.settings.model_fields_set:

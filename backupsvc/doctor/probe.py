@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from backupsvc.doctor.checks import FAILED, OK, WARNING, Line
 from backupsvc.errors import BackupsvcError, UsageError
 from backupsvc.operations.restore_test.listening import NOWHERE
+from backupsvc.services import DoctorServices
 from backupsvc.settings import node_key
 from policies import silence
 from policies.model import PolicyError
 from policies.site_checks import needs_network
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.remote.jump import Jump
 
 
-def probes(service: Service) -> Iterator[Line]:
+def probes(service: DoctorServices) -> Iterator[Line]:
     """Given the service, yield a line for each probe, and one for the nodes without."""
     settings, asked = service.settings, _asks_the_network(service)
     configured = bool(settings.probe.host) or any(probe.host for probe in settings.probes.values())
@@ -46,7 +46,7 @@ def probes(service: Service) -> Iterator[Line]:
             yield _moved(service, node) or _look(node, jump)
 
 
-def _moved(service: Service, node: str) -> Line | None:
+def _moved(service: DoctorServices, node: str) -> Line | None:
     """Whether a probe that the settings name as a guest of the cluster is on another node than its bridge, or gone."""
     vmid = service.probe_vmid(node)
     if vmid is None:
@@ -75,7 +75,7 @@ def _look(node: str, jump: Jump) -> Line:
     return Line("probe", OK, f"the probe of {node} lets us in, forwards connections, tells who answers, and passes no packets on")
 
 
-def _nodes(service: Service) -> list[str]:
+def _nodes(service: DoctorServices) -> list[str]:
     """The nodes that are up, or those that the settings name when the cluster cannot be asked: its own line says so."""
     try:
         return [node.name for node in service.pve.cluster.nodes() if node.online]
@@ -83,7 +83,7 @@ def _nodes(service: Service) -> list[str]:
         return [*service.settings.probes, *((service.settings.probe.node,) if service.settings.probe.node else ())]
 
 
-def _asks_the_network(service: Service) -> bool:
+def _asks_the_network(service: DoctorServices) -> bool:
     try:
         return any(needs_network(guest.checks) for guest in service.policy.guests.values())
     except (UsageError, PolicyError):

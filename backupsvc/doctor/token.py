@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from backupsvc.doctor.checks import FAILED, OK, WARNING, Line
 from backupsvc.operations.restore.rights import way_out
+from backupsvc.services import Nodes
 from policies import jobs, restore_rights, role
 from policies.model import GuestType
 from policies.retention import prunes
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.pve import Pve
 
 
-def everyday(service: Service, release: int) -> Iterator[Line]:
+def everyday(service: Nodes, release: int) -> Iterator[Line]:
     """Given the service and PVE's major release, yield what the everyday token lacks, and what is only good to have.
 
     Which bridge it may use where the policy names none is told by the line of the isolated bridge.
@@ -34,7 +34,7 @@ def everyday(service: Service, release: int) -> Iterator[Line]:
         yield Line("token", WARNING, text, "give it to user and token, or read in each verdict what was not seen")
 
 
-def restoring(service: Service, release: int) -> Iterator[Line]:
+def restoring(service: Nodes, release: int) -> Iterator[Line]:
     """Given the same, yield what the restore token lacks to bring back each guest of the jobs that is there now, as it is."""
     pve = service.restore_pve
     if pve.token_id == service.pve.token_id:
@@ -74,7 +74,7 @@ def _grant(pve: Pve, path: str, privs: str) -> str:
     )
 
 
-def _homes(service: Service) -> tuple[list[str], list[str]]:
+def _homes(service: Nodes) -> tuple[list[str], list[str]]:
     """The networks and the storages of the guests that the jobs cover; those of a node that is off are not known now."""
     cluster = service.pve.cluster
     online, guests = {node.name for node in cluster.nodes() if node.online}, cluster.guests()

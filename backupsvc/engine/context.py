@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from backupsvc.catalog import Catalog
 from backupsvc.catalog.leases import Fence
 from backupsvc.catalog.operations import Driver, Kept, Note
-from backupsvc.clock import Clock, moment
+from backupsvc.clock import moment
 from backupsvc.engine.memory import MemoryForm
 from backupsvc.errors import BackupsvcError, OperationFailed, PveError, Refused
+from backupsvc.services import EngineServices
 from policies.model import Operation
 from policies.workflow import TRANSIENT_PAUSES
 
@@ -58,20 +58,6 @@ class CancelAsked(Exception):
     """Somebody asked, while a long step ran, that the operation end. Never leaves the engine."""
 
 
-class EngineServices(Protocol):
-    """What the engine itself needs of the service whose operations it drives."""
-
-    @property
-    def catalog(self) -> Catalog:
-        """Where operations are written down."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The time."""
-        ...
-
-
 S = TypeVar("S", bound=EngineServices)
 M = TypeVar("M")
 
@@ -103,8 +89,8 @@ class Driving(Protocol):
 class Run(Generic[S, M]):
     """One call of a step's handler.
 
-    ``memory`` is what the kind's steps remember: a handler replaces it, and it is written down after each call, with ``book``, the
-    engine's bookkeeping. ``service`` is what the kind's steps may use.
+    ``memory`` is what the kind's steps remember: a handler replaces it, and it is written down after each call, with ``book``,
+    the engine's bookkeeping. ``service`` is what the kind's steps may use.
     """
 
     def __init__(self, engine: Driving, service: S, operation: Operation, form: MemoryForm[M]) -> None:

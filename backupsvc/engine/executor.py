@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.catalog.operations import Driver, Note
 from backupsvc.clock import moment
 from backupsvc.engine import drivers, telling
-from backupsvc.engine.context import Again, CancelAsked, EngineServices, Run, Wait
+from backupsvc.engine.context import Again, CancelAsked, Run, Wait
 from backupsvc.engine.events import Observer, StepEvent
 from backupsvc.errors import (
     BackupsvcError,
@@ -29,6 +29,7 @@ from backupsvc.errors import (
     TaskFailed,
     Unreachable,
 )
+from backupsvc.services import EngineServices
 from policies import workflow
 from policies.bookkeeping import StepError
 from policies.model import Operation, OperationState
@@ -75,7 +76,7 @@ class Executor:
         foreground: whether this process drives what it opens to its end; False for workers.
 
     ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it. ``on_beat`` is
-    called at each sign of life of a step that works for minutes; ``asked_by`` is written down with each operation that is opened.
+    called at each sign of life of a step that works for minutes.
     """
 
     def __init__(
@@ -92,9 +93,7 @@ class Executor:
         self.owner = str(drivers.identity(foreground=foreground))
         self.hints: list[str] = []
         self._beaten = 0.0
-        self._followed: dict[str, tuple[tuple[str | None, int | None], float]] = {}
         self.on_beat: Callable[[], None] = lambda: None
-        self.asked_by = ""
 
     # --- one turn ---------------------------------------------------------------------------------------------------------
 
@@ -227,7 +226,9 @@ class Executor:
 
     # --- what follows -----------------------------------------------------------------------------------------------------
 
-    def _answered(self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, answer: Wait | Again | None) -> Advance:
+    def _answered(
+        self, run: Run[Any, Any], kind: OperationKind[Any, Any], status: StepStatus, answer: Wait | Again | None
+    ) -> Advance:
         _forget_trouble(run)
         if isinstance(answer, Wait):
             stay = workflow.after(kind.workflow, status, Waiting(answer.most))
@@ -276,7 +277,13 @@ class Executor:
                 self.hints.append(piece)
 
     def _fail(
-        self, run: Run[Any, Any], kind: OperationKind[Any, Any], move: workflow.Move, error: BackupsvcError, *, cancelled: bool = False
+        self,
+        run: Run[Any, Any],
+        kind: OperationKind[Any, Any],
+        move: workflow.Move,
+        error: BackupsvcError,
+        *,
+        cancelled: bool = False,
     ) -> Advance:
         step, seconds = run.operation.step, self._measure(run)
         found = StepError(step, error.message, error.hint, CANCELLED if cancelled else type(error).__name__, error.exit_code)

@@ -9,14 +9,17 @@ given back between two calls, due at a time of its own).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from backupsvc.catalog.leases import LEFT_ALONE, Fence
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.engine import drivers
-from backupsvc.engine.executor import LEASE_SECONDS, Advance, Executor, HeldElsewhere, not_open, pieces_end
+from backupsvc.engine.events import Observer
+from backupsvc.engine.executor import LEASE_SECONDS, SETTLE_SECONDS, Advance, Executor, HeldElsewhere, not_open, pieces_end
+from backupsvc.engine.kind import Kinds
 from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
+from backupsvc.services import EngineServices
 from policies.bookkeeping import Bookkeeping, TaskRecord
 from policies.model import Operation, OperationState
 
@@ -24,8 +27,32 @@ NO_TASKS: Mapping[str, TaskRecord] = {}
 FOLLOW_SECONDS = 1.0  # between two looks at an operation that another process drives
 
 
-class Engine(Executor):
-    """Opens operations, and drives them to their end: turns at them side by side, or one turn at a time for workers."""
+class Engine:
+    """Opens operations, and drives them to their end, side by side, by its executor's turns at each.
+
+    Args:
+        service: where the catalog and the clock come from, and what the kinds' steps use.
+        kinds: the kinds of operations that it knows, by their names.
+        observers: are told of everything that happens.
+        foreground: whether this process drives what it opens to its end; else it opens for workers.
+        settle: for how many seconds a call whose answer was lost may still show up as a task.
+
+    ``asked_by`` is written down with each operation that is opened.
+    """
+
+    def __init__(
+        self,
+        service: EngineServices,
+        kinds: Kinds,
+        observers: Iterable[Observer] = (),
+        *,
+        foreground: bool = True,
+        settle: float = SETTLE_SECONDS,
+    ) -> None:
+        self.service, self.kinds, self.foreground = service, kinds, foreground
+        self.executor = Executor(service, kinds, observers, foreground=foreground, settle=settle)
+        self.asked_by = ""
+        self._followed: dict[str, tuple[tuple[str | None, int | None], float]] = {}
 
     # --- opening ----------------------------------------------------------------------------------------------------------
 
@@ -46,7 +73,8 @@ class Engine(Executor):
         """Given a kind, the guest it is about and the memory that it begins with, record a new operation and return it.
 
         ``within`` are the seconds until its deadline, ``lane`` is what it will wait for: so its rank counts from now
-        on. ``parent`` is the operation that opens it, and its driver; ``tasks`` are PVE tasks of an earlier one that it takes on. Return None when that occurrence was opened before (law 9).
+        on. ``parent`` is the operation that opens it, and its driver; ``tasks`` are PVE tasks of an earlier one that it takes on.
+        Return None when that occurrence was opened before (law 9).
         Raise Refused when the guest already has an operation at work; in the foreground one that was left alone is cleaned up
         first. Raise LeaseLost or EndAsked if the parent is another's by now, or shall end.
         """
@@ -60,17 +88,17 @@ class Engine(Executor):
         deadline = now + within if within else None
         book = Bookkeeping(asked, self.asked_by, retry_of, timeout_s=within, deadline=deadline, tasks=tasks)
         new = NewOperation(kind, subject, workflow.first, asked, book, occurrence, alone, rank, lane)
-        opened = self.service.catalog.open_operation(new, now, self.driver() if self.foreground else None, parent)
+        opened = self.service.catalog.open_operation(new, now, self.executor.driver() if self.foreground else None, parent)
         if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:
             raise self._at_work(alone, other)
         if opened and not self.foreground:
-            self.hints.append(opened.id)
+            self.executor.hints.append(opened.id)
         return opened
 
     def _make_way(self, alone: str, other: Operation) -> None:
         if not self.foreground or self.attended(other) or self._just_lost(other):
             raise self._at_work(alone, other)
-        self.tell(
+        self.executor.tell(
             other, "say", f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {other.id}`"
         )
         self.abandon(other.id, "its driver disappeared")
@@ -90,15 +118,15 @@ class Engine(Executor):
         """
         now, owner = self.service.clock.now(), operation.lease_owner
         if operation.lease_until is not None and operation.lease_until > now:
-            return not self.gone(str(owner))
-        if drivers.of_a_command(owner) and self.gone(str(owner)):
+            return not self.executor.gone(str(owner))
+        if drivers.of_a_command(owner) and self.executor.gone(str(owner)):
             return False
         return operation.due > now - LEFT_ALONE
 
     def free_orphans(self) -> list[str]:
         """Let the leases run out whose holders were processes of this machine and are no more; return their operations."""
         now, catalog = int(self.service.clock.now()), self.service.catalog
-        orphans = [(id, owner) for id, owner in catalog.leased(now).items() if self.gone(owner)]
+        orphans = [(id, owner) for id, owner in catalog.leased(now).items() if self.executor.gone(owner)]
         for id, owner in orphans:
             catalog.expire(id, owner, now)
         return [id for id, _ in orphans]
@@ -171,14 +199,14 @@ class Engine(Executor):
                 due[id] = clock.monotonic() + (outcome.pause or 0.0)
             if outcome.wait and outcome.wait.behind and outcome.wait.behind not in ids:
                 self._relieve(outcome.operation, outcome.wait.behind, due, told)
-            while self.hints:
-                if (woken := self.hints.pop()) in due:
+            while self.executor.hints:
+                if (woken := self.executor.hints.pop()) in due:
                     due[woken] = clock.monotonic()
 
     def _advance_or_follow(self, id: str, *, follow: bool) -> Advance:
         """Advance an operation; if another process has taken it over, look from time to time how it fares there."""
         try:
-            return self.advance(id)
+            return self.executor.advance(id)
         except (LeaseLost, HeldElsewhere):
             operation = self.service.catalog.operation(id)
             if operation is None or not follow:
@@ -202,12 +230,12 @@ class Engine(Executor):
         """Advance an operation that our own wait behind. Return None if somebody else has it, or if it cannot go on: then they
         wait for their turn, or find it free."""
         try:
-            return self.advance(id)
+            return self.executor.advance(id)
         except (LeaseLost, HeldElsewhere):
             return None
         except BackupsvcError as error:
             if operation := self.service.catalog.operation(id):
-                self.tell(operation, "say", f"it could not be gone on with here: {error.message}")
+                self.executor.tell(operation, "say", f"it could not be gone on with here: {error.message}")
             return None
 
     def _relieve(self, waiting: Operation, id: str, due: dict[str, float], told: set[tuple[str, str]]) -> None:
@@ -218,10 +246,10 @@ class Engine(Executor):
         other = self.service.catalog.operation(id)
         if other is None or other.state is not OperationState.OPEN:
             return
-        here = id in due or other.lease_owner == self.owner or not self.attended(other) or self._is_free_cleanup(other)
+        here = id in due or other.lease_owner == self.executor.owner or not self.attended(other) or self._is_free_cleanup(other)
         if (waiting.id, id) not in told:
             told.add((waiting.id, id))
-            self.tell(waiting, "say", self._waits_for(other, here=here))
+            self.executor.tell(waiting, "say", self._waits_for(other, here=here))
         if here and id not in due:
             self._free(other)
             due[id] = 0.0
@@ -255,5 +283,5 @@ class Engine(Executor):
 
     def _free(self, operation: Operation) -> None:
         """Let an operation's lease run out if its holder is gone. Others' are not touched: nobody comes for them from here."""
-        if operation.lease_owner and operation.lease_owner != self.owner and self.gone(operation.lease_owner):
+        if operation.lease_owner and operation.lease_owner != self.executor.owner and self.executor.gone(operation.lease_owner):
             self.service.catalog.expire(operation.id, operation.lease_owner, operation.due)

@@ -6,15 +6,10 @@ Hints say "look at this operation"; a hint that is lost costs a tick, one that c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from backupsvc.engine.executor import HeldElsewhere
+from backupsvc.engine.executor import Executor, HeldElsewhere
 from backupsvc.errors import LeaseLost
 from policies.model import Operation, OperationState
-
-if TYPE_CHECKING:
-    from backupsvc.engine.foreground import Engine
-
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
@@ -28,36 +23,36 @@ class WorkerResult:
     long: bool = False
 
 
-def work(engine: Engine, id: str, *, long: bool) -> WorkerResult:
+def work(executor: Executor, id: str, *, long: bool) -> WorkerResult:
     """Given an operation, take its steps until it must wait, ends, or is somebody else's; return what is to be sent on.
 
     Without ``long`` the turn ends before a step that works for minutes.
     """
     mine = False
-    while (operation := engine.service.catalog.operation(id)) and operation.state is OperationState.OPEN:
-        if not long and _is_long(engine, operation):
+    while (operation := executor.service.catalog.operation(id)) and operation.state is OperationState.OPEN:
+        if not long and _is_long(executor, operation):
             if mine:
-                engine.give_back(id)
-            return WorkerResult(take_hints(engine), again=0.0, long=True)
+                executor.give_back(id)
+            return WorkerResult(take_hints(executor), again=0.0, long=True)
         try:
-            outcome = engine.advance(id)
+            outcome = executor.advance(id)
         except (LeaseLost, HeldElsewhere):
             break
         mine = True
         if outcome.pause is not None:
-            return WorkerResult(take_hints(engine), again=outcome.pause)
-        if engine.hints and outcome.operation.state is OperationState.OPEN:
-            engine.give_back(id)  # a node that became free does not wait until this operation's next steps are done too
-            return WorkerResult(take_hints(engine), again=0.0)
-    return WorkerResult(take_hints(engine))
+            return WorkerResult(take_hints(executor), again=outcome.pause)
+        if executor.hints and outcome.operation.state is OperationState.OPEN:
+            executor.give_back(id)  # a node that became free does not wait until this operation's next steps are done too
+            return WorkerResult(take_hints(executor), again=0.0)
+    return WorkerResult(take_hints(executor))
 
 
-def _is_long(engine: Engine, operation: Operation) -> bool:
+def _is_long(executor: Executor, operation: Operation) -> bool:
     """Whether its next step works for minutes. One that is being cancelled goes to its cleanup."""
-    return operation.step in engine.kinds[operation.kind].workflow.long and operation.cancel is None
+    return operation.step in executor.kinds[operation.kind].workflow.long and operation.cancel is None
 
 
-def take_hints(engine: Engine) -> tuple[str, ...]:
-    """Return the operations that became due by what this engine did, and forget them: they are sent on now."""
-    hints, engine.hints = tuple(engine.hints), []
+def take_hints(executor: Executor) -> tuple[str, ...]:
+    """Return the operations that became due by what this executor did, and forget them: they are sent on now."""
+    hints, executor.hints = tuple(executor.hints), []
     return hints

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from backupsvc.catalog.looks import Acceptance
 from backupsvc.inventory.listing import survey
 from backupsvc.requester import person
+from backupsvc.services import Cluster
 from policies import prune_guard, reach, whole
 from policies.model import Archive
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class Synced:
     blind: tuple[str, ...] = ()
 
 
-def sync(service: Service, *, accept: bool = False, vmid: int | None = None, dry_run: bool = False) -> Synced:
+def sync(service: Cluster, *, accept: bool = False, vmid: int | None = None, dry_run: bool = False) -> Synced:
     """List every storage that can be asked, record what is gone from those, and with ``accept`` let the stopped guests (or only
     ``vmid``) be pruned again.
 

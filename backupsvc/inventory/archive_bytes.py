@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
+from backupsvc.services import Nodes
 
 
-def verify_on_node(service: Service, node: str, volid: str, beat: Callable[[], None]) -> dict[str, Any]:
+def verify_on_node(service: Nodes, node: str, volid: str, beat: Callable[[], None]) -> dict[str, Any]:
     """Given an archive on a node that SSH reaches, read it once and return the verification as a dict.
 
     ``beat`` is called again and again meanwhile; what it raises ends the reading.

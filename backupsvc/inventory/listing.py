@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import BackupsvcError, OutOfReach, PveError, PvePermissionDenied, PveUnreachable
+from backupsvc.services import Cluster
 from policies import reach, whole
 from policies.model import Archive, Node, SeenStorages, Storage
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.pve import Pve
 
 
@@ -98,7 +98,7 @@ class Survey:
 
 
 def survey(
-    service: Service, vmid: int | None = None, *, complete: bool = False, strict: bool = False, remember: bool = True
+    service: Cluster, vmid: int | None = None, *, complete: bool = False, strict: bool = False, remember: bool = True
 ) -> Survey:
     """Given the service, list the archives (of one guest, or all) wherever that can be done now, and remember them.
 
@@ -140,7 +140,7 @@ def require_answers(passing: str, *, patient: bool) -> None:
         raise OutOfReach(f"not all that is known can be seen at this moment: {passing}")
 
 
-def observe(service: Service, vmid: int | None = None) -> list[Archive]:
+def observe(service: Cluster, vmid: int | None = None) -> list[Archive]:
     """Given the service, list the archives (of one guest, or all), remember them, and return them as the catalog knows them.
 
     Raise what a storage failed with that should have been listed: for decisions that must not be made on a part.

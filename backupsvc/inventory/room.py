@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from backupsvc.errors import BackupsvcError, NoRoom
 from backupsvc.inventory.listing import FAILS, read, readers
+from backupsvc.services import Cluster
 from policies import jobs, reach, room
 from policies.model import Archive, Guest, Job, Storage
 from policies.room import DiskNeed, DiskRoom, Room
 from policies.wording import size, sizes
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.pve import Pve
 
 Told = tuple[str, str, str, int]  # status, detail, action and exit code of a line of doctor
 
 
-def rooms(service: Service) -> Iterator[Told]:
+def rooms(service: Cluster) -> Iterator[Told]:
     """Given the service, yield what ``doctor`` says of each storage that the jobs write to.
 
     Of a node that does not answer, or does not say its storages, nothing is known, and another line has said what is to be done.
@@ -33,7 +33,7 @@ def rooms(service: Service) -> Iterator[Told]:
         yield status, sentence(place), "" if status == "ok" else action(place), code
 
 
-def warnings(service: Service, job: Job, only: Collection[int] = ()) -> list[str]:
+def warnings(service: Cluster, job: Job, only: Collection[int] = ()) -> list[str]:
     """Given a job that is about to run, for some guests or all, return a sentence for each storage that may have no room for it.
 
     A question that fails keeps nobody from a backup: then that is the sentence. Nothing is said of a node that does not answer:
@@ -50,7 +50,7 @@ def warnings(service: Service, job: Job, only: Collection[int] = ()) -> list[str
     return [f"{sentence(place)}; {action(place)}" for place in doubtful]
 
 
-def measure(service: Service, chosen: Collection[Job], guests: Sequence[Guest], only: Collection[int] = ()) -> tuple[Room, ...]:
+def measure(service: Cluster, chosen: Collection[Job], guests: Sequence[Guest], only: Collection[int] = ()) -> tuple[Room, ...]:
     """Given jobs and the cluster's guests, return the room on each storage that they write to.
 
     An archive that cannot be listed now still tells how large the next one will be.

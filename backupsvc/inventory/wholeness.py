@@ -8,18 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import PveError
+from backupsvc.services import Cluster
 from policies import isolation, lineage, ownership, whole, wording
 from policies.model import Archive, Guest, GuestType, OperationState
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.pve import Pve
 
 TINY = 16 << 10  # bytes: the archive of a stub has some hundred, and 12 KiB of header where nothing compresses it
 _LOOK_BACK = 7  # archives before the new one that are asked for what was in them
 
 
-def look_into(service: Service, archives: Sequence[Archive]) -> list[Archive]:
+def look_into(service: Cluster, archives: Sequence[Archive]) -> list[Archive]:
     """Given archives, return them, each VM's that is too small for a disk with whether one is in it all the same.
 
     That is known to the catalog, or its config says so now. Where that cannot be read, no disk was seen.
@@ -31,7 +31,7 @@ def look_into(service: Service, archives: Sequence[Archive]) -> list[Archive]:
     ]
 
 
-def holds_disk(service: Service, archive: Archive) -> bool | None:
+def holds_disk(service: Cluster, archive: Archive) -> bool | None:
     """Given an archive, return whether it holds any disk; None for a container's, and where its config cannot be read."""
     if archive.holds_disk is not None or archive.type is not GuestType.QEMU or archive.size <= 0:
         return archive.holds_disk
@@ -41,7 +41,7 @@ def holds_disk(service: Service, archive: Archive) -> bool | None:
     return None
 
 
-def judge(service: Service, archive: Archive, text: str, uuid: str | None) -> list[str]:
+def judge(service: Cluster, archive: Archive, text: str, uuid: str | None) -> list[str]:
     """Given a new archive, the config in it and its SMBIOS UUID, return a sentence for each thing that its guest had before.
 
     Raise PveError if it holds no disk of a guest that had some, or is of another machine than the archive before it.
@@ -81,7 +81,7 @@ def may_be_a_rest(guest: Guest) -> bool:
     return guest.type is GuestType.QEMU and guest.name in ("", f"VM {guest.vmid}")
 
 
-def past_of(service: Service, vmid: int) -> str | None:
+def past_of(service: Cluster, vmid: int) -> str | None:
     """Given a VMID, return what says that a guest with disks stood under it: a restore of ours that failed, or an archive."""
     restores = service.catalog.operations(kind="restore", subject=vmid, limit=1)
     if restores and restores[0].state is not OperationState.DONE:
@@ -90,14 +90,14 @@ def past_of(service: Service, vmid: int) -> str | None:
     return next((f"its archive {one.volid} holds more" for one in archives), None)
 
 
-def _others(service: Service, archive: Archive) -> list[Archive]:
+def _others(service: Cluster, archive: Archive) -> list[Archive]:
     """The guest's archives before this one; what was changed, or is of another machine, says nothing of what it had."""
     found = [one for one in service.catalog.archives(vmid=archive.vmid) if one.volid != archive.volid and not one.changed]
     apart = lineage.others(found)
     return [one for one in found if one.type is archive.type and one.size > 0 and whole.key(one) not in apart]
 
 
-def _refuse_without_disk(service: Service, archive: Archive, config: dict[str, str], before: Sequence[Archive]) -> None:
+def _refuse_without_disk(service: Cluster, archive: Archive, config: dict[str, str], before: Sequence[Archive]) -> None:
     """Raise PveError if anything says that there was a disk to dump. A machine that never had one is whole without."""
     named = isolation.disks_to_dump(config)
     whose = next((one for one in before[:_LOOK_BACK] if holds_disk(service, one)), None)
@@ -109,7 +109,7 @@ def _refuse_without_disk(service: Service, archive: Archive, config: dict[str, s
         )
 
 
-def _last_known(service: Service, before: Sequence[Archive]) -> tuple[Archive | None, dict[str, Any]]:
+def _last_known(service: Cluster, before: Sequence[Archive]) -> tuple[Archive | None, dict[str, Any]]:
     """The newest archive whose config the catalog has, with what is known of it."""
     for one in before[:_LOOK_BACK]:
         facts = service.catalog.archive_facts(one.node, one.volid)

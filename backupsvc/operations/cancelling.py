@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from backupsvc.errors import Refused
 from backupsvc.operations import showing
+from backupsvc.operations.services import Opening
 from policies.model import Operation, OperationState
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
 
 
 class By(StrEnum):
@@ -31,7 +28,7 @@ class Cancellation:
     operation: Operation
 
 
-def plan(service: Service, operation: Operation, *, enqueue: bool) -> Cancellation:
+def plan(service: Opening, operation: Operation, *, enqueue: bool) -> Cancellation:
     """Given an operation, return who would end it. Raise Refused if it has ended."""
     if operation.state is not OperationState.OPEN:
         raise Refused(
@@ -43,7 +40,7 @@ def plan(service: Service, operation: Operation, *, enqueue: bool) -> Cancellati
     return Cancellation(By.WORKERS if enqueue else By.HERE, None, operation)
 
 
-def carry_out(service: Service, planned: Cancellation, why: str) -> Cancellation:
+def carry_out(service: Opening, planned: Cancellation, why: str) -> Cancellation:
     """Given a plan, ask that the operation end, and do its cleanup if that falls to this process; return what it came to."""
     id = planned.operation.id
     if planned.by is By.WORKERS:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from backupsvc.engine.events import Observer, StepEvent
 from backupsvc.engine.foreground import FOLLOW_SECONDS
 from backupsvc.errors import OperationFailed
 from backupsvc.operations import showing
+from backupsvc.operations.services import Opening
 from policies.model import Operation, OperationState, Transition
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
 
 _WORDS = {"finished": "done", "failed": "failed", "cancelled": "failed"}
 
@@ -27,7 +24,7 @@ class Look:
     standing: str
 
 
-def follow(service: Service, ids: Sequence[str]) -> Iterator[Look]:
+def follow(service: Opening, ids: Sequence[str]) -> Iterator[Look]:
     """Given operations, yield a look at each from its first transition on, and one at every change, until all have ended.
 
     Raise OperationFailed if one of them is not in the catalog.
@@ -46,7 +43,7 @@ def follow(service: Service, ids: Sequence[str]) -> Iterator[Look]:
             service.clock.sleep(FOLLOW_SECONDS)
 
 
-def watch(service: Service, ids: Sequence[str], observer: Observer) -> list[Operation]:
+def watch(service: Opening, ids: Sequence[str], observer: Observer) -> list[Operation]:
     """Given operations that others drive, tell an observer what happens as if it happened here; return them as they ended."""
     ended: dict[str, Operation] = {}
     for look in follow(service, ids):
@@ -65,7 +62,7 @@ def events(look: Look) -> list[StepEvent]:
     return [*found, StepEvent(operation, "wait", operation.step, look.standing)] if look.standing else found
 
 
-def _look(service: Service, id: str, after: int) -> Look:
+def _look(service: Opening, id: str, after: int) -> Look:
     operation = service.catalog.operation(id)  # before its history: what ends in between is seen whole at the next look
     if operation is None:
         raise OperationFailed(f"operation {id} is no longer in the catalog", "list them with `backupsvc operations list`")
@@ -75,7 +72,7 @@ def _look(service: Service, id: str, after: int) -> Look:
     return Look(operation, lines, _standing(service, operation))
 
 
-def _standing(service: Service, operation: Operation) -> str:
+def _standing(service: Opening, operation: Operation) -> str:
     """What it waits for. Who drives it changes with every poll of the workers, so that is only said when nobody comes."""
     waits = operation.book.waits
     if service.engine.attended(operation):

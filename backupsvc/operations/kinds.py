@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backupsvc.engine.kind import OperationKind
+from backupsvc.engine.kind import Kinds
 from backupsvc.operations.backup.kind import BACKUP
 from backupsvc.operations.job_run.kind import JOB_RUN
 from backupsvc.operations.prune.kind import PRUNE
@@ -10,4 +10,4 @@ from backupsvc.operations.restore.kind import RESTORE
 from backupsvc.operations.restore_test.kind import RESTORE_TEST
 from backupsvc.operations.scratch_cleanup.kind import SCRATCH_CLEANUP
 
-KINDS: dict[str, OperationKind] = {kind.name: kind for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, JOB_RUN)}
+KINDS: Kinds = {kind.name: kind for kind in (BACKUP, RESTORE_TEST, RESTORE, PRUNE, SCRATCH_CLEANUP, JOB_RUN)}

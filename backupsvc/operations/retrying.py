@@ -6,19 +6,20 @@ What may be retried is decided here. A restore goes through the laws again, as i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backupsvc.errors import Refused
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.services import Opening
 from policies.model import Operation, OperationState
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What will be opened, with the memory that it begins with. ``of`` is the operation that it repeats, ``within`` the seconds until its deadline."""
+    """What will be opened, with the memory that it begins with.
+
+    ``of`` is the operation that it repeats, ``within`` the seconds until its deadline.
+    """
 
     of: str
     kind: str
@@ -28,7 +29,7 @@ class Retry:
     rank: int
 
 
-def plan(service: Service, operation: Operation) -> Retry:
+def plan(service: Opening, operation: Operation) -> Retry:
     """Given an operation, return what a retry of it would open. Raise Refused, with the next action, if it must not be."""
     _refuse(service, operation)
     kind, asked = KINDS[operation.kind], operation.book.asked
@@ -41,14 +42,12 @@ def plan(service: Service, operation: Operation) -> Retry:
     return Retry(operation.id, operation.kind, operation.subject, memory, operation.book.timeout_s, operation.rank)
 
 
-def open_retry(service: Service, retry: Retry) -> Operation | None:
+def open_retry(service: Opening, retry: Retry) -> Operation | None:
     """Given what shall be opened, open it. Raise Refused while its guest has another operation at work."""
-    return service.engine.open(
-        retry.kind, retry.subject, retry.memory, within=retry.within, rank=retry.rank, retry_of=retry.of
-    )
+    return service.engine.open(retry.kind, retry.subject, retry.memory, within=retry.within, rank=retry.rank, retry_of=retry.of)
 
 
-def _refuse(service: Service, operation: Operation) -> None:
+def _refuse(service: Opening, operation: Operation) -> None:
     id = operation.id
     if operation.state is OperationState.OPEN:
         raise Refused(

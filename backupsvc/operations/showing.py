@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.clock import iso
 from backupsvc.errors import UsageError
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.services import Opening
 from policies.model import Operation, OperationState
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.catalog import Catalog
 
 SHORTEST = 4  # letters of an abbreviated id, as in git
@@ -41,7 +41,7 @@ def find(catalog: Catalog, text: str) -> Operation:
     )
 
 
-def summary(service: Service, operation: Operation) -> dict[str, Any]:
+def summary(service: Opening, operation: Operation) -> dict[str, Any]:
     """Given an operation, return it as ``operations list --json`` shows it. Times are ISO 8601 in UTC, durations seconds."""
     now, kind = service.clock.now(), KINDS[operation.kind]
     is_open = operation.state is OperationState.OPEN
@@ -78,7 +78,7 @@ def since(operation: Operation) -> float:
     return entered.wall if entered else operation.updated
 
 
-def driven(service: Service, operation: Operation) -> bool:
+def driven(service: Opening, operation: Operation) -> bool:
     """Given an open operation, return whether a process that may still live holds its lease."""
     held = operation.lease_until is not None and operation.lease_until > service.clock.now()
     return held and service.engine.attended(operation)

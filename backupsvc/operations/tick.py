@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from backupsvc.engine.worker_loop import take_hints
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
+from backupsvc.operations.services import Opening
 
 MOST_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
 PULSE = "tick"  # the name under which the catalog keeps when a tick was last here
@@ -17,7 +14,7 @@ MOST_AHEAD = 7200  # seconds: no operation is parked, and no lease lasts, nearly
 TOLD_SECONDS = 60  # an operation whose hint has brought nobody for so long is hinted at again
 
 
-def tick(service: Service) -> list[str]:
+def tick(service: Opening) -> list[str]:
     """Open what is due, pick up what lost its driver, and return the operations that somebody should look at now.
 
     When they have been told, ``told`` must be called with them.
@@ -39,13 +36,13 @@ def tick(service: Service) -> list[str]:
     return list(dict.fromkeys([*take_hints(engine), *due]))
 
 
-def _was_here(service: Service, now: int) -> None:
+def _was_here(service: Opening, now: int) -> None:
     """Remember that the scheduler was at work now. A clock that was set back takes the memory back with it."""
     service.catalog.pulse(PULSE, now)
     if service.catalog.pulses()[PULSE] > now + SET_BACK:
         service.catalog.reset_pulse(PULSE, now)
 
 
-def told(service: Service, ids: Sequence[str]) -> None:
+def told(service: Opening, ids: Sequence[str]) -> None:
     """Given the operations that hints were sent for, look at them again only if nobody comes."""
     service.catalog.postpone(ids, int(service.clock.now()) + TOLD_SECONDS)

@@ -27,7 +27,7 @@ class Restore:
         vmid: int,
         volid: str,
         *,
-        storage: str,
+        storage: str | None,
         overrides: Mapping[str, str],
         pool: str | None = None,
         bandwidth: int | None = None,

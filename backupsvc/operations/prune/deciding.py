@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.inventory.listing import require_answers, survey
 from backupsvc.inventory.wholeness import look_into, may_be_a_rest, rest_of_a_restore
+from backupsvc.services import Cluster
 from policies import prune_guard, prune_marks, reach, retention, whole
 from policies.model import Archive, Guest, Mark, Marked, PruneRules
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each removal
 
@@ -48,12 +45,12 @@ class Decision:
         return stopped_refusal(self.stopped)
 
 
-def preview(service: Service, only: Collection[int] = ()) -> list[Marked]:
+def preview(service: Cluster, only: Collection[int] = ()) -> list[Marked]:
     """Given the service, return every archive with its mark and reasons after law 3. Raise LawRefused when the run must stop."""
     return list(decision(service, only).marked)
 
 
-def decision(service: Service, only: Collection[int] = (), *, patient: bool = False) -> Decision:
+def decision(service: Cluster, only: Collection[int] = (), *, patient: bool = False) -> Decision:
     """Given the service, decide over every archive. Raise LawRefused when nothing at all may be removed, and OutOfReach if the
     caller is ``patient`` and a question that PVE failed at may be answered soon.
     """
@@ -79,7 +76,7 @@ def decision(service: Service, only: Collection[int] = (), *, patient: bool = Fa
 
 
 def _decided(
-    service: Service,
+    service: Cluster,
     archives: Sequence[Archive],
     unseen: Sequence[Archive],
     guests: Sequence[Guest],
@@ -108,7 +105,7 @@ def _decided(
     return Decision(guarded.marked, held.refused)
 
 
-def _standing(service: Service, guests: Sequence[Guest], vmids: Collection[int | None]) -> tuple[list[Guest], dict[int, str]]:
+def _standing(service: Cluster, guests: Sequence[Guest], vmids: Collection[int | None]) -> tuple[list[Guest], dict[int, str]]:
     """The guests that exist, and of which VMIDs that is not known, with the reason.
 
     What a failed restore leaves under a lost guest's VMID is no guest, though the cluster lists it. Neither has a name, nor has
@@ -126,7 +123,7 @@ def _standing(service: Service, guests: Sequence[Guest], vmids: Collection[int |
     return standing, unsure
 
 
-def _is_rest(service: Service, guest: Guest, down: Collection[str]) -> bool:
+def _is_rest(service: Cluster, guest: Guest, down: Collection[str]) -> bool:
     if guest.node in down:
         raise PveUnreachable(f"{guest.node} cannot be asked")
     return rest_of_a_restore(service.pve, guest)
@@ -141,21 +138,15 @@ def stopped_refusal(stopped: Mapping[int, str]) -> LawRefused | None:
     return LawRefused(3, *said) if said else None
 
 
-def kept_now(
-    service: Service,
-    vmid: int | None,
-    node: str,
-    volid: str,
-    decided: Mapping[str, Any],
-    blind: Collection[reach.Place] = (),
-) -> str | None:
-    """Given an archive that was to go, decide again on what the storages list now: why it stays, None if it may still go.
+def kept_now(service: Cluster, node: str, decided: Archive, blind: Collection[reach.Place] = ()) -> str | None:
+    """Given an archive that was to go, as it was decided on, decide again on what the storages list now: why it stays, None if it
+    may still go. ``node`` is where it is to be removed.
 
     Every place where the catalog knows an archive of that guest is listed anew, but those that could not be listed when it was
     decided (``blind``). One more that cannot be listed ends the run with its error: less is seen than was decided on.
-    ``decided`` is the archive as it was decided on: another file by its name stays. Raise LawRefused if an archive has vanished
-    without our doing.
+    Another file by its name stays. Raise LawRefused if an archive has vanished without our doing.
     """
+    vmid, volid = decided.vmid, decided.volid
     everything, began = service.catalog.archives(vmid=vmid), int(service.clock.now())
     unseen = [archive for archive in everything if reach.place(archive) in blind and not is_archive(archive, node, volid)]
     known = [archive for archive in everything if archive not in unseen]
@@ -171,8 +162,8 @@ def kept_now(
     rules = replace(service.policy.prune, max_share=1.0)
     marked = _decided(service, archives, unseen, guests, listed_before=len(known), rules=rules).marked
     mine = next(item for item in marked if is_archive(item.archive, node, volid))
-    if (mine.archive.size, mine.archive.ctime) != (decided["size"], decided["ctime"]):
-        return f"law 3: it is another file by now: {mine.archive.size} bytes, where {decided['size']} were decided on"
+    if (mine.archive.size, mine.archive.ctime) != (decided.size, decided.ctime):
+        return f"law 3: it is another file by now: {mine.archive.size} bytes, where {decided.size} were decided on"
     return None if mine.mark is Mark.REMOVE else mine.reasons[-1]
 
 
@@ -185,13 +176,13 @@ def _places(known: Sequence[Archive], node: str, volid: str) -> list[tuple[str, 
     return sorted((where, storage) for (_, storage), where in asked.items())
 
 
-def list_at(service: Service, vmid: int | None, places: Sequence[tuple[str, str]]) -> list[Archive]:
+def list_at(service: Cluster, vmid: int | None, places: Sequence[tuple[str, str]]) -> list[Archive]:
     """Each archive of a guest once, as those places list it now."""
     listed = [archive for node, storage in places for archive in service.pve.storage.archives(node, storage, vmid)]
     return list({whole.key(archive): archive for archive in listed}.values())
 
 
-def in_use(service: Service) -> set[str]:
+def in_use(service: Cluster) -> set[str]:
     """Return the volids of the archives that open operations read, copy or test."""
     return service.catalog.pinned()
 

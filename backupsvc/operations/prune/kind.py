@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
+from backupsvc.operations.prune.memory import FORM, facts, recall
 from backupsvc.operations.prune.result import prune_exit_code, prune_outcome
 from backupsvc.operations.prune.steps import HANDLERS, WORKFLOW
 from policies.model import Operation, OperationState
 
 
 def _result(operation: Operation) -> str:
-    removed: Any = operation.data.get("removed", ())
-    return f"{len(removed)} archives removed"
+    return f"{len(recall(operation).removed)} archives removed"
 
 
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
@@ -22,4 +20,4 @@ def _exit_code(catalog: Catalog, operation: Operation) -> int:
     return prune_exit_code(prune_outcome(operation)) if done else error_code(operation)
 
 
-PRUNE = OperationKind(WORKFLOW, HANDLERS, _result, exit_code=_exit_code)
+PRUNE = OperationKind(WORKFLOW, HANDLERS, FORM, _result, facts, exit_code=_exit_code)

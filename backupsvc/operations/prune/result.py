@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from backupsvc.inventory.listing import as_dict
+from backupsvc.operations.memories import error_as_dict
 from backupsvc.operations.prune.deciding import Decision
+from backupsvc.operations.prune.memory import recall
 from policies.model import Marked, Operation
 
 
@@ -27,16 +29,15 @@ def foreseen(decision: Decision) -> dict[str, Any]:
 
 def prune_outcome(operation: Operation) -> dict[str, Any]:
     """Given an ended prune, return what ``prune --json`` prints."""
-    data: Any = operation.data
-    error = data.get("error")
+    memory, error = recall(operation), operation.book.error
     return {
         "operation": operation.id,
         "dry_run": False,
-        "archives": data.get("marks", []),
-        "removed": [volid for _, volid in data.get("removed", [])],
-        "unknown": _unknown({int(vmid): said for vmid, said in data.get("unseen", {}).items()}),
-        "not_listed": data.get("not_listed", []),
-        "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
+        "archives": [mark_as_dict(item) for item in memory.marks],
+        "removed": [volid for _, volid in memory.removed],
+        "unknown": _unknown(memory.unseen),
+        "not_listed": list(memory.not_listed),
+        "error": error_as_dict(error),
     }
 
 

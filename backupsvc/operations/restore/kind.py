@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from backupsvc.engine.kind import OperationKind
+from backupsvc.operations.restore.memory import FORM, RestoreMemory, facts, recall
 from backupsvc.operations.restore.planning import plan_restore
 from backupsvc.operations.restore.steps import HANDLERS, WORKFLOW
+from backupsvc.operations.services import StepServices
 from policies.model import Operation
 
 
 def _result(operation: Operation) -> str:
-    restored: Any = operation.data.get("archive") or {}
-    return str(restored.get("volid", "done"))
+    return recall(operation).archive.volid
 
 
-def _retry(service: Any, operation: Operation, asked: dict[str, Any]) -> dict[str, Any]:
+def _retry(service: StepServices, operation: Operation, asked: RestoreMemory) -> RestoreMemory:
     """The same archive, to the same place, if the guest is still absent and the archive still there (law 1)."""
     if operation.subject is None:
         return asked
-    archive, start = asked["archive"]["volid"], asked["start"]
-    planned = plan_restore(
-        service, operation.subject, at=None, volid=archive, node=asked["node"], storage=asked["storage"], start=start
+    return plan_restore(
+        service,
+        operation.subject,
+        at=None,
+        volid=asked.archive.volid,
+        node=asked.node,
+        storage=asked.storage,
+        start=asked.start,
     )
-    return planned | {"start": start}
 
 
-RESTORE = OperationKind(WORKFLOW, HANDLERS, _result, main_task="restore", retry=_retry)
+RESTORE = OperationKind(WORKFLOW, HANDLERS, FORM, _result, facts, retry=_retry, name_of=lambda operation: recall(operation).name)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable, Refused, UsageError
 from backupsvc.inventory import listing, wholeness
-from backupsvc.inventory.listing import as_dict
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
+from backupsvc.operations.restore.memory import RestoreMemory
+from backupsvc.operations.services import Nodes, Opening
 from policies import isolation, reach, whole, wording
 from policies.isolation import parse_config
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
 from policies.room import disk_needs
 from policies.site import policy_for
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-
 
 _OVER = frozenset({OperationState.FAILED, OperationState.CANCELLED})
 
@@ -30,8 +26,8 @@ DEADLINE = 24 * 3600  # seconds
 
 
 def plan_restore(
-    service: Service, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None, start: bool = True
-) -> dict[str, Any]:
+    service: Nodes, vmid: int, *, at: str | None, volid: str | None, node: str | None, storage: str | None, start: bool = True
+) -> RestoreMemory:
     """Given what the administrator asked for, return what a restore would do. Raise where it must not be done.
 
     Raises LawRefused when the VMID is in use or in the scratch range, Refused when the named archive holds no disk, or when one
@@ -58,36 +54,37 @@ def plan_restore(
     rights = restore_rights.wanted(service, vmid, archive.volid, where, config, storage=storage, start=start)
     restore_rights.require(service, vmid, rights)
     needs = disk_needs(config, storage)
-    return {
-        "archive": as_dict(archive),
-        "passed_over": [*([rest.said(vmid)] if rest else []), *passed_over],
-        "warnings": warnings,
-        "node": where,
-        "storage": storage,
-        "name": config.get("name", ""),
-        "disks": sorted(key for key in config if key.startswith("#qmdump#map:")),
-        "missing_disks": list(isolation.missing_disks(config, config)),
-        "left_out": _left_out(config),
-        "nics": {key: value for key, value in config.items() if key.startswith("net")},
-        "rights": [asdict(need) for need in rights],
-        "needs": [asdict(need) for need in needs],
-        "room": before_restore(service.restore_pve, vmid, where, needs, archive.size),
-    }
+    return RestoreMemory(
+        archive=archive,
+        node=where,
+        storage=storage,
+        name=config.get("name", ""),
+        start=start,
+        disks=tuple(sorted(key for key in config if key.startswith("#qmdump#map:"))),
+        missing_disks=tuple(isolation.missing_disks(config, config)),
+        left_out=_left_out(config),
+        nics={key: value for key, value in config.items() if key.startswith("net")},
+        passed_over=(*([rest.said(vmid)] if rest else []), *passed_over),
+        warnings=tuple(warnings),
+        rights=rights,
+        needs=tuple(needs),
+        room=tuple(before_restore(service.restore_pve, vmid, where, needs, archive.size)),
+    )
 
 
-def _left_out(config: Mapping[str, str]) -> list[str]:
+def _left_out(config: Mapping[str, str]) -> tuple[str, ...]:
     """Given the config in an archive, return a sentence for each disk of the guest that the archive does not hold."""
     wanted = isolation.disks_to_dump(config)
-    return [
+    return tuple(
         f"disk {disk} is not in the archive ({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
         "so the guest comes back without it"
         for disk in isolation.missing_disks(config, config)
-    ]
+    )
 
 
-def open_restore(service: Service, vmid: int, planned: dict[str, Any], *, start: bool) -> Operation | None:
+def open_restore(service: Opening, vmid: int, planned: RestoreMemory) -> Operation | None:
     """Given a plan, open the restore that carries it out."""
-    return service.engine.open("restore", vmid, planned | {"start": start}, within=DEADLINE)
+    return service.engine.open("restore", vmid, planned, within=DEADLINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +99,16 @@ class Rest:
         return f"VM {vmid} on {self.node} is the empty rest of our own failed restore, and is removed first (law 1, exception a)"
 
 
-def _our_rest(service: Service, vmid: int, node: str) -> tuple[Rest | None, str]:
+def _our_rest(service: Nodes, vmid: int, node: str) -> tuple[Rest | None, str]:
     """Return the rest if law 1's exception (a) holds for what is under that VMID, else why not."""
     before = service.catalog.operations(kind="restore", subject=vmid)
-    upids = [str(one.data["restore_upid"]) for one in before if "restore_upid" in one.data and one.state in _OVER]
+    upids = [upid for one in before if one.state in _OVER and (upid := one.book.upid("restore"))]
     upid = upids[0] if upids else None  # newest first
     why = service.restore_pve.stubs().why_not(node, vmid, upid)
     return (Rest(node, upid), "") if upid and why is None else (None, why or "no restore of this service left it")
 
 
-def must_be_absent(service: Service, vmid: int) -> Rest | None:
+def must_be_absent(service: Nodes, vmid: int) -> Rest | None:
     """Return None if nobody has the VMID, or what our own failed restore left there. Raise LawRefused for anything else."""
     if vmid in service.policy.scratch:
         raise LawRefused(
@@ -144,7 +141,7 @@ def must_be_absent(service: Service, vmid: int) -> Rest | None:
     return None
 
 
-def _of_silent_node(service: Service, guest: Guest, how: str) -> LawRefused:
+def _of_silent_node(service: Nodes, guest: Guest, how: str) -> LawRefused:
     """A guest of a node that does not answer may run there: its VMID stays taken until a human has seen that the node is off."""
     seen = listing.survey(service, guest.vmid)
     quorate = _quorate(service)
@@ -164,13 +161,13 @@ def _of_silent_node(service: Service, guest: Guest, how: str) -> LawRefused:
     )
 
 
-def _named(service: Service, guest: Guest) -> str:
+def _named(service: Nodes, guest: Guest) -> str:
     """A guest whose pvestatd is silent has no name in the cluster's list; the policy may know it."""
     name = guest.name or policy_for(service.policy, guest.vmid, "").name
     return f"{guest.vmid} ({name})" if name else str(guest.vmid)
 
 
-def _state(service: Service, guest: Guest) -> str:
+def _state(service: Nodes, guest: Guest) -> str:
     """What the cluster says, or the node itself where the cluster does not know."""
     if guest.status != "unknown" or guest.type is not GuestType.QEMU:
         return guest.status
@@ -180,7 +177,7 @@ def _state(service: Service, guest: Guest) -> str:
         return "in a state that nobody knows"
 
 
-def _refuse_now(service: Service, node: str) -> None:
+def _refuse_now(service: Nodes, node: str) -> None:
     """Raise PveUnreachable if the node cannot be asked, or if the cluster has lost quorum: PVE refuses every restore then."""
     nodes = service.restore_pve.cluster.nodes()
     down = reach.down(nodes)
@@ -196,7 +193,7 @@ def _refuse_now(service: Service, node: str) -> None:
         )
 
 
-def _quorate(service: Service) -> bool | None:
+def _quorate(service: Nodes) -> bool | None:
     """Whether the cluster is quorate, None if it is none, or if the token may not know."""
     try:
         return service.restore_pve.cluster.status().quorate

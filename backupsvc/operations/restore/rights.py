@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from shlex import quote
-from typing import TYPE_CHECKING
 
 from backupsvc.errors import PvePermissionDenied, Refused
+from backupsvc.services import Cluster, Nodes
 from policies import restore_rights
 from policies.privileges import LOCAL_ZONE
 from policies.role import Need
 
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-
 
 def wanted(
-    service: Service, vmid: int, archive: str, node: str, config: Mapping[str, str], *, storage: str | None, start: bool
+    service: Cluster, vmid: int, archive: str, node: str, config: Mapping[str, str], *, storage: str | None, start: bool
 ) -> tuple[Need, ...]:
     """Given a restore as it is planned, return what it needs. Raise Refused if no token at all could carry it out."""
     if devices := restore_rights.real_devices(config):
@@ -28,7 +25,7 @@ def wanted(
     return restore_rights.needed(vmid, config, storage=storage, start=start, bridges=bridges)
 
 
-def require(service: Service, vmid: int, needs: Iterable[Need]) -> None:
+def require(service: Nodes, vmid: int, needs: Iterable[Need]) -> None:
     """Given what a restore needs, raise PvePermissionDenied unless the token holds all of it at this moment."""
     pve, all_of_it = service.restore_pve, tuple(needs)
     held = {path: pve.cluster.permissions_at(path) for path in dict.fromkeys(need.path for need in all_of_it)}
@@ -40,7 +37,7 @@ def require(service: Service, vmid: int, needs: Iterable[Need]) -> None:
         )
 
 
-def way_out(service: Service, networks: Collection[str], storages: Collection[str]) -> str:
+def way_out(service: Nodes, networks: Collection[str], storages: Collection[str]) -> str:
     """Given where guests are to come back to, return how the restore token gets the rights; the everyday one never does."""
     # quoted for a shell: an archive's config may be of anybody's making
     named = [word for network in networks for word in ("--restore", quote(network))] or ["--restore", "BRIDGE"]

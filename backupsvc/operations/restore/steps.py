@@ -8,78 +8,79 @@ own left that failed: an empty config, which is removed before the next try.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from backupsvc.engine.context import Handler, Run, Wait
+from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import PveError, Refused
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
+from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore.planning import Rest, must_be_absent
+from backupsvc.operations.services import Run, StepServices
 from policies import causes
-from policies.role import Need
-from policies.room import DiskNeed
 from policies.workflow import Workflow
 
 
-def choose(run: Run) -> Wait | None:
+def choose(run: Run[RestoreMemory]) -> Wait | None:
     """Look once more, just before the restore, that nobody has taken VMID, rights or room or changed the archive meanwhile.
 
     What our own failed restore left there is removed.
     """
     if (rest := must_be_absent(run.service, run.vmid)) and (wait := _clear(run, rest)):
         return wait
-    archive = choosing.chosen(run)
-    if archive.changed and not run.data.get("warnings"):
+    memory = run.memory
+    archive = choosing.chosen(run.service, memory.archive)
+    if archive.changed and not memory.warnings:
         raise Refused(identity.was_changed(archive), f"name it with --archive {archive.volid} if it is the one that you want")
-    restore_rights.require(run.service, run.vmid, [Need(**item) for item in run.data.get("rights", ())])
-    needs = [DiskNeed(**item) for item in run.data.get("needs", ())]
-    run.data["room"] = before_restore(run.service.restore_pve, run.vmid, str(run.data["node"]), needs, archive.size)
-    choosing.pin(run, archive)
-    run.data["said"] = str(run.data["archive"]["volid"])
+    restore_rights.require(run.service, run.vmid, memory.rights)
+    room = before_restore(run.service.restore_pve, run.vmid, memory.node, memory.needs, archive.size)
+    run.memory = replace(memory, room=tuple(room))
+    choosing.pin(run.service, archive, run.fence(), run.now())
+    run.conclude(archive.volid)
     return None
 
 
-def restore(run: Run) -> Wait | None:
+def restore(run: Run[RestoreMemory]) -> Wait | None:
     """Restore the archive as it is, under the guest's own VMID. PVE refuses if a guest with that VMID exists."""
-    pve, item = run.service.restore_pve, run.data["archive"]
-    node = str(run.data["node"])
+    pve, archive, node = run.service.restore_pve, run.memory.archive, run.memory.node
 
     def begin() -> str:
-        return pve.restore.start(node, run.vmid, item["volid"], storage=run.data["storage"], overrides={})
+        return pve.restore.start(node, run.vmid, archive.volid, storage=run.memory.storage, overrides={})
 
-    result = run.task("restore", begin, what=f"restore {item['volid']}", **_task(run, "qmrestore"))
+    result = run.task("restore", begin, what=f"restore {archive.volid}", **_task(run, "qmrestore"))
     if result is None:
         return Wait("the archive is being restored", most=2.0)
     run.ended("restore", result)
     if not result.ok and causes.blame(result.exitstatus, result.log).damaged:
-        run.service.catalog.distrust(item["node"], item["volid"], run.now())  # its proof must not offer it once more
+        run.service.catalog.distrust(archive.node, archive.volid, run.now())  # its proof must not offer it once more
     result.raise_if_failed(
-        f"restoring guest {run.vmid} on {node} from {item['volid']} (an empty VM that it left goes at the next try)"
+        f"restoring guest {run.vmid} on {node} from {archive.volid} (an empty VM that it left goes at the next try)"
     )
     return None
 
 
-def read_back(run: Run) -> Wait | None:
+def read_back(run: Run[RestoreMemory]) -> Wait | None:
     """See that the guest is there with the disks that its archive held (law 4)."""
-    archived = {key.rsplit(":", 1)[-1] for key in run.data["disks"]}
-    config = run.service.restore_pve.guests.config(str(run.data["node"]), run.vmid)
+    archived = {key.rsplit(":", 1)[-1] for key in run.memory.disks}
+    config = run.service.restore_pve.guests.config(run.memory.node, run.vmid)
     if lost := sorted(archived - set(config)):
         raise PveError(
             f"guest {run.vmid} was restored without {', '.join(lost)}, which its archive holds",
             "look at the restore's log in PVE",
         )
     held = f"{config.get('name', '')} with {', '.join(sorted(archived))}"
-    run.data["said"] = "; ".join([held, *run.data.get("left_out", [])])
+    run.conclude("; ".join([held, *run.memory.left_out]))
     return None
 
 
-def start(run: Run) -> Wait | None:
+def start(run: Run[RestoreMemory]) -> Wait | None:
     """Start the guest if that was asked for."""
-    if not run.data["start"]:
-        run.data["said"] = "not started, as asked"
+    if not run.memory.start:
+        run.conclude("not started, as asked")
         return None
-    pve, node = run.service.restore_pve, str(run.data["node"])
+    pve, node = run.service.restore_pve, run.memory.node
     result = run.task("start", lambda: pve.guests.start(node, run.vmid), what=f"start guest {run.vmid}", **_task(run, "qmstart"))
     if result is None:
         return Wait("the guest is starting")
@@ -87,42 +88,45 @@ def start(run: Run) -> Wait | None:
     return None
 
 
-def settle(run: Run) -> Wait | None:
+def settle(run: Run[RestoreMemory]) -> Wait | None:
     """Leave nothing running: a restore that was cancelled or late is stopped, a start is awaited.
 
     What PVE leaves of a stopped restore, or a guest that has just been started, is not ours to destroy or to stop.
     """
     restoring = _under_way(run, "restore", "qmrestore")
     if isinstance(restoring, str):
-        if not run.data.get("restore_stopped"):
-            run.service.restore_pve.tasks.stop(restoring)
-            run.data["restore_stopped"] = True
-            run.note("stopped", restoring)
+        run.stop("restore", run.service.restore_pve, restoring)
         return Wait("the interrupted restore is ending", most=2.0)
     starting = restoring or _under_way(run, "start", "qmstart")
     return Wait("the guest is starting") if isinstance(starting, str) else starting
 
 
-def _under_way(run: Run, step: str, type: str) -> str | Wait | None:
+def _under_way(run: Run[RestoreMemory], step: str, type: str) -> str | Wait | None:
     """The UPID of a step's task if that still runs, or a wait while it is not known whether one was started."""
-    if step in run.data.get("seconds", {}) and run.data.get("error", {}).get("step") != step:
+    if step in run.book.seconds and not run.book.failed_at(step):
         return None  # the step went well
-    upid = run.data.get(f"{step}_upid") or run.adopt(step, **_task(run, type))
+    upid = run.book.upid(step) or run.adopt(step, **_task(run, type))
     if upid is None:
         return Wait(f"it is not known yet whether a {step} was begun", most=2.0) if run.unsettled(step) else None
-    return str(upid) if run.service.restore_pve.tasks.poll(str(upid)) is None else None
+    return upid if run.service.restore_pve.tasks.poll(upid) is None else None
 
 
 WORKFLOW = Workflow("restore", ("choose", "restore", "read-back", "start"), ("settle",))
-HANDLERS: Mapping[str, Handler] = {"choose": choose, "restore": restore, "read-back": read_back, "start": start, "settle": settle}
+HANDLERS: Mapping[str, Handler[StepServices, RestoreMemory]] = {
+    "choose": choose,
+    "restore": restore,
+    "read-back": read_back,
+    "start": start,
+    "settle": settle,
+}
 
 
-def _task(run: Run, type: str) -> dict[str, Any]:
+def _task(run: Run[RestoreMemory], type: str) -> dict[str, Any]:
     """Where a task on the guest runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
-    return {"pve": run.service.restore_pve, "node": str(run.data["node"]), "type": type, "vmid": run.vmid}
+    return {"pve": run.service.restore_pve, "node": run.memory.node, "type": type, "vmid": run.vmid}
 
 
-def _clear(run: Run, rest: Rest) -> Wait | None:
+def _clear(run: Run[RestoreMemory], rest: Rest) -> Wait | None:
     """Remove the rest; law 1's exception is decided anew at that moment."""
     pve = run.service.restore_pve
     where: dict[str, Any] = {"pve": pve, "node": rest.node, "type": "qmdestroy", "vmid": run.vmid}

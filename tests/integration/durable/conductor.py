@@ -68,7 +68,7 @@ def opened(settings: Settings, *, foreground: bool) -> Service:
     """Given the settings, return a service in a hurry."""
     service = Service(settings, HastyClock(), foreground=foreground)
     service.policy = read_policy(settings)
-    service.engine.settle = SETTLE
+    service.engine.executor.settle = SETTLE
     backupsvc.pve.tasks.RECENT_AGE = RECENT_AGE
     backupsvc.engine.context.JUST_NOW = JUST_NOW
     return service

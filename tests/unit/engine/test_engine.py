@@ -184,7 +184,7 @@ def test_a_resumed_step_adopts_the_task_that_was_started_before_the_crash(site: 
     started: list[str] = []
     engine = Engine(site, kinds("backup", dump=dumping(started)))
     id = opened(engine, "backup")
-    engine.advance(id)
+    engine.executor.advance(id)
     now = int(site.clock.now())
     site.catalog.record(id, engine.driver(), step="dump", data={"dump_intent": now, "entered": {}})
     ended = engine.drive([id])[0]
@@ -313,9 +313,9 @@ def test_law_9_a_driver_that_slept_through_its_lease_starts_nothing(site: World)
 
     engine = Engine(site, kinds("backup", dump=dump))
     id = opened(engine, "backup")
-    engine.advance(id)
+    engine.executor.advance(id)
     with pytest.raises(LeaseLost):
-        engine.advance(id)
+        engine.executor.advance(id)
     assert started == []
 
 
@@ -361,9 +361,9 @@ def test_an_operation_that_another_process_took_over_is_followed_to_its_end(site
 def test_a_worker_gives_an_operation_back_between_two_polls(site: World) -> None:
     engine = workers(site, "backup", dump=lambda run: Wait("dumping", most=5.0))
     id = opened(engine, "backup")
-    assert engine.hints == [id]
-    assert engine.advance(id).pause is None
-    outcome = engine.advance(id)
+    assert engine.executor.hints == [id]
+    assert engine.executor.advance(id).pause is None
+    outcome = engine.executor.advance(id)
     left = site.catalog.operation(id)
     assert left and left.lease_owner is None and left.due > site.clock.now()
     assert outcome.pause is not None
@@ -412,7 +412,7 @@ def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_r
 
     engine = Engine(site, kinds("backup", dump=dump))
     assert engine.drive([opened(engine, "backup")])[0].state is OperationState.DONE
-    assert len(started) == 2 and started[1] - started[0] >= engine.settle - 1
+    assert len(started) == 2 and started[1] - started[0] >= engine.executor.settle - 1
 
 
 def test_a_call_that_pve_refused_for_sure_is_no_intent_any_more(site: World) -> None:
@@ -486,7 +486,7 @@ def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_leas
 
     engine = Engine(site, kinds("backup", verify=verify))
     beats: list[float] = []
-    engine.on_beat = lambda: beats.append(site.clock.now())
+    engine.executor.on_beat = lambda: beats.append(site.clock.now())
     ended = engine.drive([opened(engine, "backup")])[0]
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "enough")
     assert len(beats) > 40
@@ -495,7 +495,7 @@ def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_leas
 def test_an_operation_that_nobody_drives_is_cancelled_here_with_its_cleanup(site: World) -> None:
     engine = workers(site, "restore-test", boot=lambda run: Wait("booting"))
     id = opened(engine)
-    while engine.advance(id).pause is None:
+    while engine.executor.advance(id).pause is None:
         pass
     ended = Engine(site, kinds("restore-test")).cancel(id, "cancelled by the administrator")
     assert ended.state is OperationState.CANCELLED
@@ -510,13 +510,13 @@ def test_a_fault_of_ours_is_kept_without_its_text_and_tried_again_but_not_for_ev
 
     engine = workers(site, "backup", dump=dump)
     id = opened(engine, "backup")
-    engine.advance(id)
+    engine.executor.advance(id)
     for _ in range(5):
         with pytest.raises(KeyError):
-            engine.advance(id)
+            engine.executor.advance(id)
         site.clock.sleep(61)
     assert site.catalog.due(int(site.clock.now()), 10) == [id]
-    while (outcome := engine.advance(id)).operation.state is OperationState.OPEN:
+    while (outcome := engine.executor.advance(id)).operation.state is OperationState.OPEN:
         pass
     assert "was lost 5 times at step dump" in str(outcome.operation.error)
     history = str([row.detail for row in site.catalog.transitions(id)])

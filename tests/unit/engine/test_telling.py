@@ -59,7 +59,7 @@ def test_a_driver_that_dies_between_the_end_and_the_telling_leaves_it_to_a_tick(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(telling, "ended", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         while True:
-            engine.advance(id)
+            engine.executor.advance(id)
     assert operation_of(here, id).state is OperationState.DONE and not heard
     telling.tell_due(here.catalog, KINDS, now(here))
     assert not heard, "its driver may be about to tell it"

@@ -143,7 +143,7 @@ class Stage:
         plain = build_engine(site)
         site.engine = WatchedEngine(site, plain.kinds, foreground=foreground, settle=self.settle)
         site.engine.stage = self
-        site.engine.owner = f"{name}:{next(self._numbers)}"
+        site.engine.executor.owner = f"{name}:{next(self._numbers)}"
         return Actor(name, site)
 
     def take_turn(self, actor: Actor, fate: Fate | None, act: Callable[[], Any]) -> Any:
@@ -157,7 +157,7 @@ class Stage:
         finally:
             turn = self.turns.pop()
             actor.busy = turn.dead
-            actor.site.engine.hints.clear()  # whoever they are for is found by a tick, or by chance
+            actor.site.engine.executor.hints.clear()  # whoever they are for is found by a tick, or by chance
 
     @contextmanager
     def at(self, operation: str) -> Iterator[None]:
@@ -237,7 +237,7 @@ class Stage:
             raise KeyboardInterrupt
         turn.dead = True
         if fate.seconds:  # it died on this machine, which is noticed at once
-            self.gone.add(turn.actor.site.engine.owner)
+            self.gone.add(turn.actor.site.engine.executor.owner)
         raise Dead
 
     def _sleep(self, fate: Fate) -> None:

@@ -343,7 +343,7 @@ def test_a_guest_that_its_dump_left_frozen_is_told_at_once_and_the_archive_is_ke
     cluster, told = dumped(THAW_FAILED, frozen=[True]), list[str]()
     site.pve = cluster
     site.engine = build_engine(site)
-    site.engine.observe(lambda event: told.append(event.text) if event.kind == "say" else None)
+    site.engine.executor.observe(lambda event: told.append(event.text) if event.kind == "say" else None)
     (opened,) = open_job(site, JOB)
     found = backup_outcome(site.engine.drive([opened.id])[0])
     assert (found["status"], found["findings"], found["exit_code"]) == ("warnings", ["guest-left-frozen"], 1)
@@ -482,7 +482,7 @@ def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
     site.engine = build_engine(site)
     (opened,) = open_job(site, JOB)
     while (now := site.catalog.operation(opened.id)) and "dump_upid" not in now.data:
-        site.engine.advance(opened.id)
+        site.engine.executor.advance(opened.id)
     site.catalog.request_cancel(opened.id, "enough", int(site.clock.now()))
     (operation,) = site.engine.drive([opened.id])
     found = backup_outcome(operation)

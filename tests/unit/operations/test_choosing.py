@@ -115,7 +115,7 @@ def test_a_test_keeps_in_its_history_what_it_passed_over(site: World) -> None:
     listing(site, GOOD, EMPTY).cluster.version = lambda: SimpleNamespace(simulated=True)
     opened = open_test(site, 108)
     assert opened is not None
-    site.engine.advance(opened.id)
+    site.engine.executor.advance(opened.id)
     history = [str(line.detail) for line in site.catalog.transitions(opened.id)]
     assert any(f"{GOOD.volid}; {EMPTY.volid} holds no disk, so it was passed over" in line for line in history)
 

@@ -57,7 +57,7 @@ def test_a_claim_ends_though_the_clock_is_set_at_each_look(site: World) -> None:
     id = opened(engine)
     restless(site).restless = True
     for _ in range(20):
-        outcome = engine.advance(id)
+        outcome = engine.executor.advance(id)
     assert outcome.operation.state is not OperationState.OPEN
 
 

@@ -237,7 +237,7 @@ class EngineModel(RuleBasedStateMachine):
         if whole:
             worker_loop.work(actor.site.engine, id, long=True)
         else:
-            actor.site.engine.advance(id)
+            actor.site.engine.executor.advance(id)
 
     def _tick(self, actor: Actor) -> list[str]:
         due = tick.tick(actor.site)

@@ -120,7 +120,7 @@ def test_a_command_that_first_cleans_up_after_a_dead_one_says_so_before_it_does(
     order: list[str] = person.said
     id = opened(person.engine)
     assert site.catalog.claim(id, person.engine.driver())
-    site.catalog.expire(id, person.engine.owner, 0)
+    site.catalog.expire(id, person.engine.executor.owner, 0)
     assert site.catalog.claim(id, Driver(dead_command(), 600, int(site.clock.now())))
     opened(person.engine)
     assert order == [f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {id}`", "tear-down"]

@@ -186,7 +186,7 @@ def test_law_3_newer_archives_that_vanished_since_the_decision_stop_the_removal_
 def test_law_3_what_became_the_newest_proven_archive_since_the_decision_is_kept(site: World) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     operation = open_prune(site)
-    assert operation and site.engine.advance(operation.id).operation.step == "remove"
+    assert operation and site.engine.executor.advance(operation.id).operation.step == "remove"
     with site.catalog._database.write() as connection:
         connection.execute(update(ARCHIVE).where(ARCHIVE.c.volid == THREE[0].volid).values(proven_at=1, rung="healthy"))
     done = prune_outcome(site.engine.drive_one(operation))
@@ -196,7 +196,7 @@ def test_law_3_what_became_the_newest_proven_archive_since_the_decision_is_kept(
 def test_law_3_an_archive_that_a_test_has_chosen_since_the_decision_is_kept(site: World) -> None:
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     operation = open_prune(site)
-    assert operation and site.engine.advance(operation.id).operation.step == "remove"
+    assert operation and site.engine.executor.advance(operation.id).operation.step == "remove"
     chosen_by_a_test(site, THREE[0])
     done = prune_outcome(site.engine.drive_one(operation))
     assert cluster.deleted == done["removed"] == [THREE[1].volid]
@@ -208,7 +208,7 @@ def test_law_3_the_last_look_at_who_needs_an_archive_is_taken_in_the_transaction
     """The test chooses it after prune has decided anew: only the transaction before the deletion can still see that."""
     cluster = with_cluster(site, Cluster(listings=[THREE])).pve
     operation = open_prune(site)
-    assert operation and site.engine.advance(operation.id).operation.step == "remove"
+    assert operation and site.engine.executor.advance(operation.id).operation.step == "remove"
     chosen_by_a_test(site, THREE[0])
     monkeypatch.setattr(deciding, "in_use", lambda service: set())
     done = prune_outcome(site.engine.drive_one(operation))

@@ -65,7 +65,7 @@ def prove(site: World, *items: Archive) -> None:
 def decided(site: World) -> str:
     """Let a prune decide, and stop it before it removes anything; return its id."""
     operation = open_prune(site)
-    assert operation and site.engine.advance(operation.id).operation.step == "remove"
+    assert operation and site.engine.executor.advance(operation.id).operation.step == "remove"
     return operation.id
 
 

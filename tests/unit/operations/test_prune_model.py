@@ -242,6 +242,6 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(
             preview(site)  # all was seen once, before something could no longer be listed
             storages.blind = data.draw(st.sampled_from([None, *PLACES]))
         operation = open_prune(site)
-        assert isinstance(operation, Operation) and site.engine.advance(operation.id).operation.step == "remove"
+        assert isinstance(operation, Operation) and site.engine.executor.advance(operation.id).operation.step == "remove"
         storages.begun = True
         site.engine.drive_one(operation)

@@ -190,7 +190,7 @@ def test_law_3_a_place_that_is_lost_after_the_decision_ends_the_run(site: World)
     """Less is seen than was decided on: a new run decides on that."""
     cluster = two_nodes(site, {A: on(A, *THREE), B: ELSEWHERE}, shared=False)
     operation = open_prune(site)
-    assert operation and site.engine.advance(operation.id).operation.step == "remove"
+    assert operation and site.engine.executor.advance(operation.id).operation.step == "remove"
     hanging(cluster)
     done: Any = prune_outcome(site.engine.drive_one(operation))
     assert cluster.deleted == [] and TIMEOUT in done["error"]["message"]

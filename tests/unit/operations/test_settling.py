@@ -217,7 +217,7 @@ def test_law_5_whoever_resumes_a_watch_that_was_killed_begins_it_anew(
     monkeypatch.setattr(settling, "_eyes", lambda run: (scene.look, lambda: Boot("b1")))
     monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: scene.ask(spec))
     steps = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)
-    steps.engine.observe(lambda event: told.append(event.text))
+    steps.engine.executor.observe(lambda event: told.append(event.text))
     scene.happens[scene.clock.monotonic() - scene.began + 5.0] = kill
     with pytest.raises(Killed):
         steps("settle")

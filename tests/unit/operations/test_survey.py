@@ -278,7 +278,7 @@ def test_a_restore_test_of_it_ends_with_that_sentence(site: World) -> None:
     assert opened is not None
     tries = 0
     while (ended := site.catalog.operation(opened.id)) and ended.state is OperationState.OPEN:
-        site.clock.sleep(site.engine.advance(opened.id).pause or 0.0)
+        site.clock.sleep(site.engine.executor.advance(opened.id).pause or 0.0)
         tries += 1
     assert ended is not None and tries < 10, "an outage is not waited for"
     error: Any = ended.data["error"]

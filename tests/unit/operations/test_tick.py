@@ -35,8 +35,8 @@ def test_a_node_that_becomes_free_is_told_before_the_next_steps_are_done(site: W
 
     engine = Engine(site, kinds("backup", locate=locate, dump=dump, read_back=read_back), foreground=False)
     first, second = opened(engine, "backup", 101), opened(engine, "backup", 102)
-    engine.hints.clear()
-    engine.advance(first)
+    engine.executor.hints.clear()
+    engine.executor.advance(first)
     assert work(engine, second, long=False).again is not None  # it waits for its turn
     turn = work(engine, first, long=False)
     assert turn.hints == (second,) and turn.again == 0.0

@@ -203,7 +203,7 @@ def reap(site: Site) -> OperationState:
     """Let workers take turns at what the tick opened."""
     (operation,) = forgotten.attend(site.world)
     while (found := site.world.catalog.operation(operation.id)) and found.state is OperationState.OPEN:
-        pause = site.engine.advance(operation.id).pause
+        pause = site.engine.executor.advance(operation.id).pause
         site.world.clock.sleep(pause or 0.1)
     assert found
     return found.state
