@@ -135,7 +135,7 @@ def read_back(run: Run[BackupMemory]) -> Wait | None:
         at=run.now(),
         anew=adopted is None,
     )
-    choosing.pin(run, archive)  # it is about to be read whole
+    choosing.pin(run.service, archive, run.fence(), run.now())  # it is about to be read whole
     run.memory = replace(run.memory, archive=catalog.archive(node, archive.volid) or archive)
     if not config:  # known by now, so that it counts for nothing
         raise PveError(

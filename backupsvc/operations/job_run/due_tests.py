@@ -127,7 +127,7 @@ def _undecided(run: Run[NightMemory]) -> list[Test]:
     return [
         Test(f"again#{test.vmid}", test.vmid, test.seconds)
         for test in run.memory.tests or ()
-        if (cause := causes.get(test.vmid)) and not Cause(cause).against_the_archive
+        if (cause := causes.get(test.vmid)) and not cause.against_the_archive
     ]
 
 
@@ -248,7 +248,7 @@ def verdict_of(test: Operation) -> str:
     return f"{proof.verdict} at rung {proof.rung}" if less else str(proof.verdict)
 
 
-def cause_of(test: Operation) -> str | None:
+def cause_of(test: Operation) -> Cause | None:
     """Given an ended restore test, return who is to blame for its verdict, None if nobody is."""
     proof = recall_test(test).proof
     return proof.cause if proof else None
