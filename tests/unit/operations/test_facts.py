@@ -80,7 +80,8 @@ def test_what_a_kind_knows_of_an_operation_also_of_one_that_an_older_version_wro
 
 def test_a_backup_that_an_older_version_wrote_down_is_read_as_it_was() -> None:
     written = of(
-        "backup", job="nightly", node="clovis", name="Debian-Server", at=AT, type="qemu", keep_all=True, before=["local:backup/a"],
+        "backup", job="nightly", node="clovis", name="Debian-Server", at=AT, type="qemu",
+        keep_all=True, before=["local:backup/a"],
         foreign={"origin": "PVE job b", "begins": AT, "storage": "local", "certain": True},
         adopted={"volid": "local:backup/x", "storage": "local", "origin": "PVE job b"},
         dump=DUMP, lacking=["scsi2 is not in the archive"], archive=ARCHIVE, verified=True, thaw=THAW, unheard_of=1,
