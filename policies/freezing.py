@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from policies.model import Job, Policy
 from policies.property_string import agent_configured, freeze_switched_off
@@ -59,7 +58,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ThawProgress:
     """How far the asking is: ``since`` it began, ``frozen_for`` since it was first seen frozen (None: it was not).
 
     ``tried``: the dump asked this guest to freeze. ``may_thaw``: the policy says so. ``thaws`` were sent so far.
@@ -97,7 +96,7 @@ class Settled:
     why: str
 
 
-def before_asking(guest: Guest, standing: Standing) -> Ask | Later | Settled:
+def before_asking(guest: Guest, so_far: ThawProgress) -> Ask | Later | Settled:
     """Given a guest as it is now, return whether its agent may be asked: never while a lock says that it is being dumped."""
     if not guest.running:
         return Settled(State.OFF, "it does not run")
@@ -105,30 +104,30 @@ def before_asking(guest: Guest, standing: Standing) -> Ask | Later | Settled:
         return Settled(State.OFF, "it has no agent configured")
     if guest.lock is None:
         return Ask()
-    if standing.since < HELD_FOR:
+    if so_far.since < HELD_FOR:
         return Later(f"the guest is locked ({guest.lock}), so its agent is not asked now")
     return Settled(State.UNKNOWN, f"it is locked ({guest.lock}), and its agent is not asked while another dump may run")
 
 
-def after_asking(answer: Answer, standing: Standing) -> Later | ThawIt | Settled:
+def after_asking(answer: Answer, so_far: ThawProgress) -> Later | ThawIt | Settled:
     """Given the agent's answer, return what follows. Only an answer makes a guest thawed."""
     if answer.frozen is False:
-        by_us = "it was left frozen, and was thawed as the policy says" if standing.thaws else "its agent says so"
+        by_us = "it was left frozen, and was thawed as the policy says" if so_far.thaws else "its agent says so"
         return Settled(State.THAWED, by_us)
     if answer.frozen:
-        return _frozen(standing)
-    waits = answer.trouble is Trouble.PASSING or (answer.trouble is Trouble.SILENT and standing.tried)
-    if waits and standing.since < SILENT_FOR:
+        return _frozen(so_far)
+    waits = answer.trouble is Trouble.PASSING or (answer.trouble is Trouble.SILENT and so_far.tried)
+    if waits and so_far.since < SILENT_FOR:
         return Later(f"whether the guest is thawed is not known yet: {answer.text}")
     return Settled(State.UNKNOWN, answer.text)
 
 
-def _frozen(standing: Standing) -> Later | ThawIt | Settled:
-    if standing.frozen_for is None or standing.frozen_for < SURE_AFTER:
+def _frozen(so_far: ThawProgress) -> Later | ThawIt | Settled:
+    if so_far.frozen_for is None or so_far.frozen_for < SURE_AFTER:
         return Later("the guest's file systems are frozen: its agent is asked once more")
-    if standing.may_thaw and standing.thaws < MOST_THAWS:
+    if so_far.may_thaw and so_far.thaws < MOST_THAWS:
         return ThawIt()
-    tried = f", also after {standing.thaws} attempts to thaw them" if standing.thaws else ""
+    tried = f", also after {so_far.thaws} attempts to thaw them" if so_far.thaws else ""
     return Settled(State.FROZEN, f"its agent says so{tried}")
 
 
@@ -147,6 +146,21 @@ def asks_for_thaw(policy: Policy) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Thaw:
+    """What a backup found out about its guest's file systems once the dump was over, at ``at`` (epoch seconds).
+
+    ``tried``: the dump asked the guest to freeze. ``thaws`` were sent by us; ``thaw_failed`` is what PVE said if its own failed.
+    """
+
+    state: State
+    why: str = ""
+    at: int = 0
+    tried: bool = False
+    thaws: int = 0
+    thaw_failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LeftFrozen:
     """A guest that a dump left frozen, seen at ``at`` (epoch seconds). Not ``certain``: its thaw failed, and nobody could ask."""
 
@@ -155,37 +169,43 @@ class LeftFrozen:
     why: str
 
 
-def sentences(vmid: int, data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Given what a backup remembers, return what is wrong with its guest's file systems, one sentence each; () if all is well."""
-    seen = data.get("thaw") or {}
-    state, why = seen.get("state"), seen.get("why", "")
-    if state == State.FROZEN:
-        return (f"{FINDING}: the dump left its file systems frozen ({why}): what writes to them hangs. {_thaw_by_hand(vmid)}",)
-    if state == State.UNKNOWN and seen.get("thaw_failed"):
-        return (f"{FINDING}: PVE's thaw failed, and whether it stands frozen is not known: {why}. {_thaw_by_hand(vmid)}",)
-    if state == State.UNKNOWN and seen.get("tried"):
-        return (f"whether its file systems are thawed is not known: {why}",)
-    return (f"the dump left its file systems frozen: {why}",) if state == State.THAWED and seen.get("thaws") else ()
+def sentences(vmid: int, thaw: Thaw | None) -> tuple[str, ...]:
+    """Given a guest and what its backup found out (None: nothing yet), return what is wrong with its file systems, one sentence
+    each; () if all is well.
+    """
+    if thaw is None:
+        return ()
+    if thaw.state is State.FROZEN:
+        return (
+            f"{FINDING}: the dump left its file systems frozen ({thaw.why}): what writes to them hangs. {_thaw_by_hand(vmid)}",
+        )
+    if thaw.state is State.UNKNOWN and thaw.thaw_failed:
+        said = f"PVE's thaw failed, and whether it stands frozen is not known: {thaw.why}"
+        return (f"{FINDING}: {said}. {_thaw_by_hand(vmid)}",)
+    if thaw.state is State.UNKNOWN and thaw.tried:
+        return (f"whether its file systems are thawed is not known: {thaw.why}",)
+    return (f"the dump left its file systems frozen: {thaw.why}",) if thaw.state is State.THAWED and thaw.thaws else ()
 
 
 def _thaw_by_hand(vmid: int) -> str:
     return f"Thaw them on its node: qm guest cmd {vmid} fsfreeze-thaw"
 
 
-def left(data: Mapping[str, Any]) -> LeftFrozen | None:
-    """Given what a backup remembers, return that it left its guest frozen, None if not or if nothing can be said."""
-    seen = data.get("thaw") or {}
-    certain = seen.get("state") == State.FROZEN
-    if not certain and not (seen.get("state") == State.UNKNOWN and seen.get("thaw_failed")):
+def left(thaw: Thaw | None) -> LeftFrozen | None:
+    """Given what a backup found out (None: nothing yet), return that it left its guest frozen, None if not or if nothing can be
+    said.
+    """
+    if thaw is None:
         return None
-    return LeftFrozen(int(seen["at"]), certain, str(seen["thaw_failed"] if not certain else seen["why"]))
+    if thaw.state is State.FROZEN:
+        return LeftFrozen(thaw.at, True, thaw.why)
+    return LeftFrozen(thaw.at, False, thaw.thaw_failed) if thaw.state is State.UNKNOWN and thaw.thaw_failed else None
 
 
-def latest(looks: Iterable[Mapping[str, Any]]) -> LeftFrozen | None:
-    """Given what the backups of one guest remember, return what the newest look that says anything found; None: not frozen."""
-    told = [data for data in looks if (data.get("thaw") or {}).get("state") in (State.THAWED, State.OFF) or left(data)]
-    newest = max(told, key=lambda data: int(data["thaw"]["at"]), default=None)
-    return left(newest) if newest is not None else None
+def latest(looks: Iterable[Thaw | None]) -> LeftFrozen | None:
+    """Given what the backups of one guest found out, return what the newest that says anything did; None: not frozen."""
+    told = [thaw for thaw in looks if thaw and (thaw.state in (State.THAWED, State.OFF) or left(thaw))]
+    return left(max(told, key=lambda thaw: thaw.at, default=None))
 
 
 # --- why an archive is not frozen -------------------------------------------------------------------------------------------

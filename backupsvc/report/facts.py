@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.clock import Clock
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
+from backupsvc.operations.backup.memory import recall as recall_backup
+from backupsvc.operations.job_run.memory import recall as recall_night
+from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.pve import leftovers
 from policies import freezing, isolation, lineage, property_string, reach
-from policies.freezing import LeftFrozen
+from policies.freezing import LeftFrozen, Thaw
 from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, SeenStorages, Storage
 from policies.orphans import Orphan, orphans
 from policies.site_facts import (
@@ -281,8 +284,8 @@ def _guests(
 def _nights(catalog: Catalog) -> tuple[NightRun, ...]:
     """The occurrences of jobs that the catalog knows, the newest opened first."""
     found = catalog.operations(kind="night", limit=MOST_NIGHTS)
-    known = [(str(item.data["job"]), int(str(item.data["at"])), item.state is OperationState.MISSED) for item in found]
-    return tuple(NightRun(job, at, missed) for job, at, missed in known)
+    known = [(item, recall_night(item)) for item in found]
+    return tuple(NightRun(memory.job, memory.at or item.created, item.state is OperationState.MISSED) for item, memory in known)
 
 
 def _orphans(
@@ -305,11 +308,11 @@ def _orphans(
 def _moves(catalog: Catalog) -> tuple[MovedCopy, ...]:
     """The copies that were moved in mid-test, of the latest restore tests."""
     tests = catalog.operations(kind="restore-test", limit=MOST_NIGHTS)
-    seen: list[tuple[Operation, Any]] = [(test, test.data["moved"]) for test in tests if "moved" in test.data]
+    seen = [(test, recall_test(test).moved) for test in tests]
     return tuple(
-        MovedCopy(test.subject, test.id, str(move["from"]), str(move["to"]), int(move["at"]))
+        MovedCopy(test.subject, test.id, move.from_node, move.to_node, move.at)
         for test, move in seen
-        if test.subject is not None
+        if test.subject is not None and move is not None
     )
 
 
@@ -346,10 +349,10 @@ def _backups(operations: Iterable[Operation]) -> Mapping[int, list[BackupOutcome
 
 def _left_frozen(operations: Iterable[Operation]) -> Mapping[int, LeftFrozen]:
     """The guests that their dumps left frozen, as far as the operations know."""
-    looks: dict[int, list[Mapping[str, object]]] = defaultdict(list)
+    looks: dict[int, list[Thaw | None]] = defaultdict(list)
     for operation in operations:
-        if operation.subject is not None and operation.data.get("thaw"):
-            looks[operation.subject].append(operation.data)
+        if operation.subject is not None:
+            looks[operation.subject].append(recall_backup(operation).thaw)
     return {vmid: left for vmid, found in looks.items() if (left := freezing.latest(found))}
 
 

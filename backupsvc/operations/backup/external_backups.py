@@ -6,13 +6,15 @@ A backup that a person asks for never stands back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.errors import OperationFailed, PvePermissionDenied
+from backupsvc.operations.backup.memory import Adopted, BackupMemory, Dump
+from backupsvc.operations.services import Run
 from policies import foreign, vzdumplog
-from policies.foreign import Adopt, Beside, StandBack
+from policies.foreign import Adopt, StandBack
 from policies.model import Archive, Guest, Job
 
 if TYPE_CHECKING:
@@ -22,21 +24,21 @@ JOBS_AGE = 60.0  # seconds that an answer about PVE's own jobs serves for all gu
 LOOK_AGAIN = 120.0  # seconds between two looks for an archive that PVE makes
 
 
-def stand_back(run: Run, guest: Guest, job: Job) -> Wait | None:
+def stand_back(run: Run[BackupMemory], guest: Guest, job: Job) -> Wait | None:
     """Given a guest and the job that backs it up, return a wait while its dump must not begin; the node's turn is left then.
 
     When PVE has made the archive itself, remember it as ``adopted``: there is nothing left to dump.
     """
-    at = run.data.get("at")
-    if at is None or "adopted" in run.data:
+    at = run.memory.at
+    if at is None or run.memory.adopted:
         return None
     wait = _await_node(run, guest, at + job.window) or _await_archive(run, guest, job, at)
-    if wait or "adopted" in run.data:
+    if wait or run.memory.adopted:
         run.leave()
     return wait
 
 
-def _await_node(run: Run, guest: Guest, until: int) -> Wait | None:
+def _await_node(run: Run[BackupMemory], guest: Guest, until: int) -> Wait | None:
     if guest.status != "unknown" or any(node.name == guest.node and node.online for node in run.service.pve.cluster.nodes()):
         return None
     if run.now() < until:
@@ -48,13 +50,12 @@ def _await_node(run: Run, guest: Guest, until: int) -> Wait | None:
     )
 
 
-def _await_archive(run: Run, guest: Guest, job: Job, at: int) -> Wait | None:
+def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> Wait | None:
     pve, policy = run.service.pve, run.service.policy
     runs = foreign.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
     if runs:
-        run.data["foreign"] = asdict(runs)
-    seen = Beside(**run.data["foreign"]) if "foreign" in run.data else None
-    beside = foreign.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone) or seen
+        run.memory = replace(run.memory, foreign=runs)
+    beside = foreign.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone) or run.memory.foreign
     decision = foreign.decide(
         beside,
         _archives(run, guest, {job.storage, beside.storage or job.storage}) if beside else (),
@@ -69,7 +70,7 @@ def _await_archive(run: Run, guest: Guest, job: Job, at: int) -> Wait | None:
     return Wait(decision.why, most=LOOK_AGAIN) if isinstance(decision, StandBack) else None
 
 
-def _jobs(run: Run) -> Sequence[ClusterJob]:
+def _jobs(run: Run[BackupMemory]) -> Sequence[ClusterJob]:
     cluster = run.service.pve.cluster
     try:
         jobs = cluster.jobs(max_age=JOBS_AGE)
@@ -78,7 +79,7 @@ def _jobs(run: Run) -> Sequence[ClusterJob]:
     return [job.seen(cluster.guests(max_age=JOBS_AGE)) for job in jobs]
 
 
-def _archives(run: Run, guest: Guest, storages: set[str]) -> list[Archive]:
+def _archives(run: Run[BackupMemory], guest: Guest, storages: set[str]) -> list[Archive]:
     """The guest's archives as they are listed now, each with the operation that made it, as far as the catalog knows."""
     storage, catalog = run.service.pve.storage, run.service.catalog
     listed = [item for name in sorted(storages) for item in storage.archives(guest.node, name, guest.vmid)]
@@ -86,16 +87,9 @@ def _archives(run: Run, guest: Guest, storages: set[str]) -> list[Archive]:
     return [replace(item, operation=old.operation) if old else item for item, old in zip(listed, known, strict=True)]
 
 
-def _adopt(run: Run, found: Adopt) -> None:
+def _adopt(run: Run[BackupMemory], found: Adopt) -> None:
     """Remember PVE's archive. What its task said of the guest's consistency is not known, and is not made up."""
     archive = found.archive
-    run.data["adopted"] = {"volid": archive.volid, "storage": archive.storage, "origin": found.origin}
-    nothing = vzdumplog.read((), run.vmid)
-    run.data["dump"] = {
-        **asdict(nothing),
-        "consistency": str(nothing.consistency),
-        "freeze": str(nothing.freeze),
-        "exitstatus": "OK",
-        "upid": None,
-    }
+    adopted = Adopted(archive.volid, archive.storage, found.origin)
+    run.memory = replace(run.memory, adopted=adopted, dump=Dump(vzdumplog.read((), run.vmid), "OK"))
     run.note("adopted", volid=archive.volid, origin=found.origin)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backupsvc.operations.backup.memory import BackupMemory
+from backupsvc.operations.services import Opening, Records
 from policies.jobs import Expected, rank
 from policies.model import Guest, Job, Operation
 from policies.site import policy_for
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.catalog.leases import Fence
 
 
@@ -17,7 +18,7 @@ GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serv
 
 
 def open_backup(
-    service: Service,
+    service: Opening,
     job: Job,
     item: Expected,
     occurrence: str | None = None,
@@ -31,14 +32,14 @@ def open_backup(
     backup stands back where PVE makes its own.
     """
     guest = item.guest
-    data = {"job": job.id, "node": guest.node if guest else None, "name": name_of(service, guest), "at": at}
+    memory = BackupMemory(job.id, guest.node if guest else None, name_of(service, guest), at)
     ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
     lane = f"vzdump {guest.node}" if guest else None
     return service.engine.open(
-        "backup", item.vmid, data, occurrence=occurrence, within=within, rank=ranked, lane=lane, parent=parent
+        "backup", item.vmid, memory, occurrence=occurrence, within=within, rank=ranked, lane=lane, parent=parent
     )
 
 
-def name_of(service: Service, guest: Guest | None) -> str:
+def name_of(service: Records, guest: Guest | None) -> str:
     """The cluster lists no name for a guest of a node whose pvestatd is silent; the policy may have one."""
     return (guest.name or policy_for(service.policy, guest.vmid, "").name) if guest else ""

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from backupsvc.inventory.listing import as_dict
+from backupsvc.operations.backup.memory import Dump, recall
 from policies import freezing
 from policies.model import Operation, OperationState
 
 
 def backup_outcome(operation: Operation) -> dict[str, Any]:
     """Given an ended backup operation, return its line of ``backup run --json``."""
-    data: Any = operation.data
-    dumped = data.get("dump") or {}
+    memory, book = recall(operation), operation.book
     bad = operation.state is not OperationState.DONE
-    warnings = [*freezing.sentences(operation.subject or 0, data), *dumped.get("warnings", ())]
-    left_frozen = freezing.left(data) is not None
-    warned = bool(warnings) or (bool(dumped) and dumped["exitstatus"] != "OK")
+    warnings = [*freezing.sentences(operation.subject or 0, memory.thaw), *memory.warnings]
+    left_frozen = freezing.left(memory.thaw) is not None
+    warned = bool(warnings) or (memory.dump is not None and memory.dump.exitstatus != "OK")
     return {
         "vmid": operation.subject,
-        "name": data.get("name", ""),
-        "node": data.get("node"),
+        "name": memory.name,
+        "node": memory.node,
         "operation": operation.id,
         "status": "failed" if bad else "warnings" if warned else "ok",
-        "archive": data.get("archive"),
-        "verified": data.get("verified"),
-        "consistency": dumped.get("consistency"),
-        "consistency_reason": dumped.get("consistency_reason", ""),
-        "freeze": dumped.get("freeze"),
-        "file_systems": data.get("thaw"),
+        "archive": as_dict(memory.archive) if memory.archive else None,
+        "verified": memory.verified,
+        **_dumped(memory.dump),
+        "file_systems": asdict(memory.thaw) | {"state": str(memory.thaw.state)} if memory.thaw else None,
         "findings": [freezing.FINDING] if left_frozen else [],
-        "origin": (data.get("adopted") or {}).get("origin"),
-        "excluded_disks": list(dumped.get("excluded", ())),
+        "origin": memory.adopted.origin if memory.adopted else None,
         "warnings": warnings,
-        "exitstatus": dumped.get("exitstatus"),
-        "seconds": round(sum(value for step, value in (data.get("seconds") or {}).items() if step != "locate"), 3),
+        "seconds": round(sum(value for step, value in book.seconds.items() if step != "locate"), 3),
         "error": operation.error,
-        "exit_code": (data.get("error") or {}).get("exit_code", 1) if bad else 1 if left_frozen else 0,
-        "hint": (data.get("error") or {}).get("hint", "") if bad else "",
+        "exit_code": (book.error.exit_code if book.error else 1) if bad else int(left_frozen),
+        "hint": book.error.hint if bad and book.error else "",
+    }
+
+
+def _dumped(dump: Dump | None) -> dict[str, Any]:
+    """What came of the dump, all of it empty before it is over."""
+    report = dump.report if dump else None
+    return {
+        "consistency": str(report.consistency) if report else None,
+        "consistency_reason": dump.consistency_reason if dump else "",
+        "freeze": str(report.freeze) if report else None,
+        "excluded_disks": list(report.excluded) if report else [],
+        "exitstatus": dump.exitstatus if dump else None,
     }

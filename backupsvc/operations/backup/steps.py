@@ -6,18 +6,28 @@ A backup counts when the storage lists its archive with a size and a readable em
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
-from backupsvc.engine.context import Again, Handler, NoTask, Run, Wait
-from backupsvc.errors import ArchiveError, BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
+from backupsvc.engine.context import Again, Handler, NoTask, Wait
+from backupsvc.errors import (
+    ArchiveError,
+    BackupsvcError,
+    OperationFailed,
+    PveError,
+    PveNotFound,
+    PvePermissionDenied,
+    PveUnreachable,
+    Refused,
+)
 from backupsvc.inventory import wholeness
 from backupsvc.inventory.archive_bytes import verify_on_node
-from backupsvc.inventory.listing import as_dict
 from backupsvc.operations import choosing
 from backupsvc.operations.backup import external_backups as standing_back
 from backupsvc.operations.backup import thawing
+from backupsvc.operations.backup.memory import BackupMemory, Dump
 from backupsvc.operations.backup.opening import GUESTS_AGE, name_of
+from backupsvc.operations.services import Run, StepServices
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.tasks import parse_upid
 from policies import causes, freezing, pve_texts, reach, vzdumplog
@@ -26,36 +36,35 @@ from policies.made import made
 from policies.model import Archive, Guest, Job, Rung
 from policies.property_string import smbios_uuid
 from policies.retention import prunes
-from policies.vzdumplog import Freeze
 from policies.wording import size
 from policies.workflow import Workflow
 
 DEFAULTS_AGE = 3600.0
 
 
-def locate(run: Run) -> Wait | None:
+def locate(run: Run[BackupMemory]) -> Wait | None:
     """Find where the guest is now, wait for that node's turn, and note what its storage listed before."""
     guest, job = _guest(run), _job(run)
-    if run.data["node"] != guest.node:
+    if run.memory.node != guest.node:
         run.leave()  # it waited for a node on which it is no longer
-    run.data.update(node=guest.node, name=name_of(run.service, guest), type=str(guest.type))
+    run.memory = replace(run.memory, node=guest.node, name=name_of(run.service, guest), type=guest.type)
     if wait := standing_back.stand_back(run, guest, job):
         return wait
-    if "adopted" in run.data:
+    if run.memory.adopted:
         return None
     _refuse_silent_node(run, guest)
     if wait := run.turn(f"vzdump {guest.node}", f"another guest of {guest.node} is being dumped"):
         return wait
     storage = run.service.pve.storage
     defaults = storage.backup_defaults(guest.node, job.storage, max_age=DEFAULTS_AGE)
-    run.data["keep_all"] = prunes(str(defaults.get("prune-backups", "")))
+    keep_all = prunes(str(defaults.get("prune-backups", "")))
     listed = storage.archives(guest.node, job.storage, run.vmid)
-    run.data["before"] = [archive.volid for archive in listed]
+    run.memory = replace(run.memory, keep_all=keep_all, before=tuple(archive.volid for archive in listed))
     _refuse_rest_of_a_restore(run, guest, listed)
     return None
 
 
-def _refuse_silent_node(run: Run, guest: Guest) -> None:
+def _refuse_silent_node(run: Run[BackupMemory], guest: Guest) -> None:
     """Raise PveUnreachable if the guest's node cannot be asked: asked once for all its guests, and none waits for the others."""
     if how := reach.down(run.service.pve.cluster.nodes(max_age=GUESTS_AGE)).get(guest.node):
         silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
@@ -65,11 +74,11 @@ def _refuse_silent_node(run: Run, guest: Guest) -> None:
         )
 
 
-def dump(run: Run) -> Wait | Again | None:
+def dump(run: Run[BackupMemory]) -> Wait | Again | None:
     """Run vzdump for this guest alone, and read its log. What the task says is noted, not believed: read-back decides."""
-    if "adopted" in run.data:
+    if run.memory.adopted:
         return None
-    pve, job, node = run.service.pve, _job(run), str(run.data["node"])
+    pve, job, node = run.service.pve, _job(run), str(run.memory.node)
 
     def start() -> str | None:
         return pve.vzdump.start(
@@ -78,8 +87,8 @@ def dump(run: Run) -> Wait | Again | None:
             storage=job.storage,
             mode=job.mode,
             compress=job.compress,
-            notes=f"{run.data['name']} on {node}, backupsvc {run.id}",
-            keep_all=bool(run.data["keep_all"]),
+            notes=f"{run.memory.name} on {node}, backupsvc {run.id}",
+            keep_all=run.memory.keep_all,
             bandwidth=job.bandwidth,
         )
 
@@ -89,79 +98,78 @@ def dump(run: Run) -> Wait | Again | None:
         return Again("locate", f"guest {run.vmid} is no longer on {node}")
     if result is None:
         return Wait("vzdump is running", most=8.0, least=8.0)
-    report = vzdumplog.read(result.log, run.vmid)
-    run.data["dump"] = {
-        **asdict(report),
-        "consistency": str(report.consistency),
-        "freeze": str(report.freeze),
-        "exitstatus": result.exitstatus,
-        "cause": "" if result.ok else causes.in_words(result.exitstatus, result.log),
-        "upid": result.upid,
-        "begun": list(vzdumplog.archives_begun(result.log, run.vmid)),
-    }
+    dumped = Dump(
+        vzdumplog.read(result.log, run.vmid),
+        result.exitstatus,
+        cause="" if result.ok else causes.in_words(result.exitstatus, result.log),
+        upid=result.upid,
+        begun=vzdumplog.archives_begun(result.log, run.vmid),
+    )
+    run.memory = replace(run.memory, dump=dumped)
     run.ended("dump", result)
     run.leave()  # the node's next guest need not wait until this archive is read back and verified
     return None
 
 
-def read_back(run: Run) -> Wait | None:
+def read_back(run: Run[BackupMemory]) -> Wait | None:
     """Find the new archive in the storage's listing, with a size and a readable config, and remember it (law 4)."""
-    storage, job, node, began = run.service.pve.storage, _job(run), str(run.data["node"]), run.now()
-    listed = storage.archives(node, str(run.data.get("adopted", {}).get("storage", job.storage)), run.vmid)
+    storage, job, node, began = run.service.pve.storage, _job(run), str(run.memory.node), run.now()
+    adopted, dumped = run.memory.adopted, _dumped(run)
+    listed = storage.archives(node, adopted.storage if adopted else job.storage, run.vmid)
     archive = _fresh(run, listed)
     if archive is None:
         raise _no_archive(run, job)
     text = storage.extract_config(node, archive.volid)
     config = parse_config(text)
-    catalog, dumped = run.service.catalog, run.data["dump"]
+    catalog, report = run.service.catalog, dumped.report
     catalog.observe(listed, scope=[], at=began)
     catalog.annotate(
         node,
         archive.volid,
-        name=config.get("name") or str(run.data["name"]),
+        name=config.get("name") or run.memory.name,
         config=text,
         uuid=smbios_uuid(config),
-        consistency=dumped["consistency"],
-        excluded=list(dumped["excluded"]),
+        consistency=str(report.consistency),
+        excluded=list(report.excluded),
         operation=run.id,
         at=run.now(),
-        anew="adopted" not in run.data,
+        anew=adopted is None,
     )
-    choosing.pin(run, archive)  # it is about to be read whole
-    run.data["archive"] = as_dict(catalog.archive(node, archive.volid) or archive)
+    choosing.pin(run.service, archive, run.fence(), run.now())  # it is about to be read whole
+    run.memory = replace(run.memory, archive=catalog.archive(node, archive.volid) or archive)
     if not config:  # known by now, so that it counts for nothing
         raise PveError(
             f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
         )
-    dumped["consistency_reason"] = freezing.why_not_frozen(dumped["consistency"], dumped.get("freeze", Freeze.NONE), config)
-    run.data["lacking"] = wholeness.judge(run.service, archive, text, smbios_uuid(config))
-    dumped["warnings"] = [*dumped["warnings"], *run.data["lacking"]]
-    origin = f", made by {run.data['adopted']['origin']}" if "adopted" in run.data else ""
-    why = f" ({dumped['consistency_reason']})" if dumped["consistency_reason"] else ""
-    run.data["said"] = f"{archive.volid}, {size(archive.size, 'en')}, {dumped['consistency']}{why}{origin}"
+    reason = freezing.why_not_frozen(report.consistency, report.freeze, config)
+    run.memory = replace(run.memory, dump=replace(dumped, consistency_reason=reason))
+    run.memory = replace(run.memory, lacking=tuple(wholeness.judge(run.service, archive, text, smbios_uuid(config))))
+    origin = f", made by {adopted.origin}" if adopted else ""
+    why = f" ({reason})" if reason else ""
+    run.conclude(f"{archive.volid}, {size(archive.size, 'en')}, {report.consistency}{why}{origin}")
     return None
 
 
-def verify(run: Run) -> Wait | None:
+def verify(run: Run[BackupMemory]) -> Wait | None:
     """Read the archive where that can be done, then say whether it holds what its guest had: if not, the backup is not good."""
     _verify(run)
-    if lacking := run.data.get("lacking"):
+    if lacking := run.memory.lacking:
         raise PveError(
-            f"archive {run.data['archive']['volid']} of guest {run.vmid} may not be whole: {'; '.join(lacking)}",
+            f"archive {_archive(run).volid} of guest {run.vmid} may not be whole: {'; '.join(lacking)}",
             f"see what became of the guest's disks; if that is right, `backupsvc restore-test {run.vmid}` proves the archive",
         )
     return None
 
 
-def _verify(run: Run) -> None:
+def _verify(run: Run[BackupMemory]) -> None:
     """Read the archive once over SSH where the node can be reached: every checksum and every cluster; the rung becomes intact."""
-    node, volid = str(run.data["node"]), str(run.data["archive"]["volid"])
+    node, archive = str(run.memory.node), _archive(run)
+    volid = archive.volid
     if node not in run.service.settings.ssh.nodes:
-        run.data["verified"] = None
-        run.data["said"] = "not read: no SSH to the node is configured; a restore test will prove it"
+        run.conclude("not read: no SSH to the node is configured; a restore test will prove it")
         return
     found = verify_on_node(run.service, node, volid, run.beat)
-    run.data["verified"] = found["intact"]
+    run.memory = replace(run.memory, verified=bool(found["intact"]))
     if not found["intact"]:
         first = found["problems"][0]
         raise ArchiveError(
@@ -174,78 +182,90 @@ def _verify(run: Run) -> None:
             f"archive {volid} on {node} of guest {run.vmid} was changed since it was recorded: {'; '.join(differs)}",
             f"find out who wrote to {node}, and back the guest up again",
         )
-    run.data["archive"]["sha256"] = found["sha256"]
+    archive = replace(archive, sha256=str(found["sha256"]))
+    run.memory = replace(run.memory, archive=archive)
     if not found["checksummed"]:
-        run.data["said"] = "complete, but it carries no checksum of its data, so nobody can say that it is intact"
+        run.conclude("complete, but it carries no checksum of its data, so nobody can say that it is intact")
         return
     run.service.catalog.raise_rung(node, volid, Rung.INTACT, run.now())
-    run.data["archive"]["rung"] = str(Rung.INTACT)
-    run.data["said"] = f"intact, sha256 {found['sha256'][:12]}"
+    run.memory = replace(run.memory, archive=replace(archive, rung=Rung.INTACT))
+    run.conclude(f"intact, sha256 {found['sha256'][:12]}")
 
 
-def settle(run: Run) -> Wait | None:
+def settle(run: Run[BackupMemory]) -> Wait | None:
     """Leave nothing running: a dump that nobody waits for any more is stopped, and the node's turn is given up."""
-    if "dump" not in run.data and run.data["node"]:
-        tasks = run.service.pve.tasks
-        upid = run.data.get("dump_upid") or run.adopt("dump", **_task(run))
+    if run.memory.dump is None and run.memory.node:
+        pve = run.service.pve
+        upid = run.book.upid("dump") or run.adopt("dump", **_task(run))
         if upid is None and run.unsettled("dump"):
             return Wait("it is not known yet whether a dump was started", most=2.0)
-        if upid and tasks.poll(str(upid)) is None:
-            if not run.data.get("dump_stopped"):
-                tasks.stop(str(upid))
-                run.data["dump_stopped"] = True
-                run.note("stopped", str(upid))
+        if upid and pve.tasks.poll(upid) is None:
+            run.stop("dump", pve, upid)
             return Wait("the interrupted dump is ending", most=2.0)
-        if run.data.get("dump_stopped") and "thaw" not in run.data and (wait := thawing.thawed(run)):
+        if run.book.task("dump").stopped and run.memory.thaw is None and (wait := thawing.thawed(run)):
             return wait
     run.leave()
     return None
 
 
-def _task(run: Run) -> dict[str, Any]:
+def _task(run: Run[BackupMemory]) -> dict[str, Any]:
     """Where the dump's task runs, as ``Run.task`` and ``Run.adopt`` want to know it."""
-    return {"pve": run.service.pve, "node": str(run.data["node"]), "type": "vzdump", "vmid": run.vmid}
+    return {"pve": run.service.pve, "node": str(run.memory.node), "type": "vzdump", "vmid": run.vmid}
 
 
-def _fresh(run: Run, listed: Collection[Archive]) -> Archive | None:
+def _fresh(run: Run[BackupMemory], listed: Collection[Archive]) -> Archive | None:
     """The archive that this operation made, by what PVE says of its task."""
-    if "adopted" in run.data:
-        return next((archive for archive in listed if archive.volid == run.data["adopted"]["volid"]), None)
-    dumped, before = run.data["dump"], run.data["before"]
-    since = parse_upid(str(dumped["upid"])).start
-    return made(listed, before=before, begun=dumped.get("begun", ()), since=since, operation=run.id)
+    if adopted := run.memory.adopted:
+        return next((archive for archive in listed if archive.volid == adopted.volid), None)
+    dumped = _dumped(run)
+    since = parse_upid(str(dumped.upid)).start
+    return made(listed, before=run.memory.before, begun=dumped.begun, since=since, operation=run.id)
 
 
-def _guest(run: Run) -> Guest:
-    serves = 0.0 if run.data.get("backs") else GUESTS_AGE  # it was not where that answer said
+def _dumped(run: Run[BackupMemory]) -> Dump:
+    """What became of the dump, at a step that comes after it."""
+    if run.memory.dump is None:
+        raise OperationFailed(f"operation {run.id} remembers no dump", "back the guest up again", operation=run.id)
+    return run.memory.dump
+
+
+def _archive(run: Run[BackupMemory]) -> Archive:
+    """The archive, at a step that comes after its reading back."""
+    if run.memory.archive is None:
+        raise OperationFailed(f"operation {run.id} remembers no archive", "back the guest up again", operation=run.id)
+    return run.memory.archive
+
+
+def _guest(run: Run[BackupMemory]) -> Guest:
+    serves = 0.0 if run.book.backs else GUESTS_AGE  # it was not where that answer said
     for guest in run.service.pve.cluster.guests(max_age=serves):
         if guest.vmid == run.vmid:
             return guest
     raise PveNotFound(
         f"guest {run.vmid} is not in the cluster, so nothing was backed up",
-        f"bring it back with `backupsvc restore {run.vmid}`, or take it out of job {run.data['job']}",
+        f"bring it back with `backupsvc restore {run.vmid}`, or take it out of job {run.memory.job}",
     )
 
 
-def _job(run: Run) -> Job:
+def _job(run: Run[BackupMemory]) -> Job:
     for job in run.service.policy.jobs:
-        if job.id == run.data["job"]:
+        if job.id == run.memory.job:
             return job
-    raise PveError(f"job {run.data['job']} is no longer in the policy", "run `backupsvc policy show`")
+    raise PveError(f"job {run.memory.job} is no longer in the policy", "run `backupsvc policy show`")
 
 
-def _no_archive(run: Run, job: Job) -> BackupsvcError:
-    dumped = run.data["dump"]
-    why, cause = str(dumped["failure"] or dumped["exitstatus"]), dumped.get("cause", "")
+def _no_archive(run: Run[BackupMemory], job: Job) -> BackupsvcError:
+    dumped = _dumped(run)
+    why, cause = dumped.report.failure or dumped.exitstatus, dumped.cause
     said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
-    message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {said}"
+    message = f"backup of guest {run.vmid} on {run.memory.node} left no archive on {job.storage}: {said}"
     if pve_texts.DENIED.search(why):
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
     hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
     return PveError(message, hint, text=why)
 
 
-def _refuse_rest_of_a_restore(run: Run, guest: Guest, listed: Collection[Archive]) -> None:
+def _refuse_rest_of_a_restore(run: Run[BackupMemory], guest: Guest, listed: Collection[Archive]) -> None:
     """Raise Refused if the guest is only what a restore left: its dump would be a good archive of an empty machine."""
     if not wholeness.rest_of_a_restore(run.service.pve, guest):
         return
@@ -264,7 +284,7 @@ WORKFLOW = Workflow(
     back=(("dump", "locate"),),
     long=frozenset({"verify"}),
 )
-HANDLERS: Mapping[str, Handler] = {
+HANDLERS: Mapping[str, Handler[StepServices, BackupMemory]] = {
     "locate": locate,
     "dump": dump,
     "thawed": thawing.thawed,

@@ -1,19 +1,21 @@
 """After a dump: does the guest's agent say that its file systems are thawed? A step of its own, asked only once the dump is over.
 
 What it finds never fails the backup: the archive is there or not, whatever the guest's agent says. It is kept in the operation's
-memory under ``thaw``, told at once, and read from there by ``backup run``, ``pra status`` and the report.
+memory as ``thaw``, told at once, and read from there by ``backup run``, ``pra status`` and the report.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, PveAnswerUnreadable, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
+from backupsvc.operations.backup.memory import BackupMemory, Thawing
+from backupsvc.operations.services import Run
 from policies import freezing, pve_texts
-from policies.freezing import Answer, Ask, Later, Settled, Standing, State, ThawIt, Trouble
+from policies.freezing import Answer, Ask, Later, Settled, State, Thaw, ThawIt, ThawProgress, Trouble
 from policies.model import GuestType
-from policies.vzdumplog import Freeze
 
 if TYPE_CHECKING:
     from backupsvc.pve.guests import GuestStatus
@@ -24,23 +26,23 @@ LOOK_AGAIN = 2.0  # seconds between two looks
 _FAILS = (PveError, PvePermissionDenied, PveUnreachable, PveAnswerUnreadable)
 
 
-def thawed(run: Run) -> Wait | None:
+def thawed(run: Run[BackupMemory]) -> Wait | None:
     """Ask the guest's agent whether the dump left its file systems frozen, and thaw them if the policy says so."""
     run.enter(STEP)  # also when it is asked in another step: after a dump that was stopped
-    if run.data.get("type") == GuestType.LXC:
+    if run.memory.type is GuestType.LXC:
         return _follow(run, Settled(State.OFF, "a container has no agent"))
     try:
         return _look(run)
     except _FAILS as error:  # even where the guest is cannot be asked
-        return _follow(run, freezing.after_asking(_trouble(error), _standing(run)))
+        return _follow(run, freezing.after_asking(_trouble(error), _so_far(run)))
 
 
-def _look(run: Run) -> Wait | None:
+def _look(run: Run[BackupMemory]) -> Wait | None:
     agent = run.service.pve.agent
     if (found := _find(run)) is None:
         return _follow(run, Settled(State.OFF, "it is no longer in the cluster"))
     node, status = found
-    first = freezing.before_asking(freezing.Guest(status.running, status.agent, status.lock), _standing(run))
+    first = freezing.before_asking(freezing.Guest(status.running, status.agent, status.lock), _so_far(run))
     if not isinstance(first, Ask):
         return _follow(run, first)
     try:
@@ -48,13 +50,14 @@ def _look(run: Run) -> Wait | None:
     except _FAILS as error:
         answer = _trouble(error)
     _remember_frozen(run, answer)
-    decision = freezing.after_asking(answer, _standing(run))
+    decision = freezing.after_asking(answer, _so_far(run))
     return _thaw(run, node) if isinstance(decision, ThawIt) else _follow(run, decision)
 
 
-def _thaw(run: Run, node: str) -> Wait:
+def _thaw(run: Run[BackupMemory], node: str) -> Wait:
     """Thaw, and look again whatever came of it. Thawing what is thawed already changes nothing, so it may be sent twice."""
-    run.data["thawing"]["thaws"] += 1
+    kept = run.memory.thawing
+    run.memory = replace(run.memory, thawing=replace(kept, thaws=kept.thaws + 1))
     run.note("intent", what=f"thaw guest {run.vmid}, as the policy says")
     try:
         run.service.pve.agent.thaw(node, run.vmid)
@@ -63,9 +66,9 @@ def _thaw(run: Run, node: str) -> Wait:
     return Wait("the guest is being thawed", most=1.0, least=1.0)
 
 
-def _find(run: Run) -> tuple[str, GuestStatus] | None:
+def _find(run: Run[BackupMemory]) -> tuple[str, GuestStatus] | None:
     """Where the guest is now, mostly where it was dumped, and how it is. None: nowhere in the cluster."""
-    pve, node = run.service.pve, str(run.data["node"])
+    pve, node = run.service.pve, str(run.memory.node)
     try:
         return node, pve.agent.state(node, run.vmid)
     except PveNotFound:
@@ -73,33 +76,30 @@ def _find(run: Run) -> tuple[str, GuestStatus] | None:
         return (places[0], pve.agent.state(places[0], run.vmid)) if places else None
 
 
-def _remember_frozen(run: Run, answer: Answer) -> None:
-    kept: dict[str, Any] = run.data.setdefault("thawing", {"thaws": 0})
-    if answer.frozen:
-        kept.setdefault("frozen_since", run.passed(STEP))
+def _remember_frozen(run: Run[BackupMemory], answer: Answer) -> None:
+    kept = run.memory.thawing
+    if answer.frozen and kept.frozen_since is None:
+        run.memory = replace(run.memory, thawing=replace(kept, frozen_since=run.passed(STEP)))
 
 
-def _standing(run: Run) -> Standing:
-    kept: dict[str, Any] = run.data.get("thawing") or {}
-    since = run.passed(STEP)
-    return Standing(
+def _so_far(run: Run[BackupMemory]) -> ThawProgress:
+    kept, since = run.memory.thawing, run.passed(STEP)
+    return ThawProgress(
         since,
-        tried=_tried(run),
-        frozen_for=since - kept["frozen_since"] if "frozen_since" in kept else None,
+        tried=_tried(run.memory),
+        frozen_for=since - kept.frozen_since if kept.frozen_since is not None else None,
         may_thaw=freezing.may_thaw(run.service.policy, run.vmid, _job(run)),
-        thaws=int(kept.get("thaws", 0)),
+        thaws=kept.thaws,
     )
 
 
-def _tried(run: Run) -> bool:
+def _tried(memory: BackupMemory) -> bool:
     """Whether the dump asked the guest to freeze. One that was stopped has no log that was read: it may have."""
-    if "dump" not in run.data:
-        return True
-    return Freeze(run.data["dump"].get("freeze", Freeze.NONE)).tried
+    return memory.dump.report.freeze.tried if memory.dump else True
 
 
-def _job(run: Run) -> Job | None:
-    return next((job for job in run.service.policy.jobs if job.id == run.data["job"]), None)
+def _job(run: Run[BackupMemory]) -> Job | None:
+    return next((job for job in run.service.policy.jobs if job.id == run.memory.job), None)
 
 
 def _trouble(error: BackupsvcError) -> Answer:
@@ -111,7 +111,7 @@ def _trouble(error: BackupsvcError) -> Answer:
     return Answer(None, Trouble.SILENT if pve_texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
 
 
-def _follow(run: Run, decision: Later | Settled | ThawIt) -> Wait | None:
+def _follow(run: Run[BackupMemory], decision: Later | Settled | ThawIt) -> Wait | None:
     if isinstance(decision, Settled):
         _settle(run, decision)
         return None
@@ -119,18 +119,18 @@ def _follow(run: Run, decision: Later | Settled | ThawIt) -> Wait | None:
     return Wait(why, most=LOOK_AGAIN, least=LOOK_AGAIN)
 
 
-def _settle(run: Run, found: Settled) -> None:
+def _settle(run: Run[BackupMemory], found: Settled) -> None:
     """Write down what is known, and say at once what is wrong."""
-    dumped = run.data.get("dump") or {}
-    kept: dict[str, Any] = run.data.pop("thawing", {})
-    run.data["thaw"] = {
-        "state": str(found.state),
-        "why": found.why,
-        "at": run.now(),
-        "tried": _tried(run),
-        "thaws": int(kept.get("thaws", 0)),
-        "thaw_failed": dumped.get("thaw_failed"),
-    }
-    for sentence in freezing.sentences(run.vmid, run.data):
+    memory = run.memory
+    thaw = Thaw(
+        found.state,
+        found.why,
+        run.now(),
+        tried=_tried(memory),
+        thaws=memory.thawing.thaws,
+        thaw_failed=memory.dump.report.thaw_failed if memory.dump else None,
+    )
+    run.memory = replace(memory, thaw=thaw, thawing=Thawing())
+    for sentence in freezing.sentences(run.vmid, thaw):
         run.say(f"guest {run.vmid}: {sentence}")
-    run.data["said"] = str(found.state) if found.state is State.THAWED else f"{found.state}: {found.why}"
+    run.conclude(str(found.state) if found.state is State.THAWED else f"{found.state}: {found.why}")

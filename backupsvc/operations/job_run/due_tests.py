@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 from backupsvc.catalog.leases import Fence
 from backupsvc.clock import iso
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.operations.backup.opening import GUESTS_AGE
+from backupsvc.operations.job_run.memory import NightMemory, Test
 from backupsvc.operations.job_run.pieces import ended, open_piece
+from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.operations.restore_test.opening import open_test
+from backupsvc.operations.services import Cluster, Run
 from policies import calendar, sampling, windows
 from policies.causes import Cause
 from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof, Rung, Verdict
@@ -27,25 +29,12 @@ from policies.site import policy_for
 from policies.standing import standing
 from policies.windows import Slot
 
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-
 ASK_AGAIN = 30.0  # seconds between two looks at tests that run
 TESTS = ("prove#", "again#", "sample#")  # how the names of a night's tests begin
 LONGEST_NAP = 300.0  # seconds between two looks while the window is shut
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
-    """A test that is wanted tonight. ``seconds`` is how long it is expected to take; ``volid`` None: the newest archive."""
-
-    name: str
-    vmid: int
-    seconds: float
-    volid: str | None = None
-
-
-def prove(run: Run, job: Job) -> Wait | None:
+def prove(run: Run[NightMemory], job: Job) -> Wait | None:
     """Open tests while the window lets them end in time, and wait for them; over when nobody is due, or no slot is left."""
     now = run.now()
     slot = _slot(run, job, now)
@@ -71,14 +60,14 @@ def night_ends(policy: Policy, job: Job, at: int) -> int | None:
     return calendar.parse(job.schedule, policy.timezone).next_after(at)
 
 
-def _until(run: Run, job: Job) -> float:
+def _until(run: Run[NightMemory], job: Job) -> float:
     """The end of this night: the job's next occurrence, or the night's own deadline."""
-    following = night_ends(run.service.policy, job, int(run.data["at"]))
-    ends = [end for end in (following, run.data.get("deadline")) if end is not None]
+    following = night_ends(run.service.policy, job, run.memory.at)
+    ends = [end for end in (following, run.book.deadline) if end is not None]
     return min(ends, default=float("inf"))
 
 
-def _slots(run: Run, job: Job, now: int) -> Iterator[Slot]:
+def _slots(run: Run[NightMemory], job: Job, now: int) -> Iterator[Slot]:
     """The slots that begin while this night lasts; the present one first."""
     until = _until(run, job)
     for slot in windows.slots(run.service.policy, now):
@@ -87,14 +76,14 @@ def _slots(run: Run, job: Job, now: int) -> Iterator[Slot]:
         yield slot if slot.closes is None or slot.closes <= until else Slot(slot.opens, int(until))
 
 
-def _slot(run: Run, job: Job, now: int) -> Slot | None:
+def _slot(run: Run[NightMemory], job: Job, now: int) -> Slot | None:
     return next(_slots(run, job, now), None)
 
 
-def _next_chance(run: Run, job: Job, now: int) -> Slot | None:
+def _next_chance(run: Run[NightMemory], job: Job, now: int) -> Slot | None:
     """The next slot in which a test that is still wanted would fit, or None."""
     for slot in _slots(run, job, now):
-        if "tests" not in run.data:
+        if run.memory.tests is None:
             return slot
         if any(slot.fits(max(now, slot.opens), test.seconds) for test in _wanted(run)):
             return slot
@@ -104,43 +93,45 @@ def _next_chance(run: Run, job: Job, now: int) -> Slot | None:
 # --- which --------------------------------------------------------------------------------------------------------------
 
 
-def _open_what_fits(run: Run, job: Job, slot: Slot, running: list[str]) -> list[str]:
+def _open_what_fits(run: Run[NightMemory], job: Job, slot: Slot, running: list[str]) -> list[str]:
     """Open the most urgent tests that fit, one a node at a time; return their names."""
-    if "tests" not in run.data:
-        run.data["tests"] = [asdict(test) for test in _due(run, job)]
-        run.data["lanes"] = _lanes(run.service)
+    if run.memory.tests is None:
+        due = tuple(_due(run, job))
+        run.memory = replace(run.memory, tests=due, lanes=_lanes(run.service))
     opened: list[str] = []
     for test in _wanted(run):
-        if len(running) + len(opened) >= run.data["lanes"]:
+        if len(running) + len(opened) >= run.memory.lanes:
             return opened
         if slot.fits(_begins(run, running + opened), test.seconds) and _open(run, slot, test):
             opened.append(test.name)
     if not running and not opened and not _wanted(run) and (more := _more(run)) is not None:
-        run.data["tests"] += [asdict(test) for test in more]
+        run.memory = replace(run.memory, tests=(*(run.memory.tests or ()), *more))
         return _open_what_fits(run, job, slot, running)
     return opened
 
 
-def _more(run: Run) -> list[Test] | None:
+def _more(run: Run[NightMemory]) -> list[Test] | None:
     """What is tested once everybody had a turn: first those that could not be decided, then samples. None: nothing is left."""
-    for name, tests in (("retried", _undecided), ("sampled", _samples)):
-        if name not in run.data:
-            run.data[name] = True
-            return tests(run)
+    if not run.memory.retried:
+        run.memory = replace(run.memory, retried=True)
+        return _undecided(run)
+    if not run.memory.sampled:
+        run.memory = replace(run.memory, sampled=True)
+        return _samples(run)
     return None
 
 
-def _undecided(run: Run) -> list[Test]:
+def _undecided(run: Run[NightMemory]) -> list[Test]:
     """The guests whose test could not be decided for a reason that may have passed: once more, elsewhere if there is one."""
     causes = {test.subject: cause_of(test) for test in ended(run, "prove#")}
     return [
         Test(f"again#{test.vmid}", test.vmid, test.seconds)
-        for test in (Test(**item) for item in run.data["tests"])
-        if (cause := causes.get(test.vmid)) and not Cause(cause).against_the_archive
+        for test in run.memory.tests or ()
+        if (cause := causes.get(test.vmid)) and not cause.against_the_archive
     ]
 
 
-def _open(run: Run, slot: Slot, test: Test) -> bool:
+def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
     now = run.now()
     within = None if slot.closes is None else slot.closes - now
 
@@ -149,35 +140,33 @@ def _open(run: Run, slot: Slot, test: Test) -> bool:
 
     if not open_piece(run, test.name, opener):
         return False
-    run.data.setdefault("over_by", {})[test.name] = now + test.seconds
+    run.memory = replace(run.memory, over_by={**run.memory.over_by, test.name: now + test.seconds})
     return True
 
 
-def _begins(run: Run, running: list[str]) -> int:
+def _begins(run: Run[NightMemory], running: list[str]) -> int:
     """When a test that is opened now would begin at the latest: it may get the node on which another one still works."""
-    return max([run.now(), *(int(run.data["over_by"][name]) for name in running)])
+    return max([run.now(), *(int(run.memory.over_by[name]) for name in running)])
 
 
-def _running(run: Run) -> list[str]:
-    children: dict[str, str] = run.data.get("children", {})
-    tests = {name: id for name, id in children.items() if name.startswith(TESTS)}
+def _running(run: Run[NightMemory]) -> list[str]:
+    tests = {name: id for name, id in run.memory.children.items() if name.startswith(TESTS)}
     still = run.service.catalog.still_open(tests.values()) if tests else set()
     return [name for name, id in tests.items() if id in still]
 
 
-def _wanted(run: Run) -> list[Test]:
-    children = run.data.get("children", {})
-    return [Test(**item) for item in run.data["tests"] if item["name"] not in children]
+def _wanted(run: Run[NightMemory]) -> list[Test]:
+    return [test for test in run.memory.tests or () if test.name not in run.memory.children]
 
 
-def _due(run: Run, job: Job) -> list[Test]:
+def _due(run: Run[NightMemory], job: Job) -> list[Test]:
     """The guests whose proof would be too old before the next night could renew it, the most urgent first."""
     service = run.service
     policy = service.policy
     guests = {guest.vmid: guest for guest in service.pve.cluster.guests(max_age=GUESTS_AGE)}
     untestable = {vmid for vmid, guest in guests.items() if guest.type is GuestType.LXC or guest.template}
-    vmids = [vmid for vmid in run.data["vmids"] if vmid not in untestable]
-    run.data["untestable"] = len(run.data["vmids"]) - len(vmids)
+    vmids = [vmid for vmid in run.memory.vmids or () if vmid not in untestable]
+    run.memory = replace(run.memory, untestable=len(run.memory.vmids or ()) - len(vmids))
     proofs = service.catalog.proofs()
     good = standing(proofs, service.catalog.archives(), partial(wanted_rung, policy))
     wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
@@ -193,10 +182,10 @@ def _due(run: Run, job: Job) -> list[Test]:
     ]
 
 
-def _late(run: Run, job: Job) -> int | None:
+def _late(run: Run[NightMemory], job: Job) -> int | None:
     """When the tests of the job's next night are over: what falls due before that is due tonight. None: there is no next."""
     policy = run.service.policy
-    following = night_ends(policy, job, int(run.data["at"]))
+    following = night_ends(policy, job, run.memory.at)
     slot = windows.slot(policy, following) if following is not None else None
     return (slot.closes or following) if slot else None
 
@@ -207,10 +196,10 @@ def _durations(proofs: list[Proof]) -> dict[int, float]:
     return {vmid: seconds for vmid, seconds in measured if seconds is not None}
 
 
-def _samples(run: Run) -> list[Test]:
+def _samples(run: Run[NightMemory]) -> list[Test]:
     """Old archives, drawn by lot: of guests whose newest is proven, and of whom no old one was tested for a month."""
     catalog, found = run.service.catalog, []
-    for vmid in run.data["vmids"]:
+    for vmid in run.memory.vmids or ():
         archives, proofs = catalog.archives(vmid=vmid), catalog.proofs(vmid=vmid)
         seed = f"{run.operation.occurrence}#{vmid}"
         chosen = sampling.next_archive(
@@ -223,7 +212,7 @@ def _samples(run: Run) -> list[Test]:
     return found
 
 
-def _lanes(service: Service) -> int:
+def _lanes(service: Cluster) -> int:
     """How many tests may run at a time: one a node on which copies may run."""
     if service.policy.scratch.node:
         return 1
@@ -233,18 +222,18 @@ def _lanes(service: Service) -> int:
 # --- what came of it ----------------------------------------------------------------------------------------------------
 
 
-def _sum_up(run: Run) -> None:
+def _sum_up(run: Run[NightMemory]) -> None:
     verdicts = Counter(verdict_of(test) for test in ended(run, TESTS))
     parts = [", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) or "none"]
-    if "tests" not in run.data:
+    if run.memory.tests is None:
         parts.append("their window does not open before the next night")
     elif left := len(_wanted(run)):
         parts.append(f"{left} did not fit into their window")
-    if untestable := run.data.get("untestable"):
-        parts.append(f"{untestable} guests cannot be restore-tested")
+    if run.memory.untestable:
+        parts.append(f"{run.memory.untestable} guests cannot be restore-tested")
     said = f"restore tests: {', '.join(parts)}"
-    run.data["results"] = run.data.get("results", {}) | {"tests": said}
-    run.data["said"] = said
+    run.memory = replace(run.memory, results={**run.memory.results, "tests": said})
+    run.conclude(said)
 
 
 def verdict_of(test: Operation) -> str:
@@ -252,14 +241,14 @@ def verdict_of(test: Operation) -> str:
 
     What was proven below healthy, because its tier wants no more, is told apart.
     """
-    proof: Any = test.data.get("proof")
-    if not proof or test.state is not OperationState.DONE:
+    proof = recall_test(test).proof
+    if proof is None or test.state is not OperationState.DONE:
         return str(test.state)
-    less = proof["verdict"] == Verdict.PROVEN and proof.get("rung") == Rung.BOOTED
-    return f"{proof['verdict']} at rung {proof['rung']}" if less else str(proof["verdict"])
+    less = proof.verdict is Verdict.PROVEN and proof.rung is Rung.BOOTED
+    return f"{proof.verdict} at rung {proof.rung}" if less else str(proof.verdict)
 
 
-def cause_of(test: Operation) -> str | None:
+def cause_of(test: Operation) -> Cause | None:
     """Given an ended restore test, return who is to blame for its verdict, None if nobody is."""
-    proof: Any = test.data.get("proof")
-    return proof["cause"] if proof else None
+    proof = recall_test(test).proof
+    return proof.cause if proof else None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
 from backupsvc.errors import Refused
+from backupsvc.operations.job_run.memory import FORM, recall
 from backupsvc.operations.job_run.result import failed_children, night_outcome, night_summary
 from backupsvc.operations.job_run.steps import HANDLERS, WORKFLOW
 from policies.model import Operation, OperationState
@@ -14,8 +13,7 @@ from policies.outcomes import Event
 
 
 def _result(operation: Operation) -> str:
-    opened: Any = operation.data.get("children") or {}
-    return night_summary(operation) or f"{len(opened)} operations"
+    return night_summary(operation) or f"{len(recall(operation).children)} operations"
 
 
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
@@ -31,7 +29,7 @@ def _event(catalog: Catalog, operation: Operation) -> Event:
 
 def _never_again(catalog: Catalog, operation: Operation) -> Refused:
     """A night belongs to its hour: what failed in it may be done again."""
-    hint = f"run its job now with `backupsvc backup run {operation.data['job']}`"
+    hint = f"run its job now with `backupsvc backup run {recall(operation).job}`"
     if failed := failed_children(catalog, operation):
         hint = "retry what failed in it: " + "; ".join(
             f"`backupsvc operations retry {child.id}` ({child.kind}{f' of guest {child.subject}' if child.subject else ''})"
@@ -43,6 +41,7 @@ def _never_again(catalog: Catalog, operation: Operation) -> Refused:
 JOB_RUN = OperationKind(
     WORKFLOW,
     HANDLERS,
+    FORM,
     _result,
     event=_event,
     exit_code=_exit_code,

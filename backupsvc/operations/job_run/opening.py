@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.clock import iso
+from backupsvc.operations.job_run.memory import FORM, NightMemory
+from backupsvc.operations.services import Opening
 from policies.calendar import occurrences
 from policies.model import Job, Operation
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-
 
 MOST_MISSED = 1000  # of one job, the newest: a job of every minute must not fill the catalog after a week's absence
 
@@ -19,7 +15,7 @@ MOST_MISSED = 1000  # of one job, the newest: a job of every minute must not fil
 MISSED_BACK = 31 * 24 * 3600  # seconds: of a longer absence (or of a clock that jumped) only so much is written down
 
 
-def open_due(service: Service, since: int | None = None) -> list[Operation]:
+def open_due(service: Opening, since: int | None = None) -> list[Operation]:
     """Open the night of every job whose occurrence is due and not yet opened; return those that this call opened.
 
     ``since`` is when the scheduler was last seen at work: what came due since then and is not opened now is recorded as missed.
@@ -29,14 +25,16 @@ def open_due(service: Service, since: int | None = None) -> list[Operation]:
         at = last_due(job, service.policy.timezone, now)
         if at is not None:
             within = job.timeout + job.window
-            operation = service.engine.open("night", None, _memory(job, at), occurrence=occurrence_key(job, at), within=within)
+            operation = service.engine.open(
+                "night", None, NightMemory(job.id, at), occurrence=occurrence_key(job, at), within=within
+            )
             opened += [operation] if operation else []
     if since is not None:
         record_missed(service, since)
     return opened
 
 
-def record_missed(service: Service, since: int) -> list[Operation]:
+def record_missed(service: Opening, since: int) -> list[Operation]:
     """Given when the scheduler was last seen at work, record every occurrence since then that is not run any more.
 
     That is each whose window has passed, and each that a newer one has overtaken. Each is recorded once (law 9), with the state
@@ -50,9 +48,8 @@ def record_missed(service: Service, since: int) -> list[Operation]:
         for at in since_then[-MOST_MISSED:]:
             if at == newest:
                 continue
-            new = NewOperation(
-                "night", None, service.engine.kinds["night"].workflow.first, _memory(job, at), occurrence_key(job, at)
-            )
+            first, asked = service.engine.kinds["night"].workflow.first, FORM.write(NightMemory(job.id, at))
+            new = NewOperation("night", None, first, asked, occurrence=occurrence_key(job, at))
             late = f"no scheduler ran within {job.window // 60} minutes of {iso(at)}"
             why = late if at <= now - job.window else f"no scheduler ran at {iso(at)}, and a newer night is due"
             operation = service.catalog.record_missed(new, now, f"{why}, so job {job.id} was not run")
@@ -69,7 +66,3 @@ def last_due(job: Job, timezone: str, now: int) -> int | None:
     """Given a job, return its newest occurrence that is due and still within its window, in epoch seconds, or None."""
     due = occurrences(job.schedule, timezone, now - job.window, now)
     return due[-1] if due else None
-
-
-def _memory(job: Job, at: int) -> dict[str, Any]:
-    return {"job": job.id, "at": at}

@@ -6,31 +6,33 @@ A night that was cancelled, or that another process drives by now, opens none: t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
 
 from backupsvc.catalog.leases import Fence
 from backupsvc.catalog.operations import EndAsked
-from backupsvc.engine.context import CancelAsked, Run, Wait
+from backupsvc.engine.context import CancelAsked, Wait
 from backupsvc.errors import OperationFailed, Refused
+from backupsvc.operations.job_run.memory import NightMemory
+from backupsvc.operations.services import Run
 from policies.model import Operation
 
 Opener = Callable[[str, Fence], Operation | None]  # given the piece's occurrence, and the night with its driver
 
 
-def wait_for(run: Run, openers: Mapping[str, Opener], why: str) -> Wait | None:
+def wait_for(run: Run[NightMemory], openers: Mapping[str, Opener], why: str) -> Wait | None:
     """Open each piece once; return a wait until all have ended. A guest that is busy is tried again at the next call."""
-    children: dict[str, Any] = run.data.setdefault("children", {})
     for name, opener in openers.items():
-        if name not in children:
+        if name not in run.memory.children:
             run.beat()
             open_piece(run, name, opener)
+    children = run.memory.children
     waiting = {children[name] for name in openers if name in children}
     if len(waiting) == len(openers) and not run.service.catalog.still_open(waiting):
         return None
     return Wait(why, most=30.0)
 
 
-def open_piece(run: Run, name: str, opener: Opener) -> bool:
+def open_piece(run: Run[NightMemory], name: str, opener: Opener) -> bool:
     """Given a piece's name and what opens it, open it unless that was done before; return False while its guest is busy.
 
     Raise LeaseLost if another process drives the night by now, CancelAsked if somebody asked that it end.
@@ -45,12 +47,12 @@ def open_piece(run: Run, name: str, opener: Opener) -> bool:
         return False
     if found is None:
         raise OperationFailed(f"{name} of night {run.operation.occurrence} could not be opened", operation=run.id)
-    run.data.setdefault("children", {})[name] = found.id
+    run.memory = replace(run.memory, children={**run.memory.children, name: found.id})
     return True
 
 
-def ended(run: Run, prefix: str | tuple[str, ...]) -> list[Operation]:
+def ended(run: Run[NightMemory], prefix: str | tuple[str, ...]) -> list[Operation]:
     """Given how pieces' names may begin, return the operations that were opened for them, in the order of opening."""
-    children: dict[str, str] = run.data.get("children", {})
-    found = (run.service.catalog.operation(id) for name, id in children.items() if name.startswith(prefix))
+    ids = [id for name, id in run.memory.children.items() if name.startswith(prefix)]
+    found = (run.service.catalog.operation(id) for id in ids)
     return [operation for operation in found if operation is not None]

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
 from backupsvc.catalog import Catalog
+from backupsvc.operations.backup import memory as backup
+from backupsvc.operations.job_run.memory import recall
+from backupsvc.operations.prune import memory as prune
+from backupsvc.operations.restore_test import memory as restore_test
 from policies import outcomes
 from policies.model import Operation, OperationState
-from policies.outcomes import Night
+from policies.outcomes import Facts, Night, NightFacts
+
+KIND = "night"
+FACTS: Mapping[str, Callable[[Operation], Facts]] = {  # of the kinds that a night opens, by their names
+    "backup": backup.facts,
+    "prune": prune.facts,
+    "restore-test": restore_test.facts,
+}
 
 
 def night_summary(operation: Operation) -> str | None:
-    """Given a night, return in one line what has come of it so far; None if it is no night, or nothing has come of it yet."""
-    said: Any = operation.data.get("results") or {}
+    """Given a night, return in one line what has come of it so far; None if nothing has come of it yet."""
+    said = recall(operation).results
     parts = [said[name] for name in ("backups", "retention", "tests") if name in said]
     return "; ".join(parts) or None
 
 
-def children(catalog: Catalog, night: Operation) -> list[Operation]:
-    """Given a night, return the operations that it opened."""
-    ids = _opened(night)
-    return [found for id in ids if (found := catalog.operation(str(id)))]
+def children(catalog: Catalog, operation: Operation) -> list[Operation]:
+    """Given an operation, return those that it opened: only a night opens others, and waits for them."""
+    if operation.kind != KIND:
+        return []
+    return [found for id in recall(operation).children.values() if (found := catalog.operation(id))]
 
 
 def failed_children(catalog: Catalog, night: Operation) -> list[Operation]:
@@ -30,17 +41,15 @@ def failed_children(catalog: Catalog, night: Operation) -> list[Operation]:
     return [child for child in children(catalog, night) if child.state not in good]
 
 
-def _opened(night: Operation) -> list[str]:
-    ids = night.data.get("children")
-    return [str(id) for id in ids.values()] if isinstance(ids, Mapping) else []
-
-
 def last_nights(catalog: Catalog, jobs: Iterable[str], known: Mapping[str, Night]) -> dict[str, Night]:
     """Given jobs' ids, return the last ended night of each that had one, by its operation's id. ``known`` is asked first."""
-    ended = (catalog.last_ended("night", f"{job}@") for job in jobs)
+    ended = (catalog.last_ended(KIND, f"{job}@") for job in jobs)
     return {found.id: known.get(found.id) or night_outcome(catalog, found) for found in ended if found}
 
 
 def night_outcome(catalog: Catalog, ended: Operation) -> Night:
     """Given an ended night, return what came of it, by the operations that it opened."""
-    return outcomes.of_night(ended, children(catalog, ended))
+    memory = recall(ended)
+    names = {id: name for name, id in memory.children.items()}
+    known = NightFacts(memory.job, memory.at or ended.created, memory.vmids, names)
+    return outcomes.of_night(ended, known, [(piece, FACTS[piece.kind](piece)) for piece in children(catalog, ended)])

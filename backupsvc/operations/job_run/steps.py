@@ -8,40 +8,45 @@ ends, and says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from backupsvc.catalog.leases import Fence
-from backupsvc.engine.context import Handler, Run, Wait
+from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import OperationFailed
+from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.backup.opening import GUESTS_AGE, open_backup
 from backupsvc.operations.job_run import due_tests as night_tests
+from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.job_run.pieces import Opener, ended, wait_for
 from backupsvc.operations.prune.opening import open_prune
+from backupsvc.operations.services import Run, StepServices
 from policies import freezing
 from policies.jobs import Expected, expected, rank
 from policies.model import Job, Operation, OperationState
 from policies.workflow import Workflow
 
 
-def back_up(run: Run) -> Wait | None:
+def back_up(run: Run[NightMemory]) -> Wait | None:
     """Open one backup for each guest that the job expects, and wait for all of them."""
     service, job = run.service, _job(run)
     guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
     present = {guest.vmid: guest for guest in guests}
-    if "vmids" not in run.data:
+    if run.memory.vmids is None:
         items = expected(job, service.policy, guests)
-        run.data["vmids"] = sorted((item.vmid for item in items), key=lambda vmid: (rank(service.policy, vmid), vmid))
+        vmids = sorted((item.vmid for item in items), key=lambda vmid: (rank(service.policy, vmid), vmid))
+        run.memory = replace(run.memory, vmids=tuple(vmids))
     openers: dict[str, Opener] = {}
-    for vmid in run.data["vmids"]:
+    for vmid in run.memory.vmids or ():
         item = Expected(vmid, present.get(vmid))
-        openers[f"backup#{vmid}"] = partial(open_backup, service, job, item, at=int(run.data["at"]))
+        openers[f"backup#{vmid}"] = partial(open_backup, service, job, item, at=run.memory.at)
     if wait := wait_for(run, openers, "the guests are being backed up"):
         return wait
     _remember(run, backups=_backups(ended(run, "backup#")))
     return None
 
 
-def apply_retention(run: Run) -> Wait | None:
+def apply_retention(run: Run[NightMemory]) -> Wait | None:
     """Open the site's prune, and wait for it."""
 
     def open_retention(key: str, parent: Fence) -> Operation | None:
@@ -54,30 +59,30 @@ def apply_retention(run: Run) -> Wait | None:
     return None
 
 
-def prove(run: Run) -> Wait | None:
+def prove(run: Run[NightMemory]) -> Wait | None:
     """Open the restore tests that are due, as many as fit into their window, and wait for them."""
     return night_tests.prove(run, _job(run))
 
 
 WORKFLOW = Workflow("night", ("back-up", "prune", "prove"), alone=False)
-HANDLERS: Mapping[str, Handler] = {"back-up": back_up, "prune": apply_retention, "prove": prove}
+HANDLERS: Mapping[str, Handler[StepServices, NightMemory]] = {"back-up": back_up, "prune": apply_retention, "prove": prove}
 
 
-def _remember(run: Run, **said: str) -> None:
-    run.data["results"] = run.data.get("results", {}) | said
-    run.data["said"] = next(iter(said.values()))
+def _remember(run: Run[NightMemory], **said: str) -> None:
+    run.memory = replace(run.memory, results={**run.memory.results, **said})
+    run.conclude(next(iter(said.values())))
 
 
 def _backups(found: list[Operation]) -> str:
     good = sum(operation.state is OperationState.DONE for operation in found)
     bad = ", ".join(str(operation.subject) for operation in found if operation.state is not OperationState.DONE)
-    frozen = ", ".join(str(operation.subject) for operation in found if freezing.left(operation.data))
+    frozen = ", ".join(str(operation.subject) for operation in found if freezing.left(recall_backup(operation).thaw))
     told = f"backups: {good} of {len(found)} done" + (f", not those of {bad}" if bad else "")
     return told + (f"; left frozen: {frozen}" if frozen else "")
 
 
-def _job(run: Run) -> Job:
+def _job(run: Run[NightMemory]) -> Job:
     for job in run.service.policy.jobs:
-        if job.id == run.data["job"]:
+        if job.id == run.memory.job:
             return job
-    raise OperationFailed(f"job {run.data['job']} is no longer in the policy", "run `backupsvc policy show`", operation=run.id)
+    raise OperationFailed(f"job {run.memory.job} is no longer in the policy", "run `backupsvc policy show`", operation=run.id)

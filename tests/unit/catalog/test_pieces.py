@@ -8,19 +8,19 @@ from collections.abc import Iterator
 import pytest
 
 from backupsvc.catalog import Catalog
-from backupsvc.catalog.operations import Driver, EndAsked, NewOperation
+from backupsvc.catalog.operations import Driver, EndAsked, Kept, NewOperation
 from backupsvc.errors import LeaseLost
 from policies.model import Operation, OperationState
 from tests.waiting import HANGS
 
 NOW = 1000
 MINE, OTHERS = Driver("me", 60, NOW), Driver("another", 60, NOW + 61)
-PIECE = NewOperation("backup", 101, "locate", {}, "nightly@1#backup#101", "guest 101")
+PIECE = NewOperation("backup", 101, "locate", {}, occurrence="nightly@1#backup#101", alone="guest 101")
 
 
 @pytest.fixture
 def night(catalog: Catalog) -> Operation:
-    opened = catalog.open_operation(NewOperation("night", None, "back-up", {}, "nightly@1"), NOW, MINE)
+    opened = catalog.open_operation(NewOperation("night", None, "back-up", {}, occurrence="nightly@1"), NOW, MINE)
     assert opened
     return opened
 
@@ -43,7 +43,7 @@ def test_law_9_a_night_that_another_drives_by_now_opens_no_piece(catalog: Catalo
 
 
 def test_law_9_a_night_that_has_ended_opens_no_piece(catalog: Catalog, night: Operation) -> None:
-    catalog.finish(night.id, MINE, OperationState.CANCELLED, data={}, error=None, note=None)
+    catalog.finish(night.id, MINE, OperationState.CANCELLED, kept=Kept({}, night.book), error=None, note=None)
     with pytest.raises(LeaseLost):
         catalog.open_operation(PIECE, NOW, parent=(night.id, "me"))
     assert pieces(catalog) == []

@@ -17,12 +17,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from backupsvc.engine import worker_loop
-from backupsvc.engine.context import Run, Wait
-from backupsvc.operations import build_engine, tick
+from backupsvc.engine.context import Wait
+from backupsvc.engine.foreground import Engine
+from backupsvc.operations import tick
+from backupsvc.operations.job_run.memory import recall
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.prune.memory import PruneMemory
+from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory
+from backupsvc.operations.services import Run
 from backupsvc.pve.cluster import PveJob
 from backupsvc.settings import Settings
 from policies import windows
+from policies.causes import Cause
 from policies.foreign import Dumping
 from policies.model import (
     Archive,
@@ -163,6 +169,7 @@ class Site:
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     causes: dict[int, list[str | None]] = field(default_factory=dict)  # of each test of a guest, one after the other
     waiting: deque[str] = field(default_factory=deque)
+    began: dict[str, int] = field(default_factory=dict)  # when each restore test did, by its operation
 
     def live(self, until: int, *, beat: bool = True, each: Callable[[], None] = lambda: None) -> None:
         """Let time pass until then: with a beat and a worker, or with neither."""
@@ -180,13 +187,13 @@ class Site:
         quiet = min([*due, (now // IDLE + 1) * IDLE]) - now
         return max(TICK, quiet // TICK * TICK) if now % TICK == 0 else TICK - now % TICK
 
-    def _work(self, engine: Any) -> None:
+    def _work(self, engine: Engine) -> None:
         done: set[str] = set()
         while self.waiting:
             id = self.waiting.popleft()
             if id in done:
                 continue
-            turn = worker_loop.work(engine, id, long=True)
+            turn = worker_loop.work(engine.executor, id, long=True)
             done.add(id)
             for hint in turn.hints:
                 done.discard(hint)
@@ -194,45 +201,42 @@ class Site:
 
     def nights(self) -> list[tuple[str, str]]:
         """Every night's local time and its state, in the order of their times."""
-        found = self.world.catalog.operations(kind="night")
-        return [
-            (local(int(str(item.data["at"]))), str(item.state))
-            for item in sorted(found, key=lambda item: int(str(item.data["at"])))
-        ]
+        found = [(recall(item).at, str(item.state)) for item in self.world.catalog.operations(kind="night")]
+        return [(local(at), state) for at, state in sorted(found, key=lambda one: one[0])]
 
-    def test_handlers(self) -> dict[str, Callable[[Run], Wait | None]]:
-        def reserve(run: Run) -> Wait | None:
+    def test_handlers(self) -> dict[str, Callable[[Run[RestoreTestMemory]], Wait | None]]:
+        def reserve(run: Run[RestoreTestMemory]) -> Wait | None:
             return run.turn("restore clovis", "another copy is being tested")
 
-        def restore(run: Run) -> Wait | None:
-            if "began" not in run.data:
-                run.data["began"] = run.now()
+        def restore(run: Run[RestoreTestMemory]) -> Wait | None:
+            if run.id not in self.began:
+                self.began[run.id] = run.now()
                 self.tests.append((run.now(), run.vmid))
-            over = run.data["began"] + self.test_seconds.get(run.vmid, 600)
+            over = self.began[run.id] + self.test_seconds.get(run.vmid, 600)
             return Wait("restoring", most=5.0) if run.now() < over else None
 
-        def judge(run: Run) -> Wait | None:
-            verdict = Verdict.INCONCLUSIVE if "error" in run.data else self.verdicts.get(run.vmid, Verdict.PROVEN)
+        def judge(run: Run[RestoreTestMemory]) -> Wait | None:
+            verdict = Verdict.INCONCLUSIVE if run.book.error else self.verdicts.get(run.vmid, Verdict.PROVEN)
             cause = causes.pop(0) if (causes := self.causes.get(run.vmid)) else None
             verdict = Verdict.INCONCLUSIVE if cause else verdict
-            seconds = run.data["seconds"]
+            seconds = run.book.seconds
             newest = max((item for item in self.farm.archives if item.vmid == run.vmid), key=lambda item: item.ctime)
-            took = next((item for item in self.farm.archives if item.volid == run.data["volid"]), newest)
+            took = next((item for item in self.farm.archives if item.volid == run.memory.volid), newest)
             run.service.catalog.record_proof(
                 Proof(
                     run.id, run.vmid, took.volid, took.node, took.ctime, verdict, Rung.HEALTHY, run.now(), run.now(),
                     stages=tuple(Stage(name, value) for name, value in seconds.items()),
                 )
             )  # fmt: skip
-            run.data["proof"] = {"verdict": str(verdict), "cause": cause}
+            run.memory = replace(run.memory, proof=Judged(verdict, cause=Cause(cause) if cause else None))
             return None
 
-        def leave(run: Run) -> Wait | None:
+        def leave(run: Run[RestoreTestMemory]) -> Wait | None:
             run.leave()
             return None
 
         steps = ("choose", "begin", "read", "isolate", "start", "boot", "check", "settle")
-        nothing: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in steps}
+        nothing: dict[str, Callable[[Run[RestoreTestMemory]], Wait | None]] = {step: lambda run: None for step in steps}
         return nothing | {"reserve": reserve, "restore": restore, "tear-down": leave, "judge": judge}
 
 
@@ -244,11 +248,9 @@ def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     farm = Farm(made.clock)
     made.policy, made.pve, made.settings = wanted, farm, Settings(state_dir=directory)
     found = Site(made, farm)
-    engine = build_engine(made, foreground=False)
     plan = KINDS["prune"].workflow
-    prune: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
-    engine.kinds = kinds_with({"restore-test": found.test_handlers(), "prune": prune})
-    made.engine = engine
+    prune: dict[str, Callable[[Run[PruneMemory]], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
+    made.engine = Engine(made, kinds_with({"restore-test": found.test_handlers(), "prune": prune}), foreground=False)
     try:
         yield found
     finally:

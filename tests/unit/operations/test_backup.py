@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from backupsvc.catalog.operations import Note
+from backupsvc.catalog.operations import Kept, Note
 from backupsvc.cli.backup import exit_code
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.operations import build_engine, showing
 from backupsvc.operations.backup.result import backup_outcome
+from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.settings import Settings
 from policies.model import Archive, Guest, GuestType, Job, OperationState, Policy, Rung, Scratch
@@ -294,10 +295,12 @@ def test_the_rest_of_a_failed_restore_is_never_backed_up_over_earlier_archives(s
 
 def test_the_rest_of_our_own_failed_restore_is_not_backed_up_though_no_archive_is_listed(site: World) -> None:
     site.engine = build_engine(site)
-    ours = site.engine.open("restore", 108, {"archive": {"volid": "x"}})
-    assert ours is not None and site.catalog.claim(ours.id, site.engine.driver())
-    line = Note("restore", "failed", None, {})
-    site.catalog.finish(ours.id, site.engine.driver(), OperationState.FAILED, data={}, note=line, error="no space left")
+    ours = site.engine.open("restore", 108, RestoreMemory(archive(108, 1), "clovis"))
+    assert ours is not None and site.catalog.claim(ours.id, site.engine.executor.driver())
+    line, kept = Note("restore", "failed", None, {}), Kept(ours.memory, ours.book)
+    site.catalog.finish(
+        ours.id, site.engine.executor.driver(), OperationState.FAILED, kept=kept, note=line, error="no space left"
+    )
     cluster = lying_there({"memory": "128", "digest": "d"})
     found = run(site, cluster)[0]
     assert found["exit_code"] == 4 and ours.id in found["error"]
@@ -481,7 +484,7 @@ def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
     site.pve = cluster
     site.engine = build_engine(site)
     (opened,) = open_job(site, JOB)
-    while (now := site.catalog.operation(opened.id)) and "dump_upid" not in now.data:
+    while (now := site.catalog.operation(opened.id)) and now.book.upid("dump") is None:
         site.engine.executor.advance(opened.id)
     site.catalog.request_cancel(opened.id, "enough", int(site.clock.now()))
     (operation,) = site.engine.drive([opened.id])

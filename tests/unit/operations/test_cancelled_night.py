@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog.operations import Driver, NewOperation
-from backupsvc.operations import build_engine
+from backupsvc.engine.foreground import Engine
+from backupsvc.operations.backup.memory import FORM, BackupMemory
 from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.job_run import steps as job_run_steps
 from policies.model import Job, Operation, OperationState
@@ -45,8 +46,7 @@ def test_a_person_who_cancels_a_night_that_nobody_drives_ends_its_pieces_too(tmp
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:03"))
-        person = build_engine(found.world, foreground=True)
-        person.kinds = found.world.engine.kinds
+        person = Engine(found.world, found.world.engine.kinds, foreground=True)
         person.cancel(the_night(found).id, WHY)
         assert {one.state for one in found.world.catalog.operations()} == {OperationState.CANCELLED}
 
@@ -55,16 +55,17 @@ def test_a_piece_that_its_night_had_not_yet_noted_when_its_driver_died_is_cancel
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         found.live(at("2026-03-09 21:00") + 1)
         night, now = the_night(found), int(found.world.clock.now())
-        lost = NewOperation("backup", 104, "locate", {"job": "nightly", "node": None}, f"{night.occurrence}#backup#104")
-        other = NewOperation("backup", 105, "locate", {"job": "nightly", "node": None}, "NIGHTLY" + lost.occurrence[7:])  # type: ignore[index]
+        asked, key = FORM.write(BackupMemory("nightly")), f"{night.occurrence}#backup#104"
+        lost = NewOperation("backup", 104, "locate", asked, occurrence=key)
+        other = NewOperation("backup", 105, "locate", asked, occurrence="NIGHTLY" + key[7:])
         left, foreign = (found.world.catalog.open_operation(new, now) for new in (lost, other))
         assert left and foreign
         found.world.catalog.postpone([left.id, foreign.id], now + 3600)
         found.world.catalog.request_cancel(night.id, WHY, now)
         found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:02"))
-        asked = [found.world.catalog.operation(one.id) for one in (left, foreign)]
-        assert [one and one.cancel for one in asked] == [f"its night was cancelled: {WHY}", None]
+        ended = [found.world.catalog.operation(one.id) for one in (left, foreign)]
+        assert [one and one.cancel for one in ended] == [f"its night was cancelled: {WHY}", None]
 
 
 @pytest.mark.parametrize("what", ["cancelled", "taken over"])

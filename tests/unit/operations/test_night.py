@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.operations.job_run.due_tests import verdict_of
 from backupsvc.operations.job_run.result import night_summary
+from backupsvc.operations.restore_test.memory import FORM, Judged, RestoreTestMemory
+from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.pve.cluster import PveJob
 from policies.foreign import Dumping
 from policies.jobs import Expected
-from policies.model import Job, Operation, OperationState, Verdict
+from policies.model import Job, Operation, OperationState, Rung, Verdict
 from tests.unit.operations.farm import Site, at, local, policy, site
 
 pytestmark = pytest.mark.slow  # a hundred thousand small transactions
@@ -168,8 +171,8 @@ def test_a_laxer_tier_that_is_looked_at_first_lets_the_stricter_one_go_ahead(tmp
         guests = {guest.vmid: guest for guest in found.farm.cluster.guests()}
         lax, strict = (open_backup(found.world, NIGHTLY, Expected(vmid, guests[vmid])) for vmid in (101, 102))
         assert lax and strict
-        worker_loop.work(engine, lax.id, long=True)
-        worker_loop.work(engine, strict.id, long=True)
+        worker_loop.work(engine.executor, lax.id, long=True)
+        worker_loop.work(engine.executor, strict.id, long=True)
         assert backed_up(found) == [102]
 
 
@@ -223,7 +226,7 @@ def test_a_test_that_would_not_fit_is_not_begun_and_a_slow_one_is_stopped_in_tim
         assert [vmid for _, vmid in found.tests] == [101]
         test = found.world.catalog.operations(kind="restore-test")[0]
         assert test.finished is not None and at("2026-03-10 02:00") <= test.finished <= at("2026-03-10 02:02")
-        assert "passed its deadline" in str(test.data["error"])
+        assert test.book.error is not None and "passed its deadline" in test.book.error.message
         assert summary(found) is not None and "1 inconclusive, 2 did not fit into their window" in str(summary(found))
 
 
@@ -264,7 +267,7 @@ def test_once_a_month_an_old_archive_is_drawn_when_everybody_is_proven(tmp_path:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         old = found.farm.leave(101, at("2026-02-09 21:00"))
         found.live(at("2026-03-10 20:00"))
-        tested = [item.data["volid"] for item in found.world.catalog.operations(kind="restore-test", subject=101)]
+        tested = [recall_test(item).volid for item in found.world.catalog.operations(kind="restore-test", subject=101)]
         assert tested == [old.volid, None]
         found.live(at("2026-03-12 20:00"))
         assert len(found.world.catalog.operations(kind="restore-test", subject=101)) == 2
@@ -360,10 +363,11 @@ def test_a_backup_by_hand_never_stands_back(tmp_path: Path) -> None:
 
 
 def test_what_is_proven_no_further_than_booted_is_told_apart() -> None:
-    def test(verdict: str, rung: str) -> Operation:
-        data = {"proof": {"verdict": verdict, "rung": rung}}
-        return Operation("01X", "restore-test", 101, OperationState.DONE, "judge", data, 1, 2, 3)
+    def test(verdict: Verdict, rung: Rung) -> Operation:
+        memory = FORM.write(RestoreTestMemory(proof=Judged(verdict, rung)))
+        return Operation("01X", "restore-test", 101, OperationState.DONE, "judge", memory, 1, 2, 3)
 
-    assert verdict_of(test("proven", "healthy")) == "proven"
-    assert verdict_of(test("proven", "booted")) == "proven at rung booted"
-    assert verdict_of(test("inconclusive", "booted")) == "inconclusive"
+    assert verdict_of(test(Verdict.PROVEN, Rung.HEALTHY)) == "proven"
+    assert verdict_of(test(Verdict.PROVEN, Rung.BOOTED)) == "proven at rung booted"
+    assert verdict_of(test(Verdict.INCONCLUSIVE, Rung.BOOTED)) == "inconclusive"
+    assert verdict_of(replace(test(Verdict.PROVEN, Rung.HEALTHY), state=OperationState.FAILED)) == "failed"

@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
+from backupsvc.catalog.operations import Kept
 from backupsvc.errors import UsageError
 from backupsvc.operations import build_engine, showing
+from backupsvc.operations.backup.memory import BackupMemory
+from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.job_run.result import failed_children, night_outcome
-from policies.model import Operation, OperationState
+from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.prune.memory import PruneMemory
+from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory
+from policies.bookkeeping import Bookkeeping, StepError
+from policies.freezing import State, Thaw
+from policies.model import Operation, OperationState, Rung, Verdict
+from tests.unit.operations.cluster import archive
 from tests.unit.operations.worlds import World, operation_of, world
 
 NOW = 1_773_086_400
@@ -25,15 +34,31 @@ def site(sqlite_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def opened(site: World, subject: int = 108, kind: str = "backup", **data: Any) -> Operation:
-    operation: Operation | None = site.engine.open(kind, subject, data)
+ASKED = BackupMemory("nightly")
+
+
+def opened(site: World, subject: int | None = 108, kind: str = "backup", memory: Any = ASKED) -> Operation:
+    operation: Operation | None = site.engine.open(kind, subject, memory)
     assert operation is not None
     return operation
 
 
-def ended(kind: str, state: OperationState = OperationState.DONE, **data: Any) -> Operation:
-    error = (data.get("error") or {}).get("message")
-    return Operation("01X", kind, 108, state, "settle", data, NOW, NOW, NOW + 9, error=error)
+def finish(site: World, operation: Operation, state: OperationState, memory: Any = ASKED, error: str | None = None) -> None:
+    kept = Kept(KINDS[operation.kind].form.write(memory), operation.book)
+    site.catalog.finish(operation.id, site.engine.executor.driver(), state, kept=kept, error=error, note=None)
+
+
+def ended(
+    kind: str, state: OperationState = OperationState.DONE, memory: Any = ASKED, error: StepError | None = None
+) -> Operation:
+    kept, message = KINDS[kind].form.write(memory), error.message if error else None
+    return Operation(
+        "01X", kind, 108, state, "settle", kept, NOW, NOW, NOW + 9, error=message, book=Bookkeeping(error=error)
+    )  # fmt: skip
+
+
+def judged(verdict: Verdict) -> RestoreTestMemory:
+    return RestoreTestMemory(proof=Judged(verdict, Rung.HEALTHY))
 
 
 def test_a_whole_id_its_beginning_and_its_end_name_an_operation(site: World) -> None:
@@ -84,12 +109,12 @@ def test_an_operation_that_is_being_cancelled_says_so() -> None:
 
 
 def test_a_restore_test_that_is_done_and_not_proven_exits_1(site: World) -> None:
-    assert showing.exit_code(site.catalog, ended("restore-test", proof={"verdict": "proven"})) == 0
-    assert showing.exit_code(site.catalog, ended("restore-test", proof={"verdict": "inconclusive"})) == 1
+    assert showing.exit_code(site.catalog, ended("restore-test", memory=judged(Verdict.PROVEN))) == 0
+    assert showing.exit_code(site.catalog, ended("restore-test", memory=judged(Verdict.INCONCLUSIVE))) == 1
 
 
 def test_a_failed_operation_exits_as_its_error_says(site: World) -> None:
-    error = {"message": "no", "hint": "", "exit_code": 4}
+    error = StepError("dump", "no", exit_code=4)
     assert showing.exit_code(site.catalog, ended("backup", OperationState.FAILED, error=error)) == 4
     assert showing.exit_code(site.catalog, ended("backup", OperationState.CANCELLED)) == 1
     assert showing.exit_code(site.catalog, ended("backup")) == 0
@@ -97,58 +122,65 @@ def test_a_failed_operation_exits_as_its_error_says(site: World) -> None:
 
 def test_a_night_is_as_good_as_what_it_opened(site: World) -> None:
     child = opened(site)
-    night = ended("night", children={"backup#108": child.id}, vmids=[108])
-    site.catalog.finish(child.id, site.engine.driver(), OperationState.FAILED, data={}, error="no", note=None)
+    night = ended("night", memory=NightMemory("nightly", NOW, (108,), {"backup#108": child.id}))
+    finish(site, child, OperationState.FAILED, error="no")
     assert showing.exit_code(site.catalog, night) == 1
     assert [item.id for item in failed_children(site.catalog, night)] == [child.id]
 
 
-def night_of(site: World, name: str, state: OperationState, **data: Any) -> Operation:
+def night_of(site: World, name: str, kind: str, state: OperationState, memory: Any) -> Operation:
     """A night that backed one guest up, and of which one operation ended so."""
-    pieces: dict[str, tuple[OperationState, dict[str, Any]]] = {"backup#108": (OperationState.DONE, {})} | {name: (state, data)}
     children = {}
-    for piece, (end, memory) in pieces.items():
-        child = opened(site)
-        site.catalog.finish(child.id, site.engine.driver(), end, data=memory, error=None, note=None)
+    for piece, (its, end, found) in {"backup#108": ("backup", OperationState.DONE, ASKED), name: (kind, state, memory)}.items():
+        child = opened(site, None if its == "prune" else 108, its, found)
+        finish(site, child, end, found)
         children[piece] = child.id
-    return ended("night", children=children, vmids=[108])
+    return ended("night", memory=NightMemory("nightly", NOW, (108,), children))
+
+
+FROZEN = BackupMemory("nightly", thaw=Thaw(State.FROZEN, "its agent says so", NOW))
 
 
 @pytest.mark.parametrize(
-    ("name", "state", "data", "code"),
+    ("name", "kind", "state", "memory", "code"),
     [
-        ("backup#108", OperationState.DONE, {}, 0),
-        ("backup#108", OperationState.CANCELLED, {}, 1),
-        ("prune", OperationState.DONE, {}, 0),
-        ("prune", OperationState.FAILED, {}, 1),
-        ("prove#108", OperationState.DONE, {"proof": {"verdict": "proven"}}, 0),
-        ("prove#108", OperationState.DONE, {"proof": {"verdict": "simulated"}}, 0),
-        ("prove#108", OperationState.DONE, {"proof": {"verdict": "failed"}}, 1),
-        ("sample#108", OperationState.DONE, {"proof": {"verdict": "inconclusive"}}, 1),
+        ("backup#108", "backup", OperationState.DONE, ASKED, 0),
+        ("backup#108", "backup", OperationState.CANCELLED, ASKED, 1),
+        ("backup#108", "backup", OperationState.DONE, FROZEN, 1),
+        ("prune", "prune", OperationState.DONE, PruneMemory(), 0),
+        ("prune", "prune", OperationState.DONE, PruneMemory(not_listed=("node b is offline",)), 1),
+        ("prune", "prune", OperationState.FAILED, PruneMemory(), 1),
+        ("prove#108", "restore-test", OperationState.DONE, judged(Verdict.PROVEN), 0),
+        ("prove#108", "restore-test", OperationState.DONE, judged(Verdict.SIMULATED), 0),
+        ("prove#108", "restore-test", OperationState.DONE, judged(Verdict.FAILED), 1),
+        ("sample#108", "restore-test", OperationState.DONE, judged(Verdict.INCONCLUSIVE), 1),
     ],
 )
 def test_law_5_a_night_exits_as_its_log_line_judges_it(
-    site: World, name: str, state: OperationState, data: dict[str, Any], code: int
+    site: World, name: str, kind: str, state: OperationState, memory: Any, code: int
 ) -> None:
-    night = night_of(site, name, state, **data)
+    night = night_of(site, name, kind, state, memory)
     assert showing.exit_code(site.catalog, night) == code
     assert night_outcome(site.catalog, night).good == (code == 0)
 
 
 def test_law_4_a_night_whose_guest_was_expected_and_has_no_backup_at_all_is_not_good(site: World) -> None:
-    assert showing.exit_code(site.catalog, ended("night", children={}, vmids=[108])) == 1
+    assert showing.exit_code(site.catalog, ended("night", memory=NightMemory("nightly", NOW, (108,)))) == 1
 
 
 def test_what_came_of_it_is_said_in_a_few_words() -> None:
-    assert showing.result(ended("restore-test", proof={"verdict": "proven", "rung": "healthy"})) == "proven, rung healthy"
-    assert showing.result(ended("prune", removed=[["a", "b"]])) == "1 archives removed"
-    assert showing.result(ended("backup", archive={"volid": "local:backup/x"})) == "local:backup/x"
-    assert showing.result(ended("backup", OperationState.FAILED, error={"message": "no room"})) == "no room"
+    assert showing.result(ended("restore-test", memory=judged(Verdict.PROVEN))) == "proven, rung healthy"
+    assert showing.result(ended("prune", memory=PruneMemory(removed=(("a", "b"),)))) == "1 archives removed"
+    assert showing.result(ended("backup", memory=replace(ASKED, archive=archive(108, 1)))) == archive(108, 1).volid
+    assert showing.result(ended("backup")) == "done"
+    assert showing.result(ended("backup", memory=FROZEN)) == "done; guest-left-frozen"
+    assert showing.result(ended("backup", OperationState.FAILED, error=StepError("dump", "no room"))) == "no room"
 
 
 def test_what_an_operation_waits_for_is_known_to_whoever_looks_from_elsewhere(site: World) -> None:
     one = opened(site)
-    site.catalog.record(one.id, site.engine.driver(), data={"waits": "vzdump is running"})
+    kept = Kept(one.memory, replace(one.book, waits="vzdump is running"))
+    site.catalog.record(one.id, site.engine.executor.driver(), kept=kept)
     found = showing.summary(site, operation_of(site, one.id))
     assert found["waits"] == "vzdump is running"
     assert found["driver"] and found["standing"].startswith("driven by")

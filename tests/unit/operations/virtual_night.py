@@ -160,7 +160,7 @@ class Night:
             self._send(at + TICK_SECONDS, "tick")
 
     def _turn(self, worker: Worker, id: str) -> None:
-        turn = worker_loop.work(worker.site.engine, id, long=True)
+        turn = worker_loop.work(worker.site.engine.executor, id, long=True)
         for woken in turn.hints:
             self._send(self.clock.time, woken)
         if turn.again is not None:

@@ -20,9 +20,10 @@ from policies.freezing import (
     Guest,
     Later,
     Settled,
-    Standing,
     State,
+    Thaw,
     ThawIt,
+    ThawProgress,
     Trouble,
     after_asking,
     before_asking,
@@ -33,7 +34,7 @@ from policies.freezing import (
 )
 from policies.site import load_policy
 
-RUNS, NOW = Guest(running=True, agent=True, lock=None), Standing(0.0, tried=True)
+RUNS, NOW = Guest(running=True, agent=True, lock=None), ThawProgress(0.0, tried=True)
 
 
 def state(decision: object) -> State | None:
@@ -61,12 +62,14 @@ def test_a_locked_guest_is_not_asked_however_long_that_lasts_and_is_unknown_then
 
 answers = st.builds(Answer, st.sampled_from([None, True, False]), st.sampled_from([None, *Trouble]), st.text(max_size=9))
 standings = st.builds(
-    Standing, st.floats(0, 100), st.booleans(), st.none() | st.floats(0, 100), st.booleans(), st.integers(0, MOST_THAWS + 1)
+    ThawProgress, st.floats(0, 100), st.booleans(), st.none() | st.floats(0, 100), st.booleans(), st.integers(0, MOST_THAWS + 1)
 )
 
 
 @given(answers, standings)
-def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_so_frozen(answer: Answer, at: Standing) -> None:
+def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_so_frozen(
+    answer: Answer, at: ThawProgress
+) -> None:
     found = state(after_asking(answer, at))
     assert (found is State.THAWED) == (answer.frozen is False)
     if found is State.FROZEN:
@@ -74,13 +77,13 @@ def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_
 
 
 @given(answers, standings)
-def test_nobody_is_thawed_whom_the_policy_does_not_name_nor_without_end(answer: Answer, at: Standing) -> None:
+def test_nobody_is_thawed_whom_the_policy_does_not_name_nor_without_end(answer: Answer, at: ThawProgress) -> None:
     if isinstance(after_asking(answer, at), ThawIt):
         assert at.may_thaw and answer.frozen and at.thaws < MOST_THAWS and (at.frozen_for or 0) >= SURE_AFTER
 
 
 @given(answers, standings)
-def test_the_asking_comes_to_an_end(answer: Answer, at: Standing) -> None:
+def test_the_asking_comes_to_an_end(answer: Answer, at: ThawProgress) -> None:
     late = replace(at, since=max(SILENT_FOR, HELD_FOR), frozen_for=SURE_AFTER, thaws=MOST_THAWS)
     assert isinstance(after_asking(answer, late), Settled)
     assert isinstance(before_asking(replace(RUNS, lock="backup"), late), Settled)
@@ -134,7 +137,7 @@ def test_the_states_are_kept_and_shown_by_these_words() -> None:
 
 
 def test_who_has_not_said_that_it_may_be_thawed_is_not_and_says_nothing_of_attempts() -> None:
-    frozen = after_asking(Answer(True), Standing(SURE_AFTER, tried=True, frozen_for=SURE_AFTER))
+    frozen = after_asking(Answer(True), ThawProgress(SURE_AFTER, tried=True, frozen_for=SURE_AFTER))
     assert frozen == Settled(State.FROZEN, "its agent says so")
     assert after_asking(Answer(None, Trouble.DENIED), NOW) == Settled(State.UNKNOWN, "")
 
@@ -150,8 +153,8 @@ def test_at_the_second_at_which_it_has_waited_long_enough_it_waits_no_more() -> 
 # --- what is remembered -----------------------------------------------------------------------------------------------------
 
 
-def seen(state: State, at: int = 100, **more: Any) -> dict[str, Any]:
-    return {"thaw": {"state": str(state), "why": "so it is", "at": at, "tried": True, "thaws": 0, "thaw_failed": None} | more}
+def seen(state: State, at: int = 100, **more: Any) -> Thaw:
+    return replace(Thaw(state, "so it is", at, tried=True), **more)
 
 
 def test_a_guest_left_frozen_is_said_with_the_command_that_thaws_it() -> None:
@@ -162,9 +165,9 @@ def test_a_guest_left_frozen_is_said_with_the_command_that_thaws_it() -> None:
 
 
 def test_a_failed_thaw_after_which_nobody_could_ask_is_told_like_a_frozen_guest() -> None:
-    data = seen(State.UNKNOWN, thaw_failed="got timeout")
-    assert sentences(104, data)[0].startswith("guest-left-frozen: PVE's thaw failed")
-    found = left(data)
+    thaw = seen(State.UNKNOWN, thaw_failed="got timeout")
+    assert sentences(104, thaw)[0].startswith("guest-left-frozen: PVE's thaw failed")
+    found = left(thaw)
     assert found is not None and not found.certain and found.why == "got timeout"
 
 
@@ -179,9 +182,9 @@ def test_a_guest_that_was_thawed_by_us_is_said_to_have_been_left_frozen_and_is_n
     assert left(seen(State.THAWED, thaws=1)) is None
 
 
-@pytest.mark.parametrize("data", [{}, {"thaw": None}, seen(State.THAWED), seen(State.OFF), seen(State.THAWED, thaw_failed="x")])
-def test_of_a_guest_that_is_well_nothing_is_said(data: dict[str, Any]) -> None:
-    assert (sentences(104, data), left(data), latest([data])) == ((), None, None)
+@pytest.mark.parametrize("thaw", [None, seen(State.THAWED), seen(State.OFF), seen(State.THAWED, thaw_failed="x")])
+def test_of_a_guest_that_is_well_nothing_is_said(thaw: Thaw | None) -> None:
+    assert (sentences(104, thaw), left(thaw), latest([thaw])) == ((), None, None)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_of_a_guest_that_is_well_nothing_is_said(data: dict[str, Any]) -> None:
         ([], False),
     ],
 )
-def test_the_newest_look_that_says_anything_decides(looks: list[dict[str, Any]], frozen: bool) -> None:
+def test_the_newest_look_that_says_anything_decides(looks: list[Thaw], frozen: bool) -> None:
     assert (latest(looks) is not None) is frozen
 
 
@@ -255,16 +258,14 @@ def test_what_is_said_of_a_guests_file_systems_word_for_word() -> None:
     )
     assert sentences(104, seen(State.UNKNOWN)) == ("whether its file systems are thawed is not known: so it is",)
     assert sentences(104, seen(State.THAWED, thaws=1)) == ("the dump left its file systems frozen: so it is",)
-    assert sentences(104, {"thaw": {"state": "unknown", "tried": True}}) == (
-        "whether its file systems are thawed is not known: ",
-    )
+    assert sentences(104, Thaw(State.UNKNOWN, tried=True)) == ("whether its file systems are thawed is not known: ",)
     assert sentences(104, seen(State.OFF, thaws=1, tried=True, thaw_failed="x")) == ()
 
 
 def test_a_guest_left_frozen_is_kept_with_the_words_of_whoever_said_so() -> None:
     assert left(seen(State.FROZEN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(7, True, "so it is")
     assert left(seen(State.UNKNOWN, 7, thaw_failed="got timeout")) == freezing.LeftFrozen(7, False, "got timeout")
-    assert latest([seen(State.FROZEN, 1), {}, {"thaw": None}]) == freezing.LeftFrozen(1, True, "so it is")
+    assert latest([seen(State.FROZEN, 1), None]) == freezing.LeftFrozen(1, True, "so it is")
     assert latest([seen(State.THAWED, 1), seen(State.UNKNOWN, 2, thaw_failed="x")]) == freezing.LeftFrozen(2, False, "x")
 
 

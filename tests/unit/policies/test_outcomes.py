@@ -8,36 +8,43 @@ from typing import Any
 import pytest
 
 from policies import outcomes
+from policies.bookkeeping import Bookkeeping, StepError
 from policies.model import Operation, OperationState
-from policies.outcomes import Level, NightVerdict
+from policies.outcomes import Facts, Level, NightFacts, NightVerdict
 
 DONE, FAILED, OPEN = OperationState.DONE, OperationState.FAILED, OperationState.OPEN
 AT = 1_773_086_400
 
 
-def operation(kind: str, vmid: int | None = 108, state: OperationState = DONE, **data: Any) -> Operation:
+def operation(kind: str, vmid: int | None = 108, state: OperationState = DONE, book: Bookkeeping | None = None) -> Operation:
     finished = None if state is OPEN else AT + 95
-    return Operation(f"01{kind}{vmid}", kind, vmid, state, "settle", data, AT, AT + 95, finished)
+    kept = book or Bookkeeping()
+    return Operation(f"01{kind}{vmid}", kind, vmid, state, "settle", {}, AT, AT + 95, finished, book=kept)
 
 
-def proof(verdict: str) -> dict[str, Any]:
-    return {"proof": {"verdict": verdict, "rung": "healthy", "cause": None}}
+Piece = tuple[Operation, Facts]
 
 
-def night(pieces: dict[str, Operation], state: OperationState = DONE, error: str | None = None, **data: Any) -> outcomes.Night:
-    vmids = [piece.subject for name, piece in pieces.items() if name.startswith("backup#")]
-    memory = {"job": "nightly", "at": AT, "vmids": vmids, "children": {name: piece.id for name, piece in pieces.items()}} | data
-    return outcomes.of_night(replace(operation("night", None, state, **memory), error=error), pieces.values())
+def piece(kind: str, vmid: int | None = 108, state: OperationState = DONE, **facts: Any) -> Piece:
+    """An operation, and what its kind knows of it."""
+    return operation(kind, vmid, state), Facts(**facts)
 
 
-GOOD = {"backup#101": operation("backup", 101), "backup#102": operation("backup", 102), "prune": operation("prune", None)}
+def night(pieces: dict[str, Piece], state: OperationState = DONE, error: str | None = None, **known: Any) -> outcomes.Night:
+    vmids = tuple(one.subject for name, (one, _) in pieces.items() if name.startswith("backup#"))
+    usual: dict[str, Any] = {"job": "nightly", "at": AT, "vmids": vmids}
+    facts = NightFacts(**(usual | known), names={one.id: name for name, (one, _) in pieces.items()})
+    return outcomes.of_night(replace(operation("night", None, state), error=error), facts, pieces.values())
+
+
+GOOD = {"backup#101": piece("backup", 101), "backup#102": piece("backup", 102), "prune": piece("prune", None)}
 
 
 # --- one operation ------------------------------------------------------------------------------------------------------
 
 
 def test_an_outcome_names_what_a_reader_of_the_log_looks_for() -> None:
-    found = outcomes.of(operation("backup", node="clovis", dump_upid="UPID:clovis:1", archive={"node": "clovis"}), "dump")
+    found = outcomes.of(operation("backup"), Facts("clovis", "UPID:clovis:1"))
     assert outcomes.said(found) == {
         "operation": "01backup108",
         "kind": "backup",
@@ -50,32 +57,34 @@ def test_an_outcome_names_what_a_reader_of_the_log_looks_for() -> None:
     }
 
 
-def test_a_restore_tests_node_is_that_of_its_copy() -> None:
-    data = {"archive": {"node": "clovis"}, "scratch": {"node": "lge-pve02"}, "restore_upid": "UPID:x"} | proof("proven")
-    found = outcomes.of(operation("restore-test", **data), "restore")
+def test_an_outcome_has_the_node_the_task_and_the_verdict_that_its_kind_knows() -> None:
+    found = outcomes.of(*piece("restore-test", node="lge-pve02", upid="UPID:x", verdict="proven"))
     assert (found.node, found.upid, found.verdict, found.level) == ("lge-pve02", "UPID:x", "proven", Level.INFO)
+    bare = outcomes.of(*piece("restore-test"))
+    assert (bare.node, bare.upid, bare.verdict) == (None, None, None)
 
 
 @pytest.mark.parametrize(
     ("found", "level"),
     [
-        (operation("backup"), Level.INFO),
-        (operation("backup", state=FAILED), Level.ERROR),
-        (operation("backup", state=OperationState.CANCELLED), Level.WARNING),
-        (operation("backup", thaw={"state": "frozen", "at": AT, "why": "the agent says so"}), Level.WARNING),
-        (operation("restore-test", **proof("failed")), Level.ERROR),
-        (operation("restore-test", **proof("inconclusive")), Level.WARNING),
-        (operation("restore-test", **proof("skipped")), Level.WARNING),
-        (operation("restore-test", **proof("simulated")), Level.INFO),
-        (operation("prune", None, FAILED), Level.ERROR),
+        (piece("backup"), Level.INFO),
+        (piece("backup", state=FAILED), Level.ERROR),
+        (piece("backup", state=OperationState.CANCELLED), Level.WARNING),
+        (piece("backup", frozen=True), Level.WARNING),
+        (piece("restore-test", verdict="failed"), Level.ERROR),
+        (piece("restore-test", verdict="inconclusive"), Level.WARNING),
+        (piece("restore-test", verdict="skipped"), Level.WARNING),
+        (piece("restore-test", verdict="simulated"), Level.INFO),
+        (piece("prune", None, FAILED), Level.ERROR),
     ],
 )
-def test_what_did_not_come_about_is_an_error_and_what_must_be_looked_at_a_warning(found: Operation, level: Level) -> None:
-    assert outcomes.of(found).level is level
+def test_what_did_not_come_about_is_an_error_and_what_must_be_looked_at_a_warning(found: Piece, level: Level) -> None:
+    assert outcomes.of(*found).level is level
 
 
 def test_a_test_that_proved_nothing_says_why_though_it_did_not_fail() -> None:
-    found = outcomes.of(operation("restore-test", error={"message": "it does not start"}, **proof("inconclusive")))
+    stopped = Bookkeeping(error=StepError("boot", "it does not start"))
+    found = outcomes.of(operation("restore-test", book=stopped), Facts(verdict="inconclusive"))
     assert found.error == "it does not start"
 
 
@@ -84,32 +93,23 @@ def test_what_became_of_things_is_told_and_kept_by_these_words() -> None:
     assert [one.value for one in NightVerdict] == ["good", "simulated", "degraded", "failed"]
 
 
-def test_the_task_of_a_restore_is_the_one_that_restored() -> None:
-    assert outcomes.of(operation("restore", restore_upid="UPID:r", dump_upid="UPID:d"), "restore").upid == "UPID:r"
-
-
-def test_where_an_operation_worked_is_its_own_word_and_else_its_archives() -> None:
-    assert outcomes.of(operation("restore", node="a", archive={"node": "b"})).node == "a"
-    assert outcomes.of(operation("restore", archive={"node": "b"})).node == "b"
-    assert outcomes.of(operation("restore")).node is None
-
-
 def test_an_operation_ended_when_it_says_so_and_its_own_error_comes_first() -> None:
-    whole = replace(operation("backup", error={"message": "of a step"}), updated=AT + 500, error="of the operation")
-    found = outcomes.of(whole)
+    failed = Bookkeeping(error=StepError("dump", "of a step"))
+    whole = replace(operation("backup", book=failed), updated=AT + 500, error="of the operation")
+    found = outcomes.of(whole, Facts())
     assert (found.ended, found.seconds, found.error) == (AT + 95, 95, "of the operation")
-    old = outcomes.of(replace(whole, finished=None))
+    old = outcomes.of(replace(whole, finished=None), Facts())
     assert (old.ended, old.seconds) == (AT + 500, 500)
 
 
 def test_a_clock_that_was_set_back_makes_nothing_last_less_than_no_time() -> None:
-    assert outcomes.of(replace(operation("backup"), finished=AT - 60)).seconds == 0
-    back = outcomes.of_night(replace(operation("night", None), finished=AT - 60), ())
+    assert outcomes.of(replace(operation("backup"), finished=AT - 60), Facts()).seconds == 0
+    back = outcomes.of_night(replace(operation("night", None), finished=AT - 60), NightFacts("nightly", AT), ())
     assert back.seconds == 0
 
 
 def test_a_guest_left_frozen_is_in_the_line_and_one_that_was_not_is_not() -> None:
-    frozen = outcomes.of(operation("backup", thaw={"state": "frozen", "at": AT, "why": "the agent says so"}))
+    frozen = outcomes.of(*piece("backup", frozen=True))
     assert outcomes.said(frozen)["frozen"] is True
     plain = outcomes.Outcome("01", "backup", 108, None, None, DONE, None, 1, AT)
     assert plain.level is Level.INFO and "frozen" not in outcomes.said(plain)
@@ -119,44 +119,41 @@ def test_a_guest_left_frozen_is_in_the_line_and_one_that_was_not_is_not() -> Non
 
 
 def test_a_night_in_which_all_came_about_is_good() -> None:
-    found = night(GOOD | {"prove#101": operation("restore-test", 101, **proof("proven"))})
+    found = night(GOOD | {"prove#101": piece("restore-test", 101, verdict="proven")})
     assert (found.verdict, found.good, found.level) == (NightVerdict.GOOD, True, Level.INFO)
     assert (found.expected, found.ok, found.failed, found.missing, found.tests, found.proven) == (2, 2, 0, 0, 1, 1)
 
 
 def test_law_5_a_night_of_modelled_guests_is_simulated_and_never_good() -> None:
-    assert night(GOOD | {"prove#101": operation("restore-test", 101, **proof("simulated"))}).verdict is NightVerdict.SIMULATED
+    assert night(GOOD | {"prove#101": piece("restore-test", 101, verdict="simulated")}).verdict is NightVerdict.SIMULATED
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"backup#102": operation("backup", 102, FAILED)}, "1 of 2 guests have no good backup (102)"),
-        ({"backup#102": operation("backup", 102, OPEN)}, "1 of 2 guests have no good backup (102)"),
-        (
-            {"backup#102": operation("backup", 102, thaw={"state": "frozen", "at": AT, "why": "x"})},
-            "1 of 2 guests have no good backup (102)",
-        ),
-        ({"prune": operation("prune", None, FAILED)}, "retention: failed"),
-        ({"prune": operation("prune", None, not_listed=["node b is offline"])}, "retention: partial"),
-        ({"prove#101": operation("restore-test", 101, **proof("inconclusive"))}, "1 of 1 restore tests proved nothing"),
-        ({"prove#101": operation("restore-test", 101, FAILED, **proof("proven"))}, "1 of 1 restore tests proved nothing"),
+        ({"backup#102": piece("backup", 102, FAILED)}, "1 of 2 guests have no good backup (102)"),
+        ({"backup#102": piece("backup", 102, OPEN)}, "1 of 2 guests have no good backup (102)"),
+        ({"backup#102": piece("backup", 102, frozen=True)}, "1 of 2 guests have no good backup (102)"),
+        ({"prune": piece("prune", None, FAILED)}, "retention: failed"),
+        ({"prune": piece("prune", None, partial=True)}, "retention: partial"),
+        ({"prove#101": piece("restore-test", 101, verdict="inconclusive")}, "1 of 1 restore tests proved nothing"),
+        ({"prove#101": piece("restore-test", 101, FAILED, verdict="proven")}, "1 of 1 restore tests proved nothing"),
     ],
 )
-def test_a_night_in_which_something_did_not_is_degraded_and_says_what(changed: dict[str, Operation], words: str) -> None:
+def test_a_night_in_which_something_did_not_is_degraded_and_says_what(changed: dict[str, Piece], words: str) -> None:
     found = night(GOOD | changed)
     assert (found.verdict, found.good, found.level) == (NightVerdict.DEGRADED, False, Level.WARNING)
     assert found.reason == f"the last night of job nightly: {words}"
 
 
 def test_a_guest_that_was_expected_and_for_which_nothing_was_opened_is_missing() -> None:
-    found = night(GOOD, vmids=[101, 102, 103])
+    found = night(GOOD, vmids=(101, 102, 103))
     assert (found.expected, found.ok, found.missing, found.failed_guests) == (3, 2, 1, (103,))
     assert not found.good
 
 
 def test_a_night_without_one_good_backup_has_failed_though_its_operation_is_done() -> None:
-    found = night({name: replace(piece, state=FAILED) for name, piece in GOOD.items() if name != "prune"})
+    found = night({f"backup#{vmid}": piece("backup", vmid, FAILED) for vmid in (101, 102)})
     assert (found.state, found.verdict, found.level) == (DONE, NightVerdict.FAILED, Level.ERROR)
     assert (found.ok, found.failed, found.retention) == (0, 2, "none")
 
@@ -171,17 +168,17 @@ def test_a_night_that_did_not_come_to_its_end_has_failed(state: OperationState, 
 
 
 def test_many_guests_are_counted_and_only_the_first_are_named() -> None:
-    found = night({f"backup#{vmid}": operation("backup", vmid, FAILED) for vmid in range(100, 111)})
+    found = night({f"backup#{vmid}": piece("backup", vmid, FAILED) for vmid in range(100, 111)})
     assert found.reason.endswith("11 of 11 guests have no good backup (100, 101, 102, 103, 104, ...)")
 
 
 def test_five_guests_are_named_and_nothing_says_that_there_are_more() -> None:
-    found = night({f"backup#{vmid}": operation("backup", vmid, FAILED) for vmid in range(100, 105)})
+    found = night({f"backup#{vmid}": piece("backup", vmid, FAILED) for vmid in range(100, 105)})
     assert found.reason.endswith("5 of 5 guests have no good backup (100, 101, 102, 103, 104)")
 
 
 def test_a_nights_line_names_the_guests_without_a_good_backup() -> None:
-    found = night(GOOD | {"backup#102": operation("backup", 102, FAILED), "backup#103": operation("backup", 103, FAILED)})
+    found = night(GOOD | {"backup#102": piece("backup", 102, FAILED), "backup#103": piece("backup", 103, FAILED)})
     told = outcomes.said(found)
     assert (told["failed_guests"], told["job"], told["verdict"], told["seconds"]) == ("102,103", "nightly", "degraded", 95)
     assert "failed_guests" not in outcomes.said(night(GOOD))
@@ -189,29 +186,30 @@ def test_a_nights_line_names_the_guests_without_a_good_backup() -> None:
 
 def test_every_test_of_a_night_counts_also_one_that_was_tried_again_or_drawn_by_lot() -> None:
     called = {101: "prove", 102: "again", 103: "sample"}
-    tests = {f"{name}#{vmid}": operation("restore-test", vmid, **proof("proven")) for vmid, name in called.items()}
+    tests = {f"{name}#{vmid}": piece("restore-test", vmid, verdict="proven") for vmid, name in called.items()}
     assert (night(GOOD | tests).tests, night(GOOD | tests).proven) == (3, 3)
 
 
 def test_a_backup_that_failed_and_one_that_did_not_end_are_two_that_are_not_good() -> None:
-    found = night(GOOD | {"backup#103": operation("backup", 103, FAILED), "backup#104": operation("backup", 104, OPEN)})
+    found = night(GOOD | {"backup#103": piece("backup", 103, FAILED), "backup#104": piece("backup", 104, OPEN)})
     assert (found.ok, found.failed, found.missing, found.verdict) == (2, 1, 1, NightVerdict.DEGRADED)
 
 
-def test_a_night_was_due_when_it_says_so_and_else_when_it_was_opened() -> None:
+def test_a_night_was_due_when_it_says_so_and_ended_when_it_was_last_heard_of_if_nothing_else_is_known() -> None:
     assert night(GOOD, at=AT - 60).at == AT - 60
-    bare = outcomes.of_night(replace(operation("night", None), updated=AT + 500, finished=None), ())
-    assert (bare.at, bare.job, bare.ended, bare.seconds) == (AT, "", AT + 500, 500)
-    assert outcomes.of_night(replace(operation("night", None), updated=AT + 500), ()).ended == AT + 95
+    known = NightFacts("nightly", AT)
+    bare = outcomes.of_night(replace(operation("night", None), updated=AT + 500, finished=None), known, ())
+    assert (bare.at, bare.job, bare.ended, bare.seconds) == (AT, "nightly", AT + 500, 500)
+    assert outcomes.of_night(replace(operation("night", None), updated=AT + 500), known, ()).ended == AT + 95
 
 
 def test_a_night_that_backed_nobody_up_is_not_good() -> None:
-    found = night({}, vmids=[])
+    found = night({}, vmids=())
     assert found.verdict is NightVerdict.FAILED
     assert "no guest was to be backed up" in found.reason
 
 
 def test_a_test_that_could_not_be_decided_and_was_made_good_the_same_night_does_not_degrade_it() -> None:
-    again = replace(operation("restore-test", 101, **proof("proven")), id="01again101")
-    found = night(GOOD | {"prove#101": operation("restore-test", 101, **proof("inconclusive")), "again#101": again})
+    again = replace(operation("restore-test", 101), id="01again101"), Facts(verdict="proven")
+    found = night(GOOD | {"prove#101": piece("restore-test", 101, verdict="inconclusive"), "again#101": again})
     assert found.good, found.reason

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from policies.model import Operation, OperationState
-from policies.outcomes import of_night
+from policies.outcomes import Facts, NightFacts, of_night
 from policies.serving import ChildFact, Vitals, deaths_in_a_row, hung, judge, pause_before_restart
 
 START, TICK = 1_000_000.0, 30.0
@@ -121,7 +121,9 @@ def test_nobody_is_ended_when_the_catalog_cannot_tell_or_when_just_restarted(mor
     assert hung(vitals(0, 0, **more), 600, START + 691) == []
 
 
-NIGHT = of_night(Operation("01N", "night", None, OperationState.FAILED, "back-up", {"job": "nightly"}, 1, 2, 3, error="x"), ())
+NIGHT = of_night(
+    Operation("01N", "night", None, OperationState.FAILED, "back-up", {}, 1, 2, 3, error="x"), NightFacts("nightly", 1), ()
+)
 
 
 def test_a_bad_night_makes_a_service_degraded_whose_work_is_consumed_all_the_same() -> None:
@@ -135,9 +137,9 @@ def test_work_that_is_not_consumed_outweighs_a_bad_night() -> None:
 
 
 def test_a_good_night_is_no_reason_and_hides_no_bad_one() -> None:
-    memory = {"job": "weekly", "vmids": [108], "children": {"backup#108": "01B"}}
+    known = NightFacts("weekly", 1, (108,), {"01B": "backup#108"})
     backup = Operation("01B", "backup", 108, OperationState.DONE, "verify", {}, 1, 2, 3)
-    good = of_night(Operation("01M", "night", None, OperationState.DONE, "prove", memory, 1, 2, 3), [backup])
+    good = of_night(Operation("01M", "night", None, OperationState.DONE, "prove", {}, 1, 2, 3), known, [(backup, Facts())])
     assert good.good
     assert judge(vitals(100, 100, nights=(good,)), START + 101).status == "ok"
     assert judge(vitals(100, 100, nights=(good, NIGHT)), START + 101).reasons == ("the last night of job nightly failed: x",)

@@ -11,18 +11,28 @@ from typing import Any
 import pytest
 
 from backupsvc.catalog import Catalog
-from backupsvc.catalog.operations import Driver, NewOperation
+from backupsvc.catalog.operations import Driver, Kept, NewOperation
 from backupsvc.errors import PveError, PvePermissionDenied, PveUnreachable
+from backupsvc.operations.backup import memory as backup
+from backupsvc.operations.backup.memory import BackupMemory
+from backupsvc.operations.job_run import memory as job_run
+from backupsvc.operations.job_run.memory import NightMemory
+from backupsvc.operations.restore_test import memory as restore_test
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.pve.cluster import ClusterNode, ClusterStatus, PveJob, Version
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
 from policies import ownership
 from policies.compliance import findings
+from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
-from policies.site_facts import Gap, GuestFacts, SiteFacts
+from policies.moved import Moved
+from policies.site_facts import Gap, GuestFacts, NightRun, SiteFacts
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
 from tests.unit.report.worlds import TOKEN, FakePve, StoppedClock, World
+
+ASKED = backup.FORM.write(BackupMemory("nightly"))
 
 
 @pytest.fixture
@@ -106,7 +116,7 @@ def test_an_offline_node_is_a_gap_and_is_not_asked(catalog: Catalog) -> None:
 def test_the_guests_of_a_dead_node_are_not_asked_and_what_is_known_there_is_out_of_reach(catalog: Catalog) -> None:
     world = World()
     catalog.observe(world.archive_list, scope=[], at=NOW)
-    backed_up(catalog, "frozen", NOW - 600)
+    backed_up(catalog, State.FROZEN, NOW - 600)
     world.node_list[0] = Node("clovis", False)
     world.storage_list = [item for item in world.storage_list if item.node != "clovis"]
     del world.offsets["clovis"]
@@ -212,10 +222,10 @@ def test_proofs_failed_backups_and_removed_archives_come_from_the_catalog(catalo
     catalog.record_proof(proof(108, NIGHTS[-1]))
     for state, error in ((OperationState.FAILED, "job errors"), (OperationState.DONE, None)):
         driver = Driver("a", 600, NOW)
-        operation = catalog.open_operation(NewOperation("backup", 108, "dump", {}), NOW - 60, driver)
+        operation = catalog.open_operation(NewOperation("backup", 108, "dump", ASKED), NOW - 60, driver)
         assert operation is not None
-        catalog.finish(operation.id, driver, state, data={}, error=error, note=None)
-    catalog.open_operation(NewOperation("backup", 108, "dump", {}), NOW)
+        catalog.finish(operation.id, driver, state, kept=Kept(ASKED, operation.book), error=error, note=None)
+    catalog.open_operation(NewOperation("backup", 108, "dump", ASKED), NOW)
     item = one(seen(World(), catalog), 108)
     assert [archive.volid for archive in item.removed] == [gone.volid]
     assert [(backup.succeeded, backup.detail) for backup in item.backups] == [(True, ""), (False, "job errors")]
@@ -312,16 +322,28 @@ def test_law_5_a_change_that_the_catalog_knows_of_stays_told(catalog: Catalog) -
     assert [item.id for item in findings(seen(world, catalog), policy(), NOW)].count("archive-changed") == 1
 
 
+# --- nights ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_nights_hour_is_its_own_word_and_else_when_it_was_opened(catalog: Catalog) -> None:
+    for memory in (NightMemory("nightly", NOW - 60), NightMemory("weekly")):
+        catalog.open_operation(NewOperation("night", None, "back-up", job_run.FORM.write(memory)), NOW)
+    catalog.record_missed(NewOperation("night", None, "back-up", job_run.FORM.write(NightMemory("nightly", 5))), NOW, "late")
+    runs = [NightRun("nightly", NOW - 60, False), NightRun("weekly", NOW, False), NightRun("nightly", 5, True)]
+    assert sorted(seen(World(), catalog).nights, key=lambda one: -one.at) == sorted(runs, key=lambda one: -one.at)
+
+
 # --- left frozen ----------------------------------------------------------------------------------------------------------------
 
 
-def backed_up(catalog: Catalog, state: str, at: int) -> None:
+def backed_up(catalog: Catalog, state: State, at: int) -> None:
     """Remember a backup of 104 that found its guest so."""
     driver = Driver("a", 600, at)
-    operation = catalog.open_operation(NewOperation("backup", 104, "dump", {}), at, driver)
+    found = BackupMemory("nightly", thaw=Thaw(state, "its agent says so", at, tried=True))
+    operation = catalog.open_operation(NewOperation("backup", 104, "dump", ASKED), at, driver)
     assert operation is not None
-    seen = {"state": state, "why": "its agent says so", "at": at, "tried": True, "thaws": 0, "thaw_failed": None}
-    catalog.finish(operation.id, driver, OperationState.DONE, data={"thaw": seen}, error=None, note=None)
+    kept = Kept(backup.FORM.write(found), operation.book)
+    catalog.finish(operation.id, driver, OperationState.DONE, kept=kept, error=None, note=None)
 
 
 def agent_of(world: World, status: GuestStatus, answer: object) -> Any:
@@ -355,15 +377,15 @@ RUNS = GuestStatus("running", "running", True, None, 10_000)
 def test_a_guest_that_was_left_frozen_is_looked_at_again_and_stays_so_unless_it_is_seen_thawed(
     catalog: Catalog, status: GuestStatus, answer: object, left: bool
 ) -> None:
-    backed_up(catalog, "frozen", NOW - 600)
+    backed_up(catalog, State.FROZEN, NOW - 600)
     facts = collect(agent_of(World(), status, answer), catalog, policy(), StoppedClock())
     assert (one(facts, 104).left_frozen is not None) is left
     assert one(facts, 105).left_frozen is None
 
 
 def test_a_later_backup_that_found_the_guest_thawed_ends_it_and_nobody_is_asked(catalog: Catalog) -> None:
-    backed_up(catalog, "frozen", NOW - 600)
-    backed_up(catalog, "thawed", NOW - 300)
+    backed_up(catalog, State.FROZEN, NOW - 600)
+    backed_up(catalog, State.THAWED, NOW - 300)
     assert one(seen(World(), catalog), 104).left_frozen is None
 
 
@@ -387,8 +409,9 @@ def test_a_copy_that_the_catalog_forgot_and_one_that_was_moved_are_seen(catalog:
     world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
     world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
     world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
-    moved = {"from": "clovis", "to": "lge-pve02", "at": NOW}
-    catalog.open_operation(NewOperation("restore-test", 108, "choose", {"moved": moved}), NOW)
+    catalog.open_operation(NewOperation("restore-test", 109, "choose", restore_test.FORM.write(RestoreTestMemory())), NOW)
+    test = restore_test.FORM.write(RestoreTestMemory(moved=Moved("clovis", "lge-pve02", NOW)))
+    catalog.open_operation(NewOperation("restore-test", 108, "choose", test), NOW)
     facts = seen(world, catalog)
     (orphan,) = facts.orphans
     assert (orphan.copy.vmid, orphan.copy.node, orphan.copy.running, orphan.ours) == (9000, "clovis", True, True)
