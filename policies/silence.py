@@ -302,9 +302,9 @@ def _of(mac: str | None) -> str:
 class Silence:
     """What a restore test remembers of its listening at the copy's address.
 
-    ``ports`` are those at which it knocks, ``since`` the seconds of the test at which it first listened. ``before``, ``during`` and
-    ``after`` are what was found before the start, while the copy ran and after its stop; ``last``: the last look before the start
-    is over.
+    ``ports`` are those at which it knocks, ``since`` the seconds of the test at which it first listened. ``before``, ``during``
+    and ``after`` are what was found before the start, while the copy ran and after its stop; ``last``: the last look before the
+    start is over.
     """
 
     address: str

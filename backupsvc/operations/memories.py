@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from policies.bookkeeping import StepError
+
 
 @dataclass(frozen=True, slots=True)
 class ScratchPlace:
@@ -15,6 +17,13 @@ class ScratchPlace:
     vmid: int
     node: str
     storage: str
+
+
+def error_as_dict(error: StepError | None) -> dict[str, Any] | None:
+    """Given the error of an operation, return it as every ``--json`` answer shows it; None where there is none."""
+    if error is None:
+        return None
+    return {"step": error.step, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
 
 
 def archive_from_version_0(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backupsvc.engine.memory import MemoryForm
+from backupsvc.errors import OperationFailed
 from backupsvc.operations.memories import archive_from_version_0
 from backupsvc.operations.scratch_cleanup.memory import CopyMemory, copy_from_version_0
 from policies.causes import Blame, Cause
@@ -144,9 +145,16 @@ class RestoreTestMemory(CopyMemory):
     wanted_rung: Rung = Rung.HEALTHY
     proof: Judged | None = None
 
+    @property
+    def chosen(self) -> Archive:
+        """The archive that was chosen. Raise OperationFailed before one was."""
+        if self.archive is None:
+            raise OperationFailed("no archive was chosen yet")
+        return self.archive
+
 
 def _from_version_0(values: dict[str, Any]) -> dict[str, Any]:
-    """One dict a thing: findings under the words of their phases, a check's count with its answer, seconds with what was settled."""
+    """What stood together stands apart now: a check's answer and its count, what was settled and its seconds."""
     brought = values | copy_from_version_0(values)
     if archive := values.get("archive"):
         brought["archive"] = archive_from_version_0(archive)
