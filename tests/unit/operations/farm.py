@@ -16,13 +16,18 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from backupsvc.operations.job_run.memory import recall
+
 from backupsvc.engine import worker_loop
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.operations import build_engine, tick
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory
+from backupsvc.operations.services import Run
 from backupsvc.pve.cluster import PveJob
 from backupsvc.settings import Settings
 from policies import windows
+from policies.causes import Cause
 from policies.foreign import Dumping
 from policies.model import (
     Archive,
@@ -195,44 +200,43 @@ class Site:
     def nights(self) -> list[tuple[str, str]]:
         """Every night's local time and its state, in the order of their times."""
         found = self.world.catalog.operations(kind="night")
-        return [
-            (local(int(str(item.data["at"]))), str(item.state))
-            for item in sorted(found, key=lambda item: int(str(item.data["at"])))
-        ]
+        return [(local(recall(item).at), str(item.state)) for item in sorted(found, key=lambda item: recall(item).at)]
 
-    def test_handlers(self) -> dict[str, Callable[[Run], Wait | None]]:
-        def reserve(run: Run) -> Wait | None:
+    def test_handlers(self) -> dict[str, Callable[[Run[RestoreTestMemory]], Wait | None]]:
+        began: dict[str, int] = {}
+
+        def reserve(run: Run[RestoreTestMemory]) -> Wait | None:
             return run.turn("restore clovis", "another copy is being tested")
 
-        def restore(run: Run) -> Wait | None:
-            if "began" not in run.data:
-                run.data["began"] = run.now()
+        def restore(run: Run[RestoreTestMemory]) -> Wait | None:
+            if run.id not in began:
+                began[run.id] = run.now()
                 self.tests.append((run.now(), run.vmid))
-            over = run.data["began"] + self.test_seconds.get(run.vmid, 600)
+            over = began[run.id] + self.test_seconds.get(run.vmid, 600)
             return Wait("restoring", most=5.0) if run.now() < over else None
 
-        def judge(run: Run) -> Wait | None:
-            verdict = Verdict.INCONCLUSIVE if "error" in run.data else self.verdicts.get(run.vmid, Verdict.PROVEN)
+        def judge(run: Run[RestoreTestMemory]) -> Wait | None:
+            verdict = Verdict.INCONCLUSIVE if run.book.error else self.verdicts.get(run.vmid, Verdict.PROVEN)
             cause = causes.pop(0) if (causes := self.causes.get(run.vmid)) else None
             verdict = Verdict.INCONCLUSIVE if cause else verdict
-            seconds = run.data["seconds"]
+            seconds = run.book.seconds
             newest = max((item for item in self.farm.archives if item.vmid == run.vmid), key=lambda item: item.ctime)
-            took = next((item for item in self.farm.archives if item.volid == run.data["volid"]), newest)
+            took = next((item for item in self.farm.archives if item.volid == run.memory.volid), newest)
             run.service.catalog.record_proof(
                 Proof(
                     run.id, run.vmid, took.volid, took.node, took.ctime, verdict, Rung.HEALTHY, run.now(), run.now(),
                     stages=tuple(Stage(name, value) for name, value in seconds.items()),
                 )
             )  # fmt: skip
-            run.data["proof"] = {"verdict": str(verdict), "cause": cause}
+            run.memory = replace(run.memory, proof=Judged(verdict, cause=Cause(cause) if cause else None))
             return None
 
-        def leave(run: Run) -> Wait | None:
+        def leave(run: Run[RestoreTestMemory]) -> Wait | None:
             run.leave()
             return None
 
         steps = ("choose", "begin", "read", "isolate", "start", "boot", "check", "settle")
-        nothing: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in steps}
+        nothing: dict[str, Callable[[Run[RestoreTestMemory]], Wait | None]] = {step: lambda run: None for step in steps}
         return nothing | {"reserve": reserve, "restore": restore, "tear-down": leave, "judge": judge}
 
 
@@ -246,7 +250,7 @@ def site(directory: Path, wanted: Policy, start: int) -> Iterator[Site]:
     found = Site(made, farm)
     engine = build_engine(made, foreground=False)
     plan = KINDS["prune"].workflow
-    prune: dict[str, Callable[[Run], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
+    prune: dict[str, Callable[[Any], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
     engine.kinds = kinds_with({"restore-test": found.test_handlers(), "prune": prune})
     made.engine = engine
     try:
