@@ -6,10 +6,9 @@ after the deletion, and no volume of it is left. What could not be asked is unkn
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from policies.causes import Cause
 from policies.model import Scratch, Verdict
@@ -50,6 +49,15 @@ class Decision:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A copy that was moved to another node while it was tested: from where to where, and when that was seen (epoch seconds)."""
+
+    from_node: str
+    to_node: str
+    at: int
+
+
 def fate(look: Look) -> Decision:
     """Given what the cluster answered, return what became of the copy."""
     if look.quorate is False:
@@ -79,16 +87,15 @@ def ours_to_remove(
     return ours, tuple(volid for volid in given if volid not in ours)
 
 
-def judged(judgement: Judgement, data: Mapping[str, Any]) -> Judgement:
-    """Given a verdict and what its operation remembers, return what may be said if the copy was moved, or lost its node.
+def judged(judgement: Judgement, away: Moved | None, lost: str | None) -> Judgement:
+    """Given a verdict, return what may be said if the copy was moved (``away``), or if its node went off (``lost``).
 
     Its answers came from two places then, or from nowhere. What was found in the archive before the copy ever ran stands.
     """
-    away, lost = data.get("moved"), data.get("lost")
     if not (away or lost) or judgement.verdict is Verdict.SIMULATED or judgement.cause in (Cause.ARCHIVE, Cause.CONFIG):
         return judgement
     why = (
-        f"the copy was moved from {away['from']} to {away['to']} in the middle of the test"
+        f"the copy was moved from {away.from_node} to {away.to_node} in the middle of the test"
         if away
         else f"node {lost}, which had the copy, went off in the middle of the test"
     )

@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any
 
 from policies.check_levels import NETWORK_KINDS
 from policies.model import CheckResult, Outcome
@@ -299,27 +298,61 @@ def _of(mac: str | None) -> str:
 # --- what a test remembers ----------------------------------------------------------------------------------------------
 
 
-def doubts(memory: Mapping[str, Any] | None, *, answered: bool, ended_early: bool) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What a restore test remembers of its listening at the copy's address.
+
+    ``ports`` are those at which it knocks, ``since`` the seconds of the test at which it first listened. ``before``, ``during``
+    and ``after`` are what was found before the start, while the copy ran and after its stop; ``last``: the last look before the
+    start is over.
+    """
+
+    address: str
+    ports: tuple[int, ...]
+    since: float | None = None
+    before: Finding | None = None
+    last: bool = False
+    during: Finding | None = None
+    after: Finding | None = None
+
+    @property
+    def looks(self) -> dict[str, tuple[Finding, bool]]:
+        """What was found before, while and after the copy ran, as far as anybody looked, and whether each is as it must be."""
+        wanted = (
+            ("before", self.before, Verdict.SILENT),
+            ("while", self.during, Verdict.ANSWERED),
+            ("after", self.after, Verdict.SILENT),
+        )
+        return {phase: (found, found.verdict is verdict) for phase, found, verdict in wanted if found}
+
+
+def doubts(memory: Silence | None, *, answered: bool, ended_early: bool) -> tuple[str, ...]:
     """Given what a restore test remembers of its listening (None: no check speaks to the network), return what casts doubt.
 
     ``answered``: a check over the network passed; ``ended_early``: an error ended the test, so nobody listened after it.
     """
     if not memory:
         return ()
-    address, found = memory["address"], []
-    before, while_, after = (memory.get(phase) or {} for phase in ("before", "while", "after"))
-    if before.get("verdict") != Verdict.SILENT:
-        said = before.get("words", "nobody listened")
-        found.append(f"it is not known that {address} was silent before the copy started: {said}")
-    if answered and while_.get("verdict") != Verdict.ANSWERED:
-        said = while_.get("words", "nobody looked")
+    address, found, after = memory.address, [], memory.after
+    if why := unsilenced(memory):
+        found.append(why)
+    if answered and (memory.during is None or memory.during.verdict is not Verdict.ANSWERED):
+        said = memory.during.words if memory.during else "nobody looked"
         found.append(f"it is not known that the answers at {address} were the copy's: {said}")
-    if not ended_early and after.get("verdict") != Verdict.SILENT:
-        said = after.get("words", "nobody listened")
-        known = after.get("verdict") == Verdict.ANSWERED
+    if not ended_early and (after is None or after.verdict is not Verdict.SILENT):
+        said = after.words if after else "nobody listened"
+        known = after is not None and after.verdict is Verdict.ANSWERED
         what = "somebody else answers at {0}: it did so" if known else "it is not known that {0} was silent"
         found.append(f"{what.format(address)} after the copy had been stopped: {said}")
     return tuple(found)
+
+
+def unsilenced(memory: Silence) -> str | None:
+    """Given what a restore test remembers of its listening, return why it is not known that its address was silent, or None."""
+    if memory.before and memory.before.verdict is Verdict.SILENT:
+        return None
+    said = memory.before.words if memory.before else "nobody listened"
+    return f"it is not known that {memory.address} was silent before the copy started: {said}"
 
 
 def discounted(results: tuple[CheckResult, ...], why: Sequence[str]) -> tuple[CheckResult, ...]:
@@ -335,8 +368,8 @@ def discounted(results: tuple[CheckResult, ...], why: Sequence[str]) -> tuple[Ch
     )
 
 
-def evidence(memory: Mapping[str, Any] | None) -> tuple[str, ...]:
+def evidence(memory: Silence | None) -> tuple[str, ...]:
     """Given what a restore test remembers of its listening, return it as sentences for whoever reads the evidence."""
     when = {"before": "before the start", "while": "while the copy ran", "after": "after the stop"}
-    looks = [(words, (memory or {}).get(phase)) for phase, words in when.items()]
-    return tuple(f"{'holds' if look['holds'] else 'DOES NOT HOLD'}: {words}: {look['words']}" for words, look in looks if look)
+    looks = memory.looks.items() if memory else ()
+    return tuple(f"{'holds' if holds else 'DOES NOT HOLD'}: {when[phase]}: {found.words}" for phase, (found, holds) in looks)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from backupsvc.catalog.leases import Fence
 from backupsvc.errors import OutOfReach, PveNotFound, Refused, UsageError
 from backupsvc.inventory.listing import Survey, require_answers, survey
 from backupsvc.inventory.wholeness import holds_disk
+from backupsvc.operations.services import Cluster, Records
 from policies import reach
 from policies.model import Archive
 
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-    from backupsvc.engine.context import Run
-
 
 def choose(
-    service: Service,
+    service: Cluster,
     vmid: int,
     *,
     at: str | None = None,
@@ -61,7 +58,7 @@ def choose(
     raise PveNotFound(f"the storages list no {missing}", hint)
 
 
-def _way_on(service: Service, vmid: int, archives: Sequence[Archive], at: str | None, volid: str | None) -> str:
+def _way_on(service: Cluster, vmid: int, archives: Sequence[Archive], at: str | None, volid: str | None) -> str:
     """The next action where no archive fits. Rights are a cause only of what is not listed at all."""
     known = sorted(archives, key=lambda item: item.ctime)
     if known and at and not volid:
@@ -89,29 +86,29 @@ def _out_of_reach(vmid: int, beyond: Sequence[Archive], seen: Survey) -> OutOfRe
     )
 
 
-def _passed_over(service: Service, archive: Archive, trusted: bool) -> str | None:
+def _passed_over(service: Cluster, archive: Archive, trusted: bool) -> str | None:
     if trusted and archive.changed:
         return f"was changed since it was recorded ({archive.changed})"
     return "holds no disk" if holds_disk(service, archive) is False else None
 
 
-def chosen(run: Run) -> Archive:
-    """Given an operation that has chosen its archive, return it as the catalog knows it now. Raise PveNotFound if it does not."""
-    item: Any = run.data["archive"]
-    found = run.service.catalog.archive(item["node"], item["volid"])
+def chosen(service: Records, archive: Archive) -> Archive:
+    """Given the archive that an operation has chosen, return it as the catalog knows it now. Raise PveNotFound if it does not."""
+    found = service.catalog.archive(archive.node, archive.volid)
     if found is None:
         raise PveNotFound(
-            f"archive {item['volid']} on {item['node']} is no longer in the catalog", "run `backupsvc catalog sync`"
+            f"archive {archive.volid} on {archive.node} is no longer in the catalog", "run `backupsvc catalog sync`"
         )
     return found
 
 
-def pin(run: Run, archive: Archive) -> None:
-    """Given an archive that an operation has chosen, keep prune from it until that operation ends.
+def pin(service: Records, archive: Archive, fence: Fence, now: int) -> None:
+    """Given an archive that an operation has chosen, and that operation with its driver, keep prune from it until it ends.
 
-    Raise Refused if a prune is removing it at this moment.
+    ``now`` in epoch seconds. Raise Refused if a prune is removing it at this moment.
     """
-    if other := run.service.catalog.pin(archive.node, archive.volid, run.id, run.now(), run.fence()):
+    operation, _ = fence
+    if other := service.catalog.pin(archive.node, archive.volid, operation, now, fence):
         raise Refused(
             f"archive {archive.volid} of guest {archive.vmid} on {archive.node} is being removed by operation {other}",
             "run it again: another archive is chosen then",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
-from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, Refused
+from backupsvc.errors import PveNotFound, PvePermissionDenied, Refused
 from backupsvc.inventory.listing import as_dict, observe
+from backupsvc.operations.services import Cluster
 from policies import lineage, ownership, reach, whole
-from policies.causes import Blame, Cause
 from policies.lineage import Identity, Kind
 from policies.model import Archive, Guest, GuestType
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-    from backupsvc.engine.context import Run
     from backupsvc.pve import Pve
 
 GUEST, RECORD = "the guest's own config", "the catalog's record of its other archives"
@@ -30,7 +28,7 @@ class Known:
     source: str
 
 
-def lineage_of(service: Service, pve: Pve, vmid: int, *, besides: Archive | None = None) -> Known:
+def lineage_of(service: Cluster, pve: Pve, vmid: int, *, besides: Archive | None = None) -> Known:
     """Given a VMID, return the machine that it is now: as its config says, else as the catalog recorded of its archives.
 
     ``besides`` is the archive in question, which cannot bear witness for itself unless this service made it. The config is not
@@ -43,7 +41,7 @@ def lineage_of(service: Service, pve: Pve, vmid: int, *, besides: Archive | None
     return recorded_lineage(service, vmid, besides=besides)
 
 
-def recorded_lineage(service: Service, vmid: int, *, besides: Archive | None = None) -> Known:
+def recorded_lineage(service: Cluster, vmid: int, *, besides: Archive | None = None) -> Known:
     """Given a VMID, return the machine that it is as the catalog recorded of its archives, also of those that are gone."""
     catalog = service.catalog
     archives = [*catalog.archives(vmid=vmid), *catalog.archives(vmid=vmid, gone=True)]
@@ -68,7 +66,7 @@ def was_changed(archive: Archive) -> str:
     return f"archive {archive.volid} on {archive.node} was changed since it was recorded: {archive.changed}"
 
 
-def differences(service: Service, archive: Archive, text: str, known: Known) -> list[str]:
+def differences(service: Cluster, archive: Archive, text: str, known: Known) -> list[str]:
     """Given an archive, the config in it and its guest, remember what is new; return a sentence for each thing that is wrong.
 
     What contradicts the record is written down as a change of the archive.
@@ -84,41 +82,10 @@ def differences(service: Service, archive: Archive, text: str, known: Known) -> 
     return said
 
 
-# --- in a restore test ----------------------------------------------------------------------------------------------------
-
-
-def refuse_changed(run: Run, archive: Archive) -> None:
-    """Raise PveError, with the archive to blame, if it is known to have been changed since it was recorded."""
-    if archive.changed:
-        raise wrong(run, archive, [was_changed(archive)])
-
-
-def require(run: Run, archive: Archive, text: str) -> None:
-    """Given a restore test's archive and the config in it, raise PveError unless it is its guest's, and as it was recorded."""
-    known = lineage_of(run.service, run.service.pve, run.vmid, besides=archive)
-    run.data["identity"] = {
-        "archive": asdict(lineage.read(text)),
-        "guest": asdict(known.identity) if known.source else None,
-        "source": known.source or None,
-    }
-    if said := differences(run.service, archive, text, known):
-        raise wrong(run, archive, said)
-    if not known.source:
-        run.say(f"nothing tells which machine guest {run.vmid} is, so the archive is taken for its own")
-
-
-def wrong(run: Run, archive: Archive, said: list[str]) -> PveError:
-    """Given what speaks against a test's archive, remember it as the archive's own fault, and return the error to raise."""
-    run.data["wrong"] = said
-    run.data["blame"] = asdict(Blame(Cause.ARCHIVE))
-    hint = f"see what is known of it with `backupsvc catalog show {archive.volid}`, and back guest {run.vmid} up again"
-    return PveError("; ".join(said), hint)
-
-
 # --- in a restore -----------------------------------------------------------------------------------------------------------
 
 
-def refuse_unless_named(service: Service, archive: Archive, text: str, *, named: bool) -> list[str]:
+def refuse_unless_named(service: Cluster, archive: Archive, text: str, *, named: bool) -> list[str]:
     """Given the archive of a restore, return what speaks against it, to be said aloud. Raise Refused unless it was named."""
     known = lineage_of(service, service.restore_pve, archive.vmid or 0, besides=archive)
     said = differences(service, archive, text, known)
@@ -134,7 +101,7 @@ def refuse_unless_named(service: Service, archive: Archive, text: str, *, named:
 # --- shown ------------------------------------------------------------------------------------------------------------------
 
 
-def show(service: Service, what: str, *, offline: bool = False) -> dict[str, Any]:
+def show(service: Cluster, what: str, *, offline: bool = False) -> dict[str, Any]:
     """Given a VMID or an archive's volid, return what ``catalog show --json`` prints: the guest's lineage, and each archive's.
 
     ``offline``: what the catalog remembers, without asking the cluster. Raise PveNotFound if the catalog knows no such archive.
@@ -151,14 +118,14 @@ def show(service: Service, what: str, *, offline: bool = False) -> dict[str, Any
     return {"vmid": vmid, "lineage": _machine(known.identity) | {"source": known.source or None}, "archives": rows}
 
 
-def _vmid_of(service: Service, volid: str) -> int:
+def _vmid_of(service: Cluster, volid: str) -> int:
     for one in (*service.catalog.archives(), *service.catalog.archives(gone=True)):
         if one.volid == volid and one.vmid is not None:
             return one.vmid
     raise PveNotFound(f"the catalog knows no archive {volid} of any guest", "see `backupsvc catalog list`")
 
 
-def _shown(service: Service, archive: Archive, known: Known, *, in_full: bool) -> dict[str, Any]:
+def _shown(service: Cluster, archive: Archive, known: Known, *, in_full: bool) -> dict[str, Any]:
     mine = Identity(archive.uuid, archive.born)
     telling = (mine.uuid and known.identity.uuid) or (mine.born and known.identity.born)
     machine = "another" if lineage.another(mine, known.identity) else "this" if telling else "unknown"

@@ -6,49 +6,47 @@ at the address of the next one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.operations.scratch_cleanup.taking_down import open_reap
+from backupsvc.operations.services import Records, Run
 from policies.model import Operation, OperationState
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
 
 LONGEST = 120.0  # seconds that a test waits for it: what takes longer goes on beside it, and a VMID is reserved until then
 
 
-def take_down_left_copies(run: Run) -> Wait | None:
+def take_down_left_copies(run: Run[RestoreTestMemory]) -> Wait | None:
     """In the foreground, let each copy that ended operations left be taken down, once a test; return a wait meanwhile.
 
     What cannot be removed now is named and keeps its VMID; the test goes on with another one. Workers have their tick for this.
     """
-    tried: list[int] = run.data.setdefault("cleared", [])
     while run.foreground:
-        if reap := run.data.get("clearing"):
-            if wait := _await(run, str(reap)):
+        if run.memory.clearing:
+            if wait := _await(run, run.memory.clearing):
                 return wait
-            run.data.pop("clearing")
-        left = next((item for item in _left(run.service) if item[0] not in tried), None)
-        if left is None or run.data.get("not_cleared"):
+            run.memory = replace(run.memory, clearing=None)
+        left = next((item for item in _left(run.service) if item[0] not in run.memory.cleared), None)
+        if left is None or run.memory.not_cleared:
             break
-        tried.append(left[0])
-        run.data["clearing"] = _begin(run, *left)
+        run.memory = replace(run.memory, cleared=(*run.memory.cleared, left[0]))
+        run.memory = replace(run.memory, clearing=_begin(run, *left))
     return None
 
 
-def _left(service: Service) -> list[tuple[int, Operation]]:
+def _left(service: Records) -> list[tuple[int, Operation]]:
     """The scratch VMIDs that ended operations hold."""
     held = [(vmid, service.catalog.operation(id)) for vmid, id in service.catalog.leased_vmids().items()]
     return [(vmid, one) for vmid, one in held if one and one.state is not OperationState.OPEN]
 
 
-def _begin(run: Run, vmid: int, ended: Operation) -> str | None:
+def _begin(run: Run[RestoreTestMemory], vmid: int, ended: Operation) -> str | None:
     """Return the reap that takes a copy down, one that is open already or a new one; None where there is nothing to wait for."""
     catalog = run.service.catalog
-    error: Any = ended.data.get("cleanup_error") or {}
-    because = f" ({error['message']})" if error.get("message") else ""
+    error = ended.book.cleanup_error
+    because = f" ({error.message})" if error and error.message else ""
     why = f"{ended.kind} {ended.id} left its copy in scratch VMID {vmid}{because}"
     try:
         reap = catalog.alone(f"guest {vmid}") or open_reap(run.service, vmid, ended)
@@ -61,13 +59,13 @@ def _begin(run: Run, vmid: int, ended: Operation) -> str | None:
     return reap.id
 
 
-def _await(run: Run, id: str) -> Wait | None:
+def _await(run: Run[RestoreTestMemory], id: str) -> Wait | None:
     reap = run.service.catalog.operation(id)
     if reap is None or reap.state is OperationState.DONE:
         return None
     if reap.state is OperationState.OPEN and run.passed("reserve") < LONGEST:
         return Wait(f"{reap.kind} {id} takes down the copy in scratch VMID {reap.subject} first", most=2.0, behind=id)
-    run.data["not_cleared"] = True
+    run.memory = replace(run.memory, not_cleared=True)
     why = reap.error if reap.state is not OperationState.OPEN else f"it lasts longer than {LONGEST:g} s"
     run.say(f"the copy in scratch VMID {reap.subject} is still there ({why}): the VMID stays reserved, and another one is used")
     return None

@@ -6,28 +6,26 @@ The test itself plans here, and so does ``restore-test --dry-run``, which only t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backupsvc.errors import BackupsvcError, LawRefused, NoRoom, PvePermissionDenied
 from backupsvc.inventory.listing import as_dict, require_answers
 from backupsvc.operations.restore_test import listening
 from backupsvc.operations.restore_test.proving import node_to_avoid
 from backupsvc.operations.scratch_cleanup import free_vmids
+from backupsvc.operations.services import Probes
 from policies import bridges, copy_plan, isolation
 from policies.copy_plan import CopyPlan, Facts, Harmful, NoBridge
 from policies.model import Archive
 from policies.placement import NoPlace
 from policies.site import policy_for
 
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-
 _MEND = "mend what is named for one of the nodes: free a VMID, storage or memory there, or give the token the right that it lacks"
 PREVIEW = "PREVIEW"  # stands where the operation's id stands in a real copy's marker
 
 
 def find(
-    service: Service,
+    service: Probes,
     vmid: int,
     archive: Archive,
     config: Mapping[str, str],
@@ -68,7 +66,7 @@ def find(
         taken.add(found.vmid)
 
 
-def preview(service: Service, vmid: int, archive: Archive) -> dict[str, Any]:
+def preview(service: Probes, vmid: int, archive: Archive) -> dict[str, Any]:
     """Given a guest's archive, return what ``restore-test --dry-run --json`` prints of it: the plan, or why it would be refused.
 
     Memory in MiB.
@@ -97,7 +95,7 @@ def preview(service: Service, vmid: int, archive: Archive) -> dict[str, Any]:
     }
 
 
-def _refusal(service: Service, archive: Archive, why: Harmful | NoBridge | NoPlace) -> BackupsvcError:
+def _refusal(service: Probes, archive: Archive, why: Harmful | NoBridge | NoPlace) -> BackupsvcError:
     if isinstance(why, NoBridge):
         taken = {
             bridge.name

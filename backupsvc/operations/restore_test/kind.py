@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind
 from backupsvc.operations.restore_test import proving
+from backupsvc.operations.restore_test.memory import FORM, facts, recall
 from backupsvc.operations.restore_test.steps import HANDLERS, WORKFLOW
 from policies.model import Operation, OperationState, Verdict
 
 
-def _proof(operation: Operation) -> Mapping[str, Any]:
-    found: Any = operation.data.get("proof")
-    return found if isinstance(found, Mapping) else {}
-
-
 def _result(operation: Operation) -> str:
-    proof = _proof(operation)
-    return f"{proof['verdict']}, rung {proof['rung']}" if proof else "done"
+    proof = recall(operation).proof
+    return f"{proof.verdict}, rung {proof.rung}" if proof else "done"
 
 
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
     """One that proved nothing is bad though it is done; one that could not be carried out at all says why."""
     if hard := proving.failed_hard(operation):
         return hard.exit_code
-    proven = _proof(operation).get("verdict") == Verdict.PROVEN
-    return 0 if proven and operation.state is OperationState.DONE else 1
+    proof = recall(operation).proof
+    return 0 if proof and proof.verdict is Verdict.PROVEN and operation.state is OperationState.DONE else 1
 
 
 def _done_hint(operation: Operation) -> str:
     return f"test the guest once more with `backupsvc restore-test {operation.subject}`"
 
 
-RESTORE_TEST = OperationKind(WORKFLOW, HANDLERS, _result, main_task="restore", exit_code=_exit_code, done_hint=_done_hint)
+def _name(operation: Operation) -> str:
+    archive = recall(operation).archive
+    return archive.name if archive else ""
+
+
+RESTORE_TEST = OperationKind(WORKFLOW, HANDLERS, FORM, _result, facts, exit_code=_exit_code, done_hint=_done_hint, name_of=_name)

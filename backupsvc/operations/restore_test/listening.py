@@ -1,28 +1,29 @@
 """Whether what answers over the network is the copy: silence before its start, its MAC while it runs, silence after its stop.
 
-A restore test keeps what was found under ``silence`` in its memory: for ``before``, ``while`` and ``after`` a verdict and the
-sentence that says why. Listening overlaps with the restore and with the deletion; what it costs beyond them are stages of their
-own. A probe that cannot be asked decides nothing: it makes a test inconclusive, and never a failed one.
+A restore test keeps what was found in its memory (``policies.silence.Silence``). Listening overlaps with the restore and with the
+deletion; what it costs beyond them are stages of their own. A probe that cannot be asked decides nothing: it makes a test
+inconclusive, and never a failed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError, SshRefused
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
+from backupsvc.operations.services import Probes, Run
 from policies import agent_identity, silence
 from policies.check_levels import NETWORK_KINDS
 from policies.model import CheckResult, GuestPolicy, Outcome
-from policies.silence import Finding, State, Verdict
+from policies.silence import Finding, Silence, State, Verdict
 from policies.site import policy_for
 from policies.site_checks import needs_network, port_of
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.remote.jump import Jump, Knock
 
 # Seconds for which an attempt is out before the probe is asked who answered. A neighbour answers within milliseconds; one under
@@ -32,6 +33,7 @@ FRESH = 3.0  # seconds: a knock that has been out for longer tells less of the n
 PAUSE = 0.25  # seconds between two questions about an entry that may be old
 COUNTED = (Outcome.PASSED, Outcome.FAILED)
 NOWHERE = "192.0.2.1"  # an address that is nobody's (RFC 5737)
+NEVER_AGAIN = 1 << 20  # more often than any check is asked
 NO_LOGIN = "the probe's login may only forward connections, so who answers there cannot be told: allow it to run `ip neigh`"
 
 
@@ -49,19 +51,19 @@ class _Knocked:
     may_ask: bool
 
 
-def probe(run: Run) -> Jump | None:
+def probe(run: Run[RestoreTestMemory]) -> Jump | None:
     """Return the way to a restore test's copy over its isolated bridge, None where there is none."""
-    return run.service.probe(run.data["scratch"]["node"]) if run.data["network"] == "isolated" else None
+    return run.service.probe(run.memory.reserved.node) if run.memory.network == "isolated" else None
 
 
-def nodes_with_probe(service: Service, wanted: GuestPolicy, *, simulated: bool) -> Collection[str] | None:
+def nodes_with_probe(service: Probes, wanted: GuestPolicy, *, simulated: bool) -> Collection[str] | None:
     """Return the nodes on which a guest's checks can be asked, None if they need no probe or the guests are only modelled."""
     if simulated or wanted.network != "isolated" or not needs_network(wanted.checks):
         return None
     return [node.name for node in service.pve.cluster.nodes() if service.probe(node.name) and _at_home(service, node.name)]
 
 
-def _at_home(service: Service, node: str) -> bool:
+def _at_home(service: Probes, node: str) -> bool:
     """Whether a node's probe is where the settings say; one that was moved away is on another bridge. Without a VMID it is."""
     vmid = service.probe_vmid(node)
     return vmid is None or any(one.vmid == vmid and one.node == node for one in service.pve.cluster.guests())
@@ -70,24 +72,24 @@ def _at_home(service: Service, node: str) -> bool:
 # --- the three looks ----------------------------------------------------------------------------------------------------
 
 
-def before(run: Run) -> None:
+def before(run: Run[RestoreTestMemory]) -> None:
     """Listen whether anybody is at the copy's address: the long look, while the copy is being restored.
 
     Raise NotTheCopy if somebody is, or if no copy can be asked there; LawRefused (law 2) if the probe forwards packets.
     """
     memory = _memory(run)
-    if memory is None or _settled(memory, "before"):
+    if memory is None or _settled(memory.before):
         return
-    _look(run, memory, "before", LONG)
+    _look_before(run, memory, LONG)
 
 
-def knock(run: Run) -> None:
+def knock(run: Run[RestoreTestMemory]) -> None:
     """Knock at the copy's address, which takes a moment to be answered; ``before`` and ``last`` ask what came of it.
 
     Raise what they do where that is known by now.
     """
     memory, began = _memory(run), run.clock.monotonic()
-    jump = probe(run) if memory and not memory.get("before") else None
+    jump = probe(run) if memory and not memory.before else None
     if memory is None or jump is None:
         return
     try:
@@ -99,24 +101,25 @@ def knock(run: Run) -> None:
     _spent(run, "silence-before", began)
 
 
-def last(run: Run) -> Wait | None:
+def last(run: Run[RestoreTestMemory]) -> Wait | None:
     """Listen once more right before the start: return a wait while an old entry is asked anew. Raises what ``before`` does."""
     memory, began = _memory(run), run.clock.monotonic()
-    if memory is None or memory.get("last"):
+    if memory is None or memory.last:
         _refuse_forwarding(run)
         return None
-    if not _settled(memory, "before"):
-        _look(run, memory, "before", LONG)
-    elif memory["before"]["verdict"] == Verdict.SILENT:
-        _look(run, memory, "before", SHORT, clear=False)
+    found = memory.before
+    if found is None or not _settled(found):
+        found = _look_before(run, memory, LONG)
+    elif found.verdict is Verdict.SILENT:
+        found = _look_before(run, memory, SHORT, clear=False)
     _spent(run, "silence-before", began)
-    if memory["before"]["verdict"] == Verdict.UNSETTLED:
-        return Wait(memory["before"]["words"], most=1.0)
-    memory["last"] = True
+    if found.verdict is Verdict.UNSETTLED:
+        return Wait(found.words, most=1.0)
+    _keep(run, last=True)
     return None
 
 
-def knock_after(run: Run) -> bool:
+def knock_after(run: Run[RestoreTestMemory]) -> bool:
     """Knock once the copy is off, while it is still being removed; ``after`` asks what came of it, and says what went wrong.
 
     Return whether that was done now, which takes a moment.
@@ -130,7 +133,7 @@ def knock_after(run: Run) -> bool:
     return True
 
 
-def after(run: Run) -> Wait | None:
+def after(run: Run[RestoreTestMemory]) -> Wait | None:
     """Listen whether the address is silent again, once the copy is gone; return a wait while an old entry is asked anew.
 
     It raises nothing: no tear-down hangs on it.
@@ -142,37 +145,40 @@ def after(run: Run) -> Wait | None:
         found = _hear(run, memory, AFTER, clear=True, waited=run.passed("tear-down"))
     except (NotTheCopy, LawRefused, SshRefused) as error:  # so it was while the copy ran
         found = Finding(Verdict.UNKNOWN, error.message)
-    memory["after"] = _kept(found, found.verdict is Verdict.SILENT)
+    _keep(run, after=found)
     _spent(run, "silence-after", began)
-    return None if _settled(memory, "after") else Wait(found.words, most=1.0)
+    return None if _settled(found) else Wait(found.words, most=1.0)
 
 
-def _owed_after(run: Run) -> dict[str, Any] | None:
+def _owed_after(run: Run[RestoreTestMemory]) -> Silence | None:
     """The memory of the silences if the last one is still owed: the copy ran, nothing failed, and it is off by now."""
-    memory: dict[str, Any] | None = run.data.get("silence")
-    ran = "start" in run.data.get("seconds", {}) and run.data.get("stopped") and not run.data.get("error")
-    return memory if memory and ran and not _settled(memory, "after") else None
+    memory = run.memory.silence
+    ran = "start" in run.book.seconds and run.memory.stopped and not run.book.error
+    return memory if memory and ran and not _settled(memory.after) else None
 
 
-def _look(run: Run, memory: dict[str, Any], phase: str, out: float, *, clear: bool = True) -> None:
+def _look_before(run: Run[RestoreTestMemory], memory: Silence, out: float, *, clear: bool = True) -> Finding:
     passed = run.passed("reserve")
-    found = _hear(run, memory, out, clear=clear, waited=passed - memory.setdefault("since", passed))
-    memory[phase] = _kept(found, found.verdict is Verdict.SILENT)
+    since = passed if memory.since is None else memory.since
+    _keep(run, since=since)
+    found = _hear(run, memory, out, clear=clear, waited=passed - since)
+    _keep(run, before=found)
     if found.verdict is Verdict.ANSWERED:
-        node, address = run.data["scratch"]["node"], memory["address"]
+        node, address = run.memory.reserved.node, memory.address
         raise NotTheCopy(
             f"somebody else answers at {address}{f' (MAC {found.mac})' if found.mac else ''} on the isolated bridge of {node}: "
             f"{found.words}; no copy of guest {run.vmid} is started beside it",
             "find out what it is (a copy that was left behind, a guest with a NIC there), and take it off that bridge",
             operation=run.id,
         )
+    return found
 
 
-def _hear(run: Run, memory: dict[str, Any], out: float, *, clear: bool, waited: float) -> Finding:
+def _hear(run: Run[RestoreTestMemory], memory: Silence, out: float, *, clear: bool, waited: float) -> Finding:
     """Knock at every port, and ask the probe who answered."""
-    jump, address = probe(run), memory["address"]
+    jump, address = probe(run), memory.address
     if jump is None:
-        return Finding(Verdict.UNKNOWN, f"no probe is on the isolated bridge of {run.data['scratch']['node']}")
+        return Finding(Verdict.UNKNOWN, f"no probe is on the isolated bridge of {run.memory.reserved.node}")
     try:
         knocked = _fresh(run, jump, address) if clear else None
         knocked = knocked or _knocked(run, memory, jump, clear=clear)
@@ -189,7 +195,7 @@ def _hear(run: Run, memory: dict[str, Any], out: float, *, clear: bool, waited: 
         return Finding(Verdict.UNKNOWN, f"{error.message}: {error.hint}" if error.hint else error.message)
 
 
-def _fresh(run: Run, jump: Jump, address: str) -> _Knocked | None:
+def _fresh(run: Run[RestoreTestMemory], jump: Jump, address: str) -> _Knocked | None:
     """The knock that is under way, if it is at this address and no older than a moment; it serves once."""
     found, jump.under_way = jump.under_way, None
     if isinstance(found, _Knocked) and found.address == address and run.clock.monotonic() - found.at < FRESH:
@@ -197,22 +203,22 @@ def _fresh(run: Run, jump: Jump, address: str) -> _Knocked | None:
     return None
 
 
-def _knocked(run: Run, memory: dict[str, Any], jump: Jump, *, clear: bool = True) -> _Knocked:
+def _knocked(run: Run[RestoreTestMemory], memory: Silence, jump: Jump, *, clear: bool = True) -> _Knocked:
     """Knock at every port; with ``clear`` the probe forgets first who was at the address."""
-    address = memory["address"]
+    address = memory.address
     first = silence.read(jump.ask(silence.question(address, clear=True)) or "", address) if clear else None
     if first:
         _refuse_unfit(run, first, address)
     # without clearing, the long look has found it empty
     cleared = first is None or first.state in silence.SILENT_STATES
     at, may_ask = run.clock.monotonic(), first is not None or not clear
-    return _Knocked(address, jump.knock(address, memory["ports"]), at, cleared, may_ask)
+    return _Knocked(address, jump.knock(address, memory.ports), at, cleared, may_ask)
 
 
-def _refuse_forwarding(run: Run) -> None:
+def _refuse_forwarding(run: Run[RestoreTestMemory]) -> None:
     """Ask the probe of a copy whose checks do not speak to it whether it passes packets on; one that is silent passes none."""
-    jump = None if run.data.get("simulated") or run.data.get("silence") else probe(run)
-    if jump is None or run.data.get("forwarding"):
+    jump = None if run.memory.simulated or run.memory.silence else probe(run)
+    if jump is None or run.memory.forwarding:
         return
     try:
         table = silence.read(jump.ask(silence.question(NOWHERE)) or "", NOWHERE)
@@ -220,23 +226,23 @@ def _refuse_forwarding(run: Run) -> None:
         raise
     except BackupsvcError:
         table = None
-    run.data["forwarding"] = "none" if table else "not known"
+    run.memory = replace(run.memory, forwarding="none" if table else "not known")
     if table:
         _refuse_router(run, table)
 
 
-def _refuse_router(run: Run, table: silence.Table) -> None:
+def _refuse_router(run: Run[RestoreTestMemory], table: silence.Table) -> None:
     if through := silence.forwards(table):
         raise LawRefused(
             2,
-            f"the copy of guest {run.vmid} must not start: the probe of {run.data['scratch']['node']} passes packets on at "
+            f"the copy of guest {run.vmid} must not start: the probe of {run.memory.reserved.node} passes packets on at "
             f"{through}, so the copy could reach production through it",
             "switch forwarding off in the probe: sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
         )
 
 
-def _refuse_unfit(run: Run, table: silence.Table, address: str) -> None:
-    node = run.data["scratch"]["node"]
+def _refuse_unfit(run: Run[RestoreTestMemory], table: silence.Table, address: str) -> None:
+    node = run.memory.reserved.node
     _refuse_router(run, table)
     if why := silence.unfit(table, address):
         raise NotTheCopy(
@@ -249,50 +255,40 @@ def _refuse_unfit(run: Run, table: silence.Table, address: str) -> None:
 # --- whose answer it was ------------------------------------------------------------------------------------------------
 
 
-def bound(run: Run, result: CheckResult) -> CheckResult:
+def bound(run: Run[RestoreTestMemory], result: CheckResult) -> CheckResult:
     """Given the answer of a check that looks for a sign of life, return it, or inconclusive where it may not be the copy's.
 
     Who gave a bad answer is not looked at: most often there is none, and after the last check all of them are.
     """
-    memory = run.data.get("silence")
+    memory = run.memory.silence
     if not memory or result.kind not in NETWORK_KINDS or result.outcome not in COUNTED:
         return result
-    if why := _unsilenced(memory):
+    if why := silence.unsilenced(memory):
         return _discount(result, why)
     return result if result.outcome is Outcome.FAILED else _counted(result, _look_while(run, memory))
 
 
-def bind(run: Run, results: dict[str, Any]) -> None:
-    """Given the answers of all checks, make inconclusive, in place, those that are not known to be the copy's."""
-    memory = run.data.get("silence")
-    over_network = [one for one in results.values() if one["kind"] in NETWORK_KINDS and one["outcome"] in COUNTED]
+def bind(run: Run[RestoreTestMemory], results: Mapping[str, CheckResult]) -> dict[str, CheckResult]:
+    """Given the answers of all checks, return them, those inconclusive that are not known to be the copy's."""
+    memory, judged = run.memory.silence, dict(results)
+    over_network = [(name, one) for name, one in results.items() if one.kind in NETWORK_KINDS and one.outcome in COUNTED]
     if memory and over_network:
-        why = _unsilenced(memory)
+        why = silence.unsilenced(memory)
         found = None if why else _look_while(run, memory)  # one look after them all: they have one address
-        for one in over_network:
-            judged = _counted(_result(one), found) if found else _discount(_result(one), why or "")
-            one |= {"outcome": str(judged.outcome), "detail": judged.detail}
-    _compare_agent(run, results)
+        judged |= {name: _counted(one, found) if found else _discount(one, why or "") for name, one in over_network}
+    return _with_agent_compared(run, judged)
 
 
-def still(run: Run) -> None:
+def still(run: Run[RestoreTestMemory]) -> None:
     """Look once more who is at the copy's address, after the last of its checks: what is found now stands for all of them."""
-    memory = run.data.get("silence")
-    if memory and memory.get("while", {}).get("holds"):
+    memory = run.memory.silence
+    if memory and memory.during and memory.during.verdict is Verdict.ANSWERED:
         _look_while(run, memory)
 
 
-def _unsilenced(memory: dict[str, Any]) -> str | None:
-    before = memory.get("before", {})
-    if before.get("verdict") == Verdict.SILENT:
-        return None
-    said = before.get("words", "nobody listened")
-    return f"it is not known that {memory['address']} was silent before the copy started: {said}"
-
-
-def _look_while(run: Run, memory: dict[str, Any]) -> Finding:
+def _look_while(run: Run[RestoreTestMemory], memory: Silence) -> Finding:
     found = _whose(run, memory)
-    memory["while"] = _kept(found, found.verdict is Verdict.ANSWERED)
+    _keep(run, during=found)
     return found
 
 
@@ -302,9 +298,9 @@ def _counted(result: CheckResult, found: Finding) -> CheckResult:
     return result if own else _discount(result, found.words)
 
 
-def _whose(run: Run, memory: dict[str, Any]) -> Finding:
+def _whose(run: Run[RestoreTestMemory], memory: Silence) -> Finding:
     """Who is at the copy's address now: an entry that may be old is asked anew for a while."""
-    jump, address = probe(run), memory["address"]
+    jump, address = probe(run), memory.address
     if jump is None:
         return Finding(Verdict.UNKNOWN, "there is no probe any more")
     began, clear = run.clock.monotonic(), False
@@ -313,12 +309,12 @@ def _whose(run: Run, memory: dict[str, Any]) -> Finding:
             table = silence.read(jump.ask(silence.question(address, clear=clear)) or "", address)
             if table is None:
                 return Finding(Verdict.UNKNOWN, NO_LOGIN)
-            found = silence.copys(table, address, run.data.get("macs", ()))
+            found = silence.copys(table, address, run.memory.macs)
             unsure = found.verdict is Verdict.UNSETTLED or (clear and found.verdict is Verdict.SILENT)
             if not unsure or run.clock.monotonic() - began > silence.ASKED_ANEW:
                 return found
             clear = found.verdict is Verdict.UNSETTLED
-            jump.knock(address, memory["ports"])
+            jump.knock(address, memory.ports)
             run.clock.sleep(PAUSE)
     except SshRefused:
         raise
@@ -326,76 +322,79 @@ def _whose(run: Run, memory: dict[str, Any]) -> Finding:
         return Finding(Verdict.UNKNOWN, error.message)
 
 
-def trusted(run: Run, results: dict[str, Any]) -> None:
+def trusted(run: Run[RestoreTestMemory], *, asking: bool = False) -> None:
     """Raise SshRefused if the probe is no longer the machine that is known: nothing that was asked through it was answered.
 
-    A check that had not passed yet is then left without an answer: its time was cut short, so it has not failed.
+    ``asking``: the checks are being asked. One that had not passed yet is then left without an answer: its time was cut short, so
+    it has not failed.
     """
     jump = probe(run)
     refused = jump.refused if jump else None
     if refused is None:
         return
-    for one in results.values():
-        if one["outcome"] == Outcome.FAILED:
-            one |= {"outcome": str(Outcome.INCONCLUSIVE), "detail": f"{one['detail']}; {refused.message}"}
+    unanswered = {
+        name: replace(one, outcome=Outcome.INCONCLUSIVE, detail=f"{one.detail}; {refused.message}")
+        for name, one in run.memory.checks.items()
+        if asking and one.outcome is Outcome.FAILED
+    }
+    run.memory = replace(run.memory, checks={**run.memory.checks, **unanswered})
     raise refused
 
 
-def _compare_agent(run: Run, results: dict[str, Any]) -> None:
+def _with_agent_compared(run: Run[RestoreTestMemory], results: dict[str, CheckResult]) -> dict[str, CheckResult]:
     """Compare what the copy's agent tells of itself with the copy's config, once; an agent of another machine proves nothing."""
-    agents = [one for one in results.values() if one["kind"] == "agent" and one["outcome"] == Outcome.PASSED]
-    if not agents or not run.data.get("macs") or run.data.get("identified"):
-        return
-    agent, scratch = run.service.pve.agent, run.data["scratch"]
+    agents = {key: one for key, one in results.items() if one.kind == "agent" and one.outcome is Outcome.PASSED}
+    if not agents or not run.memory.macs or run.memory.identified:
+        return results
+    agent, scratch = run.service.pve.agent, run.memory.reserved
     why = None
     try:
-        interfaces = agent.interfaces(scratch["node"], scratch["vmid"])
-        name = agent.hostname(scratch["node"], scratch["vmid"])
+        interfaces = agent.interfaces(scratch.node, scratch.vmid)
+        name = agent.hostname(scratch.node, scratch.vmid)
     except PveError as error:
         told = f"it does not tell whose it is ({error.text or error.message})"
     else:
         told = f"it calls itself {name or 'nothing'} and tells of {', '.join(agent_identity.told(interfaces)) or 'no NIC'}"
-        why = agent_identity.doubt(interfaces, run.data["macs"])
-    run.data["identified"] = True
-    for one in agents:
-        one["detail"] = f"{one['detail']}; {told}"
-        if why:  # asking again would find the same machine
-            one |= {"outcome": str(Outcome.INCONCLUSIVE), "detail": f"{one['detail']}: {why}", "asked": 1 << 20}
+        why = agent_identity.doubt(interfaces, run.memory.macs)
+    run.memory = replace(run.memory, identified=True)
+    compared = {key: replace(one, detail=f"{one.detail}; {told}") for key, one in agents.items()}
+    if why:  # asking again would find the same machine
+        compared = {
+            key: replace(one, outcome=Outcome.INCONCLUSIVE, detail=f"{one.detail}: {why}") for key, one in compared.items()
+        }
+        run.memory = replace(run.memory, times_asked={**run.memory.times_asked, **dict.fromkeys(compared, NEVER_AGAIN)})
+    return results | compared
 
 
 # --- what they share ----------------------------------------------------------------------------------------------------
 
 
-def _memory(run: Run) -> dict[str, Any] | None:
+def _memory(run: Run[RestoreTestMemory]) -> Silence | None:
     """What the test remembers of its listening, begun where its checks speak to the network; None where none does."""
-    if run.data.get("simulated") or run.data.get("network") != "isolated" or "scratch" not in run.data:
+    if run.memory.simulated or run.memory.network != "isolated" or run.memory.scratch is None:
         return None
-    if "silence" not in run.data:
+    if run.memory.listens is None:
         wanted = policy_for(run.service.policy, run.vmid, "")
         ports = {port for one in wanted.checks if (port := port_of(one))}
-        known = bool(ports and wanted.address)
-        run.data["silence"] = {"address": wanted.address, "ports": sorted(ports)} if known else None
-    found: dict[str, Any] | None = run.data["silence"]
-    return found
+        begun = Silence(wanted.address, tuple(sorted(ports))) if ports and wanted.address else None
+        run.memory = replace(run.memory, listens=begun is not None, silence=begun)
+    return run.memory.silence
 
 
-def _settled(memory: dict[str, Any], phase: str) -> bool:
-    return memory.get(phase, {}).get("verdict") in (Verdict.SILENT, Verdict.ANSWERED, Verdict.UNKNOWN)
+def _keep(run: Run[RestoreTestMemory], **found: Any) -> None:
+    """Remember something of what was heard (the fields of ``Silence``)."""
+    if run.memory.silence:
+        run.memory = replace(run.memory, silence=replace(run.memory.silence, **found))
 
 
-def _kept(found: Finding, holds: bool) -> dict[str, Any]:
-    return asdict(found) | {"verdict": str(found.verdict), "holds": holds}
+def _settled(found: Finding | None) -> bool:
+    return found is not None and found.verdict is not Verdict.UNSETTLED
 
 
 def _discount(result: CheckResult, why: str) -> CheckResult:
     return replace(result, outcome=Outcome.INCONCLUSIVE, detail=f"its answer does not count ({result.detail}): {why}")
 
 
-def _result(kept: dict[str, Any]) -> CheckResult:
-    return CheckResult(kept["name"], Outcome(kept["outcome"]), kept["detail"], kept["seconds"], kept["kind"])
-
-
-def _spent(run: Run, stage: str, began: float) -> None:
+def _spent(run: Run[RestoreTestMemory], stage: str, began: float) -> None:
     """Add to a stage what listening cost beyond the task that it overlaps with."""
-    seconds = run.data.setdefault("seconds", {})
-    seconds[stage] = round(seconds.get(stage, 0.0) + run.clock.monotonic() - began, 3)
+    run.lasted(stage, run.book.seconds.get(stage, 0.0) + run.clock.monotonic() - began)

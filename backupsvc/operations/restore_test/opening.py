@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from backupsvc.catalog.leases import Fence
 from backupsvc.errors import Refused
 from backupsvc.operations.restore_test import settling
-from policies.model import (
-    Archive,
-    GuestPolicy,
-    GuestType,
-    Operation,
-)
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
+from backupsvc.operations.services import Opening, Records
+from policies.model import Archive, GuestPolicy, GuestType, Operation
 from policies.site import policy_for
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
-    from backupsvc.catalog.leases import Fence
 
 
 def open_test(
-    service: Service,
+    service: Opening,
     vmid: int,
     *,
     at: str | None = None,
@@ -38,8 +30,9 @@ def open_test(
     wanted = guest_policy(service, vmid)
     lasts = wanted.boot_timeout + settling.MOST_ANEW * settling.seconds(service.policy.scratch, wanted)
     most = service.policy.scratch.restore_timeout + lasts + 3600
+    memory = RestoreTestMemory(at=at, volid=volid)
     return service.engine.open(
-        "restore-test", vmid, {"at": at, "volid": volid}, occurrence=occurrence, within=min(most, within or most), parent=parent
+        "restore-test", vmid, memory, occurrence=occurrence, within=min(most, within or most), parent=parent
     )
 
 
@@ -49,5 +42,5 @@ def refuse_container(archive: Archive) -> None:
         raise Refused(f"archive {archive.volid} is of a container, and only VMs can be restore-tested yet", "choose a VM")
 
 
-def guest_policy(service: Service, vmid: int) -> GuestPolicy:
+def guest_policy(service: Records, vmid: int) -> GuestPolicy:
     return policy_for(service.policy, vmid, "")

@@ -2,94 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import Any
 
 from backupsvc.errors import BackupsvcError, NoRoom, NotTheCopy, PveError, TaskFailed
+from backupsvc.inventory.listing import as_dict
 from backupsvc.operations import identity as lineages
+from backupsvc.operations.memories import error_as_dict
 from backupsvc.operations.restore_test import reading, settling
+from backupsvc.operations.restore_test.memory import RestoreTestMemory, recall
+from backupsvc.operations.services import Run
 from policies import causes, silence, verdict
+from policies.bookkeeping import Bookkeeping
 from policies.causes import Blame, Cause
 from policies.check_levels import NETWORK_KINDS
 from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
-
-if TYPE_CHECKING:
-    from backupsvc.engine.context import Run
+from policies.settle import Settled
+from policies.silence import Silence
 
 _BY_KIND = {NoRoom.__name__: Cause.CAPACITY, NotTheCopy.__name__: Cause.NETWORK}
 
 
-def evidence(data: Mapping[str, Any], archive: Archive) -> verdict.Evidence:
-    """Given what an operation remembers, return it as the evidence that the verdict is decided on."""
-    error = data.get("error")
-    found = _blame(data)
+def evidence(memory: RestoreTestMemory, book: Bookkeeping, archive: Archive) -> verdict.Evidence:
+    """Given what a restore test remembers, and its archive as the catalog knows it now, return the evidence of its verdict."""
+    error = book.error
+    found = _blame(memory, book)
     against = found if found and found.cause.against_the_archive else None
-    done = data.get("seconds", {})
-    restored = "restore" in done and not (error and error["step"] == "restore")
-    wrong = tuple(data.get("wrong", ())) or ((lineages.was_changed(archive),) if archive.changed else ())
-    bytes_read = reading.seen(data, archive)
-    doubts = _doubts(data)
+    restored = "restore" in book.seconds and not book.failed_at("restore")
+    wrong = memory.wrong or ((lineages.was_changed(archive),) if archive.changed else ())
+    bytes_read = reading.seen(memory, archive)
+    doubts = _doubts(memory, book)
     return verdict.Evidence(
-        simulated=bool(data.get("simulated")),
+        simulated=memory.simulated,
         compressed_checksum=bytes_read.checksummed,
         verified_intact=False if against and against.damaged else bytes_read.intact,
         restored=restored,
-        restore_error=error["message"] if error and against and not wrong else None,
+        restore_error=error.message if error and against and not wrong else None,
         cause=found.cause if found else None,
-        isolation_ok="isolate" in done and not (error and error["step"] in ("isolate", "start")),
-        settled=settling.kept(data),
-        wanted_rung=Rung(data.get("wanted_rung", Rung.HEALTHY)),
-        booted=None if doubts and data.get("life") == "network" else data.get("booted"),
-        checks=silence.discounted(results_of(data), doubts),
+        isolation_ok="isolate" in book.seconds and not book.failed_at("isolate", "start"),
+        settled=settling.kept(memory),
+        wanted_rung=memory.wanted_rung,
+        booted=None if doubts and memory.life == "network" else memory.booted,
+        checks=silence.discounted(results_of(memory), doubts),
         answers=doubts,
-        missing_disks=tuple(data.get("missing_disks", ())),
-        warnings=(error["message"],) if error and not against else (),
+        missing_disks=memory.missing_disks,
+        warnings=(error.message,) if error and not against else (),
         wrong=wrong,
         basis=bytes_read.basis,
         unread=bytes_read.unread,
     )
 
 
-def _blame(data: Mapping[str, Any]) -> Blame | None:
+def _blame(memory: RestoreTestMemory, book: Bookkeeping) -> Blame | None:
     """Who is to blame for the error that ended the test: what PVE said while the archive was read, else the platform."""
-    error = data.get("error")
-    if not error:
+    error = book.error
+    if error is None:
         return None
-    kept = data.get("blame")
-    if (
-        kept
-        and error["step"] in ("choose", "begin", "read", "restore")
-        and error["kind"] in ("PveError", "TaskFailed", "ArchiveError")
-    ):
-        return Blame(Cause(kept["cause"]), kept["text"], kept["damaged"])
-    return Blame(_BY_KIND.get(error["kind"], Cause.PLATFORM))
+    of_archive = error.kind in ("PveError", "TaskFailed", "ArchiveError")
+    if memory.blame and of_archive and book.failed_at("choose", "begin", "read", "restore"):
+        return memory.blame
+    return Blame(_BY_KIND.get(error.kind, Cause.PLATFORM))
 
 
-def _doubts(data: Mapping[str, Any]) -> tuple[str, ...]:
+def _doubts(memory: RestoreTestMemory, book: Bookkeeping) -> tuple[str, ...]:
     """Why it is not certain that what answered was the copy; nothing of a copy that was never started."""
-    if "start" not in data.get("seconds", {}) or (data.get("error") or {}).get("step") == "start":
+    if "start" not in book.seconds or book.failed_at("start"):
         return ()
-    passed = any(one.kind in NETWORK_KINDS and one.outcome is Outcome.PASSED for one in results_of(data))
-    return silence.doubts(data.get("silence"), answered=passed, ended_early=bool(data.get("error")))
+    passed = any(one.kind in NETWORK_KINDS and one.outcome is Outcome.PASSED for one in results_of(memory))
+    return silence.doubts(memory.silence, answered=passed, ended_early=book.error is not None)
 
 
-def results_of(data: Mapping[str, Any]) -> tuple[CheckResult, ...]:
-    """Given what an operation remembers, return its check results."""
-    found = data.get("checks", {}).values()
-    return tuple(CheckResult(r["name"], Outcome(r["outcome"]), r["detail"], r["seconds"], r["kind"]) for r in found)
+def results_of(memory: RestoreTestMemory) -> tuple[CheckResult, ...]:
+    """Given what a restore test remembers, return its check results."""
+    return tuple(memory.checks.values())
 
 
 @contextmanager
-def blaming(run: Run) -> Iterator[None]:
+def blaming(run: Run[RestoreTestMemory]) -> Iterator[None]:
     """Keep in an operation's memory who is to blame for what PVE says inside, by its words and by its task's log."""
-    run.data.pop("blame", None)
+    run.memory = replace(run.memory, blame=None)
     try:
         yield
     except PveError as error:
         log = error.log if isinstance(error, TaskFailed) else ()
-        run.data["blame"] = asdict(causes.blame(error.text or error.message, log))
+        run.memory = replace(run.memory, blame=causes.blame(error.text or error.message, log))
         raise
 
 
@@ -102,35 +100,49 @@ def node_to_avoid(proofs: Sequence[Proof]) -> str | None:
 
 def outcome(operation: Operation) -> dict[str, Any]:
     """Given an ended restore test, return what ``restore-test --json`` prints. Seconds are wall time, sizes bytes."""
-    data: Any = operation.data
-    proof = data.get("proof") or {}
-    error = data.get("cleanup_error") or data.get("error")
+    memory, book = recall(operation), operation.book
+    proof = memory.proof
+    isolated = {"stripped": list(memory.isolation.stripped), "asserted": list(memory.isolation.asserted)}
     return {
         "operation": operation.id,
         "vmid": operation.subject,
-        "archive": data.get("archive"),
-        "scratch": {key: (data.get("scratch") or {}).get(key) for key in ("vmid", "node")},
-        "verdict": proof.get("verdict", str(Verdict.INCONCLUSIVE)),
-        "rung": proof.get("rung", str(Rung.RECORDED)),
-        "reasons": proof.get("reasons", []),
-        "cause": proof.get("cause"),
-        "stages": [{"name": name, "seconds": value} for name, value in (data.get("seconds") or {}).items()],
+        "archive": as_dict(memory.archive) if memory.archive else None,
+        "scratch": {key: getattr(memory.scratch, key, None) for key in ("vmid", "node")},
+        "verdict": str(proof.verdict if proof else Verdict.INCONCLUSIVE),
+        "rung": str(proof.rung if proof else Rung.RECORDED),
+        "reasons": list(proof.reasons) if proof else [],
+        "cause": str(proof.cause) if proof and proof.cause else None,
+        "stages": [{"name": name, "seconds": value} for name, value in book.seconds.items()],
         "checks": [
-            {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds} for r in results_of(data)
+            {"name": r.name, "outcome": str(r.outcome), "detail": r.detail, "seconds": r.seconds} for r in results_of(memory)
         ],
-        "settle": data.get("settled"),
-        "isolation": (data.get("isolation") or {"stripped": [], "asserted": []})
-        | ({"silence": data["silence"]} if data.get("silence") else {}),
-        "rto_seconds": proof.get("rto"),
-        "error": {key: error[key] for key in ("step", "message", "hint", "exit_code")} if error else None,
+        "settle": _settled(memory.settled, memory.settle_seconds) if memory.settled else None,
+        "isolation": isolated | ({"silence": _silence(memory.silence)} if memory.silence else {}),
+        "rto_seconds": proof.rto if proof else None,
+        "error": error_as_dict(book.worst),
     }
+
+
+def _settled(found: Settled, seconds: int) -> dict[str, Any]:
+    cause = str(found.cause) if found.cause else None
+    return {"seconds": seconds, "outcome": str(found.outcome), "said": list(found.said), "cause": cause}
+
+
+def _silence(found: Silence) -> dict[str, Any]:
+    looks: dict[str, Any] = {
+        phase: asdict(look) | {"verdict": str(look.verdict), "holds": holds} for phase, (look, holds) in found.looks.items()
+    }
+    known = {"since": found.since, "before": looks.get("before"), "last": found.last or None}
+    known |= {phase: looks.get(phase) for phase in ("while", "after")}
+    heard = {key: value for key, value in known.items() if value is not None}
+    return {"address": found.address, "ports": list(found.ports)} | heard
 
 
 def failed_hard(operation: Operation) -> BackupsvcError | None:
     """Given an ended restore test, return the error when it could not be carried out at all (exit code 3 or 4), else None."""
-    error: Any = operation.data.get("error")
-    if not error or error["exit_code"] not in (3, 4):
+    error = operation.book.error
+    if error is None or error.exit_code not in (3, 4):
         return None
-    found = BackupsvcError(error["message"], error["hint"])
-    found.exit_code = error["exit_code"]
+    found = BackupsvcError(error.message, error.hint)
+    found.exit_code = error.exit_code
     return found

@@ -8,17 +8,17 @@ the word of its name: vzdump's zstd, gzip and lzop all write checksums.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
+from backupsvc.engine.context import Wait
 from backupsvc.errors import ArchiveError
 from backupsvc.inventory.archive_bytes import verify_on_node
 from backupsvc.operations import choosing, identity
+from backupsvc.operations.restore_test.memory import ReadBytes, RestoreTestMemory
+from backupsvc.operations.services import Run
 from policies.causes import Blame, Cause
 from policies.model import Archive, Rung
-
-if TYPE_CHECKING:
-    from backupsvc.engine.context import Run, Wait
 
 CHECKSUMMED = (".zst", ".gz", ".lzo", ".tgz")  # what vzdump compresses with writes a checksum of the data
 UNREADABLE = ".lzo"  # no decoder of ours reads it
@@ -34,37 +34,36 @@ class Bytes:
     unread: str = ""
 
 
-def read(run: Run) -> Wait | None:
+def read(run: Run[RestoreTestMemory]) -> Wait | None:
     """Read the archive from its node, once: every checksum, every cluster, its SHA-256, and hold that against what was recorded.
 
     Nothing is read of a simulated guest, where no SSH leads to the archive, or twice.
     """
-    archive = choosing.chosen(run)
+    archive = choosing.chosen(run.service, run.memory.chosen)
     node = where(archive, run.service.settings.ssh.nodes)
-    if run.data["simulated"] or "read" in run.data:
+    if run.memory.simulated or run.memory.read:
         return None
     if node is None:
-        run.data["unread"] = _why_unread(archive)
-        run.data["said"] = f"not read: {run.data['unread']}"
+        run.memory = replace(run.memory, unread=_why_unread(archive))
+        run.conclude(f"not read: {run.memory.unread}")
         return None
-    run.data.pop("blame", None)
+    run.memory = replace(run.memory, blame=None)
     found = verify_on_node(run.service, node, archive.volid, run.beat)
     said = _against_the_record(run, archive, found)
     if problem := next(iter(found["problems"]), None):
         said.append(f"archive {archive.volid} on {node} of guest {run.vmid} is corrupt: {problem['text']}")
     if said:
-        run.data["wrong"] = said
-        run.data["blame"] = asdict(Blame(Cause.ARCHIVE, damaged=bool(problem)))
+        run.memory = replace(run.memory, wrong=tuple(said), blame=Blame(Cause.ARCHIVE, damaged=bool(problem)))
         hint = f"back the guest up again, check the storage's disk, and see `backupsvc catalog show {archive.volid}`"
         raise ArchiveError("; ".join(said), hint, offset=problem["offset"] if problem else None)
     same = archive.sha256 is not None  # else it had differed
-    run.data["read"] = {"node": node, "checksummed": bool(found["checksummed"]), "compared": same}
-    run.data["read"] |= {key: found[key] for key in ("sha256", "size")}
-    run.data["said"] = _said(run.data["read"])
+    known = ReadBytes(node, bool(found["checksummed"]), same, found["sha256"], found["size"])
+    run.memory = replace(run.memory, read=known)
+    run.conclude(_said(known))
     return None
 
 
-def _against_the_record(run: Run, archive: Archive, found: Mapping[str, Any]) -> list[str]:
+def _against_the_record(run: Run[RestoreTestMemory], archive: Archive, found: Mapping[str, Any]) -> list[str]:
     """Say whether the bytes are other ones than those that were recorded; record them if they can answer for themselves.
 
     What carries no checksum is not recorded: its own hash, taken when nobody knows where it comes from, would prove it later.
@@ -85,12 +84,12 @@ def where(archive: Archive, nodes: Mapping[str, str]) -> str | None:
     return min(nodes, default=None)
 
 
-def seen(data: Mapping[str, Any], archive: Archive) -> Bytes:
+def seen(memory: RestoreTestMemory, archive: Archive) -> Bytes:
     """Given what a restore test remembers and its archive, return what it may say of the archive's bytes."""
-    if found := data.get("read"):
-        good = bool(found["checksummed"] or found["compared"])
-        return Bytes(bool(found["checksummed"]), True if good else None, _said(found), "" if good else _said(found))
-    unread = str(data.get("unread") or "its bytes were not read")
+    if found := memory.read:
+        good = found.checksummed or found.compared
+        return Bytes(found.checksummed, True if good else None, _said(found), "" if good else _said(found))
+    unread = memory.unread or "its bytes were not read"
     if archive.rung.height >= Rung.INTACT.height:
         return Bytes(False, True, "its bytes were read by this service before, and its size is unchanged")
     if archive.operation is not None and archive.volid.endswith(CHECKSUMMED):
@@ -98,10 +97,10 @@ def seen(data: Mapping[str, Any], archive: Archive) -> Bytes:
     return Bytes(False, None, unread=unread)
 
 
-def _said(found: Mapping[str, Any]) -> str:
-    checksum = "every frame of it carries a checksum" if found["checksummed"] else "no checksum covers its data"
-    record = "as recorded" if found["compared"] else "not recorded before"
-    return f"its bytes were read in this test: {checksum}, SHA-256 {found['sha256'][:12]} {record}"
+def _said(found: ReadBytes) -> str:
+    checksum = "every frame of it carries a checksum" if found.checksummed else "no checksum covers its data"
+    record = "as recorded" if found.compared else "not recorded before"
+    return f"its bytes were read in this test: {checksum}, SHA-256 {found.sha256[:12]} {record}"
 
 
 def _why_unread(archive: Archive) -> str:

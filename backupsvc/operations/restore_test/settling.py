@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backupsvc.clock import Clock
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, PveNotFound, PvePermissionDenied
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
+from backupsvc.operations.services import Run
 from policies import settle as policy
-from policies.causes import Cause
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Outcome, Scratch
 from policies.settle import Asked, Boot, Look, Settled, Watch
 
@@ -42,47 +43,42 @@ def seconds(scratch: Scratch, guest: GuestPolicy) -> int:
     return scratch.settle if guest.settle is None else guest.settle
 
 
-def settle(run: Run, guest: GuestPolicy, target: Any) -> Wait | None:
+def settle(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any) -> Wait | None:
     """Given a copy whose checks were asked, watch it for as long as the policy says, and remember what came of it.
 
     Nothing is watched when a check has not passed: there is nothing left to prove. ``target`` is whom the checks ask.
     """
     wanted = seconds(run.service.policy.scratch, guest)
-    if not _worth_watching(run):
+    if not _worth_watching(run.memory):
         found = policy.NOT_DUE
     elif not wanted:
         found = policy.NOT_ASKED_FOR
     else:
         found = _watched(run, guest, target, wanted)
-    cause = str(found.cause) if found.cause else None
-    run.data["settled"] = {"seconds": wanted, "outcome": str(found.outcome), "said": list(found.said), "cause": cause}
-    run.data["said"] = "; ".join(found.said)
+    run.memory = replace(run.memory, settled=replace(found, again=False), settle_seconds=wanted)
+    run.conclude("; ".join(found.said))
     return None
 
 
-def _watched(run: Run, guest: GuestPolicy, target: Any, wanted: int) -> Settled:
-    if run.data.get("settling"):
+def _watched(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any, wanted: int) -> Settled:
+    if run.memory.settling:
         run.say("it was not watched for a while, so that its settling begins anew")
-    run.data["settling"] = int(run.data.get("settling", 0)) + 1
+    run.memory = replace(run.memory, settling=run.memory.settling + 1)
     run.save()
     return _until_watched(run, guest, target, wanted)
 
 
-def kept(data: Any) -> Settled:
+def kept(memory: RestoreTestMemory) -> Settled:
     """Given what a restore test remembers, return what came of the watch: nothing remembered is nothing watched."""
-    found = data.get("settled")
-    if not found:
-        return policy.NOT_WATCHED
-    return Settled(Outcome(found["outcome"]), tuple(found["said"]), Cause(found["cause"]) if found["cause"] else None)
+    return memory.settled or policy.NOT_WATCHED
 
 
-def _worth_watching(run: Run) -> bool:
-    results = run.data.get("checks", {}).values()
-    passed = all(result["outcome"] == Outcome.PASSED for result in results)
-    return passed and (bool(results) or bool(run.data.get("booted")))
+def _worth_watching(memory: RestoreTestMemory) -> bool:
+    passed = all(result.outcome is Outcome.PASSED for result in memory.checks.values())
+    return passed and (bool(memory.checks) or bool(memory.booted))
 
 
-def _until_watched(run: Run, guest: GuestPolicy, target: Any, wanted: int) -> Settled:
+def _until_watched(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any, wanted: int) -> Settled:
     """Watch; where a gap was our own fault watch anew, a few times and within the operation's deadline."""
     from backupsvc import checks
 
@@ -94,16 +90,16 @@ def _until_watched(run: Run, guest: GuestPolicy, target: Any, wanted: int) -> Se
         with ThreadPoolExecutor(len(guest.checks) + 1, thread_name_prefix="settle") as pool:
             watcher = Watcher(run.clock, pool, wanted, guest.checks, ask, *_eyes(run))
             found = policy.decide(watcher.watch(run.beat))
-        deadline = run.data.get("deadline")
-        if not found.again or (deadline is not None and run.clock.now() + wanted > float(deadline)):
+        deadline = run.book.deadline
+        if not found.again or (deadline is not None and run.clock.now() + wanted > deadline):
             break
         run.say(f"{'; '.join(found.said)}: its settling begins anew")
     return found
 
 
-def _eyes(run: Run) -> tuple[Callable[[], Look], Callable[[], Boot]]:
-    scratch, pve = run.data["scratch"], run.service.pve
-    node, vmid, agent = scratch["node"], scratch["vmid"], bool(run.data.get("agent"))
+def _eyes(run: Run[RestoreTestMemory]) -> tuple[Callable[[], Look], Callable[[], Boot]]:
+    pve, scratch, agent = run.service.pve, run.memory.reserved, run.memory.agent
+    node, vmid = scratch.node, scratch.vmid
     return (lambda: look(pve, run.clock, node, vmid)), (lambda: boot(pve, node, vmid, agent=agent))
 
 

@@ -3,57 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
-from backupsvc.engine.context import Run
 from backupsvc.errors import OperationFailed, PveError, PveUnreachable
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
+from backupsvc.operations.services import Run
 from policies import stillness
-from policies.stillness import Conclusion, Look, Reading, Reads, Seen
+from policies.stillness import Conclusion, Look, Reading, Seen
 
 EVERY = 5.0  # seconds between two looks
 _HALTED_HINT = "the archive is not to blame: look at the copy's node and storage, and test again"
 
 
-def look(run: Run, config: Mapping[str, str]) -> Conclusion:
+def look(run: Run[RestoreTestMemory], config: Mapping[str, str]) -> Conclusion:
     """Given a copy that boots and its config, look at its machine unless that was just done; return what is known of it."""
-    before, now = _kept(run.data.get("machine")), run.passed("boot")
+    before, now = run.memory.machine, run.passed("boot")
     if before is None or now - before.last.at >= EVERY:
-        before = _looked(run, before, now)
+        before = _looked(run, now)
     return stillness.conclude(config, before) if before else Conclusion(Reading.OPEN, "")
 
 
-def end_if_halted(run: Run, found: Conclusion, *, timed_out: bool) -> None:
+def end_if_halted(run: Run[RestoreTestMemory], found: Conclusion, *, timed_out: bool) -> None:
     """Raise OperationFailed if the copy's machine does not run and will not: that nobody answers is then no sign of death."""
     if found.reading is Reading.HALTED and (found.final or timed_out):
-        run.data["booted"] = None
+        run.memory = replace(run.memory, booted=None)
         raise OperationFailed(
             f"the machine of guest {run.vmid}'s copy does not run: {found.said}", _HALTED_HINT, operation=run.id
         )
 
 
-def end_if_unbootable(run: Run, found: Conclusion) -> None:
+def end_if_unbootable(run: Run[RestoreTestMemory], found: Conclusion) -> None:
     """Raise OperationFailed if nothing boots from the copy's disk; a copy that could not be asked is waited for all the same."""
-    if found.reading is Reading.UNBOOTABLE and run.data.get("heard"):
-        run.data["booted"] = False
+    if found.reading is Reading.UNBOOTABLE and run.memory.heard:
+        run.memory = replace(run.memory, booted=False)
         raise OperationFailed(f"the copy of guest {run.vmid} showed no sign of life: {found.said}", operation=run.id)
 
 
-def _looked(run: Run, before: Seen | None, now: float) -> Seen | None:
+def _looked(run: Run[RestoreTestMemory], now: float) -> Seen | None:
     """What is seen now; what PVE does not tell this time leaves everything as it was."""
-    scratch = run.data["scratch"]
+    before, scratch = run.memory.machine, run.memory.reserved
     try:
-        status = run.service.pve.guests.status(scratch["node"], scratch["vmid"])
+        status = run.service.pve.guests.status(scratch.node, scratch.vmid)
     except (PveError, PveUnreachable):
         return before
     found = stillness.seen(before, Look(now, status.qmpstatus, status.reads, status.pid))
-    run.data["machine"] = asdict(found)
+    run.memory = replace(run.memory, machine=found)
     return found
-
-
-def _kept(told: Any) -> Seen | None:
-    if not told:
-        return None
-    reads = told["last"]["reads"]
-    known = None if reads is None else {key: Reads(**row) for key, row in reads.items()}
-    return Seen(Look(**told["last"] | {"reads": known}), told["state_since"], told["rounds"])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backupsvc.errors import BackupsvcError, Refused
+from backupsvc.operations.memories import ScratchPlace
+from backupsvc.operations.scratch_cleanup.memory import ReapMemory
 from backupsvc.operations.scratch_cleanup.taking_down import tried
+from backupsvc.operations.services import Cluster, Opening
 from policies import reach
 from policies.model import Operation, OperationState, PolicyError
 from policies.orphans import Copy, Orphan, orphans
 
 if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
     from backupsvc.catalog import Catalog
 
 LISTED = 60.0  # seconds for which one list of the cluster's guests serves the ticks
@@ -20,7 +22,7 @@ _log = logging.getLogger(__name__)
 _told: set[tuple[int, str]] = set()  # the copies of which this process has spoken: a tick comes twice a minute
 
 
-def look(service: Service, max_age: float = 0.0) -> tuple[Orphan, ...]:
+def look(service: Cluster, max_age: float = 0.0) -> tuple[Orphan, ...]:
     """Return the copies in the scratch range that no open operation attends to. Asks the cluster, then the catalog."""
     from backupsvc.pve import leftovers
 
@@ -40,7 +42,7 @@ def decide(catalog: Catalog, copies: list[Copy]) -> tuple[Orphan, ...]:
     return orphans(copies, open_operations=open_now, cleaned=leased, service=catalog.identity())
 
 
-def attend(service: Service) -> list[Operation]:
+def attend(service: Opening) -> list[Operation]:
     """For a tick: tell of forgotten copies, and open a reap for each that this service made; return those opened.
 
     A cluster that does not answer is no reason for the tick to end: it is asked again at the next one.
@@ -91,13 +93,12 @@ def _tell(found: tuple[Orphan, ...]) -> None:
     _told.update(now)
 
 
-def _reap(service: Service, copy: Copy) -> Operation | None:
+def _reap(service: Opening, copy: Copy) -> Operation | None:
     storage = copy.storages[0] if copy.storages else service.policy.scratch.storage
     if storage is None:
         return None  # it has no disk, and nobody says where to look for what is left
-    data: dict[str, Any] = {"copy_of": copy.operation, "orphan": True}
-    data["scratch"] = {"vmid": copy.vmid, "node": copy.node, "storage": storage}
+    memory = ReapMemory(ScratchPlace(copy.vmid, copy.node, storage), copy_of=copy.operation, orphan=True)
     try:
-        return service.engine.open("reap", copy.vmid, data)
+        return service.engine.open("reap", copy.vmid, memory)
     except Refused:
         return None  # something is at work at that VMID

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from backupsvc.errors import LawRefused
+from backupsvc.operations.services import Cluster
 from policies import moved
-
-if TYPE_CHECKING:
-    from backupsvc.bootstrap import Service
 
 _HINT = "take it out of HA in PVE (ha-manager remove vm:{vmid}), or give scratch.vmids another range"
 
 
-def in_ha(service: Service, say: Callable[[str], None]) -> set[int]:
+def in_ha(service: Cluster, say: Callable[[str], None]) -> set[int]:
     """Return the scratch VMIDs that are configured in HA, and say so of each. Raise LawRefused if that is all of them."""
     scratch = service.policy.scratch
     found = moved.in_ha(service.pve.cluster.ha_resources(), scratch)
@@ -30,7 +27,7 @@ def in_ha(service: Service, say: Callable[[str], None]) -> set[int]:
     return set(found)
 
 
-def refuse_ha(service: Service, vmid: int) -> None:
+def refuse_ha(service: Cluster, vmid: int) -> None:
     """Raise LawRefused, just before a restore, if HA has got its VMID meanwhile."""
     if vmid in moved.in_ha(service.pve.cluster.ha_resources(), service.policy.scratch):
         raise LawRefused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backupsvc.engine.kind import OperationKind
+from backupsvc.operations.scratch_cleanup.memory import FORM, facts
 from backupsvc.operations.scratch_cleanup.taking_down import HANDLERS, WORKFLOW
 from policies.model import Operation
 
@@ -11,4 +12,4 @@ def _result(operation: Operation) -> str:
     return "done"
 
 
-SCRATCH_CLEANUP = OperationKind(WORKFLOW, HANDLERS, _result)
+SCRATCH_CLEANUP = OperationKind(WORKFLOW, HANDLERS, FORM, _result, facts)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.errors import OperationFailed, PveError, PveNotFound, PvePermissionDenied
+from backupsvc.operations.memories import ScratchPlace
+from backupsvc.operations.scratch_cleanup.memory import C
+from backupsvc.operations.services import Run
 from policies import isolation, moved, ownership
-from policies.moved import Fate
+from policies.moved import Fate, Moved
 from policies.property_string import drive
 
 if TYPE_CHECKING:
@@ -16,68 +21,68 @@ if TYPE_CHECKING:
 OFFLINE_PATIENCE = 30.0  # seconds that a tear-down waits for a node that the cluster calls offline: it may only be rebooting
 
 
-def owner(run: Run) -> str:
+def owner(run: Run[C]) -> str:
     """The operation whose copy it is: this one, or the one after which it cleans up."""
-    return str(run.data.get("copy_of", run.id))
+    return run.memory.copy_of or run.id
 
 
-def holder(run: Run) -> str:
+def holder(run: Run[C]) -> str:
     """The operation that holds the lease on the copy's VMID: its owner, or this one if the catalog had forgotten the copy."""
-    return run.id if run.data.get("orphan") else owner(run)
+    return run.id if run.memory.orphan else owner(run)
 
 
-def copies(run: Run) -> ScratchGuests:
+def copies(run: Run[C]) -> ScratchGuests:
     """What alone may touch scratch copies, with the catalog's leases before its eyes."""
     catalog = run.service.catalog
-    if run.data.get("orphan"):
+    if run.memory.orphan:
         heir = ownership.Heir(run.id, catalog.identity())
         return run.service.pve.scratch(run.service.policy.scratch, catalog.lease_holder, heir)
     return run.service.pve.scratch(run.service.policy.scratch, catalog.lease_holder)
 
 
-def inherit(run: Run, scratch: dict[str, Any]) -> Wait | None:
+def inherit(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     """Take the lease on a forgotten copy's VMID, which nobody holds. Raise OperationFailed if somebody does by now."""
-    if not run.data.get("orphan") or run.service.catalog.lease_vmid(scratch["vmid"], run.id, run.now(), run.fence()):
+    if not run.memory.orphan or run.service.catalog.lease_vmid(scratch.vmid, run.id, run.now(), run.fence()):
         return None
     raise OperationFailed(
-        f"scratch VMID {scratch['vmid']} was lent to another operation meanwhile, so nothing was touched",
+        f"scratch VMID {scratch.vmid} was lent to another operation meanwhile, so nothing was touched",
         "nothing need be done: a copy that is really left over is found again",
         operation=run.id,
     )
 
 
-def place_of(run: Run, scratch: dict[str, Any]) -> str:
+def place_of(run: Run[C], scratch: ScratchPlace) -> str:
     """The node on which the copy was last seen."""
-    return str(run.data.get("where", scratch["node"]))
+    return run.memory.where or scratch.node
 
 
-def where_now(run: Run, scratch: dict[str, Any]) -> Wait | None:
+def where_now(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     """Once before it is stopped: find the node that has the copy now, and note on which storages it lies.
 
     A copy that was moved is noted, for the verdict and for whoever reads the history.
     """
-    if run.data.get("found"):
+    if run.memory.found:
         return None
-    vmid, before = scratch["vmid"], place_of(run, scratch)
+    vmid, before = scratch.vmid, place_of(run, scratch)
     node = _listed_on(run, vmid) or before
     if node != before:
-        run.data["where"] = node
-        run.data["moved"] = {"from": run.data.get("moved", {}).get("from", before), "to": node, "at": run.now()}
+        first = run.memory.moved.from_node if run.memory.moved else before
+        run.memory = replace(run.memory, where=node, moved=Moved(first, node, run.now()))
         run.note("copy-moved", vmid=vmid, source=before, target=node)
         run.say(f"the copy in scratch VMID {vmid} was moved from {before} to {node}: it is taken down there")
     if wait := _wait_for(run, vmid, node):
         return wait
     _note_volumes(run, scratch, node)
-    run.data["found"] = True
+    run.memory = replace(run.memory, found=True)
     return None
 
 
-def until_gone(run: Run, scratch: dict[str, Any]) -> Wait | None:
+def until_gone(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     """After the deletion: return None once the copy is gone; else a wait, or have it taken down where it is now.
 
     Raise PveError if volumes are left that are not surely ours, or that the token may not remove.
     """
-    if "free" in run.data.get("leftover", {}) and (wait := _free_next(run, scratch)):
+    if wait := _free_next(run, scratch):
         return wait
     found = moved.fate(_look(run, scratch))
     if found.fate is Fate.GONE:
@@ -89,15 +94,15 @@ def until_gone(run: Run, scratch: dict[str, Any]) -> Wait | None:
     return Wait(found.why, most=5.0, least=1.0)
 
 
-def _listed_on(run: Run, vmid: int) -> str | None:
+def _listed_on(run: Run[C], vmid: int) -> str | None:
     return next((guest.node for guest in run.service.pve.cluster.guests() if guest.vmid == vmid), None)
 
 
-def _wait_for(run: Run, vmid: int, node: str) -> Wait | None:
+def _wait_for(run: Run[C], vmid: int, node: str) -> Wait | None:
     """A copy on a node that is off cannot be removed, and is not gone: it stays reserved, and a reap tries again."""
     if all(item.online for item in run.service.pve.cluster.nodes() if item.name == node):
         return None
-    run.data["lost"] = node
+    run.memory = replace(run.memory, lost=node)
     if run.passed("tear-down") < OFFLINE_PATIENCE:
         return Wait(f"{node}, which has the copy, is offline", most=5.0, least=2.0)
     raise OperationFailed(
@@ -107,82 +112,78 @@ def _wait_for(run: Run, vmid: int, node: str) -> Wait | None:
     )
 
 
-def _note_volumes(run: Run, scratch: dict[str, Any], node: str) -> None:
+def _note_volumes(run: Run[C], scratch: ScratchPlace, node: str) -> None:
     """Remember what the copy's own config names, while it still bears our marker, and where it lay."""
-    places = {(scratch["node"], scratch["storage"]), (node, scratch["storage"]), *map(tuple, run.data.get("places", ()))}
+    places = {(scratch.node, scratch.storage), (node, scratch.storage), *run.memory.places}
     try:
-        config = run.service.pve.guests.config(node, scratch["vmid"])
+        config = run.service.pve.guests.config(node, scratch.vmid)
     except PveNotFound:
         config = {}
     if ownership.marked(config, owner(run)):
         named = {drive(value).get("file", "") for key, value in config.items() if isolation.holds_volume(key)}
         volids = {volid for volid in named if ":" in volid}
-        run.data["volumes"] = sorted(volids | set(run.data.get("volumes", ())))
+        run.memory = replace(run.memory, volumes=tuple(sorted(volids | set(run.memory.volumes))))
         places |= {(node, volid.partition(":")[0]) for volid in volids}
-    run.data["places"] = sorted(list(place) for place in places)
+    run.memory = replace(run.memory, places=tuple(sorted(places)))
 
 
-def _look(run: Run, scratch: dict[str, Any]) -> moved.Look:
-    cluster, vmid, node = run.service.pve.cluster, scratch["vmid"], place_of(run, scratch)
+def _look(run: Run[C], scratch: ScratchPlace) -> moved.Look:
+    cluster, vmid, node = run.service.pve.cluster, scratch.vmid, place_of(run, scratch)
     quorate, free = cluster.status().quorate, cluster.vmid_free(vmid)
     listed_on = None if free else _listed_on(run, vmid)
     left = tuple(sorted({volid for _, volid in _left(run, scratch)})) if free else ()
     return moved.Look(vmid, node, quorate, free, listed_on, left)
 
 
-def _left(run: Run, scratch: dict[str, Any]) -> list[tuple[str, str]]:
+def _left(run: Run[C], scratch: ScratchPlace) -> list[tuple[str, str]]:
     """Every volume of the VMID, with its node, on each storage that the copy used. One that does not answer raises."""
-    places = run.data.get("places") or [[scratch["node"], scratch["storage"]]]
+    places = run.memory.places or ((scratch.node, scratch.storage),)
     storage = run.service.pve.storage
-    return [(node, volid) for node, name in places for volid in storage.volumes(node, name, scratch["vmid"])]
+    return [(node, volid) for node, name in places for volid in storage.volumes(node, name, scratch.vmid)]
 
 
-def _again(run: Run) -> None:
+def _again(run: Run[C]) -> None:
     """Take it down once more, from the question where it is."""
-    for key in ("found", "stopped", "destroyed"):
-        run.data.pop(key, None)
+    run.memory = replace(run.memory, found=False, stopped=False, destroyed=False)
     for key in ("stop", "destroy"):
         run.forget(key)
 
 
-def _free_left(run: Run, scratch: dict[str, Any]) -> Wait | None:
+def _free_left(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     """A destroy can leave disks with TASK OK: remove those that are ours, one after the other, and name the others."""
     left = _left(run, scratch)
-    ours, others = moved.ours_to_remove(
-        [volid for _, volid in left], named=run.data.get("volumes", ()), looked_empty={scratch["storage"]}
-    )
-    if others or run.data.get("leftover"):  # seen once before: they do not go
+    ours, others = moved.ours_to_remove([volid for _, volid in left], named=run.memory.volumes, looked_empty={scratch.storage})
+    if others or run.memory.leftover is not None:  # seen once before: they do not go
         raise _named(scratch, left, "they may be somebody else's" if others else "they were removed, and are still listed")
-    run.data["leftover"] = {"free": sorted([node, volid] for node, volid in left if volid in ours)}
+    run.memory = replace(run.memory, leftover=tuple(sorted((node, volid) for node, volid in left if volid in ours)))
     return _free_next(run, scratch)
 
 
-def _free_next(run: Run, scratch: dict[str, Any]) -> Wait | None:
-    waiting, vmid = run.data["leftover"]["free"], scratch["vmid"]
-    while waiting:
+def _free_next(run: Run[C], scratch: ScratchPlace) -> Wait | None:
+    """Remove what is to be removed; nothing is where nothing was left."""
+    while waiting := run.memory.leftover:
         node, volid = waiting[0]
         try:
-            upid = run.data.get("free_upid") or copies(run).remove_volume(node, volid, vmid, owner(run))
+            upid = run.book.upid("free") or copies(run).remove_volume(node, volid, scratch.vmid, owner(run))
         except PvePermissionDenied as denied:
-            raise _named(scratch, [(node, volid) for node, volid in waiting], denied.message) from None
+            raise _named(scratch, waiting, denied.message) from None
         if upid:
-            run.data["free_upid"] = upid
-            result = run.service.pve.tasks.poll(str(upid))
+            run.keep_task("free", upid=upid)
+            result = run.service.pve.tasks.poll(upid)
             if result is None:
                 return Wait(f"the left-over volume {volid} is being removed", most=1.0)
             result.raise_if_failed(f"removing volume {volid} on {node}, which the copy left,")
-            run.note("volume-removed", str(upid), volid=volid, node=node)
-        run.data.pop("free_upid", None)
-        waiting.pop(0)
-    run.data["leftover"] = {"done": True}
+            run.note("volume-removed", upid, volid=volid, node=node)
+        run.forget("free")
+        run.memory = replace(run.memory, leftover=waiting[1:])
     return None
 
 
-def _named(scratch: dict[str, Any], left: list[tuple[str, str]], why: str) -> PveError:
+def _named(scratch: ScratchPlace, left: Sequence[tuple[str, str]], why: str) -> PveError:
     nodes = ", ".join(sorted({node for node, _ in left}))
     volids = ", ".join(sorted({volid for _, volid in left}))
     commands = "; ".join(f"on {node}: pvesm free {volid}" for node, volid in sorted(set(left)))
     return PveError(
-        f"scratch VMID {scratch['vmid']} is free but left {volids} on {nodes}: {why}",
+        f"scratch VMID {scratch.vmid} is free but left {volids} on {nodes}: {why}",
         f"look at each, and remove what is no longer wanted ({commands}); the VMID stays reserved until then",
     )

@@ -12,6 +12,7 @@ from backupsvc.cli import restore_test as command
 from backupsvc.errors import LawRefused, NoRoom
 from backupsvc.operations import build_engine
 from backupsvc.operations.restore_test import copying
+from backupsvc.operations.restore_test.memory import recall
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.settings import ProbeSettings, SshSettings
 from policies import isolation
@@ -104,8 +105,7 @@ def test_what_the_dry_run_shows_is_what_the_run_sends(
     nic = isolation.parse_nic(call["overrides"]["net0"])
     assert nic.bridge == (shown["bridge"] or "vmbr0")
     assert int(call["overrides"].get("memory", 512)) == shown["memory"]
-    found: Any = ended.data["isolation"]
-    assert set(shown["changes"]) | set(shown["stripped"]) == set(found["stripped"])
+    assert set(shown["changes"]) | set(shown["stripped"]) == set(recall(ended).isolation.stripped)
 
 
 def test_a_dry_run_takes_no_vmid_and_passes_over_those_that_are_leased(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +133,9 @@ def test_law_2_what_the_run_refuses_the_dry_run_refuses_with_the_same_words(
     assert says in shown["refused"]["message"]
     engine = build_engine(site)
     site.engine = engine
-    error: Any = engine.drive_one(open_test(site, 101)).data["error"]
-    assert (error["step"], error["kind"]) == ("reserve", kind.__name__)
-    assert {key: error[key] for key in ("message", "hint", "exit_code")} == shown["refused"]
+    error = engine.drive_one(open_test(site, 101)).book.error
+    assert error and (error.step, error.kind) == ("reserve", kind.__name__)
+    assert {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} == shown["refused"]
     assert sent == [] and cluster.calls["POST restore"] == 0
 
 

@@ -6,25 +6,29 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from backupsvc.operations.backup.memory import BackupMemory
+from backupsvc.operations.restore.memory import RestoreMemory
 
-from backupsvc.catalog.operations import Driver
+from backupsvc.catalog.operations import Driver, Kept
 from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused, LeaseLost
-from backupsvc.inventory.listing import as_dict
 from backupsvc.operations.backup import steps as backup
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import steps as restore
 from backupsvc.operations.restore_test import proving
+from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory, recall
 from policies import ownership
-from policies.model import Guest, OperationState, Rung
+from policies.bookkeeping import Bookkeeping, StepError
+from policies.model import CheckResult, Guest, OperationState, Outcome, Rung
 from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, Steps, site  # noqa: F401
-from tests.unit.operations.worlds import World, memory_of, operation_of
+from tests.unit.operations.worlds import World, operation_of
 
 HARMLESS = {"name": "restore-test-x", "onboot": "0", "scsi0": "local-lvm:vm-9000-disk-0,size=64M", "smbios1": "uuid=1"}
-GOOD = {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True, "missing_disks": [], "settled": LIVED_ON}
-PASSED = {"web": {"name": "web", "outcome": "passed", "detail": "200", "seconds": 0.1, "kind": "http"}}
+DONE = {"restore": 1.0, "isolate": 1.0}
+PASSED = {"web": CheckResult("web", Outcome.PASSED, "200", 0.1, "http")}
+GOOD: dict[str, Any] = {"booted": True, "settled": LIVED_ON, "checks": PASSED}
 
 
 def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) -> Steps:  # noqa: F811
@@ -49,7 +53,7 @@ def with_copy(site: World, *, ha: bool = False, lacks: str = "", **config: str) 
 
 
 def test_a_harmless_copy_passes_isolate(site: World) -> None:  # noqa: F811
-    evidence = with_copy(site)("isolate").data["isolation"]["asserted"]
+    evidence = with_copy(site)("isolate").memory.isolation.asserted
     assert evidence and all(line.startswith("holds: ") for line in evidence)
 
 
@@ -68,7 +72,7 @@ def test_law_2_isolate_itself_refuses_a_copy_that_is_not_harmless(site: World, w
         steps("isolate")
     assert refused.value.law == 2
     left = operation_of(site, steps.id)
-    assert any(line.startswith("DOES NOT HOLD: ") for line in memory_of(left)["isolation"]["asserted"])
+    assert any(line.startswith("DOES NOT HOLD: ") for line in recall(left).isolation.asserted)
 
 
 def test_law_2_isolate_itself_refuses_a_copy_that_ha_would_start(site: World) -> None:  # noqa: F811
@@ -92,38 +96,41 @@ def test_law_2_isolate_itself_refuses_what_it_may_not_strip(site: World, key: st
 
 def test_law_5_a_disk_that_the_copy_lacks_is_recorded(site: World) -> None:  # noqa: F811
     steps = with_copy(site, lacks="scsi0")
-    assert steps("isolate").data["missing_disks"] == ["scsi0"]
+    assert steps("isolate").memory.missing_disks == ("scsi0",)
 
 
 def test_law_5_a_test_in_which_all_is_green_proves(site: World) -> None:  # noqa: F811
-    assert judged_with(site)["verdict"] == "proven"
+    assert judged_with(site).verdict == "proven"
 
 
 def test_law_5_a_missing_disk_outweighs_all_that_is_green(site: World) -> None:  # noqa: F811
-    judged = judged_with(site, missing_disks=["scsi0"])
-    assert (judged["verdict"], judged["cause"]) == ("failed", "archive")
-    assert "disk scsi0 is not in the archive" in judged["reasons"]
+    judged = judged_with(site, missing_disks=("scsi0",))
+    assert (judged.verdict, judged.cause) == ("failed", "archive")
+    assert "disk scsi0 is not in the archive" in judged.reasons
 
 
-def judged_with(site: World, **changes: Any) -> dict[str, Any]:  # noqa: F811
+def judged_with(site: World, error: StepError | None = None, **changes: Any) -> Judged:  # noqa: F811
     """What the test comes to that saw only good things, but for these."""
     site.catalog.annotate(ARCHIVE.node, ARCHIVE.volid, operation="OP")  # made by this service: its own checksums count
-    steps = Steps(site, **({"checks": PASSED, "entered": {"choose": 1.0}} | GOOD | changes))
-    return dict(steps("judge").data["proof"])
+    steps = Steps(site, **(GOOD | changes)).book(seconds=DONE, error=error)
+    steps.enter("choose")
+    judged = steps("judge").memory.proof
+    assert judged
+    return judged
 
 
 @pytest.mark.parametrize("step", ["isolate", "start"])
 def test_law_5_a_copy_that_was_not_let_start_has_not_booted_whatever_answered(site: World, step: str) -> None:  # noqa: F811
-    error = {"step": step, "message": "the copy must not start", "hint": "", "kind": "LawRefused", "exit_code": 4}
-    data = GOOD | {"checks": PASSED, "error": error}
-    assert proving.evidence(GOOD | {"checks": PASSED}, ARCHIVE).isolation_ok
-    assert not proving.evidence(data, ARCHIVE).isolation_ok
-    judged = judged_with(site, error=error)
-    assert (judged["verdict"], judged["rung"]) == ("inconclusive", "restored")
+    error, memory = StepError(step, "the copy must not start", "", "LawRefused", 4), RestoreTestMemory(**GOOD)
+    assert proving.evidence(memory, Bookkeeping(seconds=DONE), ARCHIVE).isolation_ok
+    assert not proving.evidence(memory, Bookkeeping(seconds=DONE, error=error), ARCHIVE).isolation_ok
+    judged = judged_with(site, error)
+    assert (judged.verdict, judged.rung) == ("inconclusive", "restored")
 
 
 def test_law_5_a_test_that_never_came_to_isolate_has_not_booted_either() -> None:
-    assert not proving.evidence({"seconds": {"restore": 1.0}, "booted": True, "checks": PASSED}, ARCHIVE).isolation_ok
+    memory = RestoreTestMemory(booted=True, checks=PASSED)
+    assert not proving.evidence(memory, Bookkeeping(seconds={"restore": 1.0}), ARCHIVE).isolation_ok
 
 
 # --- backup, restore ----------------------------------------------------------------------------------------------------
@@ -140,9 +147,9 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
     monkeypatch.setattr(backup, "verify_on_node", lambda service, node, volid, beat: dict(found))
     site.settings = SimpleNamespace(ssh=SimpleNamespace(nodes={"clovis": "clovis"}))
     engine = Engine(site, KINDS)
-    operation = engine.open("backup", 108, {"node": "clovis", "archive": as_dict(ARCHIVE)})
+    operation = engine.open("backup", 108, BackupMemory(node="clovis", archive=ARCHIVE))
     assert operation
-    backup.verify(Run(engine, operation))
+    backup.verify(Run(engine, site, operation, KINDS["backup"].form))
     kept = site.catalog.archive("clovis", ARCHIVE.volid)
     assert kept and (kept.rung, kept.sha256) == (rung, "ab" * 32)
 
@@ -153,10 +160,10 @@ def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_fr
     site.pve = SimpleNamespace(cluster=SimpleNamespace(guests=lambda: guests, nodes=list, vmid_free=lambda vmid: False))
     site.restore_pve = site.pve
     engine = Engine(site, KINDS)
-    operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE)})
+    operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis"))
     assert operation
     with pytest.raises(LawRefused) as refused:
-        restore.choose(Run(engine, operation))
+        restore.choose(Run(engine, site, operation, KINDS["restore"].form))
     assert refused.value.law == 1
     assert site.catalog.pinned() == set()
 
@@ -169,14 +176,14 @@ def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: Wor
     catalog = site.catalog
     item = archive(108, 1)
     mine = Driver("the one that slept", 60, 100)
-    operation = Engine(site, KINDS).open("restore-test", 108, {})
+    operation = Engine(site, KINDS).open("restore-test", 108, RestoreTestMemory())
     assert operation
     other = Driver("the one that took over", 60, 10_000_000_000)
     assert catalog.claim(operation.id, other)
     fence = (operation.id, mine.owner)
     deeds: list[Any] = [
-        lambda: catalog.record(operation.id, mine, data={"mine": True}),
-        lambda: catalog.finish(operation.id, mine, OperationState.DONE, data={}, error=None, note=None),
+        lambda: catalog.record(operation.id, mine, kept=Kept({"mine": True}, Bookkeeping())),
+        lambda: catalog.finish(operation.id, mine, OperationState.DONE, kept=Kept({}, Bookkeeping()), error=None, note=None),
         lambda: catalog.lease_vmid(9000, operation.id, 1, fence),
         lambda: catalog.release_vmid(9000, operation.id, fence),
         lambda: catalog.enter_lane("restore clovis", operation.id, 1, fence),
@@ -190,4 +197,4 @@ def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: Wor
             deed()
     assert catalog.leased_vmids() == {} and catalog.lane_holders() == {} and catalog.pinned() == set()
     left = catalog.operation(operation.id)
-    assert left and (left.state, left.lease_owner, "mine" in left.data) == (OperationState.OPEN, other.owner, False)
+    assert left and (left.state, left.lease_owner, "mine" in left.memory) == (OperationState.OPEN, other.owner, False)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from backupsvc.catalog.leases import LEFT_ALONE
-from backupsvc.catalog.operations import Driver
-from backupsvc.engine.context import Run, Wait
+from backupsvc.catalog.operations import Driver, Kept
+from backupsvc.engine.context import Wait
 from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
 from backupsvc.engine.kind import OperationKind
-from backupsvc.errors import PveAnswerUnreadable, Refused
+from backupsvc.errors import PveAnswerUnreadable, PveError, Refused
+from backupsvc.operations import retrying
+from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.memories import ScratchPlace
 from backupsvc.operations.restore_test import clearing
+from backupsvc.operations.restore_test.memory import FORM, RestoreTestMemory
 from backupsvc.operations.scratch_cleanup import taking_down
+from backupsvc.operations.scratch_cleanup.memory import recall
+from policies.bookkeeping import Bookkeeping, StepError, TaskRecord
 from policies.model import Operation, OperationState
-from tests.unit.engine.test_engine import fail, kinds, opened
+from policies.moments import Moment
+from tests.unit.operations.test_restore_test import TestRun
 from tests.unit.operations.worlds import World, dead_command, kinds_with, operation_of, world
 
 UNREADABLE = "it answered with something that cannot be read"
@@ -31,12 +40,32 @@ def site(catalog_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
+def kinds(**special: Callable[[TestRun], Wait | None]) -> dict[str, OperationKind[Any, Any]]:
+    """Every kind; each step of a restore test does nothing, unless it is given."""
+    plan = KINDS["restore-test"].workflow
+    steps: dict[str, Callable[[TestRun], Wait | None]] = {step: lambda run: None for step in plan.steps + plan.cleanup}
+    return kinds_with({"restore-test": steps | {name.replace("_", "-"): handler for name, handler in special.items()}})
+
+
+def fail(message: str) -> Callable[[TestRun], Wait | None]:
+    def step(run: TestRun) -> Wait | None:
+        raise PveError(message, "look there")
+
+    return step
+
+
+def opened(engine: Engine, subject: int = 108) -> str:
+    operation = engine.open("restore-test", subject, RestoreTestMemory())
+    assert operation is not None
+    return operation.id
+
+
 class Person:
     """A command: its engine, and what it says."""
 
-    def __init__(self, site: World, **special: Callable[[Run], Wait | None]) -> None:
+    def __init__(self, site: World, **special: Callable[[TestRun], Wait | None]) -> None:
         self.said: list[str] = []
-        self.engine = Engine(site, kinds("restore-test", **special) | special_reap(special), [self._hear])
+        self.engine = Engine(site, kinds(**special) | special_reap(special), [self._hear])
         site.engine = self.engine
 
     def _hear(self, event: StepEvent) -> None:
@@ -44,11 +73,11 @@ class Person:
             self.said.append(event.text)
 
 
-def special_reap(special: dict[str, Any]) -> dict[str, OperationKind]:
+def special_reap(special: dict[str, Any]) -> dict[str, OperationKind[Any, Any]]:
     return {"reap": kinds_with({"reap": {"tear-down": special.get("tear_down", lambda run: None)}})["reap"]}
 
 
-def on_the_node(run: Run) -> Wait | None:
+def on_the_node(run: TestRun) -> Wait | None:
     return run.turn(LANE, "another copy is being tested on clovis")
 
 
@@ -57,7 +86,7 @@ def on_the_node(run: Run) -> Wait | None:
 
 def a_tear_down_that_a_worker_left(site: World) -> str:
     """It holds the node's lane, waits for PVE, and its time comes while no worker is there any more."""
-    special = kinds("restore-test", reserve=on_the_node, start=fail("x"), tear_down=lambda run: Wait("it goes", most=1.0))
+    special = kinds(reserve=on_the_node, start=fail("x"), tear_down=lambda run: Wait("it goes", most=1.0))
     worker = Engine(site, special, foreground=False)
     id = opened(worker, subject=107)
     while worker.advance(id).pause is None:
@@ -80,7 +109,7 @@ def test_a_tear_down_that_nobody_is_at_is_done_by_the_command_that_waits_for_it_
 
 
 def test_who_waits_for_what_somebody_drives_says_at_once_who_does(site: World) -> None:
-    other = Engine(site, kinds("restore-test", reserve=on_the_node))
+    other = Engine(site, kinds(reserve=on_the_node))
     other.owner = "clovis:4711:x"
     left = opened(other, subject=107)
     while other.advance(left).operation.step != "restore":
@@ -103,7 +132,7 @@ def test_who_waits_for_what_somebody_drives_says_at_once_who_does(site: World) -
 
 
 def test_a_guest_that_is_at_work_is_refused_with_who_drives_it_and_what_ends_it(site: World) -> None:
-    worker = Engine(site, kinds("restore-test"), foreground=False)
+    worker = Engine(site, kinds(), foreground=False)
     id = opened(worker)
     person = Person(site)
     with pytest.raises(Refused, match="which workers are expected to go on with") as refused:
@@ -135,7 +164,7 @@ def test_operations_of_one_command_that_wait_for_one_another_are_nothing_to_be_t
 def test_what_is_only_helped_along_does_not_end_the_command_that_helps(site: World) -> None:
     a_tear_down_that_a_worker_left(site)
 
-    def breaks(run: Run) -> None:
+    def breaks(run: TestRun) -> None:
         if run.operation.subject == 107:
             raise PveAnswerUnreadable(UNREADABLE)
 
@@ -146,27 +175,31 @@ def test_what_is_only_helped_along_does_not_end_the_command_that_helps(site: Wor
 # --- copies that ended tests left -----------------------------------------------------------------------------------------
 
 
-def left_copy(site: World, vmid: int = 9000, **data: Any) -> Operation:
-    """A test that has ended and could not take its copy down."""
-    engine = Engine(site, kinds("restore-test"))
+def left_copy(
+    site: World, vmid: int = 9000, tasks: Mapping[str, TaskRecord] | None = None, version: int = FORM.version
+) -> Operation:
+    """A test that has ended and could not take its copy down; ``version``: of the form of what it remembers."""
+    engine = Engine(site, kinds())
     id = opened(engine, subject=100 + vmid % 100)
     assert site.catalog.lease_vmid(vmid, id, 1)
     claimed = site.catalog.claim(id, engine.driver())
     assert claimed
-    memory = {"scratch": {"vmid": vmid, "node": "clovis", "storage": "local"}, "cleanup_error": {"message": UNREADABLE}} | data
-    return site.catalog.finish(id, engine.driver(), OperationState.FAILED, data=memory, error=UNREADABLE, note=None)
+    memory = FORM.write(RestoreTestMemory(ScratchPlace(vmid, "clovis", "local"))) | {"version": version}
+    book = Bookkeeping(cleanup_error=StepError("tear-down", UNREADABLE), tasks=tasks or {})
+    kept = Kept(memory, book)
+    return site.catalog.finish(id, engine.driver(), OperationState.FAILED, kept=kept, error=UNREADABLE, note=None)
 
 
-def take_down(site: World) -> Callable[[Run], Wait | None]:
-    def step(run: Run) -> Wait | None:
+def take_down(site: World) -> Callable[[TestRun], Wait | None]:
+    def step(run: TestRun) -> Wait | None:
         if run.operation.kind == "reap":
-            taking_down.release_vmids(run, str(run.data["copy_of"]))
+            taking_down.release_vmids(run, str(run.memory.copy_of))
         return None
 
     return step
 
 
-def reserve(run: Run) -> Wait | None:
+def reserve(run: TestRun) -> Wait | None:
     return clearing.take_down_left_copies(run)
 
 
@@ -196,7 +229,7 @@ def test_a_copy_that_cannot_be_taken_down_keeps_its_vmid_and_holds_up_nobody(sit
     )
 
 
-def unreadable_reap(run: Run) -> None:
+def unreadable_reap(run: TestRun) -> None:
     if run.operation.kind == "reap":
         raise PveAnswerUnreadable(UNREADABLE)
 
@@ -218,7 +251,7 @@ def test_a_copy_that_lasts_goes_on_beside_the_test_and_the_next_command_takes_it
 
 def test_workers_leave_it_to_their_tick(site: World) -> None:
     left_copy(site)
-    worker = Engine(site, kinds("restore-test", reserve=reserve), foreground=False)
+    worker = Engine(site, kinds(reserve=reserve), foreground=False)
     site.engine = worker
     id = opened(worker)
     for _ in range(20):
@@ -227,8 +260,9 @@ def test_workers_leave_it_to_their_tick(site: World) -> None:
 
 
 def test_a_tear_down_whose_answers_cannot_be_read_names_the_copy_that_it_leaves(site: World) -> None:
-    def cannot(run: Run) -> Wait | None:
-        run.data |= {"scratch": {"vmid": 9000, "node": "clovis", "storage": "local"}, "restore_upid": "UPID:x"}
+    def cannot(run: TestRun) -> Wait | None:
+        run.memory = replace(run.memory, scratch=ScratchPlace(9000, "clovis", "local"))
+        run.keep_task("restore", upid="UPID:x")
         return None
 
     class Tasks:
@@ -238,7 +272,51 @@ def test_a_tear_down_whose_answers_cannot_be_read_names_the_copy_that_it_leaves(
     site.pve = type("Pve", (), {"tasks": Tasks()})()
     person = Person(site, reserve=cannot, tear_down=taking_down.tear_down)
     ended = person.engine.drive([opened(person.engine)])[0]
-    error: Any = ended.data["cleanup_error"]
-    assert error["message"] == UNREADABLE and error["exit_code"] == 3
-    assert error["hint"].startswith("is that Proxmox VE itself?; the copy in scratch VMID 9000 on clovis may still be there")
-    assert "`backupsvc restore-test`" in error["hint"]
+    error = ended.book.cleanup_error
+    assert error and error.message == UNREADABLE and error.exit_code == 3
+    assert error.hint.startswith("is that Proxmox VE itself?; the copy in scratch VMID 9000 on clovis may still be there")
+    assert "`backupsvc restore-test`" in error.hint
+
+
+# --- what a reap knows of the test after which it cleans up ---------------------------------------------------------------
+
+INTENDED = Moment(1_773_086_000.0, 4.0, "a boot")
+
+
+def test_law_1_a_reap_and_a_retry_of_it_know_the_restore_that_made_the_copy_and_ask_themselves_how_it_fares(site: World) -> None:
+    restore = TaskRecord(INTENDED, "UPID:x", asked=7.0, told=True, stopped=True)
+    left = left_copy(site, tasks={"restore": restore})
+    polled: list[str] = []
+
+    def poll(upid: str) -> None:
+        polled.append(upid)
+        raise PveAnswerUnreadable(UNREADABLE)
+
+    site.pve = SimpleNamespace(tasks=SimpleNamespace(poll=poll))
+    site.engine = Engine(site, KINDS)
+    first = taking_down.open_reap(site, 9000, left)
+    ended = site.engine.drive_one(first)
+    again = site.engine.drive_one(retrying.open_retry(site, retrying.plan(site, ended)))
+    for reap in (ended, again):
+        assert (reap.state, reap.error) == (OperationState.FAILED, UNREADABLE)
+        assert (recall(reap).copy_of, recall(reap).scratch) == (left.id, ScratchPlace(9000, "clovis", "local"))
+        assert reap.book.task("restore") == TaskRecord(INTENDED, "UPID:x")
+    assert len(polled) >= 2 and set(polled) == {"UPID:x"} and site.catalog.leased_vmids() == {9000: left.id}
+
+
+def test_a_copy_whose_restore_was_never_begun_has_no_restore_to_be_ended(site: World) -> None:
+    left = left_copy(site)
+    site.engine = Engine(site, KINDS)
+    assert site.engine.drive_one(taking_down.open_reap(site, 9000, left)).state is OperationState.DONE
+    assert site.catalog.leased_vmids() == {}
+
+
+def test_a_copy_of_which_only_a_newer_version_knows_is_told_and_keeps_none_of_the_others_from_its_reap(
+    site: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    newer, _ = left_copy(site, 9000, version=FORM.version + 1), left_copy(site, 9001)
+    site.engine = Engine(site, KINDS, foreground=False)
+    with caplog.at_level("WARNING"):
+        assert [reap.subject for reap in taking_down.open_reaps(site)] == [9001]
+    assert newer.id in caplog.text and "newer version" in caplog.text
+    assert site.catalog.leased_vmids()[9000] == newer.id

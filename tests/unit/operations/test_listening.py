@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from backupsvc.engine.context import Run
-from backupsvc.engine.executor import describe, trouble_of
+from backupsvc.engine.executor import trouble_of
 from backupsvc.errors import LawRefused, NotTheCopy, PveAnswerUnreadable, RemoteUnreachable, SshRefused
 from backupsvc.operations.restore_test import listening, proving
-from backupsvc.operations.scratch_cleanup import taking_down
+from backupsvc.operations.restore_test.steps import MOST_UNSURE, tear_down
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
 from policies.silence import Heard
+from policies.silence import Verdict as Found
 from policies.workflow import Trouble
-from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, SCRATCH, Steps
+from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, SCRATCH, Steps, TestRun, described
 from tests.unit.operations.worlds import World, world
 
 ADDRESS, MAC, OTHER = "10.0.0.8", "BC:24:11:00:00:08", "BC:24:11:00:00:99"
@@ -77,14 +77,11 @@ def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def a_run(site: World, probe: Probe | None, **data: Any) -> Run:
+def a_run(site: World, probe: Probe | None, **known: Any) -> TestRun:
     """A restore test's run with a probe on its node, its restore and its tear-down entered."""
     site.probe = lambda node: probe
-    memory = {"scratch": PLACE, "network": "isolated", "agent": False, "macs": [MAC]}
-    steps = Steps(site, **(memory | data))
-    operation = site.catalog.claim(steps.id, steps.engine.driver())
-    assert operation
-    run = Run(steps.engine, operation)
+    memory: dict[str, Any] = {"scratch": PLACE, "network": "isolated", "agent": False, "macs": (MAC,)}
+    run = Steps(site, **(memory | known)).run()
     for step in ("choose", "reserve", "tear-down"):
         run.enter(step)
     return run
@@ -94,41 +91,46 @@ def result(outcome: Outcome = Outcome.PASSED, kind: str = "ssh") -> CheckResult:
     return CheckResult("ssh", outcome, "it said so", 0.1, kind)
 
 
-def judged(run: Run) -> tuple[str, str, str | None]:
+def judged(run: TestRun) -> tuple[str, str, str | None]:
     from policies import verdict
 
-    found = verdict.decide(proving.evidence(run.data, replace(ARCHIVE, operation="OP")))
+    found = verdict.decide(proving.evidence(run.memory, run.book, replace(ARCHIVE, operation="OP")))
     return found.verdict, found.rung, found.cause
 
 
-def whole_test(site: World, probe: Probe, outcome: Outcome = Outcome.PASSED, **data: Any) -> Run:
+def found(run: TestRun, phase: str) -> Found | None:
+    """What was found at the copy's address ``before``, ``during`` or ``after``, None while nobody looked."""
+    assert run.memory.silence
+    look = getattr(run.memory.silence, phase)
+    return look.verdict if look else None
+
+
+def whole_test(site: World, probe: Probe, outcome: Outcome = Outcome.PASSED, **known: Any) -> TestRun:
     """All of a test in which the check has that outcome, as far as it concerns the listening."""
-    run = a_run(site, probe, **data)
+    run = a_run(site, probe, **known)
     listening.before(run)
     while listening.last(run):
         site.clock.sleep(1)
-    run.data["seconds"] |= SEEN | {"start": 1.0}
-    run.data |= {"booted": outcome is Outcome.PASSED or None, "life": "network", "settled": LIVED_ON}
-    results = {"ssh": vars_of(result(outcome))}
-    listening.bind(run, results)
-    run.data["checks"] = results
-    run.data |= {"stopped": True}
+    for step, seconds in SEEN.items():
+        run.lasted(step, seconds)
+    run.lasted("start", 1.0)
+    booted = True if outcome is Outcome.PASSED else None
+    run.memory = replace(run.memory, booted=booted, life="network", settled=LIVED_ON)
+    results = listening.bind(run, {"ssh": result(outcome)})
+    run.memory = replace(run.memory, checks=results, stopped=True)
     while listening.after(run):
         site.clock.sleep(1)
     return run
 
 
-def vars_of(result: CheckResult) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(result)
-
-
 def test_law_5_silence_the_copys_mac_and_silence_again_prove(site: World) -> None:
     run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
     assert judged(run) == ("proven", "healthy", None)
-    assert [run.data["silence"][phase]["holds"] for phase in ("before", "while", "after")] == [True] * 3
-    assert "silence-before" in run.data["seconds"]
+    assert run.memory.silence
+    assert {phase: holds for phase, (_, holds) in run.memory.silence.looks.items()} == dict.fromkeys(
+        ("before", "while", "after"), True
+    )
+    assert "silence-before" in run.book.seconds
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_law_5_an_entry_of_the_last_test_is_asked_anew_until_it_is_gone(site: Wo
     listening.before(run)
     assert listening.last(run) is not None
     assert listening.last(run) is None
-    assert run.data["silence"]["before"]["verdict"] == "silent"
+    assert found(run, "before") is Found.SILENT
 
 
 @pytest.mark.parametrize(
@@ -210,8 +212,7 @@ def test_law_5_only_the_copys_own_answers_count(
     site: World, while_: str | Exception | None, outcome: Outcome, verdict: str, cause: str
 ) -> None:
     run = whole_test(site, Probe(SILENT, SILENT, SILENT, while_, SILENT), outcome)
-    found = judged(run)
-    assert (found[0], found[2]) == (verdict, cause)
+    assert (judged(run)[0], judged(run)[2]) == (verdict, cause)
 
 
 def test_law_5_an_old_entry_of_the_copy_is_cleared_and_asked_anew(site: World) -> None:
@@ -224,18 +225,18 @@ def test_law_5_an_old_entry_of_the_copy_is_cleared_and_asked_anew(site: World) -
 def test_law_5_somebody_who_still_answers_when_the_copy_is_off_takes_all_answers_away(site: World, outcome: Outcome) -> None:
     run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY), outcome)
     assert judged(run) == ("inconclusive", "restored", "network")
-    assert run.data["silence"]["after"]["verdict"] == "answered"
-    assert any("after the copy had been stopped" in doubt for doubt in proving.evidence(run.data, ARCHIVE).answers)
+    assert found(run, "after") is Found.ANSWERED
+    assert any("after the copy had been stopped" in doubt for doubt in proving.evidence(run.memory, run.book, ARCHIVE).answers)
 
 
 def test_no_tear_down_hangs_on_the_probe(site: World) -> None:
     run = a_run(site, Probe(SILENT))
     listening.last(run)
-    run.data["seconds"] |= {"start": 1.0}
-    run.data |= {"stopped": True, "destroyed": True}
+    run.lasted("start", 1.0)
+    run.memory = replace(run.memory, stopped=True, destroyed=True)
     run.service.probe = lambda node: Probe(UNREACHABLE)  # type: ignore[method-assign, assignment, return-value]
     assert listening.after(run) is None
-    assert run.data["silence"]["after"]["verdict"] == "unknown"
+    assert found(run, "after") is Found.UNKNOWN
 
 
 REFUSED = SshRefused("the probe of clovis shows another host key", "compare them")
@@ -244,11 +245,15 @@ REFUSED = SshRefused("the probe of clovis shows another host key", "compare them
 def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive(site: World) -> None:
     run = whole_test(site, probe := Probe(SILENT, SILENT, SILENT, COPY, SILENT), Outcome.FAILED)
     assert judged(run)[0] == "failed", "so it would be if the probe were still the one that is known"
-    listening.trusted(run, run.data["checks"])
+    listening.trusted(run, asking=True)
     probe.refused = REFUSED
+    answered = run.memory.checks
     with pytest.raises(SshRefused):
-        listening.trusted(run, run.data["checks"])
-    run.data["error"] = describe("check", REFUSED)
+        listening.trusted(run)
+    assert run.memory.checks == answered, "it was not being asked"
+    with pytest.raises(SshRefused):
+        listening.trusted(run, asking=True)
+    run.book = replace(run.book, error=described("check", REFUSED))
     assert (judged(run)[0], judged(run)[2]) == ("inconclusive", "platform")
     assert trouble_of(REFUSED) is Trouble.PERMANENT, "nobody waits for it"
 
@@ -256,25 +261,28 @@ def test_law_5_a_probe_that_becomes_another_machine_in_mid_test_fails_no_archive
 @pytest.mark.parametrize("step", ["restore", "boot", "check"])
 def test_law_5_an_answer_of_pve_that_cannot_be_read_fails_no_archive(site: World, step: str) -> None:
     run = whole_test(site, Probe(SILENT, SILENT, SILENT, COPY, SILENT))
-    run.data["error"] = describe(step, PveAnswerUnreadable("pve answered GET x with something that cannot be read"))
+    error = PveAnswerUnreadable("pve answered GET x with something that cannot be read")
+    run.book = replace(run.book, error=described(step, error))
     assert (judged(run)[0], judged(run)[2]) == ("inconclusive", "platform")
 
 
 @pytest.mark.parametrize("ask", [listening.before, listening.last])
-def test_a_probe_with_another_host_key_is_refused_before_anything_is_restored(site: World, ask: Callable[[Run], object]) -> None:
+def test_a_probe_with_another_host_key_is_refused_before_anything_is_restored(
+    site: World, ask: Callable[[TestRun], object]
+) -> None:
     with pytest.raises(SshRefused):
         ask(a_run(site, Probe(REFUSED)))
 
 
 @pytest.mark.parametrize(
-    "data", [{"simulated": True}, {"network": "link-down"}], ids=["a modelled guest", "a copy without a network"]
+    "known", [{"simulated": True}, {"network": "link-down"}], ids=["a modelled guest", "a copy without a network"]
 )
-def test_nobody_listens_where_nothing_is_asked_over_the_network(site: World, data: dict[str, Any]) -> None:
+def test_nobody_listens_where_nothing_is_asked_over_the_network(site: World, known: dict[str, Any]) -> None:
     probe = Probe(UNREACHABLE)
-    run = a_run(site, probe, **data)
+    run = a_run(site, probe, **known)
     listening.before(run)
     assert listening.last(run) is None
-    assert (probe.asked, run.data.get("silence")) == ([], None)
+    assert (probe.asked, run.memory.silence) == ([], None)
 
 
 def test_law_5_a_sign_of_life_counts_only_from_the_copy(site: World) -> None:
@@ -298,10 +306,11 @@ def agent_of(mac: str | Exception) -> Any:
 def test_law_5_an_agent_that_tells_of_other_nics_is_not_the_copys(site: World, mac: str, outcome: str) -> None:
     site.pve = agent_of(mac)
     run = a_run(site, None)
-    results = {"agent": vars_of(result(kind="agent"))}
-    listening.bind(run, results)
-    assert results["agent"]["outcome"] == outcome
-    assert "it calls itself glpi and tells of" in results["agent"]["detail"]
+    told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
+    assert told.outcome == outcome
+    assert "it calls itself glpi and tells of" in told.detail
+    again = run.memory.times_asked.get("agent", 0) < MOST_UNSURE
+    assert again is (outcome == "passed"), "asking it once more would find the same machine"
 
 
 def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
@@ -309,18 +318,17 @@ def test_an_agent_that_does_not_tell_who_it_is_is_said_to(site: World) -> None:
 
     site.pve = agent_of(PveError("refused", text="Command network-get-interfaces has been disabled"))
     run = a_run(site, None)
-    results = {"agent": vars_of(result(kind="agent"))}
-    listening.bind(run, results)
-    assert results["agent"]["outcome"] == Outcome.PASSED
-    assert "it does not tell whose it is (Command network-get-interfaces has been disabled)" in results["agent"]["detail"]
+    told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
+    assert told.outcome is Outcome.PASSED
+    assert "it does not tell whose it is (Command network-get-interfaces has been disabled)" in told.detail
 
 
-def nodes(site: World, run: Run, *, vmids: dict[str, int | None], guests: Callable[[], list[Any]] = list) -> Any:
+def nodes(site: World, run: TestRun, *, vmids: dict[str, int | None], guests: Callable[[], list[Any]] = list) -> Any:
     names = [Node("clovis", True), Node("lge-pve02", True)]
     site.pve = SimpleNamespace(cluster=SimpleNamespace(nodes=lambda max_age=0.0: names, guests=guests))
     site.probe = lambda node: Probe(SILENT) if node in vmids else None
     site.probe_vmid = vmids.get
-    return listening.nodes_with_probe(run.service, site.policy.guests[108], simulated=run.data["simulated"])
+    return listening.nodes_with_probe(run.service, site.policy.guests[108], simulated=run.memory.simulated)
 
 
 def test_a_test_over_the_network_needs_a_node_whose_probe_is_there(site: World) -> None:
@@ -330,7 +338,7 @@ def test_a_test_over_the_network_needs_a_node_whose_probe_is_there(site: World) 
     moved = [SimpleNamespace(vmid=901, node="lge-pve02"), SimpleNamespace(vmid=902, node="lge-pve02")]
     assert nodes(site, run, vmids={"clovis": 901, "lge-pve02": 902}, guests=lambda: moved) == ["lge-pve02"]
     guest = replace(site.policy.guests[108], checks=(CheckSpec("agent", "agent"),))
-    assert listening.nodes_with_probe(run.service, guest, simulated=run.data["simulated"]) is None
+    assert listening.nodes_with_probe(run.service, guest, simulated=run.memory.simulated) is None
 
 
 def test_law_5_a_node_takes_no_other_copy_until_the_address_is_silent_again(site: World) -> None:
@@ -338,23 +346,23 @@ def test_law_5_a_node_takes_no_other_copy_until_the_address_is_silent_again(site
     run = a_run(site, Probe(SILENT, SILENT, old, old, SILENT))
     listening.last(run)
     assert run.turn("restore clovis", "another copy is being tested") is None
-    run.data["seconds"] |= {"start": 1.0}
-    run.data |= {"stopped": True, "destroyed": True}
+    run.lasted("start", 1.0)
+    run.memory = replace(run.memory, stopped=True, destroyed=True)
     site.pve = SimpleNamespace(storage=SimpleNamespace(volumes=lambda node, storage, vmid: []))
-    assert taking_down.tear_down(run) is not None
+    assert tear_down(run) is not None
     assert site.catalog.lane_holders() == {"restore clovis": run.id}
-    assert taking_down.tear_down(run) is None
-    assert (site.catalog.lane_holders(), run.data["silence"]["after"]["verdict"]) == ({}, "silent")
+    assert tear_down(run) is None
+    assert (site.catalog.lane_holders(), found(run, "after")) == ({}, Found.SILENT)
 
 
 def test_law_2_a_probe_that_began_to_pass_packets_on_leaves_a_doubt_and_hinders_no_tear_down(site: World) -> None:
     run = a_run(site, Probe(SILENT))
     listening.last(run)
-    run.data["seconds"] |= {"start": 1.0}
-    run.data |= {"stopped": True}
+    run.lasted("start", 1.0)
+    run.memory = replace(run.memory, stopped=True)
     site.probe = lambda node: Probe(SILENT, forwarding="1")
     assert listening.after(run) is None
-    assert run.data["silence"]["after"]["verdict"] == "unknown"
+    assert found(run, "after") is Found.UNKNOWN
 
 
 @pytest.mark.parametrize(("later", "verdict"), [(COPY, "proven"), (entry("REACHABLE", OTHER), "inconclusive")])
@@ -372,7 +380,7 @@ def test_a_knock_that_went_out_with_the_restore_is_asked_for_later_and_costs_no_
     site.clock.sleep(0.5)  # the archive is read
     began = site.clock.monotonic()
     assert listening.last(run) is None
-    assert (probe.knocks, run.data["silence"]["before"]["holds"]) == (1, True)
+    assert (probe.knocks, found(run, "before")) == (1, Found.SILENT)
     assert site.clock.monotonic() - began == pytest.approx(listening.LONG - 0.5)
 
 
@@ -382,7 +390,7 @@ def test_law_5_a_knock_of_long_ago_or_at_another_address_is_no_answer(site: Worl
     listening.knock(run)
     site.clock.sleep(60)
     assert listening.last(run) is None and probe.knocks == 2
-    del run.data["silence"]
+    run.memory = replace(run.memory, listens=None, silence=None)
     listening.knock(run)
     elsewhere: Any = probe.under_way
     probe.under_way = replace(elsewhere, address="10.0.0.9")
@@ -399,12 +407,12 @@ def test_law_5_whoever_accepts_a_knock_that_went_out_with_the_restore_is_heard(s
 # --- while the copy is removed ------------------------------------------------------------------------------------------
 
 
-def removing(site: World, probe: Probe) -> Run:
+def removing(site: World, probe: Probe) -> TestRun:
     """A test whose copy is off and is being removed; its address was silent before."""
     run = a_run(site, Probe(SILENT))
     listening.last(run)
-    run.data["seconds"] |= {"start": 1.0}
-    run.data |= {"stopped": True, "destroyed": True}
+    run.lasted("start", 1.0)
+    run.memory = replace(run.memory, stopped=True, destroyed=True)
     site.probe = lambda node: probe
     return run
 
@@ -413,10 +421,10 @@ def test_the_address_is_knocked_at_once_while_the_copy_is_removed_and_asked_abou
     probe = Probe(SILENT)
     run = removing(site, probe)
     assert listening.knock_after(run) and not listening.knock_after(run)
-    assert "after" not in run.data["silence"], "nothing is concluded before the copy is gone"
+    assert found(run, "after") is None, "nothing is concluded before the copy is gone"
     assert listening.after(run) is None
-    assert (probe.knocks, run.data["silence"]["after"]["verdict"]) == (1, "silent")
-    assert "silence-after" in run.data["seconds"]
+    assert (probe.knocks, found(run, "after")) == (1, Found.SILENT)
+    assert "silence-after" in run.book.seconds
     assert not listening.knock_after(run), "it is settled"
 
 
@@ -425,18 +433,18 @@ def test_law_5_whoever_accepts_the_knock_during_the_removal_is_heard(site: World
     run = removing(site, probe)
     listening.knock_after(run)
     listening.after(run)
-    assert run.data["silence"]["after"]["verdict"] == "answered"
+    assert found(run, "after") is Found.ANSWERED
 
 
 def test_a_probe_that_cannot_be_knocked_at_hinders_no_removal_and_leaves_its_doubt_at_the_end(site: World) -> None:
     run = removing(site, Probe(UNREACHABLE))
     assert listening.knock_after(run)
     assert listening.after(run) is None
-    assert run.data["silence"]["after"]["verdict"] == "unknown"
+    assert found(run, "after") is Found.UNKNOWN
 
 
 def test_nobody_knocks_while_the_copy_may_still_run(site: World) -> None:
     probe = Probe(SILENT)
     run = removing(site, probe)
-    run.data["stopped"] = False
+    run.memory = replace(run.memory, stopped=False)
     assert not listening.knock_after(run) and probe.knocks == 0

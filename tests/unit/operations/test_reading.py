@@ -13,17 +13,14 @@ from typing import Any
 
 import pytest
 
-from backupsvc.engine.context import Run
-from backupsvc.engine.executor import describe
 from backupsvc.errors import ArchiveError
-from backupsvc.inventory.listing import as_dict
 from backupsvc.operations.restore_test import proving, reading
 from backupsvc.settings import Settings, SshSettings
 from policies import verdict
-from policies.model import Archive, Policy, Rung, Scratch, Verdict
+from policies.model import Archive, CheckResult, Outcome, Policy, Rung, Scratch, Verdict
 from tests.unit.archives.build import CLUSTER, Vma, pattern, zst
 from tests.unit.operations.cluster import archive
-from tests.unit.operations.test_restore_test import LIVED_ON, Steps
+from tests.unit.operations.test_restore_test import LIVED_ON, Steps, TestRun, described
 from tests.unit.operations.worlds import World, world
 
 PLAIN = Vma({"drive-scsi0": pattern(3 * CLUSTER)}).bytes()
@@ -52,7 +49,7 @@ class Reader:
         self.item = replace(first, volid=first.volid.replace(".zst", suffix), size=len(content))
         site.catalog.observe([self.item], scope=[], at=1)
         site.catalog.annotate(self.item.node, self.item.volid, **known)
-        self.steps = Steps(site, archive=as_dict(self.item))
+        self.steps = Steps(site, archive=self.item)
 
         @contextmanager
         def opened(ssh: Any, node: str, path: str) -> Iterator[io.BytesIO]:
@@ -61,7 +58,7 @@ class Reader:
 
         patch.setattr("backupsvc.remote.nodes.open_archive", opened)
 
-    def __call__(self) -> Run:
+    def __call__(self) -> TestRun:
         return self.steps("read")
 
     def known(self) -> Archive:
@@ -69,22 +66,20 @@ class Reader:
         assert found
         return found
 
-    def judged(self, run: Run, error: Exception | None = None) -> verdict.Judgement:
+    def judged(self, run: TestRun, error: ArchiveError | None = None) -> verdict.Judgement:
         """What is decided if everything else went well."""
-        data = run.data | {"seconds": {"restore": 1.0, "isolate": 1.0}, "booted": True, "settled": LIVED_ON}
-        data["checks"] = {"c": {"name": "c", "outcome": "passed", "detail": "", "seconds": 0.0, "kind": "http"}}
+        checks = {"c": CheckResult("c", Outcome.PASSED, "", 0.0, "http")}
+        memory = replace(run.memory, booted=True, settled=LIVED_ON, checks=checks)
+        book = replace(run.book, seconds={"restore": 1.0, "isolate": 1.0})
         if error is not None:
-            data["error"] = describe("read", error)  # type: ignore[arg-type]
-            data["seconds"] = {}
-        return verdict.decide(proving.evidence(data, self.known()))
+            book = replace(book, error=described("read", error), seconds={})
+        return verdict.decide(proving.evidence(memory, book, self.known()))
 
 
 def failed(reader: Reader) -> verdict.Judgement:
     with pytest.raises(ArchiveError) as error:
         reader()
-    operation = reader.site.catalog.operation(reader.steps.id)
-    assert operation
-    return reader.judged(Run(reader.steps.engine, operation), error.value)
+    return reader.judged(reader.steps.run(), error.value)
 
 
 @pytest.mark.parametrize("content", [BARE, HALF_BARE], ids=["no frame", "one frame of two"])
@@ -97,7 +92,7 @@ def test_law_5_an_archive_of_which_a_frame_has_no_checksum_is_not_proven_by_its_
         found = reader.judged(run)
         assert (found.verdict, found.rung) == (Verdict.INCONCLUSIVE, Rung.RECORDED)
         assert any("no checksum covers its data" in reason for reason in found.reasons)
-        del run.data["read"]
+        run.memory = replace(run.memory, read=None)
         run.save()
     assert reader.known().sha256 is None
 
@@ -110,7 +105,8 @@ def test_law_5_an_archive_whose_every_frame_has_a_checksum_is_proven_and_its_has
     assert (found.verdict, found.rung) == (Verdict.PROVEN, Rung.HEALTHY)
     assert "bytes were read in this test" in found.reasons[1]
     assert reader.known().sha256 == hashlib.sha256(GOOD).hexdigest()
-    assert reader().data["read"]["compared"] is False and reader.opened == 1  # it is not read twice in one test
+    read = reader().memory.read
+    assert read and read.compared is False and reader.opened == 1  # it is not read twice in one test
 
 
 @pytest.mark.parametrize("suffix", ["", ".zst"])

@@ -6,24 +6,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from backupsvc.engine.context import Run
-from backupsvc.engine.executor import describe
 from backupsvc.engine.foreground import Engine
-from backupsvc.errors import AgentHeld, LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
-from backupsvc.inventory.listing import as_dict
+from backupsvc.errors import AgentHeld, BackupsvcError, LawRefused, OperationFailed, PveError, PveUnreachable, TaskFailed
 from backupsvc.operations import build_engine
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.memories import ScratchPlace
 from backupsvc.operations.restore_test import steps as restore_test
+from backupsvc.operations.restore_test.memory import FORM, RestoreTestMemory
 from backupsvc.operations.restore_test.opening import open_test
+from backupsvc.operations.services import StepServices
 from backupsvc.operations.showing import exit_code
 from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskResult
 from backupsvc.settings import Settings
 from policies import ownership
+from policies.bookkeeping import StepError, TaskRecord
+from policies.causes import Cause
 from policies.model import (
     CheckResult,
     CheckSpec,
@@ -41,13 +44,14 @@ from policies.model import (
     Storage,
     Verdict,
 )
+from policies.settle import Settled
 from policies.site import DEFAULT_TIER
 from tests.unit.operations.cluster import CONFIG, archive, ended
 from tests.unit.operations.worlds import World, world
 
 SCRATCH = Scratch(9000, 9009)
 ARCHIVE = archive(108, 1)
-PLACE = {"vmid": 9000, "node": "clovis", "storage": "local-lvm"}
+PLACE = ScratchPlace(9000, "clovis", "local-lvm")
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-LIVED_ON = {"seconds": 1, "outcome": "passed", "said": [], "cause": None}
+LIVED_ON = Settled(Outcome.PASSED)
 
 
 def running(**parts: Any) -> SimpleNamespace:
@@ -73,22 +77,49 @@ def running(**parts: Any) -> SimpleNamespace:
     return SimpleNamespace(guests=SimpleNamespace(status=lambda node, vmid: state), **parts)
 
 
+def described(step: str, error: BackupsvcError) -> StepError:
+    """The error that a step ended with, as the engine keeps it."""
+    return StepError(step, error.message, error.hint, type(error).__name__, error.exit_code)
+
+
+TestRun: TypeAlias = Run[StepServices, RestoreTestMemory]
+
+
 class Steps:
     """An operation whose steps are called one by one, as the engine calls them: its memory lasts from one to the next."""
 
-    def __init__(self, site: World, **data: Any) -> None:
+    def __init__(self, site: World, **known: Any) -> None:
+        """Begin with an archive that was chosen, and with what else is known (the fields of its memory)."""
         self.engine, self.site = Engine(site, KINDS), site
-        memory = {"archive": as_dict(ARCHIVE), "config": CONFIG, "simulated": False, "overrides": {}, "network": "none"}
-        operation = self.engine.open("restore-test", 108, memory | data)
+        memory = RestoreTestMemory(archive=ARCHIVE, config=CONFIG, network="none")
+        operation = self.engine.open("restore-test", 108, replace(memory, **known))
         assert operation
         self.id = operation.id
 
-    def __call__(self, step: str) -> Run:
-        """Call a step; what it remembers is written down also when it fails."""
+    def run(self) -> TestRun:
+        """One call of a step's handler, before the handler is called."""
         operation = self.site.catalog.claim(self.id, self.engine.driver())
         assert operation
-        run = Run(self.engine, operation)
-        run.data.setdefault("entered", {}).setdefault(step, run.clock.now())
+        return Run(self.engine, self.site, operation, FORM)
+
+    def book(self, **known: Any) -> Steps:
+        """Let the engine have kept these of it (the fields of its bookkeeping)."""
+        run = self.run()
+        run.book = replace(run.book, **known)
+        run.save()
+        return self
+
+    def enter(self, *steps: str) -> None:
+        """Let the steps have been entered now."""
+        run = self.run()
+        for step in steps:
+            run.enter(step)
+        run.save()
+
+    def __call__(self, step: str) -> TestRun:
+        """Call a step; what it remembers is written down also when it fails."""
+        run = self.run()
+        run.enter(step)
         try:
             self.answer = restore_test.HANDLERS[step](run)
         finally:
@@ -126,7 +157,7 @@ def test_law_2_what_was_stripped_is_evidence_also_when_the_answer_to_the_strip_w
     config["description"] = ownership.marker(steps.id)
     with pytest.raises(PveUnreachable):
         steps("isolate")
-    assert steps("isolate").data["isolation"]["stripped"] == ["onboot: 1 removed"]
+    assert steps("isolate").memory.isolation.stripped == ("onboot: 1 removed",)
 
 
 def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
@@ -136,7 +167,7 @@ def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
     steps = Steps(site, scratch=PLACE, agent=True)
     steps("check")
     assert steps.answer is not None
-    assert steps("check").data["checks"]["agent"]["outcome"] == "passed"
+    assert steps("check").memory.checks["agent"].outcome is Outcome.PASSED
 
 
 def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:
@@ -144,7 +175,7 @@ def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:
     for _ in range(restore_test.MOST_UNSURE):
         run = steps("check")
     assert steps.answer is None
-    assert run.data["checks"]["agent"]["outcome"] == "inconclusive"
+    assert run.memory.checks["agent"].outcome is Outcome.INCONCLUSIVE
 
 
 ONE_BRIDGE = {"/sdn/zones/localnetwork/vmbr9": frozenset({"SDN.Use"})}
@@ -180,7 +211,8 @@ def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World
     steps = Steps(site)
     with pytest.raises(PveError):
         steps("reserve")
-    assert {"scratch", "bridge", "network"} <= set(steps("reserve").data)
+    memory = steps("reserve").memory
+    assert (memory.scratch, memory.network) == (PLACE, "link-down") and memory.planned
     assert site.catalog.leased_vmids() == {9000: steps.id}
 
 
@@ -197,18 +229,12 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
-    lived_on = {"seconds": 0, "outcome": "passed", "said": [], "cause": None}
     done = {"restore": 20.0, "isolate": 0.1}
-    steps = Steps(site, scratch=PLACE, agent=True, booted=True, seconds=done, settled=lived_on)
-    operation = site.catalog.claim(steps.id, steps.engine.driver())
-    assert operation
-    run = Run(steps.engine, operation)
-    for name in ("choose", "begin"):
-        run.enter(name)
-    run.save()
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON).book(seconds=done)
+    steps.enter("choose", "begin")
     site.clock.sleep(20)
     site.clock.step(step)
-    assert steps("check").data["rto"] == 20.0
+    assert steps("check").memory.rto == 20.0
     steps("judge")
     [proof] = site.catalog.proofs(vmid=108)
     assert (str(proof.verdict), proof.rto) == (verdict, 20.0 if verdict == "proven" else None)
@@ -224,18 +250,14 @@ def test_the_time_that_a_restore_takes_does_not_count_how_long_its_archive_was_r
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
     agents = SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False)
     site.pve = SimpleNamespace(tasks=took, agent=agents)
-    read = {"seconds": {"begin": 30.0, "read": 570.0 if lasted == 30 else 565.0}}
-    steps = Steps(site, scratch=PLACE, agent=True, booted=True, restore_upid="UPID", planned={}, **read)
-    operation = site.catalog.claim(steps.id, steps.engine.driver())
-    assert operation
-    run = Run(steps.engine, operation)
-    run.enter("choose")
-    run.enter("begin")
-    run.save()
+    read = {"begin": 30.0, "read": 570.0 if lasted == 30 else 565.0}
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, planned={})
+    steps.book(seconds=read, tasks={"restore": TaskRecord(upid="UPID")})
+    steps.enter("choose", "begin")
     site.clock.sleep(600)  # so long was it read; it was restored after half a minute
     steps("restore")
     site.clock.sleep(20)
-    assert steps("check").data["rto"] == rto
+    assert steps("check").memory.rto == rto
 
 
 @pytest.mark.parametrize("wanted", [Rung.HEALTHY, Rung.BOOTED])
@@ -244,21 +266,17 @@ def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(si
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
-    steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON, seconds={"restore": 20.0, "isolate": 0.1})
-    for name in ("choose", "begin"):
-        operation = site.catalog.claim(steps.id, steps.engine.driver())
-        assert operation
-        run = Run(steps.engine, operation)
-        run.enter(name)
-        run.save()
+    steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON)
+    steps.book(seconds={"restore": 20.0, "isolate": 0.1})
+    steps.enter("choose", "begin")
     steps("check")
-    told = steps("judge").data["proof"]
-    proven = wanted is Rung.BOOTED
-    assert (told["verdict"], told["rung"], told["cause"]) == ("proven" if proven else "inconclusive", "booted", None)
-    assert told["reasons"][0].startswith("no-service-check: ") is not proven
+    memory = steps("judge").memory
+    told, proven = memory.proof, wanted is Rung.BOOTED
+    assert told and (told.verdict, told.rung, told.cause) == ("proven" if proven else "inconclusive", "booted", None)
+    assert told.reasons[0].startswith("no-service-check: ") is not proven
     now = site.catalog.archive(ARCHIVE.node, ARCHIVE.volid)
     assert now and (now.rung, now.proven_at is not None) == (Rung.BOOTED, proven)
-    done = Operation(steps.id, "restore-test", 108, OperationState.DONE, "judge", {"proof": told}, 1, 2, 3)
+    done = Operation(steps.id, "restore-test", 108, OperationState.DONE, "judge", FORM.write(memory), 1, 2, 3)
     assert exit_code(site.catalog, done) == (0 if proven else 1)
 
 
@@ -290,13 +308,10 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
     steps = Steps(site, scratch=PLACE, bridge=None)
     with pytest.raises(TaskFailed) as failed:
         steps("restore")
-    operation = site.catalog.claim(steps.id, steps.engine.driver())
-    assert operation
-    run = Run(steps.engine, operation)
-    run.enter("choose")
-    run.data["error"] = describe("restore", failed.value)
-    run.save()
-    assert steps("judge").data["proof"]["cause"] == cause
+    steps.enter("choose")
+    steps.book(error=described("restore", failed.value))
+    proof = steps("judge").memory.proof
+    assert proof and proof.cause == cause
     now = site.catalog.archive(ARCHIVE.node, ARCHIVE.volid)
     assert now and (now.rung, now.proven_at is not None) == (rung, still_proven)
     assert site.catalog.proofs(vmid=108)[0].verdict == verdict and site.catalog.proofs(vmid=108)[0].cause == cause
@@ -304,15 +319,11 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
 
 def test_a_copy_that_never_showed_a_sign_of_life_was_restored_and_is_blamed_on_its_boot(site: World) -> None:
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
-    error = {"step": "boot", "kind": "OperationFailed", "message": "no sign of life", "hint": "", "exit_code": 1}
-    steps = Steps(site, scratch=PLACE, booted=False, seconds={"restore": 2.0, "isolate": 0.1}, error=error)
-    operation = site.catalog.claim(steps.id, steps.engine.driver())
-    assert operation
-    run = Run(steps.engine, operation)
-    run.enter("choose")
-    run.save()
-    proof = steps("judge").data["proof"]
-    assert (proof["verdict"], proof["rung"], proof["cause"]) == ("failed", "restored", "boot")
+    error = StepError("boot", "no sign of life", kind="OperationFailed")
+    steps = Steps(site, scratch=PLACE, booted=False).book(seconds={"restore": 2.0, "isolate": 0.1}, error=error)
+    steps.enter("choose")
+    proof = steps("judge").memory.proof
+    assert proof and (proof.verdict, proof.rung, proof.cause) == (Verdict.FAILED, Rung.RESTORED, Cause.BOOT)
 
 
 def refusing(node: str, network: str) -> None:
@@ -358,11 +369,7 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
     monkeypatch.setattr("backupsvc.checks.run", lambda spec, target: CheckResult("ssh 22", left.pop(0), "", kind="ssh"))
     site.pve = running()
     steps = Steps(site, scratch=PLACE, network="isolated", agent=False)
-    operation = site.catalog.claim(steps.id, steps.engine.driver())
-    assert operation
-    run = Run(steps.engine, operation)
-    run.enter("boot")
-    run.save()
+    steps.enter("boot")
     steps("boot")
     assert steps.answer is not None
     site.clock.sleep(guest.boot_timeout + 1)
@@ -370,7 +377,7 @@ def test_law_5_only_a_copy_that_was_asked_and_stayed_silent_has_not_booted(
         with pytest.raises(OperationFailed, match="no sign of life"):
             steps("boot")
     else:
-        assert steps("boot").data["booted"] is None and steps.answer is None
+        assert steps("boot").memory.booted is None and steps.answer is None
 
 
 # --- somebody dumps the copy ------------------------------------------------------------------------------------------------
@@ -394,14 +401,15 @@ def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_
     site.pve = SimpleNamespace(agent=held_agent(True, True, True, True, False))
     steps = Steps(site, scratch=PLACE, agent=True)
     for _ in range(restore_test.MOST_UNSURE + 1):
-        assert steps("check").data["checks"] == {}
+        assert steps("check").memory.checks == {}
         assert steps.answer is not None and "dumps the copy" in steps.answer.why
-    assert steps("check").data["checks"]["agent"]["outcome"] == "passed"
+    assert steps("check").memory.checks["agent"].outcome is Outcome.PASSED
 
 
 def test_a_copy_that_is_dumped_all_the_time_is_neither_alive_nor_dead(site: World) -> None:
     site.pve = running(agent=held_agent(True))
     steps = Steps(site, scratch=PLACE, agent=True)
-    assert "booted" not in steps("boot").data
+    steps("boot")
+    assert steps.answer is not None
     site.clock.sleep(601)
-    assert steps("boot").data["booted"] is None, "that nobody was asked is no sign of death"
+    assert steps("boot").memory.booted is None and steps.answer is None, "that nobody was asked is no sign of death"

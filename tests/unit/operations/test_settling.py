@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from backupsvc.engine.context import Run
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.operations.restore_test import proving, settling
+from backupsvc.operations.restore_test.memory import recall
 from backupsvc.operations.restore_test.settling import Watcher
 from backupsvc.pve.guests import GuestStatus
 from policies import settle as settle_policy
@@ -158,7 +158,7 @@ def test_why_a_boot_id_is_not_known_is_kept(read: Any, seen: Boot) -> None:
 
 # --- the step -----------------------------------------------------------------------------------------------------------
 
-PASSED_CHECK = {"web": {"name": "web", "outcome": "passed", "detail": "", "seconds": 0.1, "kind": "http", "asked": 1}}
+PASSED_CHECK = {"web": CheckResult("web", Outcome.PASSED, "", 0.1, "http")}
 
 
 def watching(site: World, settle: int, *watches: Outcome, monkeypatch: pytest.MonkeyPatch, again: bool = True) -> list[int]:  # noqa: F811
@@ -183,8 +183,8 @@ def test_law_5_a_watch_with_a_gap_of_our_own_is_begun_anew_and_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun = watching(site, 30, Outcome.INCONCLUSIVE, Outcome.PASSED, monkeypatch=monkeypatch)
-    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
-    assert (data["settled"]["outcome"], data["settled"]["said"], len(begun)) == ("passed", ["watch 2"], 2)
+    found = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").memory.settled
+    assert found and (found.outcome, found.said, len(begun)) == (Outcome.PASSED, ("watch 2",), 2)
 
 
 def test_law_5_a_watch_that_has_a_gap_each_time_is_given_up_and_proves_nothing(
@@ -192,14 +192,14 @@ def test_law_5_a_watch_that_has_a_gap_each_time_is_given_up_and_proves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun = watching(site, 30, *[Outcome.INCONCLUSIVE] * 9, monkeypatch=monkeypatch)
-    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
-    assert (data["settled"]["outcome"], data["settled"]["cause"], len(begun)) == ("inconclusive", "ours", settling.MOST_ANEW)
+    found = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").memory.settled
+    assert found and (found.outcome, found.cause, len(begun)) == (Outcome.INCONCLUSIVE, Cause.OURS, settling.MOST_ANEW)
 
 
 def test_law_5_a_failed_watch_is_never_begun_anew(site: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     begun = watching(site, 30, Outcome.FAILED, Outcome.PASSED, monkeypatch=monkeypatch)
-    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").data
-    assert (data["settled"]["outcome"], len(begun)) == ("failed", 1)
+    found = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").memory.settled
+    assert found and (found.outcome, len(begun)) == (Outcome.FAILED, 1)
 
 
 class Killed(BaseException):
@@ -221,12 +221,11 @@ def test_law_5_whoever_resumes_a_watch_that_was_killed_begins_it_anew(
     scene.happens[scene.clock.monotonic() - scene.began + 5.0] = kill
     with pytest.raises(Killed):
         steps("settle")
-    left = site.catalog.operation(steps.id)
-    assert left and "settled" not in left.data
+    assert recall(operation_of(site, steps.id)).settled is None
     began = site.clock.monotonic()
-    data = steps("settle").data
+    found = steps("settle").memory.settled
     assert site.clock.monotonic() - began >= 10.0, "the five seconds before the kill were counted"
-    assert data["settled"]["outcome"] == "passed" and any("begins anew" in text for text in told)
+    assert found and found.outcome is Outcome.PASSED and any("begins anew" in text for text in told)
 
 
 def kill(scene: Scene) -> None:
@@ -238,16 +237,16 @@ def test_law_5_a_watch_is_not_begun_anew_when_the_deadline_would_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun = watching(site, 30, *[Outcome.INCONCLUSIVE] * 9, monkeypatch=monkeypatch)
-    soon = site.clock.now() + 20
-    data = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK, deadline=soon)("settle").data
-    assert (data["settled"]["outcome"], data["settled"]["cause"], len(begun)) == ("inconclusive", "ours", 1)
+    soon = int(site.clock.now()) + 20
+    found = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK).book(deadline=soon)("settle").memory.settled
+    assert found and (found.outcome, found.cause, len(begun)) == (Outcome.INCONCLUSIVE, Cause.OURS, 1)
 
 
 def test_a_settle_of_nothing_asks_nobody_and_is_said(site: World) -> None:  # noqa: F811
     site.policy = replace(site.policy, scratch=replace(site.policy.scratch, settle=0))
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
-    data = Steps(site, scratch=PLACE, agent=True, checks=PASSED_CHECK)("settle").data
-    assert data["settled"]["outcome"] == "passed" and "settle: 0s" in data["settled"]["said"][0]
+    found = Steps(site, scratch=PLACE, agent=True, checks=PASSED_CHECK)("settle").memory.settled
+    assert found and found.outcome is Outcome.PASSED and "settle: 0s" in found.said[0]
 
 
 def test_a_guests_own_settle_goes_before_the_sites(site: World) -> None:  # noqa: F811
@@ -259,43 +258,36 @@ def test_a_guests_own_settle_goes_before_the_sites(site: World) -> None:  # noqa
 
 def test_a_copy_that_failed_a_check_is_not_watched(site: World) -> None:  # noqa: F811
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: None))
-    failed = {"web": PASSED_CHECK["web"] | {"outcome": "failed"}}
-    data = Steps(site, scratch=PLACE, agent=True, checks=failed)("settle").data
-    assert data["settled"]["said"] == [] and data["settled"]["outcome"] == "inconclusive"
+    failed = {"web": replace(PASSED_CHECK["web"], outcome=Outcome.FAILED)}
+    found = Steps(site, scratch=PLACE, agent=True, checks=failed)("settle").memory.settled
+    assert found and found.said == () and found.outcome is Outcome.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
     ("settled", "verdict", "cause", "rto"),
     [
-        ({"seconds": 30, "outcome": "passed", "said": ["it lived on"], "cause": None}, "proven", None, 4.0),
-        ({"seconds": 30, "outcome": "failed", "said": ["it went off"], "cause": "service"}, "failed", "service", None),
-        (
-            {"seconds": 30, "outcome": "inconclusive", "said": ["no answer"], "cause": "platform"},
-            "inconclusive",
-            "platform",
-            None,
-        ),
+        (Settled(Outcome.PASSED, ("it lived on",)), "proven", None, 4.0),
+        (Settled(Outcome.FAILED, ("it went off",), Cause.SERVICE), "failed", "service", None),
+        (Settled(Outcome.INCONCLUSIVE, ("no answer",), Cause.PLATFORM), "inconclusive", "platform", None),
         (None, "inconclusive", "ours", None),
     ],
     ids=["lived on", "died", "the node died", "nobody watched"],
 )
 def test_law_5_only_a_copy_that_was_seen_to_live_on_proves_and_only_then_its_time_counts(
     site: World,  # noqa: F811
-    settled: Any,
+    settled: Settled | None,
     verdict: str,
     cause: str | None,
     rto: float | None,
 ) -> None:
     site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     done = {"restore": 2.0, "isolate": 0.1}
-    steps = Steps(site, scratch=PLACE, booted=True, seconds=done, checks=PASSED_CHECK, rto=4.0, settled=settled)
-    operation = site.catalog.claim(steps.id, steps.engine.driver())
-    assert operation
-    run = Run(steps.engine, operation)
-    run.enter("choose")
-    run.save()
-    proof = steps("judge").data["proof"]
-    assert (proof["verdict"], proof["cause"], proof["rto"]) == (verdict, cause, rto)
-    said = settled["said"][0] if settled else "not watched after its checks"
-    assert any(said in reason for reason in proof["reasons"])
-    assert proving.outcome(operation_of(site, steps.id))["settle"] == settled
+    watched = {"settled": settled, "settle_seconds": 30}
+    steps = Steps(site, scratch=PLACE, booted=True, checks=PASSED_CHECK, rto=4.0, **watched).book(seconds=done)
+    steps.enter("choose")
+    proof = steps("judge").memory.proof
+    assert proof and (proof.verdict, proof.cause, proof.rto) == (verdict, cause, rto)
+    said = settled.said[0] if settled else "not watched after its checks"
+    assert any(said in reason for reason in proof.reasons)
+    told = {"seconds": 30, "outcome": settled.outcome, "said": [*settled.said], "cause": settled.cause} if settled else None
+    assert proving.outcome(operation_of(site, steps.id))["settle"] == told

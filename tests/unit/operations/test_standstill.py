@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from backupsvc.engine.context import Run
 from backupsvc.errors import OperationFailed, PveError
 from backupsvc.operations.choosing import chosen
 from backupsvc.operations.restore_test import proving, standstill
@@ -19,7 +18,7 @@ from policies import verdict
 from policies.causes import Cause
 from policies.model import Verdict
 from policies.stillness import Reads
-from tests.unit.operations.test_restore_test import PLACE, Steps, site
+from tests.unit.operations.test_restore_test import PLACE, Steps, TestRun, described, site
 from tests.unit.operations.worlds import World
 
 __all__ = ["site"]
@@ -41,15 +40,11 @@ def booting(site: World, tell: Tell) -> Steps:
         guests=SimpleNamespace(status=lambda node, vmid: tell()),
     )
     steps = Steps(site, scratch=PLACE, agent=True, config=CONFIG)
-    operation = site.catalog.claim(steps.id, steps.engine.driver())
-    assert operation
-    run = Run(steps.engine, operation)
-    run.enter("boot")
-    run.save()
+    steps.enter("boot")
     return steps
 
 
-def waited(site: World, steps: Steps, seconds: int) -> Run:
+def waited(site: World, steps: Steps, seconds: int) -> TestRun:
     """Look at it every five seconds, as long as its step goes on."""
     for _ in range(seconds // 5):
         run = steps("boot")
@@ -59,12 +54,9 @@ def waited(site: World, steps: Steps, seconds: int) -> Run:
 
 def judged(steps: Steps, error: OperationFailed) -> verdict.Judgement:
     """The verdict that follows when the step ends so."""
-    operation = steps.site.catalog.operation(steps.id)
-    assert operation
-    run = Run(steps.engine, operation)
-    told = {"step": "boot", "kind": "OperationFailed", "message": error.message, "hint": "", "exit_code": 1}
-    data = run.data | {"error": told, "seconds": {"restore": 1.0, "isolate": 1.0, "start": 1.0}}
-    return verdict.decide(proving.evidence(data, chosen(run)))
+    steps.book(error=described("boot", error), seconds={"restore": 1.0, "isolate": 1.0, "start": 1.0})
+    run = steps.run()
+    return verdict.decide(proving.evidence(run.memory, run.book, chosen(steps.site, run.memory.chosen)))
 
 
 def test_a_copy_without_a_bootable_disk_has_failed_long_before_its_time_is_up(site: World) -> None:
@@ -109,7 +101,7 @@ def test_what_pve_does_not_tell_ends_nothing_before_its_time(site: World) -> Non
         raise PveError("got timeout", status=500)
 
     steps = booting(site, silent)
-    assert "machine" not in waited(site, steps, MINUTE - 5).data
+    assert waited(site, steps, MINUTE - 5).memory.machine is None
     assert steps.answer is not None
 
 

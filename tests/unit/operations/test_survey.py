@@ -281,8 +281,8 @@ def test_a_restore_test_of_it_ends_with_that_sentence(site: World) -> None:
         site.clock.sleep(site.engine.executor.advance(opened.id).pause or 0.0)
         tries += 1
     assert ended is not None and tries < 10, "an outage is not waited for"
-    error: Any = ended.data["error"]
-    assert ended.state is OperationState.FAILED and "not gone" in error["message"] and error["exit_code"] == 3
+    error = ended.book.error
+    assert ended.state is OperationState.FAILED and error and "not gone" in error.message and error.exit_code == 3
 
 
 # --- a restore ------------------------------------------------------------------------------------------------------------
@@ -355,9 +355,10 @@ def test_a_backup_of_a_guest_on_a_dead_node_is_refused_in_words_and_without_aski
 
     cluster.storage.backup_defaults = never
     ended = site.engine.drive([one.id for one in open_job(site, site.policy.jobs[0])])
-    error: Any = ended[0].data["error"]
-    assert error["message"] == "node clovis is offline, so its guests cannot be backed up now" and error["exit_code"] == 3
-    assert "595" not in error["message"] and cluster.started == []
+    error = ended[0].book.error
+    assert error and error.exit_code == 3
+    assert error.message == "node clovis is offline, so its guests cannot be backed up now"
+    assert "595" not in error.message and cluster.started == []
 
 
 def test_law_10_a_guest_of_unknown_status_on_a_node_that_answers_bears_witness_for_itself(site: World) -> None:

@@ -40,7 +40,7 @@ def with_room(site: World, *, free: Any = lambda vmid: True, volumes: Any = lamb
 
 
 def reserved(site: World) -> int:  # noqa: F811
-    return int(Steps(site)("reserve").data["scratch"]["vmid"])
+    return Steps(site)("reserve").memory.reserved.vmid
 
 
 def test_law_1_a_vmid_that_the_cluster_does_not_call_free_is_not_reserved(site: World) -> None:  # noqa: F811

@@ -9,19 +9,25 @@ from typing import Any
 
 import pytest
 
-from backupsvc.engine.context import Run
+from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused, OperationFailed, PveError
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.memories import ScratchPlace
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.operations.scratch_cleanup import forgotten, taking_down
+from backupsvc.operations.scratch_cleanup.memory import CopyMemory
+from backupsvc.operations.services import StepServices
 from backupsvc.settings import Settings
 from policies import ownership
+from policies.bookkeeping import TaskRecord
 from policies.model import OperationState, Policy, Scratch
 from tests.unit.operations.virtual import Guest, VirtualCluster, connect
 from tests.unit.operations.worlds import World, world
 
 SCRATCH = Scratch(9000, 9009, storage="local")
 HERE, THERE = "a", "b"
+PLACE = ScratchPlace(9000, HERE, "local")
 
 
 class Site:
@@ -68,27 +74,25 @@ class Site:
 
     def test(self) -> str:
         """Open a restore test that has restored its copy; return its id."""
-        place = {"vmid": 9000, "node": HERE, "storage": "local"}
-        memory = {"scratch": place, "restore_upid": "UPID:a:1:1:1:qmrestore:9000:x:", "restore_ended": True}
-        operation = self.engine.open("restore-test", 108, memory)
+        restore = TaskRecord(upid="UPID:a:1:1:1:qmrestore:9000:x:", told=True)
+        operation = self.engine.open("restore-test", 108, RestoreTestMemory(PLACE), tasks={"restore": restore})
         assert operation and self.world.catalog.lease_vmid(9000, operation.id, 1)
         return operation.id
 
-    def down(self, id: str, calls: int = 40) -> Run:
+    def down(self, id: str, calls: int = 40) -> Run[StepServices, CopyMemory]:
         """Call tear-down as the engine does, until it is done. Raise whatever it raises."""
         for _ in range(calls):
             operation = self.world.catalog.claim(id, self.engine.driver())
             assert operation
-            run = Run(self.engine, operation)
-            run.data.setdefault("entered", {}).setdefault("tear-down", run.clock.now())
-            run.data.setdefault("ticks", {})
+            run: Run[StepServices, CopyMemory] = Run(self.engine, self.world, operation, KINDS[operation.kind].form)
             run.enter("tear-down")
             try:
-                wait = taking_down.tear_down(run)
+                wait = KINDS[operation.kind].handlers["tear-down"](run)
             finally:
                 run.save()
             if wait is None:
                 return run
+            assert isinstance(wait, Wait)
             self.world.clock.sleep(wait.most)
         raise AssertionError(f"still waiting: {wait}")
 
@@ -108,7 +112,7 @@ def test_law_1_a_copy_is_destroyed_and_its_vmid_given_back(site: Site) -> None:
     id = site.test()
     site.copy(id)
     run = site.down(id)
-    assert site.cluster.guests == {} and site.leased == {} and "moved" not in run.data
+    assert site.cluster.guests == {} and site.leased == {} and run.memory.moved is None
 
 
 def test_law_1_a_copy_that_was_moved_is_destroyed_where_it_is(site: Site) -> None:
@@ -116,7 +120,7 @@ def test_law_1_a_copy_that_was_moved_is_destroyed_where_it_is(site: Site) -> Non
     site.copy(id, THERE)
     run = site.down(id)
     assert site.cluster.guests == {} and site.leased == {}
-    assert (run.data["moved"]["from"], run.data["moved"]["to"]) == (HERE, THERE)
+    assert run.memory.moved and (run.memory.moved.from_node, run.memory.moved.to_node) == (HERE, THERE)
 
 
 def test_law_1_somebody_elses_guest_under_the_vmid_elsewhere_is_not_touched(site: Site) -> None:
@@ -142,7 +146,8 @@ def test_law_1_a_copy_that_moves_while_it_is_taken_down_is_followed(site: Site, 
 
     site.cluster.on_start = away
     run = site.down(id)
-    assert site.cluster.guests == {} and site.leased == {} and run.data["moved"]["to"] == THERE
+    assert site.cluster.guests == {} and site.leased == {}
+    assert run.memory.moved and run.memory.moved.to_node == THERE
 
 
 def test_law_1_without_quorum_nothing_is_called_gone(site: Site) -> None:
@@ -188,8 +193,7 @@ def test_law_1_a_disk_that_does_not_go_is_named_and_the_vmid_is_kept(site: Site)
 
 
 def test_law_1_where_pve_refused_the_restore_nothing_is_ours_and_the_vmid_is_given_back(site: Site) -> None:
-    place = {"vmid": 9000, "node": HERE, "storage": "local"}
-    operation = site.engine.open("restore-test", 108, {"scratch": place})
+    operation = site.engine.open("restore-test", 108, RestoreTestMemory(PLACE))
     assert operation and site.world.catalog.lease_vmid(9000, operation.id, 1)
     site.cluster.guests[9000] = Guest(HERE, {"name": "somebody-elses"})
     site.down(operation.id)
@@ -261,7 +265,7 @@ def test_a_copy_whose_test_is_open_or_that_waits_for_its_reap_is_not_forgotten(s
 def test_law_1_a_forgotten_copy_whose_vmid_was_lent_meanwhile_is_not_touched(site: Site) -> None:
     site.copy("01GONE", HERE, site.world.catalog.identity())
     (operation,) = forgotten.attend(site.world)
-    other = site.engine.open("restore-test", 108, {})
+    other = site.engine.open("restore-test", 108, RestoreTestMemory())
     assert other and site.world.catalog.lease_vmid(9000, other.id, 1)
     with pytest.raises(OperationFailed, match="lent to another"):
         site.down(operation.id)

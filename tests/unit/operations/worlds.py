@@ -106,7 +106,7 @@ def operation_of(site: Service, id: str) -> Operation:
 
 def memory_of(operation: Operation) -> dict[str, Any]:
     """Given an operation, return what it remembers, for a test that knows what is in there."""
-    return dict(operation.data)
+    return dict(operation.memory)
 
 
 def world(catalog_url: str) -> World:
@@ -126,7 +126,7 @@ def emptied(catalog: Catalog) -> Catalog:
 Handler = Callable[[Any], Any]
 
 
-def kinds_with(handlers: Mapping[str, Mapping[str, Handler]]) -> dict[str, OperationKind]:
+def kinds_with(handlers: Mapping[str, Mapping[str, Handler]]) -> dict[str, OperationKind[Any, Any]]:
     """Every kind of operation, some of them with other handlers."""
     return KINDS | {name: replace(KINDS[name], handlers=own) for name, own in handlers.items()}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from policies.causes import Cause
 from policies.model import Rung, Scratch, Verdict
-from policies.moved import Fate, Look, fate, in_ha, judged, ours_to_remove
+from policies.moved import Fate, Look, Moved, fate, in_ha, judged, ours_to_remove
 from policies.verdict import Judgement
 
 GONE = Look(9000, "clovis", quorate=True, free=True)
@@ -71,15 +71,16 @@ def test_law_1_only_volumes_that_the_copy_named_or_that_were_not_there_before_ar
 def test_law_5_a_copy_that_moved_proves_nothing_and_costs_the_archive_nothing(
     verdict: Verdict, cause: Cause | None, becomes: tuple[Verdict, Cause | None]
 ) -> None:
-    for data, why in (
-        ({"moved": {"from": "clovis", "to": "lge-pve02"}}, "from clovis to lge-pve02"),
-        ({"lost": "clovis"}, "node clovis"),
+    for away, lost, why in (
+        (Moved("clovis", "lge-pve02", 7), None, "from clovis to lge-pve02"),
+        (Moved("clovis", "lge-pve02", 7), "lge-pve02", "from clovis to lge-pve02"),
+        (None, "clovis", "node clovis"),
     ):
-        found = judged(Judgement(verdict, Rung.HEALTHY, ("because",), cause), data)
+        found = judged(Judgement(verdict, Rung.HEALTHY, ("because",), cause), away, lost)
         assert (found.verdict, found.cause) == becomes
         assert (why in found.reasons[0]) == (becomes[0] is Verdict.INCONCLUSIVE)
     untouched = Judgement(verdict, Rung.HEALTHY, ("because",), cause)
-    assert judged(untouched, {}) == untouched
+    assert judged(untouched, None, None) == untouched
 
 
 def test_law_2_vmids_that_ha_would_start_are_known_by_its_configuration() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import silence
 from policies.model import CheckResult, Outcome
-from policies.silence import Heard, State, Table, Verdict, Way
+from policies.silence import Finding, Heard, Silence, State, Table, Verdict, Way
 
 ADDRESS, MAC, OTHER = "192.168.10.8", "BC:24:11:00:00:08", "BC:24:11:00:00:05"
 ON_LINK = "192.168.10.8 dev eth0  src 192.168.10.250 "
@@ -207,16 +210,11 @@ def test_law_5_an_answer_is_the_copys_when_its_mac_is_reachable(seen: Table, ver
     assert silence.copys(seen, ADDRESS, [MAC.lower()]).verdict is verdict
 
 
-def kept(verdict: Verdict, words: str = "w") -> dict[str, object]:
-    return {"verdict": str(verdict), "words": words, "holds": verdict is Verdict.SILENT}
+def kept(verdict: Verdict, words: str = "w") -> Finding:
+    return Finding(verdict, words)
 
 
-GOOD = {
-    "address": ADDRESS,
-    "before": kept(Verdict.SILENT),
-    "while": kept(Verdict.ANSWERED) | {"holds": True},
-    "after": kept(Verdict.SILENT),
-}
+GOOD = Silence(ADDRESS, (22,), before=kept(Verdict.SILENT), during=kept(Verdict.ANSWERED), after=kept(Verdict.SILENT))
 
 
 def test_law_5_all_three_looks_leave_no_doubt() -> None:
@@ -227,25 +225,26 @@ def test_law_5_all_three_looks_leave_no_doubt() -> None:
         "holds: while the copy ran: w",
         "holds: after the stop: w",
     )
-    bad = GOOD | {"while": kept(Verdict.UNKNOWN, "somebody else"), "after": None}
+    bad = replace(GOOD, during=kept(Verdict.UNKNOWN, "somebody else"), after=None)
     assert silence.evidence(bad)[1:] == ("DOES NOT HOLD: while the copy ran: somebody else",)
     assert silence.evidence(None) == ()
 
 
-@pytest.mark.parametrize("phase", ["before", "while", "after"])
+@pytest.mark.parametrize("phase", ["before", "during", "after"])
 @given(verdict=st.sampled_from([*Verdict, None]))
 def test_law_5_each_look_that_is_missing_or_bad_casts_doubt(phase: str, verdict: Verdict | None) -> None:
-    memory = GOOD | ({phase: kept(verdict)} if verdict else {phase: {}})
-    good = verdict is (Verdict.ANSWERED if phase == "while" else Verdict.SILENT)
+    looks: dict[str, Any] = {phase: kept(verdict) if verdict else None}
+    memory = replace(GOOD, **looks)
+    good = verdict is (Verdict.ANSWERED if phase == "during" else Verdict.SILENT)
     found = silence.doubts(memory, answered=True, ended_early=False)
     assert (found == ()) == good
     assert all(ADDRESS in sentence for sentence in found)
 
 
 def test_law_5_a_copy_that_never_answered_need_not_be_told_from_others() -> None:
-    memory = GOOD | {"while": kept(Verdict.SILENT)}
+    memory = replace(GOOD, during=kept(Verdict.SILENT))
     assert silence.doubts(memory, answered=False, ended_early=False) == ()
-    assert silence.doubts(memory | {"after": {}}, answered=False, ended_early=True) == ()
+    assert silence.doubts(replace(memory, after=None), answered=False, ended_early=True) == ()
 
 
 def test_law_5_what_is_in_doubt_counts_neither_for_nor_against_the_archive() -> None:
@@ -271,9 +270,9 @@ def test_a_verdict_is_kept_in_an_operations_memory_by_these_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "answered", "ended_early", "said"),
+    ("looks", "answered", "ended_early", "said"),
     [
-        ({"before": {}}, True, False, f"it is not known that {ADDRESS} was silent before the copy started: nobody listened"),
+        ({"before": None}, True, False, f"it is not known that {ADDRESS} was silent before the copy started: nobody listened"),
         (
             {"before": kept(Verdict.ANSWERED, "port 22 accepts connections")},
             True,
@@ -281,15 +280,15 @@ def test_a_verdict_is_kept_in_an_operations_memory_by_these_words() -> None:
             f"it is not known that {ADDRESS} was silent before the copy started: port 22 accepts connections",
         ),
         (
-            {"while": kept(Verdict.UNKNOWN, "somebody else")},
+            {"during": kept(Verdict.UNKNOWN, "somebody else")},
             True,
             False,
             f"it is not known that the answers at {ADDRESS} were the copy's: somebody else",
         ),
-        ({"while": {}}, True, False, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
-        ({"while": None}, True, True, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
+        ({"during": None}, True, False, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
+        ({"during": None}, True, True, f"it is not known that the answers at {ADDRESS} were the copy's: nobody looked"),
         (
-            {"after": {}},
+            {"after": None},
             True,
             False,
             f"it is not known that {ADDRESS} was silent after the copy had been stopped: nobody listened",
@@ -303,9 +302,9 @@ def test_a_verdict_is_kept_in_an_operations_memory_by_these_words() -> None:
     ],
 )
 def test_law_5_a_doubt_says_what_is_not_known_and_why(
-    memory: dict[str, object], answered: bool, ended_early: bool, said: str
+    looks: dict[str, Any], answered: bool, ended_early: bool, said: str
 ) -> None:
-    assert silence.doubts(GOOD | memory, answered=answered, ended_early=ended_early) == (said,)
+    assert silence.doubts(replace(GOOD, **looks), answered=answered, ended_early=ended_early) == (said,)
 
 
 @pytest.mark.parametrize(
