@@ -37,7 +37,7 @@ def _turn(id: str, *, long: bool) -> None:
     with open_site() as service:
         # A queue whose workers are all in the middle of long steps consumes no canary, and yet it is consumed.
         service.engine.executor.on_beat = lambda: service.catalog.pulse(queue, int(service.clock.now()))
-        _send(id, work(service.engine, id, long=long))
+        _send(id, work(service.engine.executor, id, long=long))
 
 
 def _send(id: str, turn: WorkerResult) -> None:

@@ -11,6 +11,7 @@ from backupsvc.engine.executor import Executor, HeldElsewhere
 from backupsvc.errors import LeaseLost
 from policies.model import Operation, OperationState
 
+
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
     """What one turn came to: operations that became due meanwhile, when to come again (seconds), and where.

@@ -33,7 +33,7 @@ def tick(service: Opening) -> list[str]:
     forgotten.attend(service)
     telling.tell_due(service.catalog, engine.kinds, now)
     due = service.catalog.due(now, MOST_HINTS)
-    return list(dict.fromkeys([*take_hints(engine), *due]))
+    return list(dict.fromkeys([*take_hints(engine.executor), *due]))
 
 
 def _was_here(service: Opening, now: int) -> None:

@@ -145,7 +145,7 @@ def brought_back(service: Service, root: Root) -> list[str]:
     """The guest is deleted, and restored onto its production bridge by the restore token."""
     root.destroy(VMID)
     planned = plan_restore(service, VMID, at=None, volid=None, node=None, storage=None)
-    result = restore_outcome(service.engine.drive_one(open_restore(service, VMID, planned, start=True)))
+    result = restore_outcome(service.engine.drive_one(open_restore(service, VMID, planned)))
     return [] if result["started"] else [str(result["error"])]
 
 

@@ -65,7 +65,7 @@ def worker(service: Service) -> Iterator[None]:
             told(service, looked)
             due |= dict.fromkeys(looked, 0.0)
             for id in [id for id, at in due.items() if at <= time.monotonic()]:
-                turn = work(service.engine, id, long=True)
+                turn = work(service.engine.executor, id, long=True)
                 del due[id]
                 due |= dict.fromkeys(turn.hints, 0.0) | ({id: time.monotonic() + turn.again} if turn.again is not None else {})
 

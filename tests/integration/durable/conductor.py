@@ -88,7 +88,7 @@ def work_to_the_end(service: Service) -> None:
         if not rest:
             return
         for operation in rest:
-            worker_loop.work(service.engine, operation.id, long=True)
+            worker_loop.work(service.engine.executor, operation.id, long=True)
             if time.monotonic() > end:
                 raise Unending(f"{operation.kind} {operation.id} still stands at step {operation.step}")
         service.clock.sleep(1)

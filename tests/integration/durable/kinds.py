@@ -61,7 +61,7 @@ def _tested(service: Service, operation: Operation) -> Any:
 
 def _open_restore(service: Service) -> Operation | None:
     planned = plan_restore(service, RESTORED, at=None, volid=None, node=None, storage="local-lvm")
-    return open_restore(service, RESTORED, planned, start=True)
+    return open_restore(service, RESTORED, planned)
 
 
 def _restored(service: Service, operation: Operation) -> Any:

@@ -9,21 +9,23 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from backupsvc.catalog.database import Database
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import Catalog, ulid
-from backupsvc.catalog.database import Database
-from backupsvc.catalog.operations import Driver, NewOperation, Note
+from backupsvc.catalog.operations import Driver, Kept, NewOperation, Note
 from backupsvc.catalog.tables import TRANSITION
 from backupsvc.errors import LeaseLost, OperationFailed
+from policies.bookkeeping import Bookkeeping
 from policies.model import Operation, OperationState, Transition
 
+NOTHING = Kept({}, Bookkeeping())
 A, B = Driver("a", 60, 100), Driver("b", 60, 100)
 
 
 def new(kind: str = "backup", subject: int | None = 108, **more: Any) -> NewOperation:
-    return NewOperation(kind, subject, more.pop("step", "locate"), more.pop("data", {}), **more)
+    return NewOperation(kind, subject, more.pop("step", "locate"), more.pop("memory", {}), **more)
 
 
 def opened(catalog: Catalog, kind: str = "backup", subject: int | None = 108, at: int = 100, **more: Any) -> Operation:
@@ -38,7 +40,7 @@ def at(driver: Driver, now: int) -> Driver:
 
 def finish(catalog: Catalog, id: str, driver: Driver = A, state: OperationState = OperationState.DONE) -> Operation:
     catalog.claim(id, driver)
-    return catalog.finish(id, driver, state, data={}, error=None, note=None)
+    return catalog.finish(id, driver, state, kept=NOTHING, error=None, note=None)
 
 
 def test_an_operation_is_remembered_with_its_data_in_plain_json(catalog: Catalog) -> None:
@@ -46,7 +48,7 @@ def test_an_operation_is_remembered_with_its_data_in_plain_json(catalog: Catalog
     made = catalog.open_operation(NewOperation("restore-test", 108, "choose", data), 1000)
     assert made is not None
     assert made == catalog.operation(made.id)
-    assert made.data == {"nodes": ["clovis"], "deep": {"n": 1, "none": None}}
+    assert made.memory == {"nodes": ["clovis"], "deep": {"n": 1, "none": None}}
     assert (made.state, made.step, made.created, made.due, made.finished) == (OperationState.OPEN, "choose", 1000, 1000, None)
     assert ulid.time_of(made.id) == 1000
     assert catalog.operation("nothing") is None
@@ -127,9 +129,9 @@ def test_lost_drivers_are_counted_and_forgotten_at_the_next_step(catalog: Catalo
 def test_a_parked_operation_is_anybodys_and_due_at_its_time(catalog: Catalog) -> None:
     id = opened(catalog).id
     catalog.claim(id, A)
-    catalog.record(id, A, data={"x": 1}, park=500)
+    catalog.record(id, A, kept=Kept({"x": 1}, Bookkeeping()), park=500)
     found = catalog.operation(id)
-    assert found and (found.due, found.lease_owner, found.lease_until, found.data) == (500, None, None, {"x": 1})
+    assert found and (found.due, found.lease_owner, found.lease_until, found.memory) == (500, None, None, {"x": 1})
     assert catalog.due(499, 10) == [] and catalog.due(500, 10) == [id]
     claimed = catalog.claim(id, at(B, 101))
     assert claimed and claimed.attempts == 0
@@ -141,39 +143,45 @@ def test_law_9_a_driver_that_lost_its_lease_can_write_nothing(catalog: Catalog) 
     catalog.claim(id, at(B, 200))
     slept = at(A, 201)
     with pytest.raises(LeaseLost, match="driven by another process"):
-        catalog.record(id, slept, step="dump", data={"late": True}, note=Note("locate", "finished"))
+        catalog.record(id, slept, step="dump", kept=Kept({"late": True}, Bookkeeping()), note=Note("locate", "finished"))
     with pytest.raises(LeaseLost):
-        catalog.finish(id, slept, OperationState.DONE, data={}, error=None, note=None)
+        catalog.finish(id, slept, OperationState.DONE, kept=NOTHING, error=None, note=None)
     found = catalog.operation(id)
-    assert found and (found.step, found.data, found.lease_owner) == ("locate", {}, "b")
+    assert found and (found.step, found.memory, found.lease_owner) == ("locate", {}, "b")
     assert catalog.transitions(id) == []
 
 
 def test_an_ended_operation_is_ended_for_ever(catalog: Catalog) -> None:
     id = opened(catalog).id
     catalog.claim(id, A)
-    ended = catalog.finish(id, A, OperationState.FAILED, data={}, error="the storage is full", note=Note("dump", "failed"))
+    ended = catalog.finish(id, A, OperationState.FAILED, kept=NOTHING, error="the storage is full", note=Note("dump", "failed"))
     assert (ended.state, ended.finished, ended.error) == (OperationState.FAILED, 100, "the storage is full")
     assert (ended.lease_owner, ended.lease_until) == (None, None)
     assert not catalog.claim(id, at(B, 10_000))
     with pytest.raises(LeaseLost, match="has ended"):
-        catalog.finish(id, A, OperationState.DONE, data={}, error=None, note=None)
+        catalog.finish(id, A, OperationState.DONE, kept=NOTHING, error=None, note=None)
     with pytest.raises(LeaseLost, match="has ended"):
-        catalog.record(id, A, step="x", data={})
+        catalog.record(id, A, step="x", kept=NOTHING)
     assert catalog.operation(id) == ended
 
 
 def test_an_operation_cannot_end_open(catalog: Catalog) -> None:
     with pytest.raises(ValueError, match="open"):
-        catalog.finish(opened(catalog).id, A, OperationState.OPEN, data={}, error=None, note=None)
+        catalog.finish(opened(catalog).id, A, OperationState.OPEN, kept=NOTHING, error=None, note=None)
 
 
 def test_step_data_and_history_are_written_together(catalog: Catalog) -> None:
     id = opened(catalog).id
     catalog.claim(id, A)
-    catalog.record(id, at(A, 150), step="dump", data={"node": "clovis"}, note=Note("locate", "finished", None, {"seconds": 1}))
+    catalog.record(
+        id,
+        at(A, 150),
+        step="dump",
+        kept=Kept({"node": "clovis"}, Bookkeeping()),
+        note=Note("locate", "finished", None, {"seconds": 1}),
+    )
     found = catalog.operation(id)
-    assert found and (found.step, found.data, found.updated, found.lease_until) == ("dump", {"node": "clovis"}, 150, 210)
+    assert found and (found.step, found.memory, found.updated, found.lease_until) == ("dump", {"node": "clovis"}, 150, 210)
     assert catalog.transitions(id) == [Transition(id, 1, "locate", "finished", 150, None, {"seconds": 1})]
 
 
@@ -199,7 +207,7 @@ def test_an_unknown_operation_is_an_error_that_names_it(catalog: Catalog) -> Non
     with pytest.raises(OperationFailed, match="no operation 01X"):
         catalog.record("01X", A, note=Note("a", "started"))
     with pytest.raises(OperationFailed, match="no operation 01X"):
-        catalog.finish("01X", A, OperationState.DONE, data={}, error=None, note=None)
+        catalog.finish("01X", A, OperationState.DONE, kept=NOTHING, error=None, note=None)
 
 
 # --- what is due --------------------------------------------------------------------------------------------------------

@@ -37,10 +37,10 @@ def opened(site: World, **special: Any) -> Any:
     plan = KINDS["backup"].workflow
     handlers = {step: special.get(step, lambda run: None) for step in plan.steps + plan.cleanup}
     site.engine = Engine(site, kinds_with({"backup": handlers}))
-    return site.engine.open("backup", 108, {})
+    return site.engine.open("backup", 108, BackupMemory("nightly"))
 
 
-def dump(run: Run) -> Wait:
+def dump(run: Run[BackupMemory]) -> Wait:
     press()
     return Wait("vzdump is running")
 

@@ -23,7 +23,7 @@ from backupsvc.serve.queues import QUEUES
 from tests.unit.operations.worlds import World, kinds_with, operation_of, world
 
 
-def no_room(run: Run) -> None:
+def no_room(run: Run[BackupMemory]) -> None:
     run.note("task-ended", "UPID:x", exitstatus="job errors", log=["ERROR: no space left"])
     raise PveError("no room on local", "make room")
 
@@ -221,7 +221,7 @@ def test_show_tells_of_progress_its_ends_alone_unless_all_is_asked_for(site: Sit
     log = [f"progress {n}% (read {n} bytes, duration {n} sec)" for n in range(1, 101)]
     detail = {"exitstatus": None, "log": log, "plan": {"vmid": 9000, "disks": ["scsi0"]}, "reasons": ["it is full", "it is off"]}
 
-    def dump(run: Run) -> None:
+    def dump(run: Run[BackupMemory]) -> None:
         run.note("task-ended", "UPID:y", **detail)
         raise PveError("no", "")
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from backupsvc.engine import drivers
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, Refused
 from policies.drivers import INITIAL_PID_NAMESPACE, DriverId, Place, parse, place
 from policies.model import OperationState
-from tests.unit.engine.test_engine import kinds, opened, workers
+from tests.unit.engine.notes import NOTES, Run, kinds
+from tests.unit.engine.test_engine import opened, workers
 from tests.unit.operations.worlds import World, world
 
 NAMED = "from backupsvc.engine import drivers; print(drivers.identity(foreground={}), flush=True); input()"
@@ -170,7 +171,7 @@ def test_a_guest_whose_command_was_killed_is_free_at_once_also_after_its_lease_w
     site: World, start: Callable[..., Driver]
 ) -> None:
     dead = Engine(site, kinds("restore-test"))
-    dead.owner = start().kill()
+    dead.executor.owner = start().kill()
     left = opened(dead)
     engine = Engine(site, kinds("restore-test"))
     assert engine.free_orphans() == [left]  # another command, or a tick, came by
@@ -183,7 +184,7 @@ def test_a_guest_whose_command_was_killed_is_free_at_once_also_after_its_lease_w
 
 def test_what_a_worker_left_is_its_fellows_for_a_while(site: World, start: Callable[..., Driver]) -> None:
     dead = Engine(site, kinds("restore-test"))
-    dead.owner = start(foreground=False).kill()
+    dead.executor.owner = start(foreground=False).kill()
     left = opened(dead)
     fellow = workers(site, "restore-test")
     assert fellow.free_orphans() == [left]
@@ -197,10 +198,10 @@ def test_those_that_a_killed_command_left_in_the_queue_of_a_node_hold_up_nobody(
 ) -> None:
     dying = {101, 102, 103, 104}
     dead = Engine(site, kinds("backup", dump=dumping(dying)))
-    dead.owner = start().kill()
+    dead.executor.owner = start().kill()
     left = [opened(dead, "backup", vmid) for vmid in sorted(dying)]
     for id in left * 3:
-        dead.advance(id)
+        dead.executor.advance(id)
     assert site.catalog.lane_holders() == {"vzdump clovis": left[0]}
     dying.clear()
     engine, began = Engine(site, kinds("backup", dump=dumping(dying))), site.clock.now()
@@ -220,7 +221,7 @@ def test_a_lane_that_becomes_free_wakes_the_first_whose_driver_lives(site: World
         site.catalog.enter_lane("vzdump clovis", id, int(site.clock.now()))
     now = int(site.clock.now())
     owner = start().kill()
-    site.catalog.claim(lost, replace(alive.driver(), owner=owner))
+    site.catalog.claim(lost, replace(alive.executor.driver(), owner=owner))
     site.catalog.postpone([waiting], now + 900)
     assert site.catalog.leave_lane(holder, now, gone=drivers.gone) == waiting
     found = site.catalog.operation(waiting)
@@ -231,10 +232,10 @@ def test_law_9_a_driver_that_was_wrongly_taken_for_gone_can_write_nothing(site: 
     alive = Engine(site, kinds("backup", dump=dumping({108})))
     id = opened(alive, "backup")
     for _ in range(3):
-        alive.advance(id)
+        alive.executor.advance(id)
     assert site.catalog.lane_holders() == {"vzdump clovis": id}
-    late = Run(alive, alive.advance(id).operation)
-    monkeypatch.setattr(drivers, "gone", lambda owner: owner == alive.owner)
+    late: Run = Run(alive.executor, site, alive.executor.advance(id).operation, NOTES)
+    monkeypatch.setattr(drivers, "gone", lambda owner: owner == alive.executor.owner)
     other = Engine(site, kinds("backup"))
     opened(other, "backup")  # which takes the first one over, and ends it
     before = site.catalog.operation(id)
@@ -255,9 +256,9 @@ def test_what_a_worker_left_a_moment_ago_is_its_fellows_also_before_a_tick_has_f
     site: World, start: Callable[..., Driver]
 ) -> None:
     dead = workers(site, "restore-test")
-    dead.owner = start(foreground=False).kill()
+    dead.executor.owner = start(foreground=False).kill()
     left = opened(dead)
-    site.catalog.claim(left, dead.driver())  # it was killed in the middle of a turn
+    site.catalog.claim(left, dead.executor.driver())  # it was killed in the middle of a turn
     with pytest.raises(Refused, match="already has an operation at work"):
         opened(Engine(site, kinds("restore-test")))
     found = site.catalog.operation(left)

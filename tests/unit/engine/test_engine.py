@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from backupsvc.catalog.operations import Driver
-from backupsvc.engine.context import Again, Handler, Run, Wait
+from backupsvc.catalog.operations import Driver, Kept
+from backupsvc.clock import moment
+from backupsvc.engine.context import Again, Wait
 from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
-from backupsvc.engine.kind import OperationKind
 from backupsvc.errors import LeaseLost, OperationFailed, PveError, PveUnreachable, Refused
 from backupsvc.operations.kinds import KINDS
+from policies.bookkeeping import Bookkeeping, StepError, TaskRecord
 from policies.model import OperationState
-from tests.unit.operations.worlds import Row, Tasks, World, dead_command, kinds_with, memory_of, world
+from tests.unit.engine.notes import Handler, Notes, Run, kinds, read
+from tests.unit.operations.worlds import Row, Tasks, World, dead_command, world
 
 
 @pytest.fixture
@@ -28,22 +30,11 @@ def site(catalog_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def kinds(kind: str, **special: Handler) -> dict[str, OperationKind]:
-    """Every kind; each step of one does nothing but leave its name, unless it is given."""
-
-    def leave(step: str) -> Callable[[Run], None]:
-        return lambda run: run.data.setdefault("walked", []).append(step)
-
-    plan = KINDS[kind].workflow
-    steps = {step: leave(step) for step in plan.steps + plan.cleanup}
-    return kinds_with({kind: steps | {name.replace("_", "-"): handler for name, handler in special.items()}})
-
-
 def test_who_asked_is_written_down_with_what_is_opened_and_not_with_what_is_asked_again(site: World) -> None:
     engine = Engine(site, kinds("backup"))
     engine.asked_by = "alice@desk"
     operation = site.catalog.operation(opened(engine, "backup"))
-    assert operation and operation.data["asked_by"] == "alice@desk" and operation.data["asked"] == {}
+    assert operation and operation.book.asked_by == "alice@desk" and operation.book.asked == {"version": 1}
 
 
 def fail(message: str) -> Callable[[Run], None]:
@@ -54,7 +45,7 @@ def fail(message: str) -> Callable[[Run], None]:
 
 
 def opened(engine: Engine, kind: str = "restore-test", subject: int = 108) -> str:
-    operation = engine.open(kind, subject, {})
+    operation = engine.open(kind, subject, Notes())
     assert operation is not None
     return operation.id
 
@@ -63,27 +54,21 @@ def test_steps_follow_one_another_to_the_end(site: World) -> None:
     engine = Engine(site, kinds("restore-test"))
     ended = engine.drive([opened(engine)])[0]
     assert ended.state is OperationState.DONE
-    assert ended.data["walked"] == list(KINDS["restore-test"].workflow.steps + KINDS["restore-test"].workflow.cleanup)
+    assert read(ended).walked == KINDS["restore-test"].workflow.steps + KINDS["restore-test"].workflow.cleanup
 
 
 def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site: World) -> None:
     engine = Engine(site, kinds("restore-test", start=fail("it does not start")))
     ended = engine.drive([opened(engine)])[0]
-    assert ended.data["walked"] == ["choose", "reserve", "begin", "read", "restore", "isolate", "tear-down", "judge"]
-    assert ended.data["error"] == {
-        "step": "start",
-        "message": "it does not start",
-        "hint": "look there",
-        "kind": "PveError",
-        "exit_code": 1,
-    }
+    assert read(ended).walked == ("choose", "reserve", "begin", "read", "restore", "isolate", "tear-down", "judge")
+    assert ended.book.error == StepError("start", "it does not start", "look there", "PveError", 1)
 
 
 def test_a_failed_tear_down_fails_the_operation_though_the_verdict_was_given(site: World) -> None:
     engine = Engine(site, kinds("restore-test", tear_down=fail("it does not go away")))
     ended = engine.drive([opened(engine)])[0]
     assert (ended.state, ended.error) == (OperationState.FAILED, "it does not go away")
-    assert "judge" in memory_of(ended)["walked"]
+    assert "judge" in read(ended).walked
 
 
 def test_a_backup_that_fails_ends_failed(site: World) -> None:
@@ -121,11 +106,10 @@ def test_operations_are_driven_side_by_side(site: World) -> None:
 
     def dump(run: Run) -> Wait | None:
         order.append((run.vmid, "dump"))
-        return (
-            Wait("dumping")
-            if run.data.setdefault("polled", 0) < 2 and not run.data.update(polled=run.data["polled"] + 1)
-            else None
-        )
+        if run.memory.polled == 2:
+            return None
+        run.memory = replace(run.memory, polled=run.memory.polled + 1)
+        return Wait("dumping")
 
     engine = Engine(site, kinds("backup", dump=dump))
     engine.drive([opened(engine, "backup", 101), opened(engine, "backup", 102)])
@@ -145,7 +129,10 @@ def dumping(started: list[str]) -> Callable[[Run], Wait | None]:
 
         pve = run.service.pve
         result = run.task("dump", start, pve=pve, node="clovis", type="vzdump", vmid=run.vmid, what="back up guest 108")
-        return Wait("dumping") if result is None else run.data.update(result=result)
+        if result is None:
+            return Wait("dumping")
+        run.memory = replace(run.memory, result=str(result))
+        return None
 
     return dump
 
@@ -156,7 +143,7 @@ def test_a_task_is_started_once_however_often_it_is_polled(site: World) -> None:
     engine = Engine(site, kinds("backup", dump=dumping(started)))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert started == ["UPID:1"]
-    assert ended.data["result"] == "result of UPID:1"
+    assert read(ended).result == "result of UPID:1"
 
 
 def test_the_intent_is_written_before_the_task_is_started(site: World) -> None:
@@ -167,7 +154,7 @@ def test_the_intent_is_written_before_the_task_is_started(site: World) -> None:
         def start() -> str:
             stored = site.catalog.operation(run.id)
             assert stored is not None
-            seen.append(stored.data.get("dump_intent"))
+            seen.append(stored.book.task("dump").intended)
             return "UPID:1"
 
         run.task("dump", start, pve=run.service.pve, node="clovis", type="vzdump", vmid=108, what="back up")
@@ -175,7 +162,7 @@ def test_the_intent_is_written_before_the_task_is_started(site: World) -> None:
 
     engine = Engine(site, kinds("backup", dump=dump))
     engine.drive([opened(engine, "backup")])
-    assert seen == [int(site.clock.now())]
+    assert [intended.wall for intended in seen] == [int(site.clock.now())]
 
 
 def test_a_resumed_step_adopts_the_task_that_was_started_before_the_crash(site: World) -> None:
@@ -185,11 +172,11 @@ def test_a_resumed_step_adopts_the_task_that_was_started_before_the_crash(site: 
     engine = Engine(site, kinds("backup", dump=dumping(started)))
     id = opened(engine, "backup")
     engine.executor.advance(id)
-    now = int(site.clock.now())
-    site.catalog.record(id, engine.driver(), step="dump", data={"dump_intent": now, "entered": {}})
+    intended = Bookkeeping(tasks={"dump": TaskRecord(intended=moment(site.clock))})
+    site.catalog.record(id, engine.executor.driver(), step="dump", kept=Kept({}, intended))
     ended = engine.drive([id])[0]
     assert started == []
-    assert ended.data["dump_upid"] == "UPID:1"
+    assert ended.book.upid("dump") == "UPID:1"
     assert "adopted" in [row.event for row in site.catalog.transitions(id)]
 
 
@@ -203,12 +190,12 @@ def test_a_call_that_started_no_task_fails_the_step_with_the_next_action(site: W
     engine = Engine(site, kinds("backup", dump=dump))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert ended.error == "PVE accepted to back up guest 108 but started no task"
-    assert "dump_intent" not in ended.data
+    assert ended.book.tasks == {}
 
 
 def test_law_9_a_guest_has_at_most_one_operation_at_a_time(site: World) -> None:
     first, second = Engine(site, kinds("backup")), Engine(site, kinds("backup"))
-    second.owner = "elsewhere:1:x"
+    second.executor.owner = "elsewhere:1:x"
     opened(first, "backup")
     with pytest.raises(Refused, match="guest 108 already has an operation at work"):
         second.open("backup", 108, {})
@@ -216,31 +203,31 @@ def test_law_9_a_guest_has_at_most_one_operation_at_a_time(site: World) -> None:
 
 def test_law_9_an_occurrence_opens_once(site: World) -> None:
     engine = Engine(site, kinds("backup"))
-    first = engine.open("backup", 108, {}, occurrence="nightly@2026-03-09T21:00#108")
+    first = engine.open("backup", 108, Notes(), occurrence="nightly@2026-03-09T21:00#108")
     assert first is not None
     engine.drive([first.id])
-    assert engine.open("backup", 108, {}, occurrence="nightly@2026-03-09T21:00#108") is None
+    assert engine.open("backup", 108, Notes(), occurrence="nightly@2026-03-09T21:00#108") is None
 
 
 def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(site: World) -> None:
     dead = Engine(site, kinds("restore-test", boot=lambda run: Wait("booting")))
-    dead.owner = "elsewhere:1:x"
+    dead.executor.owner = "elsewhere:1:x"
     id = opened(dead)
     for _ in range(6):
-        dead.advance(id)
+        dead.executor.advance(id)
     site.clock.sleep(3600)
     engine = Engine(site, kinds("restore-test"))
     opened(engine)
     left = site.catalog.operation(id)
     assert left is not None
     assert left.state is not OperationState.OPEN
-    assert memory_of(left)["walked"][-2:] == ["tear-down", "judge"]
-    assert memory_of(left)["error"]["message"] == "its driver disappeared"
+    assert read(left).walked[-2:] == ("tear-down", "judge")
+    assert left.book.error and left.book.error.message == "its driver disappeared"
 
 
 def test_a_dead_process_of_this_machine_does_not_hold_a_guest_for_its_lease(site: World) -> None:
     dead = Engine(site, kinds("restore-test"))
-    dead.owner = dead_command()
+    dead.executor.owner = dead_command()
     id = opened(dead)
     engine = Engine(site, kinds("restore-test"))
     opened(engine)
@@ -259,25 +246,25 @@ def test_an_interrupt_does_the_cleanup_that_is_owed_and_goes_on(site: World) -> 
         engine.drive([id])
     ended = site.catalog.operation(id)
     assert ended is not None
-    assert memory_of(ended)["walked"][-2:] == ["tear-down", "judge"]
+    assert read(ended).walked[-2:] == ("tear-down", "judge")
     assert "cancelled" in [row.event for row in site.catalog.transitions(id)]
 
 
 def test_a_passed_deadline_leads_to_the_cleanup(site: World) -> None:
     engine = Engine(site, kinds("restore-test", boot=lambda run: Wait("booting")))
-    operation = engine.open("restore-test", 108, {}, within=60)
+    operation = engine.open("restore-test", 108, Notes(), within=60)
     assert operation is not None
     ended = engine.drive([operation.id])[0]
-    assert memory_of(ended)["error"]["message"] == "restore-test of guest 108: it passed its deadline at step boot"
-    assert memory_of(ended)["walked"][-2:] == ["tear-down", "judge"]
+    assert ended.book.error and ended.book.error.message == "restore-test of guest 108: it passed its deadline at step boot"
+    assert read(ended).walked[-2:] == ("tear-down", "judge")
 
 
 def test_an_operation_that_another_process_holds_is_not_touched(site: World) -> None:
     mine, other = Engine(site, kinds("backup")), Engine(site, kinds("backup"))
-    other.owner = "elsewhere:1:x"
+    other.executor.owner = "elsewhere:1:x"
     id = opened(mine, "backup")
     with pytest.raises(Refused, match="driven by another process"):
-        other.advance(id)
+        other.executor.advance(id)
 
 
 def test_an_unknown_operation_says_where_to_look(site: World) -> None:
@@ -291,7 +278,7 @@ def test_whoever_watches_hears_of_every_step(site: World) -> None:
     engine.drive([opened(engine, "backup")])
     assert [(event.kind, event.step) for event in heard[:2]] == [("step", "locate"), ("done", "locate")]
     assert heard[-1].kind == "end"
-    assert replace(heard[-1].operation, data={}).state is OperationState.DONE
+    assert heard[-1].operation.state is OperationState.DONE
 
 
 # --- somebody else --------------------------------------------------------------------------------------------------------
@@ -327,26 +314,26 @@ def test_law_9_a_driver_that_slept_through_its_lease_takes_and_frees_no_lane(sit
 
     def settle(run: Run) -> None:
         site.clock.sleep(700)
-        assert site.catalog.claim(run.id, other.driver())
+        assert site.catalog.claim(run.id, other.executor.driver())
         run.leave()
 
     other = Engine(site, kinds("backup"))
-    other.owner = "elsewhere:1:x"
+    other.executor.owner = "elsewhere:1:x"
     late = workers(site, "backup", locate=locate)
     with pytest.raises(LeaseLost):
-        late.advance(opened(late, "backup"))
+        late.executor.advance(opened(late, "backup"))
     assert site.catalog.lane_holders() == {}
     late = workers(site, "backup", locate=lambda run: run.turn("vzdump clovis", ""), settle=settle)
     id = opened(late, "backup")
     with pytest.raises(LeaseLost):
         while True:
-            late.advance(id)
+            late.executor.advance(id)
     assert site.catalog.lane_holders() == {"vzdump clovis": id}
 
 
 def test_an_operation_that_another_process_took_over_is_followed_to_its_end(site: World) -> None:
     engine, other = Engine(site, kinds("backup")), Engine(site, kinds("backup"))
-    other.owner = "elsewhere:1:x"
+    other.executor.owner = "elsewhere:1:x"
 
     def taken(run: Run) -> None:
         site.clock.sleep(700)
@@ -380,7 +367,7 @@ def test_an_outage_is_sat_through_and_the_step_is_done_when_pve_is_back(site: Wo
     engine = Engine(site, kinds("backup", dump=dump))
     id = opened(engine, "backup")
     ended = engine.drive([id])[0]
-    assert ended.state is OperationState.DONE and "error" not in ended.data and "tries" not in ended.data
+    assert ended.state is OperationState.DONE and ended.book.error is None and ended.book.tries == 0
     assert [row.event for row in site.catalog.transitions(id) if row.step == "dump"].count("retry") == 5
     assert 2 <= times[-1] - times[0] < 120
 
@@ -392,7 +379,7 @@ def test_a_person_is_not_made_to_wait_for_a_cluster_that_is_not_there_at_all(sit
     engine = Engine(site, kinds("backup", locate=locate))
     ended = engine.drive([opened(engine, "backup")])[0]
     assert ended.state is OperationState.FAILED
-    assert memory_of(ended)["error"]["exit_code"] == 3
+    assert ended.book.error and ended.book.error.exit_code == 3
 
 
 def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_repeated(site: World) -> None:
@@ -441,7 +428,8 @@ def test_a_task_that_another_operation_started_is_not_adopted(site: World) -> No
     started: list[str] = []
 
     def dump(run: Run) -> Wait | None:
-        run.data.setdefault("dump_intent", run.now() - 60)
+        if run.book.task("dump").intended is None:
+            run.keep_task("dump", intended=replace(moment(run.clock), wall=run.clock.now() - 60))
         return dumping(started)(run)
 
     second = Engine(site, kinds("backup", dump=dump))
@@ -473,7 +461,7 @@ def test_a_cancellation_is_noticed_by_whoever_drives(site: World) -> None:
     engine = Engine(site, kinds("restore-test", boot=boot))
     ended = engine.drive([opened(engine)])[0]
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "cancelled by the administrator")
-    assert memory_of(ended)["walked"][-2:] == ["tear-down", "judge"] and "check" not in memory_of(ended)["walked"]
+    assert read(ended).walked[-2:] == ("tear-down", "judge") and "check" not in read(ended).walked
 
 
 def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_lease(site: World) -> None:
@@ -481,7 +469,7 @@ def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_leas
         for _ in range(60):
             site.clock.sleep(31)
             run.beat()
-            if run.clock.now() > run.data["entered"]["verify"] + 1500:
+            if run.clock.now() > run.book.entered["verify"].wall + 1500:
                 site.catalog.request_cancel(run.id, "enough", run.now())
 
     engine = Engine(site, kinds("backup", verify=verify))
@@ -499,7 +487,7 @@ def test_an_operation_that_nobody_drives_is_cancelled_here_with_its_cleanup(site
         pass
     ended = Engine(site, kinds("restore-test")).cancel(id, "cancelled by the administrator")
     assert ended.state is OperationState.CANCELLED
-    assert memory_of(ended)["walked"][-2:] == ["tear-down", "judge"]
+    assert read(ended).walked[-2:] == ("tear-down", "judge")
     with pytest.raises(OperationFailed, match="has already ended"):
         engine.cancel(id, "once more")
 
@@ -529,10 +517,10 @@ def test_what_a_dead_process_left_in_a_lane_is_finished_by_whoever_waits_behind_
 
     dying = True
     dead = Engine(site, kinds("backup", dump=dump))
-    dead.owner = dead_command()
+    dead.executor.owner = dead_command()
     left = opened(dead, "backup", 101)
     for _ in range(3):
-        dead.advance(left)
+        dead.executor.advance(left)
     dying = False
     engine = Engine(site, kinds("backup", dump=dump))
     assert engine.drive([opened(engine, "backup", 102)])[0].state is OperationState.DONE

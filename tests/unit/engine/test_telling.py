@@ -18,7 +18,8 @@ from backupsvc.operations.job_run.result import last_nights
 from backupsvc.operations.kinds import KINDS
 from policies.model import Job, OperationState
 from policies.outcomes import Event, Night, NightVerdict, Outcome
-from tests.unit.engine.test_engine import fail, kinds, opened
+from tests.unit.engine.notes import NOTHING, kinds
+from tests.unit.engine.test_engine import fail, opened
 from tests.unit.operations.farm import at, policy, site
 from tests.unit.operations.worlds import World, operation_of, world
 
@@ -73,8 +74,8 @@ def test_a_tick_that_dies_while_it_tells_is_followed_by_another_that_tells_it_ag
     engine = Engine(here, kinds("backup"))
     id = opened(engine, "backup")
     said, heard[:] = list(heard), []
-    here.catalog.claim(id, engine.driver())
-    here.catalog.finish(id, engine.driver(), OperationState.DONE, data={}, error=None, note=None)
+    here.catalog.claim(id, engine.executor.driver())
+    here.catalog.finish(id, engine.executor.driver(), OperationState.DONE, kept=NOTHING, error=None, note=None)
     here.clock.sleep(HEAD_START)
 
     def dies(event: Event) -> None:

@@ -80,28 +80,29 @@ class WatchedCatalog(Catalog):
         driver: Driver,
         *,
         step: str | None = None,
-        data: Any = None,
+        kept: Kept | None = None,
         note: Note | None = None,
         park: int | None = None,
     ) -> None:
         with self.stage.fenced(id, driver):
             if note is not None and note.event == "intent":
                 self.stage.acting()
-            super().record(id, driver, step=step, data=data, note=note, park=park)
+            super().record(id, driver, step=step, kept=kept, note=note, park=park)
 
     def finish(self, id: str, driver: Driver, state: Any, **given: Any) -> Any:
         with self.stage.fenced(id, driver):
             return super().finish(id, driver, state, **given)
 
 
-class WatchedEngine(Engine):
-    """The real engine; tells the stage which operation it is at."""
+def watch(engine: Engine, stage: Stage) -> None:
+    """Let an engine tell the stage which operation it is at."""
+    advance = engine.executor.advance
 
-    stage: Stage
+    def watched(id: str) -> Advance:
+        with stage.at(id):
+            return advance(id)
 
-    def advance(self, id: str) -> Advance:
-        with self.stage.at(id):
-            return super().advance(id)
+    engine.executor.advance = watched  # type: ignore[method-assign]
 
 
 @dataclass
@@ -141,8 +142,8 @@ class Stage:
         pve = connect(self.cluster, self.policy.scratch, self._around)
         site = World(self.catalog, self.clock, pve=pve, restore_pve=pve, policy=self.policy, settings=settings)
         plain = build_engine(site)
-        site.engine = WatchedEngine(site, plain.kinds, foreground=foreground, settle=self.settle)
-        site.engine.stage = self
+        site.engine = Engine(site, plain.kinds, foreground=foreground, settle=self.settle)
+        watch(site.engine, self)
         site.engine.executor.owner = f"{name}:{next(self._numbers)}"
         return Actor(name, site)
 

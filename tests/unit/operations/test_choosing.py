@@ -48,7 +48,7 @@ def listing(site: World, *archives: Any, held: dict[str, str] | None = None) -> 
     return cluster
 
 
-def plan(site: World, volid: str | None = None) -> dict[str, Any]:
+def plan(site: World, volid: str | None = None) -> RestoreMemory:
     return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)
 
 
@@ -88,8 +88,8 @@ def test_an_archive_whose_config_cannot_be_read_is_chosen_as_before_so_that_its_
 def test_a_restore_takes_the_newest_archive_that_holds_a_disk_and_says_what_it_passed_over(site: World) -> None:
     listing(site, GOOD, EMPTY)
     planned = plan(site)
-    assert planned["archive"]["volid"] == GOOD.volid
-    assert planned["passed_over"] == [f"{EMPTY.volid} holds no disk, so it was passed over"]
+    assert planned.archive.volid == GOOD.volid
+    assert planned.passed_over == (f"{EMPTY.volid} holds no disk, so it was passed over",)
 
 
 @pytest.mark.parametrize("named", [EMPTY.volid, BARE.volid])
@@ -167,17 +167,17 @@ TWO_DISKS = (
 def test_a_restore_names_the_disks_that_the_archive_does_not_hold_and_why(site: World) -> None:
     listing(site, GOOD, held={GOOD.volid: TWO_DISKS})
     planned = plan(site)
-    assert sorted(planned["missing_disks"]) == ["sata0", "scsi1"]
-    told = "\n".join(sorted(planned["left_out"]))
+    assert sorted(planned.missing_disks) == ["sata0", "scsi1"]
+    told = "\n".join(sorted(planned.left_out))
     assert "disk scsi1 is not in the archive (excluded from the backup: backup=0)" in told
     assert "disk sata0 is not in the archive (it was not dumped)" in told
-    operation = open_restore(site, 108, planned, start=False)
+    operation = open_restore(site, 108, replace(planned, start=False))
     assert operation is not None
     result = restore_outcome(operation)
-    assert result["missing_disks"] == planned["missing_disks"] and result["left_out"] == planned["left_out"]
+    assert (result["missing_disks"], result["left_out"]) == (list(planned.missing_disks), list(planned.left_out))
     assert [line for line in _lines(108, planned) if "WARNING: disk scsi1" in line]
 
 
 def test_a_restore_of_a_whole_archive_has_no_such_warning(site: World) -> None:
     listing(site, GOOD)
-    assert plan(site)["left_out"] == []
+    assert plan(site).left_out == ()

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from backupsvc.clock import moment
 from backupsvc.catalog.operations import Driver
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.engine.executor import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldElsewhere
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
 from backupsvc.operations import tick
 from policies.model import Operation, OperationState
-from tests.unit.engine.test_engine import kinds, opened
+from tests.unit.engine.notes import NOTES, NOTHING, Notes, Run, kinds
+from tests.unit.engine.test_engine import opened
 from tests.unit.operations.worlds import SteppingClock, World, emptied, memory_of, operation_of, world
 
 YEAR = 366 * 86_400
@@ -104,25 +106,25 @@ def test_a_deadline_comes_though_the_clock_is_set_back(site: World) -> None:
         return Wait("it boots", most=30.0)
 
     engine = Engine(site, kinds("restore-test", boot=waits))
-    operation = engine.open("restore-test", 108, {}, within=600)
+    operation = engine.open("restore-test", 108, Notes(), within=600)
     assert operation
     began = site.clock.monotonic()
     ended = engine.drive([operation.id])[0]
-    assert "deadline" in memory_of(ended)["error"]["message"]
+    assert "deadline" in str(ended.book.error)
     assert 600 <= site.clock.monotonic() - began < 700
 
 
 def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_sets(site: World) -> None:
     engine = Engine(site, kinds("restore-test"), settle=10.0)
-    claimed = site.catalog.claim(opened(engine), engine.driver())
+    claimed = site.catalog.claim(opened(engine), engine.executor.driver())
     assert claimed
-    run = Run(engine, claimed)
-    run.mark("start_intent")
+    run: Run = Run(engine.executor, site, claimed, NOTES)
+    run.keep_task("start", intended=moment(site.clock))
     site.clock.step(-YEAR)
     assert run.unsettled("start")
     site.clock.sleep(11)
     assert not run.unsettled("start")
-    run.mark("start_intent")
+    run.keep_task("start", intended=moment(site.clock))
     site.clock.step(YEAR)
     assert run.unsettled("start"), "its answer may still come"
 
@@ -160,11 +162,11 @@ def test_a_lease_that_is_renewed_is_followed_and_left_alone(site: World) -> None
             site.catalog.renew_all(Driver(driver, LEASE_SECONDS, int(site.clock.now()) + YEAR))
         elif not ended:
             held = Driver(driver, LEASE_SECONDS, int(site.clock.now()))
-            ended.append(site.catalog.finish(id, held, OperationState.DONE, data={}, error=None, note=None))
+            ended.append(site.catalog.finish(id, held, OperationState.DONE, kept=NOTHING, error=None, note=None))
 
     ended_at = site.clock.monotonic() + 3 * LEASE_SECONDS
     site.clock.sleep = renewing  # type: ignore[method-assign]
-    assert engine.drive([id])[0].data == {}, "nobody took it over"
+    assert engine.drive([id])[0].memory == {}, "nobody took it over"
 
 
 def test_who_abandons_does_not_wait_for_whoever_has_it_by_now(site: World) -> None:
@@ -199,7 +201,7 @@ def test_a_tick_brings_back_what_was_parked_while_the_clock_stood_ahead(site: Wo
     worker = Engine(site, kinds("restore-test", boot=lambda run: Wait("it boots", most=30.0)), foreground=False)
     id = opened(worker)
     site.clock.step(YEAR)
-    while worker.advance(id).pause is None:
+    while worker.executor.advance(id).pause is None:
         pass
     leased = opened(worker, subject=109)
     assert site.catalog.claim(leased, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))

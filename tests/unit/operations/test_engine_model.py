@@ -235,7 +235,7 @@ class EngineModel(RuleBasedStateMachine):
 
     def _work(self, actor: Actor, id: str, whole: bool) -> None:
         if whole:
-            worker_loop.work(actor.site.engine, id, long=True)
+            worker_loop.work(actor.site.engine.executor, id, long=True)
         else:
             actor.site.engine.executor.advance(id)
 
@@ -284,7 +284,7 @@ class EngineModel(RuleBasedStateMachine):
             assert vmid not in self.cluster.stray, f"restore {by.id} destroyed VM {vmid}, of which there is a disk"
             return
         assert by is not None and vmid in POLICY.scratch
-        owner = by.data.get("copy_of", by.id)
+        owner = _copy_of(by)
         assert f"operation-{owner}" in config.get("description", ""), f"{by.kind} {by.id} destroyed {config}"
 
     def _is_rest_of_ours(self, vmid: int) -> bool:
@@ -340,7 +340,7 @@ class EngineModel(RuleBasedStateMachine):
         for one in self._all():
             for line in self.catalog.transitions(one.id):
                 if line.upid:
-                    named.setdefault(line.upid, set()).add(str(one.data.get("copy_of", one.id)))  # a reap knows the copy's
+                    named.setdefault(line.upid, set()).add(_copy_of(one))  # a reap knows the copy's
         assert all(len(owners) == 1 for owners in named.values()), named
 
     @invariant()
@@ -370,8 +370,8 @@ class EngineModel(RuleBasedStateMachine):
             notes = [row["notes"] for row in self.cluster.archives.values() if one.id in row["notes"]]
             assert len(notes) <= 1
             if one.kind == "backup" and one.state is OperationState.DONE:
-                archive: Any = one.data["archive"]
-                assert one.id in archive["notes"]
+                archive = backup_memory.recall(one).archive
+                assert archive and one.id in archive.notes
 
     def teardown(self) -> None:
         """When the trouble is over, a fresh worker brings everything to its end, and nothing is left behind."""
@@ -412,8 +412,13 @@ class EngineModel(RuleBasedStateMachine):
 
 
 def _left_behind(operation: Operation) -> bool:
-    error: Any = operation.data.get("cleanup_error")
-    return bool(error) and error["step"] != "judge"
+    error = operation.book.cleanup_error
+    return error is not None and error.step != "judge"
+
+
+def _copy_of(operation: Operation) -> str:
+    """Whose copy it takes down: a reap that of the operation after which it cleans up."""
+    return str(operation.memory.get("copy_of") or operation.id)
 
 
 @contextmanager

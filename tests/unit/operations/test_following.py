@@ -44,13 +44,13 @@ def worker(site: World, **special: Any) -> Callable[[], None]:
 
     def turn() -> None:
         for id in site.catalog.due(int(site.clock.now()), 10):
-            worker_loop.work(engine, id, long=True)
+            worker_loop.work(engine.executor, id, long=True)
 
     return turn
 
 
 def opened(site: World, subject: int = 108) -> str:
-    operation = site.engine.open("backup", subject, {})
+    operation = site.engine.open("backup", subject, BackupMemory("nightly"))
     assert operation is not None
     return str(operation.id)
 
@@ -58,8 +58,8 @@ def opened(site: World, subject: int = 108) -> str:
 def test_a_follower_is_told_what_a_watcher_of_the_driver_is_told(site: World) -> None:
     told: list[StepEvent] = []
 
-    def read_back(run: Run) -> None:
-        run.data["said"] = "an archive"
+    def read_back(run: Run[BackupMemory]) -> None:
+        run.conclude("an archive")
 
     site.clock = WorkedClock(worker(site, read_back=read_back))
     ended = watch(site, [opened(site)], told.append)
@@ -76,7 +76,7 @@ def test_a_follower_says_that_nobody_has_begun_and_then_what_is_waited_for_once(
     standings = [look.standing for look in follow(site, [id])]
     assert standings[0] == "nobody has begun it yet"
     assert standings.count("vzdump is running") == 1
-    assert "waits" not in operation_of(site, id).data
+    assert operation_of(site, id).book.waits == ""
 
 
 def test_every_transition_is_seen_exactly_once(site: World) -> None:
@@ -89,7 +89,7 @@ def test_every_transition_is_seen_exactly_once(site: World) -> None:
 def test_a_failed_step_is_told_as_one(site: World) -> None:
     told: list[StepEvent] = []
 
-    def dump(run: Run) -> None:
+    def dump(run: Run[BackupMemory]) -> None:
         raise PveError("no room")
 
     site.clock = WorkedClock(worker(site, dump=dump))

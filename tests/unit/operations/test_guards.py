@@ -6,16 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from backupsvc.operations.backup.memory import BackupMemory
-from backupsvc.operations.restore.memory import RestoreMemory
 
 from backupsvc.catalog.operations import Driver, Kept
 from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused, LeaseLost
 from backupsvc.operations.backup import steps as backup
+from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory, recall
 from policies import ownership
@@ -147,9 +147,9 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
     monkeypatch.setattr(backup, "verify_on_node", lambda service, node, volid, beat: dict(found))
     site.settings = SimpleNamespace(ssh=SimpleNamespace(nodes={"clovis": "clovis"}))
     engine = Engine(site, KINDS)
-    operation = engine.open("backup", 108, BackupMemory(node="clovis", archive=ARCHIVE))
+    operation = engine.open("backup", 108, BackupMemory("nightly", node="clovis", archive=ARCHIVE))
     assert operation
-    backup.verify(Run(engine, site, operation, KINDS["backup"].form))
+    backup.verify(Run(engine.executor, site, operation, KINDS["backup"].form))
     kept = site.catalog.archive("clovis", ARCHIVE.volid)
     assert kept and (kept.rung, kept.sha256) == (rung, "ab" * 32)
 
@@ -163,7 +163,7 @@ def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_fr
     operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis"))
     assert operation
     with pytest.raises(LawRefused) as refused:
-        restore.choose(Run(engine, site, operation, KINDS["restore"].form))
+        restore.choose(Run(engine.executor, site, operation, KINDS["restore"].form))
     assert refused.value.law == 1
     assert site.catalog.pinned() == set()
 

@@ -74,7 +74,7 @@ def proved(site: World, volid: str | None = None) -> dict[str, Any]:
     return proving.outcome(site.engine.drive_one(opened))
 
 
-def plan(site: World, volid: str | None = None) -> dict[str, Any]:
+def plan(site: World, volid: str | None = None) -> RestoreMemory:
     return plan_restore(site, 108, at=None, volid=volid, node=None, storage=None)
 
 
@@ -139,7 +139,7 @@ def test_law_10_no_restore_takes_another_machines_archive_unless_it_is_named_and
         plan(site)
     assert refused.value.exit_code == 4 and f"--archive {SECOND.volid}" in refused.value.hint
     planned = plan(site, SECOND.volid)
-    assert planned["archive"]["volid"] == SECOND.volid and "another machine" in planned["warnings"][0]
+    assert planned.archive.volid == SECOND.volid and "another machine" in planned.warnings[0]
 
 
 def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_then_it_is_said_aloud(site: World) -> None:
@@ -147,15 +147,15 @@ def test_law_5_a_restore_passes_a_changed_archive_over_unless_it_is_named_and_th
         remembered(site, item, CONFIG, operation="OP")
     stands(site, FIRST, replace(SECOND, size=7), held={FIRST.volid: CONFIG, SECOND.volid: CONFIG})
     planned = plan(site)
-    assert (planned["archive"]["volid"], planned["warnings"]) == (FIRST.volid, [])
-    assert "was changed since it was recorded (size 1000 -> 7 bytes)" in planned["passed_over"][0]
-    assert "was changed" in plan(site, SECOND.volid)["warnings"][0]
+    assert (planned.archive.volid, planned.warnings) == (FIRST.volid, ())
+    assert "was changed since it was recorded (size 1000 -> 7 bytes)" in planned.passed_over[0]
+    assert "was changed" in plan(site, SECOND.volid).warnings[0]
 
 
 def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_restored(site: World) -> None:
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, held={FIRST.volid: CONFIG})
-    opened = open_restore(site, 108, plan(site), start=False)
+    opened = open_restore(site, 108, replace(plan(site), start=False))
     site.catalog.observe([replace(FIRST, size=7)], scope=[], at=9)
     error = restore_outcome(site.engine.drive_one(opened))["error"]
     assert (error["step"], error["exit_code"]) == ("choose", 4) and "was changed" in error["message"]
@@ -163,7 +163,7 @@ def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_resto
 
 def test_a_restore_with_an_empty_catalog_goes_on(site: World) -> None:
     stands(site, FIRST, held={FIRST.volid: CONFIG})
-    assert plan(site)["warnings"] == []
+    assert plan(site).warnings == ()
 
 
 # --- retention ----------------------------------------------------------------------------------------------------------

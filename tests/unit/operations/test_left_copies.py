@@ -89,7 +89,7 @@ def a_tear_down_that_a_worker_left(site: World) -> str:
     special = kinds(reserve=on_the_node, start=fail("x"), tear_down=lambda run: Wait("it goes", most=1.0))
     worker = Engine(site, special, foreground=False)
     id = opened(worker, subject=107)
-    while worker.advance(id).pause is None:
+    while worker.executor.advance(id).pause is None:
         pass
     site.clock.sleep(5.0)
     return id
@@ -110,9 +110,9 @@ def test_a_tear_down_that_nobody_is_at_is_done_by_the_command_that_waits_for_it_
 
 def test_who_waits_for_what_somebody_drives_says_at_once_who_does(site: World) -> None:
     other = Engine(site, kinds(reserve=on_the_node))
-    other.owner = "clovis:4711:x"
+    other.executor.owner = "clovis:4711:x"
     left = opened(other, subject=107)
-    while other.advance(left).operation.step != "restore":
+    while other.executor.advance(left).operation.step != "restore":
         pass
     person = Person(site, reserve=on_the_node)
     sleep, seen = site.clock.sleep, list[list[str]]()
@@ -148,7 +148,7 @@ def test_a_command_that_first_cleans_up_after_a_dead_one_says_so_before_it_does(
     person = Person(site, tear_down=lambda run: order.append("tear-down"))
     order: list[str] = person.said
     id = opened(person.engine)
-    assert site.catalog.claim(id, person.engine.driver())
+    assert site.catalog.claim(id, person.engine.executor.driver())
     site.catalog.expire(id, person.engine.executor.owner, 0)
     assert site.catalog.claim(id, Driver(dead_command(), 600, int(site.clock.now())))
     opened(person.engine)
@@ -182,12 +182,12 @@ def left_copy(
     engine = Engine(site, kinds())
     id = opened(engine, subject=100 + vmid % 100)
     assert site.catalog.lease_vmid(vmid, id, 1)
-    claimed = site.catalog.claim(id, engine.driver())
+    claimed = site.catalog.claim(id, engine.executor.driver())
     assert claimed
     memory = FORM.write(RestoreTestMemory(ScratchPlace(vmid, "clovis", "local"))) | {"version": version}
     book = Bookkeeping(cleanup_error=StepError("tear-down", UNREADABLE), tasks=tasks or {})
     kept = Kept(memory, book)
-    return site.catalog.finish(id, engine.driver(), OperationState.FAILED, kept=kept, error=UNREADABLE, note=None)
+    return site.catalog.finish(id, engine.executor.driver(), OperationState.FAILED, kept=kept, error=UNREADABLE, note=None)
 
 
 def take_down(site: World) -> Callable[[TestRun], Wait | None]:
@@ -255,7 +255,7 @@ def test_workers_leave_it_to_their_tick(site: World) -> None:
     site.engine = worker
     id = opened(worker)
     for _ in range(20):
-        worker.advance(id)
+        worker.executor.advance(id)
     assert site.catalog.operations(kind="reap") == []
 
 

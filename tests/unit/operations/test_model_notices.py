@@ -206,7 +206,7 @@ def taken_by_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(UntoldStore, "take_untold", look)
 
 
-def planned(kind: str, **changes: Any) -> OperationKind:
+def planned(kind: str, **changes: Any) -> OperationKind[Any, Any]:
     """A kind of operation with another plan."""
     return replace(KINDS[kind], workflow=replace(KINDS[kind].workflow, **changes))
 

@@ -161,7 +161,7 @@ class Storages:
             driver, test = Driver("a test", 60, int(clock.now())), self.tests.pop()
             self.pins.pop(test, None)
             if self.catalog.claim(test, driver):
-                self.catalog.finish(test, driver, OperationState.DONE, data={}, error=None, note=None)
+                self.catalog.finish(test, driver, OperationState.DONE, kept=Kept({}, Bookkeeping()), error=None, note=None)
         elif deed == "sync":
             with contextlib.suppress(BackupsvcError):
                 self._quietly(lambda: accepting.sync(self.site))

@@ -35,7 +35,7 @@ def stands(site: World, *storages: Storage) -> Cluster:
 
 def test_a_storage_that_has_just_the_room_takes_it_without_a_word(site: World) -> None:
     stands(site, DISKS)
-    assert plan(site)["room"] == []
+    assert plan(site).room == ()
 
 
 def test_where_it_surely_cannot_fit_nothing_begins_and_the_numbers_and_the_way_out_are_said(site: World) -> None:
@@ -57,20 +57,20 @@ def test_where_it_surely_cannot_fit_nothing_begins_and_the_numbers_and_the_way_o
 def test_the_storage_that_is_named_is_the_one_that_is_measured(site: World) -> None:
     stands(site, replace(DISKS, available=0), OTHER)
     asked: dict[str, Any] = {"at": None, "volid": None, "node": None}
-    assert plan_restore(site, 108, storage="tank", **asked)["room"] == []
+    assert plan_restore(site, 108, storage="tank", **asked).room == ()
 
 
 def test_a_thin_pool_may_be_overcommitted_so_that_is_a_warning_with_the_numbers(site: World) -> None:
     stands(site, replace(DISKS, type="lvmthin", available=63 * MIB))
     planned = plan(site)
-    assert planned["room"] == [
+    assert planned.room == (
         "storage local-lvm on clovis has 66.1 MB free, and the disks take 67.1 MB there when full: only what is written is "
         "allocated, so the restore may fit, and the guest run out of room later; free some, or name another storage with "
-        "--storage"
-    ]
-    assert f"  WARNING: {planned['room'][0]}" in _lines(108, planned)
+        "--storage",
+    )
+    assert f"  WARNING: {planned.room[0]}" in _lines(108, planned)
     stands(site, replace(DISKS, type="lvmthin", available=10))
-    assert "; the archive alone is 1.0 kB packed, so it will hardly fit; " in plan(site)["room"][0]
+    assert "; the archive alone is 1.0 kB packed, so it will hardly fit; " in plan(site).room[0]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_thin_pool_may_be_overcommitted_so_that_is_a_warning_with_the_numbers(
 )
 def test_what_is_not_known_of_the_room_is_said_and_hinders_nobody(site: World, storages: list[Storage], said: str) -> None:
     stands(site, *storages)
-    (found,) = plan(site)["room"]
+    (found,) = plan(site).room
     assert found.startswith(said)
 
 
@@ -96,7 +96,7 @@ def test_a_node_that_does_not_say_its_storages_has_no_known_room(site: World) ->
 
 def test_room_that_was_taken_between_plan_and_restore_is_seen_before_anything_is_written(site: World) -> None:
     cluster = stands(site, DISKS)
-    opened = open_restore(site, 108, plan(site), start=False)
+    opened = open_restore(site, 108, replace(plan(site), start=False))
     cluster.storage.seen = lambda: SeenStorages((LOCAL, replace(DISKS, available=63 * MIB)))
     error = restore_outcome(site.engine.drive_one(opened))["error"]
     assert (error["step"], error["exit_code"]) == ("choose", 4) and "66.1 MB free, and 67.1 MB are needed" in error["message"]

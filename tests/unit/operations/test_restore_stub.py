@@ -52,25 +52,23 @@ def stub(site: World, why: str | None) -> list[tuple[str, int, str]]:  # noqa: F
 def failed_before(site: World, state: OperationState = OperationState.FAILED) -> None:  # noqa: F811
     """Remember a restore of ours that ended so."""
     engine = Engine(site, KINDS)
-    operation = engine.open("restore", 108, {"restore_upid": UPID})
+    operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis"))
     assert operation
-    site.catalog.finish(
-        operation.id, engine.driver(), state, data={"restore_upid": UPID}, error="x", note=Note("settle", "finished")
-    )
+    begun = replace(operation.book, tasks={"restore": TaskRecord(upid=UPID)})
+    kept, note = Kept(operation.memory, begun), Note("settle", "finished")
+    site.catalog.finish(operation.id, engine.executor.driver(), state, kept=kept, error="x", note=note)
 
 
 def chosen(site: World) -> Any:  # noqa: F811
     """Call the first step of a restore until it is done."""
     engine = Engine(site, KINDS)
-    from backupsvc.inventory.listing import as_dict
-
-    operation = engine.open("restore", 108, {"archive": as_dict(ARCHIVE), "node": "clovis", "storage": None})
+    operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis"))
     assert operation
     for _ in range(5):
-        claimed = site.catalog.claim(operation.id, engine.driver())
+        claimed = site.catalog.claim(operation.id, engine.executor.driver())
         assert claimed
-        run = Run(engine, claimed)
-        run.data.setdefault("entered", {}).setdefault("choose", run.clock.now())
+        run = Run(engine.executor, site, claimed, FORM)
+        run.enter("choose")
         answer = restore.choose(run)
         run.save()
         if not isinstance(answer, Wait):

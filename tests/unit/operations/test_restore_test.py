@@ -98,9 +98,9 @@ class Steps:
 
     def run(self) -> TestRun:
         """One call of a step's handler, before the handler is called."""
-        operation = self.site.catalog.claim(self.id, self.engine.driver())
+        operation = self.site.catalog.claim(self.id, self.engine.executor.driver())
         assert operation
-        return Run(self.engine, self.site, operation, FORM)
+        return Run(self.engine.executor, self.site, operation, FORM)
 
     def book(self, **known: Any) -> Steps:
         """Let the engine have kept these of it (the fields of its bookkeeping)."""

@@ -24,33 +24,35 @@ def site(sqlite_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def ended(site: World, kind: str, state: OperationState = OperationState.FAILED, subject: int | None = 108, **data: Any) -> Any:
-    operation = site.engine.open(kind, subject, data, within=600, rank=3)
+def ended(site: World, kind: str, state: OperationState = OperationState.FAILED, subject: int | None = 108, memory: Any = JOB) -> Any:
+    operation = site.engine.open(kind, subject, memory, within=600, rank=3)
     assert operation is not None
-    driver = site.engine.driver()
+    driver = site.engine.executor.driver()
     claimed = site.catalog.claim(operation.id, driver)
     assert claimed is not None
-    return site.catalog.finish(operation.id, driver, state, data=dict(claimed.data) | {"later": "x"}, error="no", note=None)
+    learnt = Kept(dict(claimed.memory) | {"name": "found out later"}, claimed.book)
+    return site.catalog.finish(operation.id, driver, state, kept=learnt, error="no", note=None)
 
 
 def test_a_retry_opens_a_new_operation_with_what_was_asked_and_its_deadline(site: World) -> None:
-    failed = ended(site, "backup", job="nightly", node="clovis")
+    failed = ended(site, "backup")
     opened = retrying.open_retry(site, retrying.plan(site, failed))
     assert opened is not None and opened.id != failed.id
     assert (opened.kind, opened.subject, opened.rank, opened.occurrence) == ("backup", 108, 3, None)
-    assert opened.data["asked"] == {"job": "nightly", "node": "clovis", "retry_of": failed.id}
-    assert opened.data["deadline"] == opened.created + 600
-    assert "later" not in opened.data
+    assert (opened.book.asked, opened.book.retry_of) == (failed.book.asked, failed.id)
+    assert opened.book.deadline == opened.created + 600
+    assert backup_memory.recall(opened) == JOB
 
 
 def test_a_retry_of_a_retry_names_the_one_before_it(site: World) -> None:
     first = ended(site, "backup")
     again = retrying.open_retry(site, retrying.plan(site, first))
     assert again is not None
-    driver = site.engine.driver()
+    driver = site.engine.executor.driver()
     site.catalog.claim(again.id, driver)
-    second = site.catalog.finish(again.id, driver, OperationState.CANCELLED, data=again.data, error="no", note=None)
-    assert retrying.plan(site, second).asked == {"retry_of": again.id}
+    second = site.catalog.finish(again.id, driver, OperationState.CANCELLED, kept=Kept(again.memory, again.book), error="no", note=None)
+    planned = retrying.plan(site, second)
+    assert (planned.of, planned.memory) == (again.id, JOB)
 
 
 def test_an_open_operation_is_not_retried(site: World) -> None:

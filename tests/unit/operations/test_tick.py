@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.engine.worker_loop import work
-from tests.unit.engine.test_engine import kinds, opened
+from tests.unit.engine.notes import Run, kinds
+from tests.unit.engine.test_engine import opened
 from tests.unit.operations.worlds import World, world
 
 
@@ -37,11 +38,11 @@ def test_a_node_that_becomes_free_is_told_before_the_next_steps_are_done(site: W
     first, second = opened(engine, "backup", 101), opened(engine, "backup", 102)
     engine.executor.hints.clear()
     engine.executor.advance(first)
-    assert work(engine, second, long=False).again is not None  # it waits for its turn
-    turn = work(engine, first, long=False)
+    assert work(engine.executor, second, long=False).again is not None  # it waits for its turn
+    turn = work(engine.executor, first, long=False)
     assert turn.hints == (second,) and turn.again == 0.0
     assert done == [(101, "dump")]
     other = Engine(site, engine.kinds, foreground=False)
-    other.owner = "elsewhere:1:x"
-    assert work(other, first, long=True).again is None  # anybody may go on with it at once
+    other.executor.owner = "elsewhere:1:x"
+    assert work(other.executor, first, long=True).again is None  # anybody may go on with it at once
     assert done == [(101, "dump"), (101, "read-back")]

@@ -82,9 +82,9 @@ class Site:
     def down(self, id: str, calls: int = 40) -> Run[StepServices, CopyMemory]:
         """Call tear-down as the engine does, until it is done. Raise whatever it raises."""
         for _ in range(calls):
-            operation = self.world.catalog.claim(id, self.engine.driver())
+            operation = self.world.catalog.claim(id, self.engine.executor.driver())
             assert operation
-            run: Run[StepServices, CopyMemory] = Run(self.engine, self.world, operation, KINDS[operation.kind].form)
+            run: Run[StepServices, CopyMemory] = Run(self.engine.executor, self.world, operation, KINDS[operation.kind].form)
             run.enter("tear-down")
             try:
                 wait = KINDS[operation.kind].handlers["tear-down"](run)

@@ -128,7 +128,7 @@ Handler = Callable[[Any], Any]
 
 def kinds_with(handlers: Mapping[str, Mapping[str, Handler]]) -> dict[str, OperationKind[Any, Any]]:
     """Every kind of operation, some of them with other handlers."""
-    return KINDS | {name: replace(KINDS[name], handlers=own) for name, own in handlers.items()}
+    return dict(KINDS) | {name: replace(KINDS[name], handlers=own) for name, own in handlers.items()}
 
 
 def open_job(service: Service, job: Job, only: Collection[int] = ()) -> list[Operation]:

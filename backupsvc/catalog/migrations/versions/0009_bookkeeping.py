@@ -18,7 +18,7 @@ TASKS = ("dump", "restore", "start", "stop", "destroy", "clear", "removing", "fr
 SAME = ("asked_by", "deadline", "seconds", "tries", "backs", "waits", "said", "cancelled")
 ERROR = ("step", "message", "hint", "kind", "exit_code")
 CHUNK = 500  # rows that are rewritten at a time
-NO_BOOT = [0.0, "another boot"]  # of what was remembered by the wall clock alone
+NO_BOOT: tuple[float, str] = (0.0, "another boot")  # of what was remembered by the wall clock alone
 
 
 def upgrade() -> None:
@@ -74,6 +74,6 @@ def _tasks(rest: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _moment(wall: Any, ticks: Any) -> dict[str, Any]:
+def _moment(wall: float, ticks: Any) -> dict[str, Any]:
     passed, boot = ticks or NO_BOOT
     return {"wall": float(wall), "ticks": float(passed), "boot": str(boot)}

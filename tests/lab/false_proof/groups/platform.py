@@ -79,7 +79,7 @@ def work_off(stage: Stage) -> None:
             for _ in range(200):
                 opened = [one.id for one in service.catalog.operations(state=OperationState.OPEN)]
                 for id in {*tick.tick(service), *opened}:
-                    worker_loop.work(service.engine, id, long=True)
+                    worker_loop.work(service.engine.executor, id, long=True)
                 if not service.catalog.operations(state=OperationState.OPEN):
                     return
                 time.sleep(0.2)
