@@ -1,4 +1,4 @@
-"""What the engine itself keeps of an operation, whatever kind it is of: what was asked, when each step began, tries, errors, tasks.
+"""What the engine itself keeps of an operation, of whatever kind: what was asked, when each step began, tries, errors and tasks.
 
 What the kind's own steps found out is its memory, which only that kind reads.
 """
@@ -43,10 +43,10 @@ class Bookkeeping:
     """An operation's bookkeeping.
 
     ``asked`` is the memory that it was opened with (None: by a version that did not keep it), ``timeout_s`` the seconds until its
-    ``deadline`` (epoch seconds). ``entered`` says when each step began, ``seconds`` how long those lasted that are over, ``tasks``
-    the PVE tasks by the steps' own names for them. ``tries`` and ``failing_since`` count the failures of the present step that may
-    pass, ``backs`` how often it went back. ``waits`` is what it waits for now, ``said`` what the present step tells at its end,
-    ``cancelled`` why it was cancelled.
+    ``deadline`` (epoch seconds). ``entered`` says when each step began, ``seconds`` how long those lasted that are over,
+    ``tasks`` the PVE tasks by the steps' own names for them. ``tries`` and ``failing_since`` count the failures of the present
+    step that may pass, ``backs`` how often it went back. ``waits`` is what it waits for now, ``said`` what the present step tells
+    at its end, ``cancelled`` why it was cancelled.
     """
 
     asked: Mapping[str, Any] | None = None

@@ -432,11 +432,11 @@ class OperationState(StrEnum):
 class Operation:
     """One durable piece of long work. ``id`` is a ULID, ``subject`` the VMID it is about (None: the site).
 
-    ``step`` is the step to do next, ``memory`` what its kind's steps have recorded so far, as it is written down (JSON values, with
-    the version that wrote them), ``book`` what the engine keeps of it, ``occurrence`` the
-    key that makes a scheduled occurrence unique (law 9), ``error`` the sentence it failed with. ``attempts`` counts the drivers
-    that were lost at this step, ``due`` is when it must be looked at again, ``rank`` its place among those who wait for the same
-    node (less is earlier), ``cancel`` why it shall end, if somebody asked for that.
+    ``step`` is the step to do next, ``memory`` what its kind's steps have recorded so far, as it is written down (JSON values,
+    with the version that wrote them), ``book`` what the engine keeps of it, ``occurrence`` the key that makes a scheduled
+    occurrence unique (law 9), ``error`` the sentence it failed with. ``attempts`` counts the drivers that were lost at this step,
+    ``due`` is when it must be looked at again, ``rank`` its place among those who wait for the same node (less is earlier),
+    ``cancel`` why it shall end, if somebody asked for that.
     """
 
     id: str

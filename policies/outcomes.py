@@ -1,6 +1,7 @@
 """What came of an operation, and of a night, in the few words that a log, a notification and a health check need.
 
-Read from the facts that its kind knows of it, once it has ended. Decisions here: how loud to say it, and whether a night was good.
+Read from the facts that its kind knows of it, once it has ended. Decisions here: how loud to say it, and whether a night was
+good.
 """
 
 from __future__ import annotations
@@ -137,8 +138,8 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class NightFacts:
-    """What a night remembers: its job, when it was due (epoch seconds), the guests to be backed up (None: it did not come so far),
-    and what it called the operations that it opened, by their ids.
+    """What a night remembers: its job, when it was due (epoch seconds), the guests to be backed up (None: it did not come so
+    far), and what it called the operations that it opened, by their ids.
     """
 
     job: str

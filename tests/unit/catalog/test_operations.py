@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from backupsvc.catalog.database import Database
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import Catalog, ulid
+from backupsvc.catalog.database import Database
 from backupsvc.catalog.operations import Driver, Kept, NewOperation, Note
 from backupsvc.catalog.tables import TRANSITION
 from backupsvc.errors import LeaseLost, OperationFailed

@@ -35,7 +35,7 @@ raw.execute("ROLLBACK")
 
 def opened(catalog: Catalog, occurrence: str | None = None) -> Operation | None:
     """Open an operation."""
-    return catalog.open_operation(NewOperation("backup", 108, "locate", {}, occurrence), 1)
+    return catalog.open_operation(NewOperation("backup", 108, "locate", {}, occurrence=occurrence), 1)
 
 
 @pytest.fixture

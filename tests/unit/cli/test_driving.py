@@ -11,10 +11,12 @@ import pytest
 import typer
 
 from backupsvc.cli.driving import bring_to_end, check_options
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import UsageError
+from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.services import Run
 from tests.unit.operations.worlds import World, kinds_with, operation_of, world
 
 

@@ -14,10 +14,11 @@ from typer.testing import CliRunner, Result
 from backupsvc import bootstrap
 from backupsvc.cli.completing import offered, operation_ids
 from backupsvc.cli.operations import app
-from backupsvc.engine.context import Run
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import BackupsvcError, PveError, Refused, UsageError
+from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.services import Run
 from backupsvc.requester import person
 from backupsvc.serve.queues import QUEUES
 from tests.unit.operations.worlds import World, kinds_with, operation_of, world
@@ -133,7 +134,7 @@ def test_cancel_ends_what_nobody_drives_here_and_says_so(site: Site) -> None:
 
 def test_cancel_asks_whoever_drives_it(site: Site) -> None:
     id = site.open()
-    site.world.catalog.claim(id, site.engine().driver())
+    site.world.catalog.claim(id, site.engine().executor.driver())
     found = answer("cancel", id)["operations"][0]
     assert (found["by"], found["state"]) == ("driver", "open")
     assert found["driver"]

@@ -190,7 +190,7 @@ def test_what_a_worker_left_is_its_fellows_for_a_while(site: World, start: Calla
     assert fellow.free_orphans() == [left]
     with pytest.raises(Refused, match="already has an operation at work"):
         opened(Engine(site, kinds("restore-test")))
-    assert fellow.advance(left).operation.id == left
+    assert fellow.executor.advance(left).operation.id == left
 
 
 def test_those_that_a_killed_command_left_in_the_queue_of_a_node_hold_up_nobody(

@@ -269,7 +269,7 @@ def test_an_operation_that_another_process_holds_is_not_touched(site: World) -> 
 
 def test_an_unknown_operation_says_where_to_look(site: World) -> None:
     with pytest.raises(OperationFailed, match="there is no operation 01NONE"):
-        Engine(site, kinds("backup")).advance("01NONE")
+        Engine(site, kinds("backup")).executor.advance("01NONE")
 
 
 def test_whoever_watches_hears_of_every_step(site: World) -> None:

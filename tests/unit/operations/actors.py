@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backupsvc.catalog import Catalog
-from backupsvc.catalog.operations import Driver, Note
+from backupsvc.catalog.operations import Driver, Kept, Note
 from backupsvc.engine.executor import Advance
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import PveError, PveUnreachable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 from backupsvc.cli.restore import _lines
 from backupsvc.errors import LawRefused, PveError, PveNotFound, Refused
 from backupsvc.operations import build_engine, choosing
+from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore.planning import open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving

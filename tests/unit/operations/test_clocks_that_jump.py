@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from backupsvc.clock import moment
 from backupsvc.catalog.operations import Driver
+from backupsvc.clock import moment
 from backupsvc.engine.context import Wait
 from backupsvc.engine.executor import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldElsewhere
 from backupsvc.engine.foreground import Engine

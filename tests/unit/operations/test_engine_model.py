@@ -25,6 +25,7 @@ from backupsvc.engine.executor import SETTLE_SECONDS
 from backupsvc.errors import BackupsvcError
 from backupsvc.inventory import accepting
 from backupsvc.operations import tick
+from backupsvc.operations.backup import memory as backup_memory
 from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.restore_test.opening import open_test

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from backupsvc.engine import worker_loop
-from backupsvc.engine.context import Run, Wait
+from backupsvc.engine.context import Wait
 from backupsvc.engine.events import StepEvent
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import OperationFailed, PveError
+from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.following import follow, watch
 from backupsvc.operations.kinds import KINDS
+from backupsvc.operations.services import Run
 from tests.unit.operations.worlds import SteppingClock, World, kinds_with, operation_of, world
 
 

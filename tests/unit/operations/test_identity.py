@@ -12,6 +12,7 @@ import pytest
 
 from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnreachable, Refused
 from backupsvc.operations import build_engine, identity
+from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore.planning import open_restore, plan_restore
 from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from backupsvc.catalog.operations import Driver
+from backupsvc.catalog.operations import Driver, Kept
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import BackupsvcError, PveError, PveUnreachable
 from backupsvc.inventory import accepting
 from backupsvc.operations.prune.deciding import preview
 from backupsvc.operations.prune.opening import open_prune
+from policies.bookkeeping import Bookkeeping
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy

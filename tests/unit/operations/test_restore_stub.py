@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from backupsvc.catalog.operations import Note
-from backupsvc.engine.context import Run, Wait
+from backupsvc.catalog.operations import Kept, Note
+from backupsvc.engine import context
+from backupsvc.engine.context import Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.restore import steps as restore
+from backupsvc.operations.restore.memory import FORM, RestoreMemory
+from backupsvc.operations.services import Run
+from policies.bookkeeping import TaskRecord
 from policies.model import Guest, Node, OperationState, SeenStorages
 from tests.unit.operations.cluster import CONFIG, ended
 from tests.unit.operations.test_restore_test import ARCHIVE, site  # noqa: F401
@@ -67,7 +72,7 @@ def chosen(site: World) -> Any:  # noqa: F811
     for _ in range(5):
         claimed = site.catalog.claim(operation.id, engine.executor.driver())
         assert claimed
-        run = Run(engine.executor, site, claimed, FORM)
+        run: Run[RestoreMemory] = context.Run(engine.executor, site, claimed, FORM)
         run.enter("choose")
         answer = restore.choose(run)
         run.save()

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
+from backupsvc.catalog.operations import Kept
 from backupsvc.errors import LawRefused, Refused
 from backupsvc.operations import build_engine, cancelling, opening, retrying
+from backupsvc.operations.backup import memory as backup_memory
+from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.cancelling import By
+from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.opening import Opener
-from policies.model import Operation, OperationState
+from backupsvc.operations.prune.memory import PruneMemory
+from backupsvc.operations.restore.memory import RestoreMemory
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
+from policies.model import Archive, GuestType, Operation, OperationState
 from tests.unit.operations.worlds import World, world
 
 
@@ -24,7 +31,13 @@ def site(sqlite_url: str) -> Iterator[World]:
     made.catalog.close()
 
 
-def ended(site: World, kind: str, state: OperationState = OperationState.FAILED, subject: int | None = 108, memory: Any = JOB) -> Any:
+JOB = BackupMemory("nightly", node="clovis")
+MEMORIES = {"backup": JOB, "restore-test": RestoreTestMemory()}
+
+
+def ended(
+    site: World, kind: str, state: OperationState = OperationState.FAILED, subject: int | None = 108, memory: Any = JOB
+) -> Any:
     operation = site.engine.open(kind, subject, memory, within=600, rank=3)
     assert operation is not None
     driver = site.engine.executor.driver()
@@ -50,13 +63,16 @@ def test_a_retry_of_a_retry_names_the_one_before_it(site: World) -> None:
     assert again is not None
     driver = site.engine.executor.driver()
     site.catalog.claim(again.id, driver)
-    second = site.catalog.finish(again.id, driver, OperationState.CANCELLED, kept=Kept(again.memory, again.book), error="no", note=None)
+    kept = Kept(again.memory, again.book)
+    second = site.catalog.finish(
+        again.id, driver, OperationState.CANCELLED, kept=Kept(again.memory, again.book), error="no", note=None
+    )
     planned = retrying.plan(site, second)
     assert (planned.of, planned.memory) == (again.id, JOB)
 
 
 def test_an_open_operation_is_not_retried(site: World) -> None:
-    operation = site.engine.open("backup", 108, {})
+    operation = site.engine.open("backup", 108, JOB)
     with pytest.raises(Refused, match="has not ended") as refused:
         retrying.plan(site, operation)
     assert "operations cancel" in refused.value.hint
@@ -67,28 +83,29 @@ def test_a_done_operation_is_not_retried_and_the_command_that_does_it_once_more_
     site: World, kind: str, way_out: str
 ) -> None:
     with pytest.raises(Refused, match="nothing to retry") as refused:
-        retrying.plan(site, ended(site, kind, OperationState.DONE))
+        retrying.plan(site, ended(site, kind, OperationState.DONE, memory=MEMORIES[kind]))
     assert way_out in refused.value.hint
 
 
 def test_law_9_a_night_is_not_retried_but_what_failed_in_it_is_named(site: World) -> None:
     failed, good = ended(site, "backup"), ended(site, "backup", OperationState.DONE, subject=109)
     children = {"backup#108": failed.id, "backup#109": good.id}
-    night = ended(site, "night", subject=None, job="nightly", children=children)
+    night = ended(site, "night", subject=None, memory=NightMemory("nightly", children=children))
     with pytest.raises(Refused) as refused:
         retrying.plan(site, night)
     assert failed.id in refused.value.hint and good.id not in refused.value.hint
 
 
 def test_law_9_a_missed_night_points_to_its_job(site: World) -> None:
-    night = ended(site, "night", OperationState.MISSED, subject=None, job="nightly")
+    night = ended(site, "night", OperationState.MISSED, subject=None, memory=NightMemory("nightly"))
     with pytest.raises(Refused) as refused:
         retrying.plan(site, night)
     assert "backupsvc backup run nightly" in refused.value.hint
 
 
 def test_law_1_a_restore_is_retried_only_through_the_laws(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = ended(site, "restore", archive={"volid": "local:backup/x"}, node="clovis", storage=None, start=True)
+    archive = Archive("local:backup/x", "clovis", "local", 108, GuestType.QEMU, 1, 1)
+    failed = ended(site, "restore", memory=RestoreMemory(archive, "clovis"))
     asked: list[Any] = []
 
     def plan(service: Any, vmid: int, **wanted: Any) -> dict[str, Any]:
@@ -109,13 +126,13 @@ def test_an_operation_that_forgot_what_it_was_asked_is_not_guessed_at(site: Worl
 
 def test_law_9_a_retry_waits_for_its_guests_other_operation(site: World) -> None:
     planned = retrying.plan(site, ended(site, "backup"))
-    site.engine.open("backup", 108, {})
+    site.engine.open("backup", 108, JOB)
     with pytest.raises(Refused, match="already has an operation at work"):
         retrying.open_retry(site, planned)
 
 
 def test_an_operation_that_nobody_drives_is_ended_here_or_by_the_workers(site: World) -> None:
-    operation = site.engine.open("prune", None, {})
+    operation = site.engine.open("prune", None, PruneMemory())
     assert cancelling.plan(site, operation, enqueue=False).by is By.HERE
     asked = cancelling.carry_out(site, cancelling.plan(site, operation, enqueue=True), "enough")
     assert (asked.operation.state, asked.operation.cancel) == ("open", "enough")
@@ -124,9 +141,9 @@ def test_an_operation_that_nobody_drives_is_ended_here_or_by_the_workers(site: W
 
 
 def test_whoever_drives_an_operation_is_asked_to_end_it(site: World) -> None:
-    operation = site.engine.open("prune", None, {})
+    operation = site.engine.open("prune", None, PruneMemory())
     other = build_engine(site)
-    driven = site.catalog.claim(operation.id, other.driver())
+    driven = site.catalog.claim(operation.id, other.executor.driver())
     assert driven is not None
     asked = cancelling.carry_out(site, cancelling.plan(site, driven, enqueue=False), "enough")
     assert (asked.by, asked.operation.state, asked.operation.cancel) == (By.DRIVER, "open", "enough")
@@ -139,7 +156,7 @@ def test_what_has_ended_is_not_cancelled(site: World) -> None:
 
 
 def test_one_guest_that_is_busy_keeps_no_other_from_its_operation(site: World) -> None:
-    site.engine.open("backup", 108, {})
+    site.engine.open("backup", 108, JOB)
     openers: dict[int | None, Opener] = {vmid: partial(site.engine.open, "backup", vmid, {}) for vmid in (107, 108, 109)}
     opened = opening.open_all(openers)
     assert [operation.subject for operation in opened.operations] == [107, 109]

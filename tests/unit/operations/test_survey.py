@@ -330,7 +330,7 @@ def test_with_quorum_or_where_nobody_may_know_it_is_planned(site: World, quorate
             raise PvePermissionDenied("Permission check failed (/, Sys.Audit)")
 
         cluster.cluster.status = denied
-    assert plan(site)["node"] == "lge-pve02"
+    assert plan(site).node == "lge-pve02"
 
 
 def test_a_restore_onto_a_dead_node_is_refused_with_those_that_answer(site: World) -> None:
