@@ -11,6 +11,7 @@ from backupsvc.errors import UsageError
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
+    from backupsvc.operations.retrying import Retry
     from policies.model import Operation, OperationState
 
 app = typer.Typer(no_args_is_help=True)
@@ -211,15 +212,18 @@ def _show_cancelled(answers: list[dict[str, Any]], dry_run: bool) -> None:
             tell(f"  -> what it opened {'would end' if dry_run else 'ends'} with it: {', '.join(answer['children'])}")
 
 
-def _show_retry(planned: Any, as_json: bool) -> None:
+def _show_retry(planned: Retry, as_json: bool) -> None:
     from backupsvc.cli.output import emit_json, say
     from backupsvc.cli.values import in_words, label
+    from backupsvc.operations.kinds import KINDS
 
+    written = KINDS[planned.kind].form.write(planned.memory)
+    asked = {key: value for key, value in written.items() if key != "version"} | {"retry_of": planned.of}
     if as_json:
-        kept = {"kind": planned.kind, "subject": planned.subject, "retry_of": planned.of, "asked": dict(planned.asked)}
+        kept = {"kind": planned.kind, "subject": planned.subject, "retry_of": planned.of, "asked": asked}
         emit_json({"dry_run": True, "within": planned.within} | kept)
         return
     about = f" of guest {planned.subject}" if planned.subject is not None else ""
     say(f"would open a {planned.kind}{about}, as {planned.of} was asked:")
-    for key, value in planned.asked.items():
+    for key, value in asked.items():
         say(f"  {label(key)}: {in_words(value)}")

@@ -17,10 +17,12 @@ from backupsvc.cli.operations import app
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import BackupsvcError, PveError, Refused, UsageError
 from backupsvc.operations.backup.memory import BackupMemory
+from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.services import Run
 from backupsvc.requester import person
 from backupsvc.serve.queues import QUEUES
+from policies.foreign import Beside
 from tests.unit.operations.worlds import World, kinds_with, operation_of, world
 
 
@@ -48,10 +50,10 @@ class Site:
 
     def failed(self) -> str:
         engine = self.engine()
-        return engine.drive_one(engine.open("backup", 108, {"name": "Debian"})).id
+        return engine.drive_one(engine.open("backup", 108, BackupMemory("nightly", name="Debian"))).id
 
     def open(self, subject: int = 109) -> str:
-        operation = self.engine(foreground=False).open("backup", subject, {})
+        operation = self.engine(foreground=False).open("backup", subject, BackupMemory("nightly"))
         assert operation is not None
         return operation.id
 
@@ -150,7 +152,8 @@ def test_cancel_tried_dry_or_enqueued_ends_nothing_here(site: Site) -> None:
 
 def test_what_a_cancelled_night_opened_is_said_to_end_with_it(site: Site) -> None:
     piece = site.open()
-    night = site.engine(foreground=False).open("night", None, {"children": {"backup#109": piece}}, occurrence="nightly@1")
+    memory = NightMemory("nightly", 1, children={"backup#109": piece})
+    night = site.engine(foreground=False).open("night", None, memory, occurrence="nightly@1")
     assert night is not None
     for option, verb in (("--dry-run", "would end"), ("--enqueue", "ends")):
         said = run("cancel", night.id, option).output
@@ -174,7 +177,7 @@ def test_retry_opens_another_and_exits_as_it_ends(site: Site) -> None:
 
 def test_retry_tried_dry_opens_nothing(site: Site) -> None:
     id = site.failed()
-    assert answer("retry", id, "--dry-run")["asked"] == {"name": "Debian", "retry_of": id}
+    assert answer("retry", id, "--dry-run")["asked"] == {"job": "nightly", "name": "Debian", "retry_of": id}
     assert len(answer("list")["operations"]) == 1
 
 
@@ -239,9 +242,12 @@ def test_show_tells_of_progress_its_ends_alone_unless_all_is_asked_for(site: Sit
 
 def test_a_retry_tells_in_words_what_it_was_asked(site: Site) -> None:
     engine = site.engine()
-    id = engine.drive_one(engine.open("backup", 108, {"disks": ["scsi0", "scsi1"], "storage": None})).id
+    asked = BackupMemory("nightly", before=("local:a", "local:b"), keep_all=True, foreign=Beside("PVE job b", 60))
+    id = engine.drive_one(engine.open("backup", 108, asked)).id
     said = run("retry", id, "--dry-run").stdout
-    assert "disks: scsi0, scsi1" in said and "storage: none" in said and "[" not in said
+    assert "job: nightly" in said and "before: local:a, local:b" in said and "keep all: yes" in said
+    assert "foreign: origin PVE job b, begins 60" in said and f"retry of: {id}" in said
+    assert "version" not in said and "[" not in said and "{" not in said
 
 
 def test_the_shell_is_offered_no_text_that_it_could_run(site: Site) -> None:
