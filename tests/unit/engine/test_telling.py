@@ -15,7 +15,6 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import CatalogUnreachable
 from backupsvc.operations import tick
 from backupsvc.operations.job_run.result import last_nights
-from backupsvc.operations.kinds import KINDS
 from policies.model import Job, OperationState
 from policies.outcomes import Event, Night, NightVerdict, Outcome
 from tests.unit.engine.notes import NOTHING, kinds
@@ -48,7 +47,7 @@ def test_what_came_of_an_operation_is_told_once_when_it_ends(here: World, heard:
     engine = Engine(here, kinds("backup", dump=fail("job errors")))
     id = engine.drive([opened(engine, "backup")])[0].id
     here.clock.sleep(10 * HEAD_START)
-    telling.tell_due(here.catalog, KINDS, now(here))
+    telling.tell_due(here.catalog, engine.kinds, now(here))
     assert [(type(event), event.operation, event.state) for event in heard] == [(Outcome, id, OperationState.FAILED)]
 
 
@@ -62,11 +61,11 @@ def test_a_driver_that_dies_between_the_end_and_the_telling_leaves_it_to_a_tick(
         while True:
             engine.executor.advance(id)
     assert operation_of(here, id).state is OperationState.DONE and not heard
-    telling.tell_due(here.catalog, KINDS, now(here))
+    telling.tell_due(here.catalog, engine.kinds, now(here))
     assert not heard, "its driver may be about to tell it"
     here.clock.sleep(HEAD_START)
-    telling.tell_due(here.catalog, KINDS, now(here))
-    telling.tell_due(here.catalog, KINDS, now(here) + 10 * HEAD_START)
+    telling.tell_due(here.catalog, engine.kinds, now(here))
+    telling.tell_due(here.catalog, engine.kinds, now(here) + 10 * HEAD_START)
     assert [event.operation for event in heard] == [id]
 
 
@@ -82,10 +81,10 @@ def test_a_tick_that_dies_while_it_tells_is_followed_by_another_that_tells_it_ag
         raise KeyboardInterrupt
 
     with events.listening(dies), pytest.raises(KeyboardInterrupt):
-        telling.tell_due(here.catalog, KINDS, now(here))
-    telling.tell_due(here.catalog, KINDS, now(here))
+        telling.tell_due(here.catalog, engine.kinds, now(here))
+    telling.tell_due(here.catalog, engine.kinds, now(here))
     here.clock.sleep(HEAD_START)
-    telling.tell_due(here.catalog, KINDS, now(here))
+    telling.tell_due(here.catalog, engine.kinds, now(here))
     assert said == [] and [event.operation for event in heard] == [id, id], "twice, and known by its id"
 
 
@@ -105,10 +104,10 @@ def test_where_nobody_listens_it_is_left_to_a_process_with_a_log(here: World) ->
     engine = Engine(here, kinds("backup"))
     id = engine.drive([opened(engine, "backup")])[0].id
     here.clock.sleep(3600)
-    telling.tell_due(here.catalog, KINDS, now(here))
+    telling.tell_due(here.catalog, engine.kinds, now(here))
     said: list[Event] = []
     with events.listening(said.append):
-        telling.tell_due(here.catalog, KINDS, now(here))
+        telling.tell_due(here.catalog, engine.kinds, now(here))
     assert [event.operation for event in said] == [id]
 
 
