@@ -15,6 +15,7 @@ from backupsvc.catalog.operations import Driver, Note
 from backupsvc.clock import moment
 from backupsvc.engine import drivers, telling
 from backupsvc.engine.context import Again, CancelAsked, Run, Wait
+from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.engine.events import Observer, StepEvent
 from backupsvc.errors import (
     BackupsvcError,
@@ -152,7 +153,7 @@ class Executor:
         kind = self.kinds[operation.kind]
         try:
             run = Run(self, self.service, operation, kind.form)
-        except OperationFailed:  # what it remembers cannot be read here: let another driver try, but not at once
+        except MemoryUnreadable:  # what it remembers cannot be read here: let another driver try, but not at once
             self.service.catalog.expire(id, self.owner, int(self.service.clock.now()) + CRASH_PAUSE)
             raise
         return self._turn(run, kind)

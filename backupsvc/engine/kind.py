@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from backupsvc.catalog import Catalog
 from backupsvc.engine.context import Handler, M, S
-from backupsvc.engine.memory import MemoryForm
+from backupsvc.engine.memory import MemoryForm, MemoryUnreadable
 from backupsvc.errors import Refused
 from policies import outcomes
 from policies.model import Operation, OperationState
@@ -71,7 +71,10 @@ class OperationKind(Generic[S, M]):
 
     def told(self, catalog: Catalog, operation: Operation) -> Event:
         """Given one that has ended, return what is told of it."""
-        return self.event(catalog, operation) if self.event else outcomes.of(operation, self.facts(operation))
+        try:
+            return self.event(catalog, operation) if self.event else outcomes.of(operation, self.facts(operation))
+        except MemoryUnreadable:  # that it has ended is told all the same
+            return outcomes.of(operation, Facts())
 
 
 Kinds = Mapping[str, OperationKind[Any, Any]]

@@ -16,6 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 from backupsvc.errors import OperationFailed
 
 M = TypeVar("M")
+
+
+class MemoryUnreadable(OperationFailed):
+    """What an operation remembers cannot be read by this version."""
+
+
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -43,12 +49,12 @@ class MemoryForm(Generic[M]):
     def read(self, stored: Mapping[str, Any]) -> M:
         """Given what is written down of a memory, by this version or an older one, return it.
 
-        Raise OperationFailed if a newer version wrote it, or if it is not that kind's.
+        Raise MemoryUnreadable if a newer version wrote it, or if it is not that kind's.
         """
         values = dict(stored)
         found = int(values.pop("version", 0))
         if found > self.version:
-            raise OperationFailed(
+            raise MemoryUnreadable(
                 f"what it remembers was written by a newer version of backupsvc (form {found}, known is {self.version})",
                 "upgrade backupsvc on this machine",
             )
@@ -58,11 +64,11 @@ class MemoryForm(Generic[M]):
             return self._adapter.validate_python(values)
         except ValidationError as error:
             wrong = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
-            raise OperationFailed(
-                f"what it remembers cannot be read: {wrong}", "end it with `backupsvc operations cancel`, and start anew"
+            raise MemoryUnreadable(
+                f"what it remembers cannot be read: {wrong}", "see what is known of it with `backupsvc operations show`, and start anew"
             ) from None
 
     def write(self, memory: M) -> dict[str, Any]:
         """Given a memory, return it as it is written down: JSON values, without what is as it was at first."""
-        values: dict[str, Any] = self._adapter.dump_python(memory, mode="json", exclude_defaults=True)
+        values: dict[str, Any] = self._adapter.dump_python(memory, mode="json", exclude_defaults=True, warnings="error")
         return {"version": self.version} | values
