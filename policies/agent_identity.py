@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from policies.isolation import parse_nic
 from policies.model import PolicyError
+from policies.pve.guest_config import parse_nic
 
 _MAC = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 _NONE = "00:00:00:00:00:00"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from policies import ownership
 from policies.model import Scratch
-from policies.privileges import privileges
+from policies.pve.privileges import privileges
 
 _NIC = re.compile(r"net\d+")
 _RAW = frozenset({"args", "lxc"})  # words for QEMU and LXC themselves, which may name a bridge in any form

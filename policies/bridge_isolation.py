@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from policies.privileges import privileges
+from policies.pve.privileges import privileges
 
 _BRIDGE = "bridge"
 _LEAVES = {  # what may leave the node without any port that PVE shows

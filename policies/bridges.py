@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from policies.isolation import parse_nic
 from policies.model import Scratch
-from policies.privileges import LOCAL_ZONE, privileges
+from policies.pve.guest_config import parse_nic
+from policies.pve.privileges import LOCAL_ZONE, privileges
 
 OWN = "vmbr9"  # the name that is proposed for it
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from policies import reach, wording
+from policies import i18n, reach
+from policies.compliance.facts import GuestFacts, SiteFacts, usable
 from policies.jobs import job_for
 from policies.model import Finding, Policy
-from policies.site_facts import GuestFacts, SiteFacts, usable
 
 if TYPE_CHECKING:
-    from policies.compliance import Speaker
+    from policies.compliance.evaluation import Speaker
 
 _OF_A_GUEST = frozenset({"guest-not-covered", "backup-missed", "never-proven", "guest-left-frozen"})
 _QUORUM = "quorum-two-votes"
@@ -91,11 +91,11 @@ def _archives(facts: SiteFacts, node: str, speaker: Speaker) -> str:
     there = [one for item in facts.guests for one in item.unreachable if one.node == node and not one.shared]
     if not there:
         return _said(speaker, "no-archives", node=node)
-    return _said(speaker, "archives", count=len(there), storages=wording.names(sorted({one.storage for one in there})), node=node)
+    return _said(speaker, "archives", count=len(there), storages=i18n.names(sorted({one.storage for one in there})), node=node)
 
 
 def _within_reach(guests: list[GuestFacts], alive: list[str], speaker: Speaker) -> str:
-    nodes = wording.names(alive) or wording.word("none", speaker.language)
+    nodes = i18n.names(alive) or i18n.word("none", speaker.language)
     held = [item for item in guests if usable(item.archives)]
     key = "reach" if not guests else "reach.none" if not held else "reach.all" if held == guests else "reach.some"
     return _said(speaker, key, nodes=nodes, guests=reach.named(_names(held), speaker.language))
@@ -116,4 +116,4 @@ def _steps(facts: SiteFacts, node: str, gone: dict[str, str], guests: list[Guest
 
 
 def _said(speaker: Speaker, key: str, **values: object) -> str:
-    return wording.reason(f"down.{key}", speaker.language, **values)
+    return i18n.reason(f"down.{key}", speaker.language, **values)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from policies import property_string
 from policies.model import PolicyError
-from policies.privileges import privileges
+from policies.pve import guest_config, property_string
+from policies.pve.privileges import privileges
 
 TAG = "backupsvc-scratch"  # by which tools that select guests by tag can leave copies alone
 HARDWARE, MAPPING = "VM.Config.HWType", "Mapping.Use"
@@ -79,7 +79,7 @@ def cloud_init(config: Mapping[str, str]) -> tuple[str, int] | None:
     Exactly the names that PVE gives such a volume: an ISO with ``cloudinit`` in its name is a medium like any other.
     """
     for key in sorted(config):
-        if _DRIVE.fullmatch(family(key)) and (found := _CLOUD_INIT.fullmatch(property_string.drive(config[key]).get("file", ""))):
+        if _DRIVE.fullmatch(family(key)) and (found := _CLOUD_INIT.fullmatch(guest_config.drive(config[key]).get("file", ""))):
             return key, int(found[1])
     return None
 
@@ -99,7 +99,7 @@ def mapped_pci(key: str, value: str) -> str | None:
 
 
 def _drive(value: str) -> str | None:
-    options = property_string.drive(value)
+    options = guest_config.drive(value)
     strange = sorted(name for name in options if name not in _DRIVE_OPTIONS and not _THROTTLE.fullmatch(name))
     return f"its options {', '.join(strange)} are not known to this version" if strange else None
 
@@ -225,6 +225,6 @@ def _lines_that_stay(config: Mapping[str, str]) -> Iterator[str]:
         efi
         and dumped
         and "#qmdump#map:efidisk0" not in dumped
-        and property_string.maybe_on(property_string.drive(efi).get("backup", "1"))
+        and property_string.maybe_on(guest_config.drive(efi).get("backup", "1"))
     ):
         yield "efidisk0: the archive does not hold it (bios is not ovmf), so that the copy would hold production's"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from policies import bridges, copy_config, isolation, placement
 from policies.model import Archive, Guest, GuestPolicy, Node, PolicyError, Scratch, Storage
 from policies.placement import NoPlace
+from policies.pve import guest_config
 
 MIB = 1 << 20
 
@@ -95,7 +96,7 @@ def plan(
         sent = overrides(config, guest=guest, scratch=scratch, bridge=usable.bridge, operation=operation, service=service)
     except PolicyError as error:
         return Harmful((error.message,))
-    memory = min(isolation.memory_of(config), cap or isolation.memory_of(config))
+    memory = min(guest_config.memory_of(config), cap or guest_config.memory_of(config))
     place = placement.choose(
         archive=archive,
         config=config,
@@ -104,7 +105,7 @@ def plan(
         storages=facts.storages,
         taken=taken,
         scratch=scratch,
-        disks_total=isolation.disks_total(config),
+        disks_total=guest_config.disks_total(config),
         memory=memory * MIB,
         avoided=facts.avoided,
         network_nodes=facts.network_nodes,
@@ -122,7 +123,7 @@ def plan(
         sent,
         isolation.changes(config, sent),
         isolation.strip({**config, **sent}, sent).stripped,
-        isolation.missing_disks(config, config),
+        guest_config.missing_disks(config, config),
         place.reasons,
     )
 

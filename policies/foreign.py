@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.calendar import occurrences
+from policies.compliance.facts import ClusterJob
 from policies.model import Archive, PolicyError
-from policies.site_facts import ClusterJob
+from policies.pve.calendar_event import occurrences
 
 NEAR = 1800  # seconds between two occurrences that are taken for the same night's
 OURS = "backupsvc "  # what the notes of our archives carry, before the operation's id, unless somebody wrote others

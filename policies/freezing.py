@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from policies.model import Job, Policy
-from policies.property_string import agent_configured, freeze_switched_off
-from policies.vzdumplog import Consistency, Freeze
+from policies.pve.guest_config import agent_configured, freeze_switched_off
+from policies.pve.vzdump_log import Consistency, Freeze
 
 FINDING = "guest-left-frozen"
 HELD_FOR = 60.0  # how long a guest's lock is waited for; a dump that runs longer than that is not ours

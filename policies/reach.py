@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from policies import whole, wording
+from policies import i18n, whole
 from policies.model import Archive, Node
 
 OFFLINE, UNKNOWN, SILENT = "offline", "unknown", "silent"
@@ -55,9 +55,9 @@ def unlisted(known: Iterable[Archive], looked: Collection[Place]) -> tuple[Archi
 
 def named(names: Sequence[object], language: str) -> str:
     """Given names, return them in one line; of very many only the first, and how many more there are."""
-    shown = wording.names(names[:MOST_NAMED])
+    shown = i18n.names(names[:MOST_NAMED])
     more = len(names) - MOST_NAMED
-    return shown if more <= 0 else f"{shown} {wording.reason('more', language, count=more)}"
+    return shown if more <= 0 else f"{shown} {i18n.reason('more', language, count=more)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def way_on(node: str, rest: Rest, language: str, when: Callable[[int], str]) -> 
     """
 
     def step(key: str, **values: object) -> str:
-        return wording.reason(f"way.{key}", language, node=node, **values)
+        return i18n.reason(f"way.{key}", language, node=node, **values)
 
     steps = [step("seen"), step("back")]
     if not rest.alive:
@@ -94,7 +94,7 @@ def way_on(node: str, rest: Rest, language: str, when: Callable[[int], str]) -> 
     if rest.restorable:
         steps.append(step("free", alive=rest.alive[0]))
     for where, found in _by_node(rest).items():
-        told = [wording.reason("way.guest", language, vmid=vmid, when=when(one.ctime), volid=one.volid) for vmid, one in found]
+        told = [i18n.reason("way.guest", language, vmid=vmid, when=when(one.ctime), volid=one.volid) for vmid, one in found]
         vmid = found[0][0] if len(found) == 1 else "VMID"
         steps.append(step("restore", command=f"`backupsvc restore {vmid} --node {where}`", guests=named(told, language)))
     return (*steps, step("none")) if rest.lost else tuple(steps)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from policies import isolation, property_string
-from policies.isolation import parse_nic
 from policies.model import PolicyError
-from policies.privileges import LOCAL_ZONE
+from policies.pve import guest_config, property_string
+from policies.pve.guest_config import parse_nic
+from policies.pve.privileges import LOCAL_ZONE
 from policies.role import Need
 
 _DEFAULT_STORAGE = "local"  # of an archived disk that names none
@@ -63,7 +63,7 @@ def disk_storages(config: Mapping[str, str]) -> list[str]:
     """Given a guest's config, archived or as it is, return the storages that its disks lie on."""
     if mapped := dumped_disks(config):
         return sorted(set(mapped.values()))
-    drives = [property_string.drive(value) for key, value in config.items() if isolation.holds_volume(key)]
+    drives = [guest_config.drive(value) for key, value in config.items() if guest_config.holds_volume(key)]
     volids = [drive.get("file", "") for drive in drives if drive.get("media") != "cdrom"]
     return sorted({volid.partition(":")[0] for volid in volids if ":" in volid})
 

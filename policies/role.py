@@ -14,7 +14,7 @@ from shlex import quote
 
 from policies import bridges, freezing
 from policies.model import Policy
-from policies.privileges import LOCAL_ZONE, privileges
+from policies.pve.privileges import LOCAL_ZONE, privileges
 
 USER, EVERYDAY, RESTORE = "backupsvc@pve", "service", "restore"
 SUPPORTED = (8, 9)

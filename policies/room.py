@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from policies import isolation, restore_rights
+from policies import restore_rights
 from policies.model import Archive, Guest, Storage
+from policies.pve import guest_config
 
 MARGIN = 110  # percent: archives grow
 # Allocates a disk's whole size when it is made (PVE/Storage/LVMPlugin.pm: lvcreate --size). A thin pool, a file and an RBD image
@@ -130,7 +131,7 @@ def disk_needs(config: Mapping[str, str], storage: str | None = None) -> tuple[D
         by_storage.setdefault(storage or home, []).append(disk)
     needs = []
     for name, disks in sorted(by_storage.items()):
-        sizes = {disk: isolation.disk_size(config, disk) for disk in disks}
+        sizes = {disk: guest_config.disk_size(config, disk) for disk in disks}
         needs.append(DiskNeed(name, sum(filter(None, sizes.values())), tuple(sorted(key for key in sizes if sizes[key] is None))))
     return tuple(needs)
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.model import PolicyError
-from policies.property_string import parse
+from policies.pve.property_string import parse
 
 # QEMU's states (qapi/run-state.json) in which somebody or something outside halted the processor; from the last two it never goes
 # on by itself. A guest that ended in another state (``guest-panicked``, ``suspended``, ...) got there by its own doing.

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from statistics import median
 
-from policies.isolation import disks_to_dump, parse_config
 from policies.model import Archive, GuestType
+from policies.pve.guest_config import disks_to_dump, parse_config
 
 DUMPED = "#qmdump#map:"  # vzdump's line for each disk that it dumped (qemu-server, PVE/VZDump/QemuServer.pm)
 SHRUNK = 0.5  # an archive below this part of the usual size is missing something, although its task was OK (pve-facts 3.10)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from policies import calendar
 from policies.model import Policy, PolicyError, Window
+from policies.pve import calendar_event
 
 MARGIN = 300  # seconds before a backup starts by which tests must be over: time to take a copy down
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -55,7 +55,7 @@ def parse(text: str) -> Window:
 
 def span(window: Window, timezone: str, now: int) -> Slot:
     """Given a window and the time, return its present opening, or else its next one."""
-    zone = calendar.zone(timezone)
+    zone = calendar_event.zone(timezone)
     today = datetime.fromtimestamp(now, zone).date()
     day = today - timedelta(days=1)
     while True:
@@ -77,7 +77,7 @@ def slot(policy: Policy, now: int) -> Slot | None:
 
 def slots(policy: Policy, now: int) -> Iterator[Slot]:
     """Given a policy and the time, yield the slots for restore tests, the one that is open now first."""
-    jobs = [calendar.parse(job.schedule, policy.timezone) for job in policy.jobs]
+    jobs = [calendar_event.parse(job.schedule, policy.timezone) for job in policy.jobs]
     moment = now
     for _ in range(_MOST_SPANS):
         whole = span(policy.scratch.window, policy.timezone, moment) if policy.scratch.window else Slot(moment, None)

@@ -43,13 +43,14 @@ def simulate(
     """Mark every archive keep, remove, protected or renamed exactly as PVE would, with the reasons. Nothing is removed."""
     from policies import retention
     from policies.model import PolicyError
+    from policies.pve import prune_backups
 
     if table and as_json:
         raise UsageError("--table does not go with --json", "leave one of them out")
     if type not in (None, "qemu", "lxc"):
         raise UsageError(f"--type {type}: unknown guest type", "use qemu or lxc")
     try:
-        rules = retention.parse_keep(keep)
+        rules = prune_backups.parse_keep(keep)
     except PolicyError as error:
         raise UsageError(error.message, f"correct --keep {keep!r}, for example keep-last=3,keep-daily=7") from None
     entries = _entries(_read(file), file)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.inventory.listing import Survey, survey
 from backupsvc.operations.scratch_cleanup import forgotten
-from policies import compliance_nodes, isolation, prune_guard, reach, role, wording
-from policies.compliance import Speaker
+from policies import compliance_nodes, i18n, isolation, prune_guard, reach, role
+from policies.compliance.evaluation import Speaker
+from policies.compliance.facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
+from policies.compliance.scratch_network import linked_down, scratch_network
 from policies.model import Node, PolicyError, Severity, Storage
-from policies.scratch_network import linked_down, scratch_network
-from policies.site_facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -189,7 +189,7 @@ def _storages(service: Service) -> Iterator[Line]:
     for node, why in sorted(seen.silent.items()):
         text = f"{node} did not say which storages it has, so what they hold, and whether they have room, is not known: {why}"
         yield Line("storages", WARNING, text, f"see on {node} which one hangs: pvesm status")
-    unseen = wording.names(sorted({*down, *seen.silent}))
+    unseen = i18n.names(sorted({*down, *seen.silent}))
     for name in sorted({job.storage for job in service.policy.jobs}):
         yield _storage(name, "backup", "archives", seen.storages, unseen)
     if service.policy.scratch.storage:
@@ -225,7 +225,7 @@ def _bridge(service: Service) -> Iterator[Line]:
     facts = SiteFacts("", now, (), nodes=nodes, bridges=bridges, permissions=cluster.permissions())
     faults = list(scratch_network(facts, scratch))
     for fault in faults:
-        detail, action = wording.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
+        detail, action = i18n.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
         harmless = fault.kind in _HARMLESS
         yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
     if scratch.bridge is None:
@@ -274,7 +274,7 @@ def _clocks(service: Service) -> Iterator[Line]:
             text = f"the clock of {node} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
             yield Line("clocks", WARNING, text, "synchronise both (chronyc tracking): schedules and ages lean on them")
     if all(abs(offset) <= limit for offset in offsets.values()):
-        which = f"{wording.names(sorted(offsets)) or 'no node'}" if untold else "every node"
+        which = f"{i18n.names(sorted(offsets)) or 'no node'}" if untold else "every node"
         yield Line("clocks", OK, f"{which} within {limit} s of this machine")
 
 
@@ -293,7 +293,7 @@ def _retention(service: Service) -> Iterator[Line]:
 def _not_looked_at(seen: Survey) -> str:
     """The nodes that could not be asked, and the storages of the others that could not be listed."""
     alone = [reach.in_words(place) for place in sorted(seen.why) if place[0] not in seen.down]
-    return wording.names([*sorted(seen.down), *alone])
+    return i18n.names([*sorted(seen.down), *alone])
 
 
 def _ssh(service: Service) -> Iterator[Line]:

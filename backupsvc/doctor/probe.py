@@ -12,7 +12,7 @@ from backupsvc.operations.restore_test.listening import NOWHERE
 from backupsvc.settings import node_key
 from policies import silence
 from policies.model import PolicyError
-from policies.site_checks import needs_network
+from policies.site.checks import needs_network
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service

@@ -9,7 +9,7 @@ from backupsvc.doctor.checks import FAILED, OK, WARNING, Line
 from backupsvc.operations.restore.rights import way_out
 from policies import jobs, restore_rights, role
 from policies.model import GuestType
-from policies.retention import prunes
+from policies.pve.prune_backups import prunes
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service

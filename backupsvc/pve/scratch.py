@@ -14,8 +14,9 @@ from backupsvc.errors import LawRefused, PveError, PveNotFound
 from backupsvc.pve import leftovers
 from backupsvc.pve.client import Client
 from backupsvc.pve.tasks import TaskRow, parse_upid, task_row
-from policies import attached, bridge_isolation, isolation, ownership, pve_texts, stubs
+from policies import attached, bridge_isolation, isolation, ownership, stubs
 from policies.model import Scratch
+from policies.pve import texts
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve
@@ -246,10 +247,10 @@ class RestoreStubs:
 
 def gone(exitstatus: str) -> bool:
     """Given a failed task's exit status, return whether it failed because there is no such guest."""
-    return pve_texts.GUEST_GONE.search(exitstatus) is not None
+    return texts.GUEST_GONE.search(exitstatus) is not None
 
 
 def _unless_gone(error: PveError) -> None:
     """Given an error, raise it again unless it says that the guest itself does not exist."""
-    if not pve_texts.GUEST_GONE.search(error.text):
+    if not texts.GUEST_GONE.search(error.text):
         raise error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 
-from policies import wording
+from policies import i18n
 from policies.check_levels import asks_service
+from policies.compliance.facts import SiteFacts
 from policies.model import Policy, Rung
 from policies.service_checks import wanted_rung
 from policies.site import policy_for
-from policies.site_facts import SiteFacts
 
 # key: (English, French); the names of findings and of verdicts stand here too, for headings
 CHROME: dict[str, tuple[str, str]] = {
@@ -229,7 +229,7 @@ def chrome(key: str, language: str, **values: object) -> str:
 def month(name: str, language: str) -> str:
     """Given a month such as ``2026-03``, return it in words: ``March 2026``, ``mars 2026``."""
     first = date.fromisoformat(f"{name}-01")
-    return f"{_MONTHS[first.month - 1]} {first.year}" if language == wording.FRENCH else first.strftime("%B %Y")
+    return f"{_MONTHS[first.month - 1]} {first.year}" if language == i18n.FRENCH else first.strftime("%B %Y")
 
 
 def limits(facts: SiteFacts, policy: Policy, past: bool) -> tuple[str, ...]:
@@ -245,11 +245,11 @@ def limits(facts: SiteFacts, policy: Policy, past: bool) -> tuple[str, ...]:
         wanted.append(("memory", {"memory": policy.scratch.memory}))
     for key, guests in (("link-down", link_down), ("unchecked", unchecked), ("booted", booted)):
         if guests:
-            wanted.append((key, {"guests": wording.names(f"{guest.vmid} {guest.name}" for guest in guests)}))
+            wanted.append((key, {"guests": i18n.names(f"{guest.vmid} {guest.name}" for guest in guests)}))
     wanted += [("elsewhere", {}), *([("moment", {})] if past else []), ("unsigned", {})]
     return tuple(_said(LIMITS[key], language, values) for key, values in wanted)
 
 
 def _said(pair: tuple[str, str], language: str, values: dict[str, object]) -> str:
-    text = pair[1] if language == wording.FRENCH else pair[0]
-    return wording.typeset(text.format(**values), language)
+    text = pair[1] if language == i18n.FRENCH else pair[0]
+    return i18n.typeset(text.format(**values), language)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from backupsvc.engine.context import Run, Wait
 from backupsvc.errors import OperationFailed, PvePermissionDenied
-from policies import foreign, vzdumplog
+from policies import foreign
 from policies.foreign import Adopt, Beside, StandBack
 from policies.model import Archive, Guest, Job
+from policies.pve import vzdump_log
 
 if TYPE_CHECKING:
-    from policies.site_facts import ClusterJob
+    from policies.compliance.facts import ClusterJob
 
 JOBS_AGE = 60.0  # seconds that an answer about PVE's own jobs serves for all guests
 LOOK_AGAIN = 120.0  # seconds between two looks for an archive that PVE makes
@@ -90,7 +91,7 @@ def _adopt(run: Run, found: Adopt) -> None:
     """Remember PVE's archive. What its task said of the guest's consistency is not known, and is not made up."""
     archive = found.archive
     run.data["adopted"] = {"volid": archive.volid, "storage": archive.storage, "origin": found.origin}
-    nothing = vzdumplog.read((), run.vmid)
+    nothing = vzdump_log.read((), run.vmid)
     run.data["dump"] = {
         **asdict(nothing),
         "consistency": str(nothing.consistency),

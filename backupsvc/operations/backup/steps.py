@@ -20,14 +20,14 @@ from backupsvc.operations.backup import thawing
 from backupsvc.operations.backup.opening import GUESTS_AGE, name_of
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.tasks import parse_upid
-from policies import causes, freezing, pve_texts, reach, vzdumplog
-from policies.isolation import parse_config
+from policies import causes, freezing, reach
+from policies.i18n import size
 from policies.made import made
 from policies.model import Archive, Guest, Job, Rung
-from policies.property_string import smbios_uuid
-from policies.retention import prunes
-from policies.vzdumplog import Freeze
-from policies.wording import size
+from policies.pve import texts, vzdump_log
+from policies.pve.guest_config import parse_config, smbios_uuid
+from policies.pve.prune_backups import prunes
+from policies.pve.vzdump_log import Freeze
 from policies.workflow import Workflow
 
 DEFAULTS_AGE = 3600.0
@@ -89,7 +89,7 @@ def dump(run: Run) -> Wait | Again | None:
         return Again("locate", f"guest {run.vmid} is no longer on {node}")
     if result is None:
         return Wait("vzdump is running", most=8.0, least=8.0)
-    report = vzdumplog.read(result.log, run.vmid)
+    report = vzdump_log.read(result.log, run.vmid)
     run.data["dump"] = {
         **asdict(report),
         "consistency": str(report.consistency),
@@ -97,7 +97,7 @@ def dump(run: Run) -> Wait | Again | None:
         "exitstatus": result.exitstatus,
         "cause": "" if result.ok else causes.in_words(result.exitstatus, result.log),
         "upid": result.upid,
-        "begun": list(vzdumplog.archives_begun(result.log, run.vmid)),
+        "begun": list(vzdump_log.archives_begun(result.log, run.vmid)),
     }
     run.ended("dump", result)
     run.leave()  # the node's next guest need not wait until this archive is read back and verified
@@ -239,7 +239,7 @@ def _no_archive(run: Run, job: Job) -> BackupsvcError:
     why, cause = str(dumped["failure"] or dumped["exitstatus"]), dumped.get("cause", "")
     said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
     message = f"backup of guest {run.vmid} on {run.data['node']} left no archive on {job.storage}: {said}"
-    if pve_texts.DENIED.search(why):
+    if texts.DENIED.search(why):
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
     hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
     return PveError(message, hint, text=why)

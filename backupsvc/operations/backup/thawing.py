@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.engine.context import Run, Wait
 from backupsvc.errors import BackupsvcError, PveAnswerUnreadable, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
-from policies import freezing, pve_texts
+from policies import freezing
 from policies.freezing import Answer, Ask, Later, Settled, Standing, State, ThawIt, Trouble
 from policies.model import GuestType
-from policies.vzdumplog import Freeze
+from policies.pve import texts
+from policies.pve.vzdump_log import Freeze
 
 if TYPE_CHECKING:
     from backupsvc.pve.guests import GuestStatus
@@ -108,7 +109,7 @@ def _trouble(error: BackupsvcError) -> Answer:
     if isinstance(error, PvePermissionDenied):
         return Answer(None, Trouble.DENIED, text)
     said = error.text if isinstance(error, PveError) else ""
-    return Answer(None, Trouble.SILENT if pve_texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
+    return Answer(None, Trouble.SILENT if texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
 
 
 def _follow(run: Run, decision: Later | Settled | ThawIt) -> Wait | None:

@@ -19,9 +19,10 @@ from backupsvc.engine.context import Run, Wait
 from backupsvc.operations.backup.opening import GUESTS_AGE
 from backupsvc.operations.job_run.pieces import ended, open_piece
 from backupsvc.operations.restore_test.opening import open_test
-from policies import calendar, sampling, windows
+from policies import sampling, windows
 from policies.causes import Cause
 from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof, Rung, Verdict
+from policies.pve import calendar_event
 from policies.service_checks import wanted_rung
 from policies.site import policy_for
 from policies.standing import standing
@@ -68,7 +69,7 @@ def prove(run: Run, job: Job) -> Wait | None:
 
 def night_ends(policy: Policy, job: Job, at: int) -> int | None:
     """Given a job and one of its occurrences, return when its next one takes the turn over, in epoch seconds."""
-    return calendar.parse(job.schedule, policy.timezone).next_after(at)
+    return calendar_event.parse(job.schedule, policy.timezone).next_after(at)
 
 
 def _until(run: Run, job: Job) -> float:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.clock import iso
-from policies.calendar import occurrences
 from policies.model import Job, Operation
+from policies.pve.calendar_event import occurrences
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service

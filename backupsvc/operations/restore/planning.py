@@ -13,9 +13,10 @@ from backupsvc.inventory.listing import as_dict
 from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
-from policies import isolation, reach, whole, wording
-from policies.isolation import parse_config
+from policies import i18n, reach, whole
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
+from policies.pve import guest_config
+from policies.pve.guest_config import parse_config
 from policies.room import disk_needs
 from policies.site import policy_for
 
@@ -66,7 +67,7 @@ def plan_restore(
         "storage": storage,
         "name": config.get("name", ""),
         "disks": sorted(key for key in config if key.startswith("#qmdump#map:")),
-        "missing_disks": list(isolation.missing_disks(config, config)),
+        "missing_disks": list(guest_config.missing_disks(config, config)),
         "left_out": _left_out(config),
         "nics": {key: value for key, value in config.items() if key.startswith("net")},
         "rights": [asdict(need) for need in rights],
@@ -77,11 +78,11 @@ def plan_restore(
 
 def _left_out(config: Mapping[str, str]) -> list[str]:
     """Given the config in an archive, return a sentence for each disk of the guest that the archive does not hold."""
-    wanted = isolation.disks_to_dump(config)
+    wanted = guest_config.disks_to_dump(config)
     return [
         f"disk {disk} is not in the archive ({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
         "so the guest comes back without it"
-        for disk in isolation.missing_disks(config, config)
+        for disk in guest_config.missing_disks(config, config)
     ]
 
 
@@ -153,8 +154,8 @@ def _of_silent_node(service: Service, guest: Guest, how: str) -> LawRefused:
     newest = max(held, key=lambda one: one.ctime, default=None)
     managed = [f"{'ct' if guest.type is GuestType.LXC else 'vm'}:{guest.vmid}"] if guest.ha_state else []
     rest = reach.Rest(alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed)
-    when = partial(wording.moment, timezone=service.policy.timezone, language=wording.ENGLISH)
-    steps = reach.way_on(guest.node, rest, wording.ENGLISH, when)
+    when = partial(i18n.moment, timezone=service.policy.timezone, language=i18n.ENGLISH)
+    steps = reach.way_on(guest.node, rest, i18n.ENGLISH, when)
     silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
     return LawRefused(
         1,
@@ -187,12 +188,12 @@ def _refuse_now(service: Service, node: str) -> None:
     if node in down:
         raise PveUnreachable(
             f"node {node} is {'offline' if down[node] == reach.OFFLINE else 'silent'}: nothing can be restored there now",
-            f"name another with --node, of those that answer: {wording.names(one.name for one in nodes if one.online) or 'none'}",
+            f"name another with --node, of those that answer: {i18n.names(one.name for one in nodes if one.online) or 'none'}",
         )
     if down and _quorate(service) is False:
         raise PveUnreachable(
-            f"the cluster has lost quorum ({wording.names(down)} is silent), so PVE refuses every restore",
-            f"bring {wording.names(down)} back; if it is lost, and off, give the rest quorum on {node}: pvecm expected 1",
+            f"the cluster has lost quorum ({i18n.names(down)} is silent), so PVE refuses every restore",
+            f"bring {i18n.names(down)} back; if it is lost, and off, give the rest quorum on {node}: pvecm expected 1",
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backupsvc.errors import PvePermissionDenied, Refused
 from policies import restore_rights
-from policies.privileges import LOCAL_ZONE
+from policies.pve.privileges import LOCAL_ZONE
 from policies.role import Need
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from backupsvc.inventory.listing import as_dict, require_answers
 from backupsvc.operations.restore_test import listening
 from backupsvc.operations.restore_test.proving import node_to_avoid
 from backupsvc.operations.scratch_cleanup import free_vmids
-from policies import bridges, copy_plan, isolation
+from policies import bridges, copy_plan
 from policies.copy_plan import CopyPlan, Facts, Harmful, NoBridge
 from policies.model import Archive
 from policies.placement import NoPlace
+from policies.pve import guest_config
 from policies.site import policy_for
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def preview(service: Service, vmid: int, archive: Archive) -> dict[str, Any]:
     from backupsvc.operations.restore_test import settling
 
     guest, scratch = policy_for(service.policy, vmid, ""), service.policy.scratch
-    config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
+    config = guest_config.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
     told: dict[str, Any] = {"vmid": vmid, "archive": as_dict(archive), "checks": [spec.name for spec in guest.checks]}
     told |= {"settle_seconds": settling.seconds(scratch, guest), "refused": None}
     simulated = service.pve.cluster.version().simulated

@@ -19,7 +19,7 @@ from policies.check_levels import NETWORK_KINDS
 from policies.model import CheckResult, GuestPolicy, Outcome
 from policies.silence import Finding, State, Verdict
 from policies.site import policy_for
-from policies.site_checks import needs_network, port_of
+from policies.site.checks import needs_network, port_of
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service

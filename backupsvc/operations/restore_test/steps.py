@@ -19,7 +19,7 @@ from backupsvc.operations.restore_test.opening import guest_policy, refuse_conta
 from backupsvc.operations.scratch_cleanup import free_vmids
 from backupsvc.operations.scratch_cleanup.taking_down import release_vmids, scratch_task, tear_down
 from backupsvc.operations.scratch_cleanup.whereabouts import copies
-from policies import agent_identity, copy_plan, isolation, moved, property_string, silence, verdict, whole
+from policies import agent_identity, copy_plan, isolation, moved, silence, verdict, whole
 from policies.causes import Blame, Cause
 from policies.check_levels import NETWORK_KINDS
 from policies.model import (
@@ -29,6 +29,7 @@ from policies.model import (
     Stage,
     Verdict,
 )
+from policies.pve import guest_config
 from policies.service_checks import wanted_rung
 from policies.workflow import Workflow
 
@@ -170,7 +171,7 @@ def isolate(run: Run) -> Wait | None:
     config = pve.guests.config(node, vmid)
     still = isolation.strip(config, sent).stripped  # said only once it is so
     evidence["stripped"] += [item for item in run.data.pop("stripping", ()) if item not in still]
-    run.data["missing_disks"] = list(isolation.missing_disks(_config(run), config))
+    run.data["missing_disks"] = list(guest_config.missing_disks(_config(run), config))
     asserted = isolation.assertions(
         config,
         scratch=run.service.policy.scratch,
@@ -182,7 +183,7 @@ def isolate(run: Run) -> Wait | None:
     run.data["isolation"]["asserted"] = [f"{'holds' if item.holds else 'DOES NOT HOLD'}: {item.detail}" for item in asserted]
     if broken := [item.detail for item in asserted if not item.holds]:
         raise LawRefused(2, f"the copy of guest {run.vmid} must not start: {'; '.join(broken)}", "the copy is taken down")
-    run.data["agent"] = property_string.agent_configured(config)
+    run.data["agent"] = guest_config.agent_configured(config)
     run.data["macs"] = list(agent_identity.macs(config))
     return None
 
@@ -335,7 +336,7 @@ HANDLERS: Mapping[str, Handler] = {
 
 
 def _config(run: Run) -> dict[str, str]:
-    return isolation.parse_config(str(run.data["config"]))
+    return guest_config.parse_config(str(run.data["config"]))
 
 
 def _overrides(run: Run) -> dict[str, str]:

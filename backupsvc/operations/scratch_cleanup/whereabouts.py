@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.engine.context import Run, Wait
 from backupsvc.errors import OperationFailed, PveError, PveNotFound, PvePermissionDenied
-from policies import isolation, moved, ownership
+from policies import moved, ownership
 from policies.moved import Fate
-from policies.property_string import drive
+from policies.pve import guest_config
+from policies.pve.guest_config import drive
 
 if TYPE_CHECKING:
     from backupsvc.pve.scratch import ScratchGuests
@@ -115,7 +116,7 @@ def _note_volumes(run: Run, scratch: dict[str, Any], node: str) -> None:
     except PveNotFound:
         config = {}
     if ownership.marked(config, owner(run)):
-        named = {drive(value).get("file", "") for key, value in config.items() if isolation.holds_volume(key)}
+        named = {drive(value).get("file", "") for key, value in config.items() if guest_config.holds_volume(key)}
         volids = {volid for volid in named if ":" in volid}
         run.data["volumes"] = sorted(volids | set(run.data.get("volumes", ())))
         places |= {(node, volid.partition(":")[0]) for volid in volids}

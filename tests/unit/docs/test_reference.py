@@ -9,7 +9,7 @@ import pytest
 
 from backupsvc import setting_names
 from backupsvc.settings import Settings
-from policies.compliance import RULES
+from policies.compliance.evaluation import RULES
 from tests import reference
 from tests.unit.docs.pages import ROOT, pages
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import foreign
+from policies.compliance.facts import ClusterJob
 from policies.foreign import Adopt, Beside, Dumping, Own, StandBack
 from policies.model import Archive, GuestType
-from policies.site_facts import ClusterJob
 
 PARIS = ZoneInfo("Europe/Paris")
 AT = int(datetime(2026, 3, 9, 21, 0, tzinfo=PARIS).timestamp())

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import lineage, standing, whole
+from policies.compliance.facts import usable
 from policies.lineage import Difference, Identity, Kind
 from policies.model import Archive, GuestType, Mark, Marked, Proof, PruneRules, Rung, Verdict
 from policies.retention import guard
 from policies.sampling import next_archive
-from policies.site_facts import usable
 
 NOW_UUID, OLD_UUID = "44454c4c-0000-4000-8000-000000000105", "0b5e5e1e-0000-4000-8000-00000000001d"
 TEXT = f"""#a description

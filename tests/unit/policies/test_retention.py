@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.model import Archive, GuestType, Mark, Marked, PolicyError
-from policies.retention import Keep, decide, local_ctime, parse_keep
+from policies.pve.prune_backups import Keep, parse_keep
+from policies.retention import decide, local_ctime
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "prune_vectors.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))["cases"]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from policies.model import Archive, GuestType, Mark, Marked, PruneRules
-from policies.retention import Guarded, Keep, decide, guard, local_ctime, parse_keep, prunes
+from policies.pve.prune_backups import Keep, parse_keep, prunes
+from policies.retention import Guarded, decide, guard, local_ctime
 
 NOW = 1_800_000_000
 NAME = "local:backup/vzdump-qemu-108-2026_03_09-21_00_{:02d}.vma.zst"

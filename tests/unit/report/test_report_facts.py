@@ -18,9 +18,9 @@ from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
 from policies import ownership
-from policies.compliance import findings
+from policies.compliance.evaluation import findings
+from policies.compliance.facts import Gap, GuestFacts, SiteFacts
 from policies.model import Guest, GuestType, Node, OperationState, Rung
-from policies.site_facts import Gap, GuestFacts, SiteFacts
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
 from tests.unit.report.worlds import TOKEN, FakePve, StoppedClock, World
 

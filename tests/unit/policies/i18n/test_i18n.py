@@ -1,0 +1,64 @@
+"""How durations, sizes and times are written, and the spaces of French typography."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import i18n
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "french"),
+    [
+        (0, "0 s", "0 s"),
+        (4.25, "4.2 s", "4,2 s"),
+        (0.5, "0.5 s", "0,5 s"),
+        (9.9, "9.9 s", "9,9 s"),
+        (10, "10 s", "10 s"),
+        (41.5, "42 s", "42 s"),
+        (60, "1 min", "1 min"),
+        (3599.7, "1 h", "1 h"),
+        (3661, "1 h 1 min", "1 h 1 min"),
+        (86400 + 7200 + 60, "1 d 2 h", "1 j 2 h"),
+        (86400 + 60, "1 d", "1 j"),
+        (30 * 86400, "30 d", "30 j"),
+    ],
+)
+def test_durations_are_their_two_largest_units(seconds: float, english: str, french: str) -> None:
+    assert (i18n.duration(seconds, "en"), i18n.duration(seconds, "fr")) == (english, french)
+
+
+@given(st.floats(0, 10**9))
+def test_a_duration_is_never_empty_and_never_more_than_two_parts(seconds: float) -> None:
+    assert 2 <= len(i18n.duration(seconds, "en").split()) <= 4
+
+
+def test_sizes_are_decimal_with_the_languages_own_unit_and_comma() -> None:
+    assert (i18n.size(21_474_836_480, "en"), i18n.size(21_474_836_480, "fr")) == ("21.5 GB", "21,5 Go")
+    assert (i18n.size(512, "en"), i18n.size(5 * 10**15, "en")) == ("512 B", "5000.0 TB")
+
+
+def test_moments_are_local_in_summer_and_in_winter() -> None:
+    assert i18n.moment(1_773_086_400, "Europe/Paris", "en") == "2026-03-09 21:00"
+    assert i18n.moment(1_784_055_600, "Europe/Paris", "fr") == "14/07/2026 à 21:00"
+
+
+def test_french_gets_its_no_break_spaces_and_english_and_addresses_are_left_alone() -> None:
+    text = "Attention : 85 % de 12 Go ; dit « jamais » !"
+    assert i18n.typeset(text, "fr") == ("Attention\u00a0: 85\u202f% de 12\u00a0Go\u202f; dit «\u00a0jamais\u00a0»\u202f!")
+    assert i18n.typeset(text, "en") == text
+    assert i18n.typeset("http://192.168.10.4:80/ local:backup/x", "fr") == "http://192.168.10.4:80/ local:backup/x"
+
+
+def test_an_unknown_language_is_english() -> None:
+    assert i18n.language_of("de") == "en" and i18n.word("none", "de") == "none"
+
+
+def test_days_are_written_as_the_language_writes_them_and_an_unknown_one_is_english() -> None:
+    assert [i18n.day("2026-03-09", language) for language in ("en", "fr", "de")] == ["2026-03-09", "09/03/2026", "2026-03-09"]
+
+
+def test_what_is_not_known_is_told_with_what_it_is_of() -> None:
+    assert all("clovis" in i18n.gap("node", "clovis", language) for language in ("en", "fr"))
