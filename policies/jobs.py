@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from policies.guest_policy import policy_for
 from policies.model import Guest, Job, Policy
-from policies.site import policy_for
 
 
 @dataclass(frozen=True, slots=True)

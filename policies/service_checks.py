@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from policies.check_levels import asks_service
+from policies.guest_policy import policy_for
 from policies.model import CheckSpec, Policy, Rung
-from policies.site import policy_for
 
 ANY = ("ssh", "http", "ldap")
 # what answers on a port, as a policy writes the check of it

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.inventory.listing import Survey, survey
 from backupsvc.operations.scratch_cleanup import forgotten
-from policies import compliance_nodes, i18n, isolation, prune_guard, reach, role
-from policies.compliance.evaluation import Speaker
+from policies import i18n, isolation, prune_guard, reach, role
+from policies.compliance.evaluation import findings
 from policies.compliance.facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
+from policies.compliance.findings import node_offline, scratch_not_isolated, status_unknown
 from policies.compliance.scratch_network import linked_down, scratch_network
 from policies.model import Node, PolicyError, Severity, Storage
 
@@ -25,9 +26,6 @@ T = TypeVar("T")
 OK, WARNING, FAILED = "ok", "warning", "failed"
 UNKNOWN = "unknown"  # it follows from a node that does not answer, of which the first line has said everything
 _WORD = "en"  # the language of the command line; only the report speaks two
-_HARMLESS = frozenset(
-    {"missing", "address", "token", "none"}
-)  # faults of the scratch network that let no frame out by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +107,10 @@ def _nodes(service: Service) -> Iterator[Line]:
     nodes = service.pve.cluster.nodes()
     if not any(node.unknown or not node.online for node in nodes):
         return
-    policy = replace(service.policy, language=_WORD)
-    facts, speaker = _around(service, nodes), Speaker(policy)
-    for rule in (compliance_nodes.node_offline, compliance_nodes.status_unknown):
-        for finding in rule(facts, policy, facts.at, speaker):
-            bad = finding.severity is Severity.CRITICAL
-            yield Line(finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0)
+    facts = _around(service, nodes)
+    for finding in findings(facts, replace(service.policy, language=_WORD), facts.at, (node_offline.RULE, status_unknown.RULE)):
+        bad = finding.severity is Severity.CRITICAL
+        yield Line(finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0)
 
 
 def _around(service: Service, nodes: list[Node]) -> SiteFacts:
@@ -226,7 +222,7 @@ def _bridge(service: Service) -> Iterator[Line]:
     faults = list(scratch_network(facts, scratch))
     for fault in faults:
         detail, action = i18n.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
-        harmless = fault.kind in _HARMLESS
+        harmless = scratch_not_isolated.RULE.severity_of(fault.kind) is Severity.WARNING
         yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
     if scratch.bridge is None:
         for unusable in linked_down(facts):

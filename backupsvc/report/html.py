@@ -40,6 +40,7 @@ def render(document: Document) -> str:
         document=document,
         totals=totals(document),
         t=lambda key, **values: words.chrome(key, language, **values),
+        title=lambda id: i18n.title(id, language),
         month=words.month(document.period.month, language),
         zone=datetime.fromtimestamp(document.generated_at, ZoneInfo(timezone)).tzname(),
         bar=bar,

@@ -1,122 +1,30 @@
-"""How decisions are put into words, in English and French: sentences, durations, sizes and times.
+"""What decisions say, in English and French: the sentences in ``en`` and ``fr``, and how values are written into them.
 
-The sentences stand in sentences_en and sentences_fr; each key has the same placeholders in both (a test holds it).
+Both catalogues have the same keys, and each key the same placeholders (a test holds it).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from datetime import date, datetime
-from types import ModuleType
-from zoneinfo import ZoneInfo
+from policies.i18n.formats import ENGLISH, FRENCH, LANGUAGES, day, duration, language_of, moment, names, size, sizes, typeset
+from policies.i18n.sentences import all_rendered, finding, gap, reason, rendered, title, word
 
-from policies.amounts import apart
-from policies.i18n import en, fr
-
-ENGLISH, FRENCH = "en", "fr"
-LANGUAGES = (ENGLISH, FRENCH)
-_UNITS = {
-    ENGLISH: (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)),
-    FRENCH: (("j", 86400), ("h", 3600), ("min", 60), ("s", 1)),
-}
-_NARROW, _WIDE = "\u202f", "\u00a0"
-
-_TABLES = {ENGLISH: en, FRENCH: fr}
-
-
-def language_of(name: str) -> str:
-    """Given a language's name, return it if the tables have it, else English."""
-    return name if name in LANGUAGES else ENGLISH
-
-
-def word(key: str, language: str) -> str:
-    """Given a key of WORDS, return the word."""
-    return str(_table(language).WORDS[key])
-
-
-def reason(key: str, language: str, **values: object) -> str:
-    """Given a key of REASONS and its values, return the sentence."""
-    return _written(_table(language).REASONS[key], language, values)
-
-
-def finding(key: str, language: str, **values: object) -> tuple[str, str]:
-    """Given a key of FINDINGS and its values, return detail and action."""
-    detail, action = _table(language).FINDINGS[key]
-    return _written(detail, language, values), _written(action, language, values)
-
-
-def gap(kind: str, subject: str, language: str) -> str:
-    """Given a gap, return what it is that is not known."""
-    return _written(_table(language).GAPS[kind], language, {"subject": subject})
-
-
-def duration(seconds: float, language: str) -> str:
-    """Given seconds, return their two largest units, such as ``1 d 2 h``; below ten seconds with one decimal."""
-    if 0 < seconds < 10:
-        return _decimal(f"{seconds:.1f} s", language)
-    rest, units = int(abs(seconds) + 0.5), _UNITS[language_of(language)]
-    largest = next((place for place, (_, size) in enumerate(units) if rest >= size), len(units) - 1)
-    parts: list[str] = []
-    for unit, size in units[largest : largest + 2]:
-        count, rest = divmod(rest, size)
-        if count or not parts:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts)
-
-
-def sizes(language: str, *amounts: int) -> tuple[str, ...]:
-    """Given bytes that one sentence compares, return each as ``size`` does, in so many digits that different ones differ."""
-    return apart(*amounts, write=lambda octets, digits: size(octets, language, digits))
-
-
-def size(octets: int, language: str, digits: int = 1) -> str:
-    """Given bytes, return them in decimal units as PVE's own pages write them, such as ``21.5 GB``."""
-    value, unit = float(octets), 0
-    while value >= 1000 and unit < 4:
-        value, unit = value / 1000, unit + 1
-    letter = "B" if language_of(language) == ENGLISH else "o"
-    text = f"{value:.0f} {letter}" if unit == 0 else f"{value:.{digits}f} {'kMGT'[unit - 1]}{letter}"
-    return _decimal(text, language)
-
-
-def moment(epoch: int, timezone: str, language: str) -> str:
-    """Given epoch seconds and a time zone, return local date and minute, as ``2026-03-09 21:00`` or ``09/03/2026 à 21:00``."""
-    local = datetime.fromtimestamp(epoch, ZoneInfo(timezone))
-    return local.strftime("%d/%m/%Y à %H:%M" if language_of(language) == FRENCH else "%Y-%m-%d %H:%M")
-
-
-def day(text: str, language: str) -> str:
-    """Given an ISO date, return it as the language writes it: ``2026-03-09``, in French ``09/03/2026``."""
-    return date.fromisoformat(text).strftime("%d/%m/%Y") if language_of(language) == FRENCH else text
-
-
-def names(items: Iterable[object]) -> str:
-    """Given things, return them joined by commas."""
-    return ", ".join(str(item) for item in items)
-
-
-def typeset(text: str, language: str) -> str:
-    """Given a sentence, return it with the no-break spaces of French typography; other languages come back unchanged.
-
-    Lexique de l'Imprimerie nationale: a narrow one before ``; ! ?`` and ``%``, a full one before ``:`` and inside guillemets, and
-    one between a number and its unit.
-    """
-    if language_of(language) != FRENCH:
-        return text
-    text = re.sub(r" ([;!?%])", _NARROW + r"\1", text)
-    text = re.sub(r" (:)(?=\s|$)", _WIDE + r"\1", text)
-    text = text.replace("« ", f"«{_WIDE}").replace(" »", f"{_WIDE}»")
-    return re.sub(r"(\d) (?=(?:[kMGT]?o|j|h|min|s|jours?|archives?|votes?)\b)", r"\1" + _WIDE, text)
-
-
-def _table(language: str) -> ModuleType:
-    return _TABLES[language_of(language)]
-
-
-def _decimal(text: str, language: str) -> str:
-    return text.replace(".", ",") if language_of(language) == FRENCH else text
-
-
-def _written(template: str, language: str, values: dict[str, object]) -> str:
-    return typeset(template.format(**values), language)
+__all__ = [
+    "ENGLISH",
+    "FRENCH",
+    "LANGUAGES",
+    "all_rendered",
+    "day",
+    "duration",
+    "finding",
+    "gap",
+    "language_of",
+    "moment",
+    "names",
+    "reason",
+    "rendered",
+    "size",
+    "sizes",
+    "title",
+    "typeset",
+    "word",
+]

@@ -15,60 +15,24 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "On {node}: systemctl status pvestatd; then look for the storage that hangs it, mostly NFS or CIFS (pvesm status; "
         "findmnt -t nfs,nfs4,cifs; dmesg). Once that answers again: systemctl restart pvestatd.",
     ),
-    "archives-on-guest-node": (
-        "All archives of this guest ({count}) lie on {node}, the node that runs it: losing {node} loses the guest "
-        "and every copy.",
-        "Copy the archives to another node or site, or back up to a storage that does not live on {node}.",
+    "guest-not-covered.absent": (
+        "The policy expects this guest, but the cluster does not list it ({count} archive(s) remain): it was "
+        "deleted, or the token cannot see it.",
+        "If it was deleted by mistake, run backupsvc restore {vmid}; if it is retired, take it out of the policy; "
+        "else grant the token VM.Audit on /vms.",
     ),
-    "archives-on-guest-node.planned": (
-        "The job {job} writes to the storage {storage} of {node}, the node that runs this guest: losing {node} would lose both.",
-        "Copy the archives to another node or site, or back up to a storage that does not live on {node}.",
+    "guest-not-covered.job": (
+        "No job of the policy backs this guest up.",
+        "Add it to a job in the policy, or record an exemption with an owner, a reason and an end date.",
     ),
-    "archives-on-guest-node.down": (
-        "All known archives of this guest ({count}) lie on {node}, the node that ran it and that does not answer: guest "
-        "and archives "
-        "are out of reach together.",
-        "Bring {node} back, or save its disks: they hold the only archives. Later, copy archives to another node or site.",
+    "guest-not-covered.archive": (
+        "No storage that could be read holds an archive of this guest: there is nothing to restore it from.",
+        "Run backupsvc backup run --vmid {vmid}, and read what it says.",
     ),
-    "job-pinned-to-node": (
-        "The PVE job is pinned to {node}: a guest that moves to another node is silently skipped, and PVE still answers OK.",
-        "Clear the node of the job (Datacenter > Backup), or disable the job: backupsvc backs each guest up where it is.",
-    ),
-    "job-pinned-to-node.skips": (
-        "The PVE job is pinned to {node}, and these guests run elsewhere or may be moved by HA: {guests}. They are "
-        "silently skipped as soon as they leave {node}, and PVE still answers OK.",
-        "Clear the node of the job (Datacenter > Backup), or disable the job: backupsvc backs each guest up where it is.",
-    ),
-    "quorum-two-votes": (
-        "The cluster has {votes} votes: losing one node loses quorum, then HA cannot act and PVE refuses every restore.",
-        "Add a third vote: a QDevice on a small machine outside the cluster (pvecm qdevice setup), or a third node. "
-        "PVE's API does not show a QDevice: if there is one already, record an exemption for this finding.",
-    ),
-    "quorum-two-votes.lost": (
-        "The cluster has {votes} votes and no quorum at this moment: HA does not act and PVE refuses every restore.",
-        "Bring the missing node back; if it is lost for good, follow the PRA's procedure (pvecm expected 1, on the "
-        "surviving node only).",
-    ),
-    "clock-drift": (
-        "The clock of {node} is {offset} {direction} this service's clock: schedules, retention, HA and measured "
-        "ages all lean on it.",
-        "Set the time on {node} and keep it synchronised (chronyc tracking; chrony ships with PVE).",
-    ),
-    "clock-drift.own": (
-        "All nodes agree with one another, but their clocks are {offset} {direction} this service's clock: the "
-        "wrong clock is probably the one of the machine that runs backupsvc, and every measured age is wrong by as "
-        "much.",
-        "Synchronise the clock of the machine that runs backupsvc (timedatectl, chronyc tracking).",
-    ),
-    "clock-drift.ha": (
-        "The HA manager reports a clock drift: {text}",
-        "Synchronise the clocks of all nodes (chronyc tracking on each).",
-    ),
-    "guest-agent-missing": (
-        "The QEMU guest agent is not configured: backups are only crash-consistent (no file-system freeze), and a "
-        "restored copy cannot be asked from inside.",
-        "Install qemu-guest-agent in the guest, then set the VM's option QEMU Guest Agent (qm set {vmid} --agent 1) "
-        "and restart it.",
+    "guest-not-covered.unreachable": (
+        "No archive of this guest is within reach; {count} are known on {places}, which could not be listed. They are not gone.",
+        "Bring that storage or its node back (pvesm status there says what is wrong); nothing need be backed up anew "
+        "because of it.",
     ),
     "guest-left-frozen": (
         "The dump of {when} left the guest's file systems frozen ({why}): whatever writes to them hangs, though PVE may "
@@ -79,6 +43,22 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "After the dump of {when} PVE could not thaw the guest ({why}), and its agent could not be asked since: its file "
         "systems may stand frozen.",
         "Look at once whether the guest still works: qm guest cmd {vmid} fsfreeze-status; thaw it with fsfreeze-thaw.",
+    ),
+    "backup-missed": (
+        "The backup due on {due} (job {job}) is not there: the newest archive began on {last}.",
+        "Run backupsvc backup run {job} --vmid {vmid}, and look for the cause in backupsvc operations list.",
+    ),
+    "backup-missed.failed": (
+        "The latest backup failed on {when}: {detail}",
+        "Remove the cause, then run backupsvc backup run --vmid {vmid}.",
+    ),
+    "backup-missed.run": (
+        "{count} run(s) of job {job} were missed, from {first} to {last}: no scheduler was at work.",
+        "Run backupsvc backup run {job} now, and see why the scheduler was down (backupsvc operations list).",
+    ),
+    "backup-missed.run-since": (
+        "{count} run(s) of job {job} were missed, from {first} to {last}: no scheduler was at work. A later one was run.",
+        "See why the scheduler was down; the archives of those runs are missing for good.",
     ),
     "never-proven": (
         "No archive of this guest has ever been restored and checked: a backup that has never been restored is a hope.",
@@ -98,6 +78,31 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "No check of this guest is configured: a restore test can show at most that a copy boots, and ends inconclusive.",
         "Add a check of its service to its policy ({suggested}); or, if it is enough that it boots, give it a tier with "
         "proof-rung: booted.",
+    ),
+    "archives-on-guest-node": (
+        "All archives of this guest ({count}) lie on {node}, the node that runs it: losing {node} loses the guest "
+        "and every copy.",
+        "Copy the archives to another node or site, or back up to a storage that does not live on {node}.",
+    ),
+    "archives-on-guest-node.planned": (
+        "The job {job} writes to the storage {storage} of {node}, the node that runs this guest: losing {node} would lose both.",
+        "Copy the archives to another node or site, or back up to a storage that does not live on {node}.",
+    ),
+    "archives-on-guest-node.down": (
+        "All known archives of this guest ({count}) lie on {node}, the node that ran it and that does not answer: guest "
+        "and archives "
+        "are out of reach together.",
+        "Bring {node} back, or save its disks: they hold the only archives. Later, copy archives to another node or site.",
+    ),
+    "quorum-two-votes": (
+        "The cluster has {votes} votes: losing one node loses quorum, then HA cannot act and PVE refuses every restore.",
+        "Add a third vote: a QDevice on a small machine outside the cluster (pvecm qdevice setup), or a third node. "
+        "PVE's API does not show a QDevice: if there is one already, record an exemption for this finding.",
+    ),
+    "quorum-two-votes.lost": (
+        "The cluster has {votes} votes and no quorum at this moment: HA does not act and PVE refuses every restore.",
+        "Bring the missing node back; if it is lost for good, follow the PRA's procedure (pvecm expected 1, on the "
+        "surviving node only).",
     ),
     "scratch-not-isolated.none": (
         "The policy names no isolated bridge: restored copies start with their links down, and nothing that answers over "
@@ -125,63 +130,6 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Grant the token SDN.Use on the isolated bridge alone (/sdn/zones/localnetwork/<bridge>), and keep "
         "production bridges to the restore token.",
     ),
-    "guest-not-covered.absent": (
-        "The policy expects this guest, but the cluster does not list it ({count} archive(s) remain): it was "
-        "deleted, or the token cannot see it.",
-        "If it was deleted by mistake, run backupsvc restore {vmid}; if it is retired, take it out of the policy; "
-        "else grant the token VM.Audit on /vms.",
-    ),
-    "guest-not-covered.job": (
-        "No job of the policy backs this guest up.",
-        "Add it to a job in the policy, or record an exemption with an owner, a reason and an end date.",
-    ),
-    "guest-not-covered.archive": (
-        "No storage that could be read holds an archive of this guest: there is nothing to restore it from.",
-        "Run backupsvc backup run --vmid {vmid}, and read what it says.",
-    ),
-    "guest-not-covered.unreachable": (
-        "No archive of this guest is within reach; {count} are known on {places}, which could not be listed. They are not gone.",
-        "Bring that storage or its node back (pvesm status there says what is wrong); nothing need be backed up anew "
-        "because of it.",
-    ),
-    "disk-excluded": (
-        "Disk(s) {disks} are excluded from backup (backup=0): a restored copy comes without them, and is never proven.",
-        "Tick Backup on the disk (VM > Hardware), or record an exemption that says why its data is not needed.",
-    ),
-    "backup-missed": (
-        "The backup due on {due} (job {job}) is not there: the newest archive began on {last}.",
-        "Run backupsvc backup run {job} --vmid {vmid}, and look for the cause in backupsvc operations list.",
-    ),
-    "backup-missed.failed": (
-        "The latest backup failed on {when}: {detail}",
-        "Remove the cause, then run backupsvc backup run --vmid {vmid}.",
-    ),
-    "backup-missed.run": (
-        "{count} run(s) of job {job} were missed, from {first} to {last}: no scheduler was at work.",
-        "Run backupsvc backup run {job} now, and see why the scheduler was down (backupsvc operations list).",
-    ),
-    "backup-missed.run-since": (
-        "{count} run(s) of job {job} were missed, from {first} to {last}: no scheduler was at work. A later one was run.",
-        "See why the scheduler was down; the archives of those runs are missing for good.",
-    ),
-    "archive-changed": (
-        "The archive {volid} on {node} is not the one that was recorded: {what}. It proves nothing any more, and no "
-        "restore takes it unless it is named.",
-        "Find out who wrote to {node}; see what was recorded with backupsvc catalog show {volid}. Once it is removed or "
-        "renamed in PVE, this finding goes.",
-    ),
-    "archive-shrunk": (
-        "The newest archive {volid} is {size}; the {count} before it were around {usual}: data may be missing from it.",
-        "Compare the guest's disks with the archive (backupsvc archive info), and run backupsvc restore-test {vmid}.",
-    ),
-    "archive-shrunk.no-disk": (
-        "The newest archive {volid} holds no disk: restored, it would be an empty machine. Older ones are kept in its place.",
-        "See what VM {vmid} is now (qm config {vmid}): a failed restore leaves such a rest. Bring the guest back, or back it up.",
-    ),
-    "archive-shrunk.empty": (
-        "The newest archive {volid} is empty: it holds nothing to restore.",
-        "Look at the backup task's log and the storage's free space, then run backupsvc backup run --vmid {vmid}.",
-    ),
     "listing-blind": (
         "The storage lists {now} archive(s), and {lost} more that the catalog knows there are not listed: they were "
         "removed by someone else, or the token lost rights.",
@@ -206,6 +154,15 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "The cluster lists no guest at all to this token: without VM.Audit PVE answers an empty list, not an error.",
         "Grant the token's user and the token VM.Audit on /vms.",
     ),
+    "job-pinned-to-node": (
+        "The PVE job is pinned to {node}: a guest that moves to another node is silently skipped, and PVE still answers OK.",
+        "Clear the node of the job (Datacenter > Backup), or disable the job: backupsvc backs each guest up where it is.",
+    ),
+    "job-pinned-to-node.skips": (
+        "The PVE job is pinned to {node}, and these guests run elsewhere or may be moved by HA: {guests}. They are "
+        "silently skipped as soon as they leave {node}, and PVE still answers OK.",
+        "Clear the node of the job (Datacenter > Backup), or disable the job: backupsvc backs each guest up where it is.",
+    ),
     "foreign-job": (
         "A PVE job of its own ({schedule}, to {storage}) backs up guests that this service backs up too: {guests}. "
         "They are dumped twice, wait for each other's lock, and each prunes by its own rules.",
@@ -216,13 +173,60 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "keeps, proven ones too.",
         "Set the storage's retention to keep-all (Datacenter > Storage > Backup Retention) and let backupsvc prune.",
     ),
-    "exception-expired": (
-        "The exemption of {finding} ended on {until} (owner {owner}; reason: {reason}).",
-        "Remove the cause and the exemption, or have {owner} renew it with a new end date.",
-    ),
     "storage-filling": (
         "The storage is {share} % full: {available} are left.",
         "Prune (backupsvc prune --dry-run shows what would go), or enlarge the storage.",
+    ),
+    "storage-filling.night": (
+        "{available} are left, but one round of backups takes about {needed}: the next one may fill the storage and fail.",
+        "Prune (backupsvc prune --dry-run shows what would go), or enlarge the storage, before the next backup.",
+    ),
+    "archive-changed": (
+        "The archive {volid} on {node} is not the one that was recorded: {what}. It proves nothing any more, and no "
+        "restore takes it unless it is named.",
+        "Find out who wrote to {node}; see what was recorded with backupsvc catalog show {volid}. Once it is removed or "
+        "renamed in PVE, this finding goes.",
+    ),
+    "archive-shrunk": (
+        "The newest archive {volid} is {size}; the {count} before it were around {usual}: data may be missing from it.",
+        "Compare the guest's disks with the archive (backupsvc archive info), and run backupsvc restore-test {vmid}.",
+    ),
+    "archive-shrunk.no-disk": (
+        "The newest archive {volid} holds no disk: restored, it would be an empty machine. Older ones are kept in its place.",
+        "See what VM {vmid} is now (qm config {vmid}): a failed restore leaves such a rest. Bring the guest back, or back it up.",
+    ),
+    "archive-shrunk.empty": (
+        "The newest archive {volid} is empty: it holds nothing to restore.",
+        "Look at the backup task's log and the storage's free space, then run backupsvc backup run --vmid {vmid}.",
+    ),
+    "disk-excluded": (
+        "Disk(s) {disks} are excluded from backup (backup=0): a restored copy comes without them, and is never proven.",
+        "Tick Backup on the disk (VM > Hardware), or record an exemption that says why its data is not needed.",
+    ),
+    "guest-agent-missing": (
+        "The QEMU guest agent is not configured: backups are only crash-consistent (no file-system freeze), and a "
+        "restored copy cannot be asked from inside.",
+        "Install qemu-guest-agent in the guest, then set the VM's option QEMU Guest Agent (qm set {vmid} --agent 1) "
+        "and restart it.",
+    ),
+    "clock-drift": (
+        "The clock of {node} is {offset} {direction} this service's clock: schedules, retention, HA and measured "
+        "ages all lean on it.",
+        "Set the time on {node} and keep it synchronised (chronyc tracking; chrony ships with PVE).",
+    ),
+    "clock-drift.own": (
+        "All nodes agree with one another, but their clocks are {offset} {direction} this service's clock: the "
+        "wrong clock is probably the one of the machine that runs backupsvc, and every measured age is wrong by as "
+        "much.",
+        "Synchronise the clock of the machine that runs backupsvc (timedatectl, chronyc tracking).",
+    ),
+    "clock-drift.ha": (
+        "The HA manager reports a clock drift: {text}",
+        "Synchronise the clocks of all nodes (chronyc tracking on each).",
+    ),
+    "exception-expired": (
+        "The exemption of {finding} ended on {until} (owner {owner}; reason: {reason}).",
+        "Remove the cause and the exemption, or have {owner} renew it with a new end date.",
     ),
     "orphan-copy": (
         "A left-over copy runs as VM {vmid} on {node}: its restore test {operation} is not open in this catalog. It may answer "
@@ -243,10 +247,33 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "See who moves guests (HA, a rebalancing tool, a person) and keep it from the scratch range and its tag; then run "
         "backupsvc restore-test {vmid}.",
     ),
-    "storage-filling.night": (
-        "{available} are left, but one round of backups takes about {needed}: the next one may fill the storage and fail.",
-        "Prune (backupsvc prune --dry-run shows what would go), or enlarge the storage, before the next backup.",
-    ),
+}
+
+# a finding's id -> its title
+TITLES: dict[str, str] = {
+    "node-offline": "Node does not answer",
+    "status-unknown": "Status unknown to PVE",
+    "guest-not-covered": "Guest not covered",
+    "guest-left-frozen": "Guest left frozen by its dump",
+    "backup-missed": "Backup missed",
+    "never-proven": "Never proven",
+    "no-service-check": "Service never asked",
+    "archives-on-guest-node": "Archives on the guest's own node",
+    "quorum-two-votes": "Quorum of two votes",
+    "scratch-not-isolated": "Test network not isolated",
+    "listing-blind": "Listing incomplete",
+    "job-pinned-to-node": "Backup job pinned to a node",
+    "foreign-job": "PVE job beside ours",
+    "storage-prunes": "Storage prunes by itself",
+    "storage-filling": "Storage filling up",
+    "archive-changed": "Archive changed",
+    "archive-shrunk": "Archive shrunk",
+    "disk-excluded": "Disk excluded from backup",
+    "guest-agent-missing": "Guest agent not configured",
+    "clock-drift": "Clock drift",
+    "exception-expired": "Exemption expired",
+    "orphan-copy": "Left-over copy",
+    "copy-moved": "Copy moved in mid-test",
 }
 
 REASONS: dict[str, str] = {

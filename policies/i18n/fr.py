@@ -16,66 +16,27 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Sur {node} : systemctl status pvestatd ; puis chercher le stockage qui le bloque, le plus souvent NFS ou CIFS (pvesm "
         "status ; findmnt -t nfs,nfs4,cifs ; dmesg). Dès qu'il répond à nouveau : systemctl restart pvestatd.",
     ),
-    "archives-on-guest-node": (
-        "Toutes les archives de cet invité ({count}) sont sur {node}, le nœud qui l'exécute : perdre {node}, c'est "
-        "perdre l'invité et toutes ses copies.",
-        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+    "guest-not-covered.absent": (
+        "La politique attend cet invité, mais le cluster ne le montre pas (archives restantes : {count}) : il a été "
+        "supprimé, ou le jeton ne le voit pas.",
+        "S'il a été supprimé par erreur, lancer backupsvc restore {vmid} ; s'il est retiré du service, l'ôter de la "
+        "politique ; sinon accorder au jeton VM.Audit sur /vms.",
     ),
-    "archives-on-guest-node.planned": (
-        "La tâche {job} écrit sur le stockage {storage} de {node}, le nœud qui exécute cet invité : perdre "
-        "{node}, ce serait perdre les deux.",
-        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+    "guest-not-covered.job": (
+        "Aucune tâche de la politique ne sauvegarde cet invité.",
+        "L'ajouter à une tâche de la politique, ou consigner une dérogation avec responsable, motif et échéance.",
     ),
-    "archives-on-guest-node.down": (
-        "Toutes les archives connues de cet invité ({count}) sont sur {node}, le nœud qui l'exécutait et qui ne répond pas : "
-        "invité et archives sont hors d'atteinte ensemble.",
-        "Remettre {node} en service, ou sauver ses disques : ils portent les seules archives. Ensuite, copier les "
-        "archives sur un "
-        "autre nœud ou un autre site.",
+    "guest-not-covered.archive": (
+        "Aucun stockage lisible ne contient d'archive de cet invité : il n'y a rien à partir de quoi le restaurer.",
+        "Lancer backupsvc backup run --vmid {vmid}, et lire ce qui est dit.",
     ),
-    "job-pinned-to-node": (
-        "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est ignoré sans bruit, et PVE dit OK.",
-        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
-        "sauvegarde chaque invité là où il se trouve.",
-    ),
-    "job-pinned-to-node.skips": (
-        "La tâche de sauvegarde PVE est liée au nœud {node}, et ces invités tournent ailleurs ou peuvent être déplacés par la HA "
-        ": {guests}. Ils sont ignorés sans un mot dès qu'ils quittent {node}, et PVE répond OK.",
-        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
-        "sauvegarde chaque invité là où il se trouve.",
-    ),
-    "quorum-two-votes": (
-        "Le cluster compte {votes} votes : la perte d'un nœud fait perdre le quorum, alors la HA ne peut plus agir "
-        "et PVE refuse toute restauration.",
-        "Ajouter un troisième vote : un QDevice sur une petite machine hors du cluster (pvecm qdevice setup), ou "
-        "un troisième nœud. L'API de PVE ne montre pas les QDevices : s'il en existe déjà un, consigner une "
-        "dérogation pour ce constat.",
-    ),
-    "quorum-two-votes.lost": (
-        "Le cluster compte {votes} votes et n'a pas le quorum en ce moment : la HA n'agit pas et PVE refuse toute restauration.",
-        "Remettre en service le nœud manquant ; s'il est perdu, suivre la procédure du PRA (pvecm expected 1, sur "
-        "le seul nœud survivant).",
-    ),
-    "clock-drift": (
-        "L'horloge de {node} est {direction} de {offset} sur celle de ce service : planification, rétention, HA et "
-        "mesures d'âge en dépendent.",
-        "Remettre à l'heure {node} et la garder synchronisée (chronyc tracking ; chrony est livré avec PVE).",
-    ),
-    "clock-drift.own": (
-        "Tous les nœuds sont d'accord entre eux, mais leurs horloges sont {direction} de {offset} sur celle de ce "
-        "service : l'horloge fausse est sans doute celle de la machine qui exécute backupsvc, et chaque âge mesuré "
-        "est faux d'autant.",
-        "Synchroniser l'horloge de la machine qui exécute backupsvc (timedatectl, chronyc tracking).",
-    ),
-    "clock-drift.ha": (
-        "Le gestionnaire HA signale une dérive d'horloge : {text}",
-        "Synchroniser les horloges de tous les nœuds (chronyc tracking sur chacun).",
-    ),
-    "guest-agent-missing": (
-        "L'agent invité QEMU n'est pas configuré : les sauvegardes ont la cohérence d'un arrêt brutal (pas de gel "
-        "des systèmes de fichiers), et une copie restaurée ne peut pas être interrogée de l'intérieur.",
-        "Installer qemu-guest-agent dans l'invité, puis activer l'option QEMU Guest Agent de la VM (qm set {vmid} "
-        "--agent 1) et la redémarrer.",
+    "guest-not-covered.unreachable": (
+        "Aucune archive de cet invité n'est à portée ; {count} sont connues sur {places}, qui n'a pas pu être listé. "
+        "Elles ne sont "
+        "pas perdues.",
+        "Remettre en service ce stockage ou son nœud (pvesm status y dit ce qui ne va pas) ; aucune sauvegarde n'est à "
+        "refaire pour "
+        "cela.",
     ),
     "guest-left-frozen": (
         "La sauvegarde du {when} a laissé les systèmes de fichiers de l'invité gelés ({why}) : tout ce qui y écrit se bloque, "
@@ -86,6 +47,23 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Après la sauvegarde du {when}, PVE n'a pas pu dégeler l'invité ({why}), et son agent n'a pas pu être interrogé depuis : "
         "ses systèmes de fichiers sont peut-être encore gelés.",
         "Vérifier tout de suite que l'invité fonctionne : qm guest cmd {vmid} fsfreeze-status ; le dégeler avec fsfreeze-thaw.",
+    ),
+    "backup-missed": (
+        "La sauvegarde prévue le {due} (tâche {job}) est absente : l'archive la plus récente a été commencée le {last}.",
+        "Lancer backupsvc backup run {job} --vmid {vmid}, et chercher la cause dans backupsvc operations list.",
+    ),
+    "backup-missed.failed": (
+        "La dernière sauvegarde a échoué le {when} : {detail}",
+        "Supprimer la cause, puis lancer backupsvc backup run --vmid {vmid}.",
+    ),
+    "backup-missed.run": (
+        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun planificateur n'était en marche.",
+        "Lancer backupsvc backup run {job}, et chercher pourquoi le planificateur était arrêté (backupsvc operations list).",
+    ),
+    "backup-missed.run-since": (
+        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun planificateur n'était en marche. "
+        "Une exécution a eu lieu depuis.",
+        "Chercher pourquoi le planificateur était arrêté ; les archives de ces exécutions manquent définitivement.",
     ),
     "never-proven": (
         "Aucune archive de cet invité n'a jamais été restaurée puis contrôlée : une sauvegarde jamais restaurée "
@@ -108,6 +86,35 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "et reste non concluant.",
         "Ajouter à sa politique un contrôle de son service ({suggested}) ; ou, s'il suffit qu'il démarre, lui donner un niveau "
         "avec proof-rung: booted.",
+    ),
+    "archives-on-guest-node": (
+        "Toutes les archives de cet invité ({count}) sont sur {node}, le nœud qui l'exécute : perdre {node}, c'est "
+        "perdre l'invité et toutes ses copies.",
+        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+    ),
+    "archives-on-guest-node.planned": (
+        "La tâche {job} écrit sur le stockage {storage} de {node}, le nœud qui exécute cet invité : perdre "
+        "{node}, ce serait perdre les deux.",
+        "Copier les archives sur un autre nœud ou un autre site, ou sauvegarder vers un stockage hors de {node}.",
+    ),
+    "archives-on-guest-node.down": (
+        "Toutes les archives connues de cet invité ({count}) sont sur {node}, le nœud qui l'exécutait et qui ne répond pas : "
+        "invité et archives sont hors d'atteinte ensemble.",
+        "Remettre {node} en service, ou sauver ses disques : ils portent les seules archives. Ensuite, copier les "
+        "archives sur un "
+        "autre nœud ou un autre site.",
+    ),
+    "quorum-two-votes": (
+        "Le cluster compte {votes} votes : la perte d'un nœud fait perdre le quorum, alors la HA ne peut plus agir "
+        "et PVE refuse toute restauration.",
+        "Ajouter un troisième vote : un QDevice sur une petite machine hors du cluster (pvecm qdevice setup), ou "
+        "un troisième nœud. L'API de PVE ne montre pas les QDevices : s'il en existe déjà un, consigner une "
+        "dérogation pour ce constat.",
+    ),
+    "quorum-two-votes.lost": (
+        "Le cluster compte {votes} votes et n'a pas le quorum en ce moment : la HA n'agit pas et PVE refuse toute restauration.",
+        "Remettre en service le nœud manquant ; s'il est perdu, suivre la procédure du PRA (pvecm expected 1, sur "
+        "le seul nœud survivant).",
     ),
     "scratch-not-isolated.none": (
         "La politique ne nomme aucun pont isolé : les copies restaurées démarrent liens coupés, et rien de ce qui répond "
@@ -137,70 +144,6 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "N'accorder au jeton SDN.Use que sur le pont isolé (/sdn/zones/localnetwork/<pont>), et réserver les ponts "
         "de production au jeton de restauration.",
     ),
-    "guest-not-covered.absent": (
-        "La politique attend cet invité, mais le cluster ne le montre pas (archives restantes : {count}) : il a été "
-        "supprimé, ou le jeton ne le voit pas.",
-        "S'il a été supprimé par erreur, lancer backupsvc restore {vmid} ; s'il est retiré du service, l'ôter de la "
-        "politique ; sinon accorder au jeton VM.Audit sur /vms.",
-    ),
-    "guest-not-covered.job": (
-        "Aucune tâche de la politique ne sauvegarde cet invité.",
-        "L'ajouter à une tâche de la politique, ou consigner une dérogation avec responsable, motif et échéance.",
-    ),
-    "guest-not-covered.archive": (
-        "Aucun stockage lisible ne contient d'archive de cet invité : il n'y a rien à partir de quoi le restaurer.",
-        "Lancer backupsvc backup run --vmid {vmid}, et lire ce qui est dit.",
-    ),
-    "guest-not-covered.unreachable": (
-        "Aucune archive de cet invité n'est à portée ; {count} sont connues sur {places}, qui n'a pas pu être listé. "
-        "Elles ne sont "
-        "pas perdues.",
-        "Remettre en service ce stockage ou son nœud (pvesm status y dit ce qui ne va pas) ; aucune sauvegarde n'est à "
-        "refaire pour "
-        "cela.",
-    ),
-    "disk-excluded": (
-        "Disque(s) exclu(s) de la sauvegarde (backup=0) : {disks}. Une copie restaurée ne les a pas, et n'est jamais prouvée.",
-        "Cocher Sauvegarde sur le disque (VM > Matériel), ou consigner une dérogation disant pourquoi ses données sont inutiles.",
-    ),
-    "backup-missed": (
-        "La sauvegarde prévue le {due} (tâche {job}) est absente : l'archive la plus récente a été commencée le {last}.",
-        "Lancer backupsvc backup run {job} --vmid {vmid}, et chercher la cause dans backupsvc operations list.",
-    ),
-    "backup-missed.failed": (
-        "La dernière sauvegarde a échoué le {when} : {detail}",
-        "Supprimer la cause, puis lancer backupsvc backup run --vmid {vmid}.",
-    ),
-    "backup-missed.run": (
-        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun planificateur n'était en marche.",
-        "Lancer backupsvc backup run {job}, et chercher pourquoi le planificateur était arrêté (backupsvc operations list).",
-    ),
-    "backup-missed.run-since": (
-        "{count} exécution(s) de la tâche {job} manquée(s), du {first} au {last} : aucun planificateur n'était en marche. "
-        "Une exécution a eu lieu depuis.",
-        "Chercher pourquoi le planificateur était arrêté ; les archives de ces exécutions manquent définitivement.",
-    ),
-    "archive-changed": (
-        "L'archive {volid} sur {node} n'est plus celle qui a été enregistrée : {what}. Elle ne prouve plus rien, et aucune "
-        "restauration ne la prend sans qu'elle soit nommée.",
-        "Chercher qui a écrit sur {node} ; backupsvc catalog show {volid} montre ce qui a été enregistré. Le constat disparaît "
-        "quand l'archive est supprimée ou renommée dans PVE.",
-    ),
-    "archive-shrunk": (
-        "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ {usual} : il y "
-        "manque peut-être des données.",
-        "Comparer les disques de l'invité à l'archive (backupsvc archive info), et lancer backupsvc restore-test {vmid}.",
-    ),
-    "archive-shrunk.no-disk": (
-        "L'archive la plus récente {volid} ne contient aucun disque : restaurée, elle donnerait une machine vide. Les plus "
-        "anciennes sont gardées à sa place.",
-        "Voir ce qu'est la VM {vmid} (qm config {vmid}) : une restauration échouée laisse un tel reste. Puis ramener "
-        "l'invité, ou le sauvegarder.",
-    ),
-    "archive-shrunk.empty": (
-        "L'archive la plus récente {volid} est vide : elle ne contient rien à restaurer.",
-        "Lire le journal de la tâche et vérifier l'espace libre du stockage, puis lancer backupsvc backup run --vmid {vmid}.",
-    ),
     "listing-blind": (
         "Le stockage montre {now} archive(s) ; {lost} autre(s), connue(s) du catalogue, n'y figurent plus : "
         "supprimées par quelqu'un d'autre, ou droits du jeton perdus.",
@@ -225,6 +168,17 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Le cluster ne montre aucun invité à ce jeton : sans VM.Audit, PVE répond par une liste vide, pas par une erreur.",
         "Accorder à l'utilisateur du jeton et au jeton VM.Audit sur /vms.",
     ),
+    "job-pinned-to-node": (
+        "La tâche de sauvegarde PVE est liée au nœud {node} : un invité qui change de nœud est ignoré sans bruit, et PVE dit OK.",
+        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
+        "sauvegarde chaque invité là où il se trouve.",
+    ),
+    "job-pinned-to-node.skips": (
+        "La tâche de sauvegarde PVE est liée au nœud {node}, et ces invités tournent ailleurs ou peuvent être déplacés par la HA "
+        ": {guests}. Ils sont ignorés sans un mot dès qu'ils quittent {node}, et PVE répond OK.",
+        "Retirer le nœud de la tâche (Centre de données > Sauvegarde), ou désactiver cette tâche : backupsvc "
+        "sauvegarde chaque invité là où il se trouve.",
+    ),
     "foreign-job": (
         "Une tâche propre à PVE ({schedule}, vers {storage}) sauvegarde des invités que ce service sauvegarde "
         "aussi : {guests}. Ils sont sauvegardés deux fois, attendent le verrou l'un de l'autre, et chacun purge "
@@ -236,13 +190,64 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "politique garde, même prouvées.",
         "Mettre la rétention du stockage à keep-all (Centre de données > Stockage > Rétention) et laisser backupsvc purger.",
     ),
-    "exception-expired": (
-        "La dérogation pour {finding} a pris fin le {until} (responsable : {owner} ; motif : {reason}).",
-        "Supprimer la cause et la dérogation, ou la faire renouveler par {owner} avec une nouvelle échéance.",
-    ),
     "storage-filling": (
         "Le stockage est rempli à {share} % : il reste {available}.",
         "Purger (backupsvc prune --dry-run montre ce qui partirait), ou agrandir le stockage.",
+    ),
+    "storage-filling.night": (
+        "Il reste {available}, mais une série de sauvegardes occupe environ {needed} : la prochaine peut remplir le "
+        "stockage et échouer.",
+        "Purger (backupsvc prune --dry-run montre ce qui partirait) ou agrandir le stockage avant la prochaine sauvegarde.",
+    ),
+    "archive-changed": (
+        "L'archive {volid} sur {node} n'est plus celle qui a été enregistrée : {what}. Elle ne prouve plus rien, et aucune "
+        "restauration ne la prend sans qu'elle soit nommée.",
+        "Chercher qui a écrit sur {node} ; backupsvc catalog show {volid} montre ce qui a été enregistré. Le constat disparaît "
+        "quand l'archive est supprimée ou renommée dans PVE.",
+    ),
+    "archive-shrunk": (
+        "L'archive la plus récente {volid} pèse {size} ; les {count} précédentes pesaient environ {usual} : il y "
+        "manque peut-être des données.",
+        "Comparer les disques de l'invité à l'archive (backupsvc archive info), et lancer backupsvc restore-test {vmid}.",
+    ),
+    "archive-shrunk.no-disk": (
+        "L'archive la plus récente {volid} ne contient aucun disque : restaurée, elle donnerait une machine vide. Les plus "
+        "anciennes sont gardées à sa place.",
+        "Voir ce qu'est la VM {vmid} (qm config {vmid}) : une restauration échouée laisse un tel reste. Puis ramener "
+        "l'invité, ou le sauvegarder.",
+    ),
+    "archive-shrunk.empty": (
+        "L'archive la plus récente {volid} est vide : elle ne contient rien à restaurer.",
+        "Lire le journal de la tâche et vérifier l'espace libre du stockage, puis lancer backupsvc backup run --vmid {vmid}.",
+    ),
+    "disk-excluded": (
+        "Disque(s) exclu(s) de la sauvegarde (backup=0) : {disks}. Une copie restaurée ne les a pas, et n'est jamais prouvée.",
+        "Cocher Sauvegarde sur le disque (VM > Matériel), ou consigner une dérogation disant pourquoi ses données sont inutiles.",
+    ),
+    "guest-agent-missing": (
+        "L'agent invité QEMU n'est pas configuré : les sauvegardes ont la cohérence d'un arrêt brutal (pas de gel "
+        "des systèmes de fichiers), et une copie restaurée ne peut pas être interrogée de l'intérieur.",
+        "Installer qemu-guest-agent dans l'invité, puis activer l'option QEMU Guest Agent de la VM (qm set {vmid} "
+        "--agent 1) et la redémarrer.",
+    ),
+    "clock-drift": (
+        "L'horloge de {node} est {direction} de {offset} sur celle de ce service : planification, rétention, HA et "
+        "mesures d'âge en dépendent.",
+        "Remettre à l'heure {node} et la garder synchronisée (chronyc tracking ; chrony est livré avec PVE).",
+    ),
+    "clock-drift.own": (
+        "Tous les nœuds sont d'accord entre eux, mais leurs horloges sont {direction} de {offset} sur celle de ce "
+        "service : l'horloge fausse est sans doute celle de la machine qui exécute backupsvc, et chaque âge mesuré "
+        "est faux d'autant.",
+        "Synchroniser l'horloge de la machine qui exécute backupsvc (timedatectl, chronyc tracking).",
+    ),
+    "clock-drift.ha": (
+        "Le gestionnaire HA signale une dérive d'horloge : {text}",
+        "Synchroniser les horloges de tous les nœuds (chronyc tracking sur chacun).",
+    ),
+    "exception-expired": (
+        "La dérogation pour {finding} a pris fin le {until} (responsable : {owner} ; motif : {reason}).",
+        "Supprimer la cause et la dérogation, ou la faire renouveler par {owner} avec une nouvelle échéance.",
     ),
     "orphan-copy": (
         "Une copie oubliée tourne sous le nom de VM {vmid} sur {node} : son test de restauration {operation} n'est pas ouvert "
@@ -264,11 +269,32 @@ FINDINGS: dict[str, tuple[str, str]] = {
         "Chercher qui déplace les invités (HA, rééquilibrage, une personne) et l'écarter de la plage de test et de son "
         "étiquette ; puis lancer backupsvc restore-test {vmid}.",
     ),
-    "storage-filling.night": (
-        "Il reste {available}, mais une série de sauvegardes occupe environ {needed} : la prochaine peut remplir le "
-        "stockage et échouer.",
-        "Purger (backupsvc prune --dry-run montre ce qui partirait) ou agrandir le stockage avant la prochaine sauvegarde.",
-    ),
+}
+
+TITLES: dict[str, str] = {
+    "node-offline": "Nœud qui ne répond pas",
+    "status-unknown": "État inconnu de PVE",
+    "guest-not-covered": "Invité non couvert",
+    "guest-left-frozen": "Invité laissé gelé par sa sauvegarde",
+    "backup-missed": "Sauvegarde manquante",
+    "never-proven": "Jamais prouvé",
+    "no-service-check": "Service jamais interrogé",
+    "archives-on-guest-node": "Archives sur le nœud de l'invité",
+    "quorum-two-votes": "Quorum à deux votes",
+    "scratch-not-isolated": "Réseau de test non isolé",
+    "listing-blind": "Liste d'archives incomplète",
+    "job-pinned-to-node": "Tâche de sauvegarde liée à un nœud",
+    "foreign-job": "Tâche PVE en double",
+    "storage-prunes": "Stockage qui purge de lui-même",
+    "storage-filling": "Stockage presque plein",
+    "archive-changed": "Archive modifiée",
+    "archive-shrunk": "Archive amaigrie",
+    "disk-excluded": "Disque exclu de la sauvegarde",
+    "guest-agent-missing": "Agent invité non configuré",
+    "clock-drift": "Dérive d'horloge",
+    "exception-expired": "Dérogation expirée",
+    "orphan-copy": "Copie oubliée",
+    "copy-moved": "Copie déplacée en plein test",
 }
 
 REASONS: dict[str, str] = {

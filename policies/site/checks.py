@@ -10,7 +10,6 @@ from policies.model import CheckSpec
 from policies.yaml_reader import Section, Value
 
 TIMEOUT = 10  # seconds for one attempt
-AGENT = CheckSpec("agent", "agent", timeout=TIMEOUT)
 _PORTS = {"ssh": 22, "http": 80, "ldap": 389}
 _TLS_PORTS = {"http": 443, "ldap": 636}
 HOST_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from policies.guest_policy import policy_for
 from policies.jobs import Expected, rank
 from policies.model import Guest, Job, Operation
-from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service

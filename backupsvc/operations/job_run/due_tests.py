@@ -21,10 +21,10 @@ from backupsvc.operations.job_run.pieces import ended, open_piece
 from backupsvc.operations.restore_test.opening import open_test
 from policies import sampling, windows
 from policies.causes import Cause
+from policies.guest_policy import policy_for
 from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof, Rung, Verdict
 from policies.pve import calendar_event
 from policies.service_checks import wanted_rung
-from policies.site import policy_for
 from policies.standing import standing
 from policies.windows import Slot
 

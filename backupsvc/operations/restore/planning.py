@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable, Refused, UsageError
@@ -14,11 +13,13 @@ from backupsvc.inventory.room import before_restore
 from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
 from policies import i18n, reach, whole
+from policies.compliance.recovery import Remains, recovery_steps
+from policies.guest_policy import policy_for
+from policies.i18n.sentences import Steps
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
 from policies.pve import guest_config
 from policies.pve.guest_config import parse_config
 from policies.room import disk_needs
-from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
@@ -153,15 +154,14 @@ def _of_silent_node(service: Service, guest: Guest, how: str) -> LawRefused:
     alive = [node.name for node in service.restore_pve.cluster.nodes() if node.online]
     newest = max(held, key=lambda one: one.ctime, default=None)
     managed = [f"{'ct' if guest.type is GuestType.LXC else 'vm'}:{guest.vmid}"] if guest.ha_state else []
-    rest = reach.Rest(alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed)
-    when = partial(i18n.moment, timezone=service.policy.timezone, language=i18n.ENGLISH)
-    steps = reach.way_on(guest.node, rest, i18n.ENGLISH, when)
+    remains = Remains(alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed)
+    steps = Steps(recovery_steps(guest.node, remains))
     silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
     return LawRefused(
         1,
         f"guest {_named(service, guest)} belongs to node {guest.node}, which {silent}: whether it still runs there is not known, "
         "so nothing is restored in its place",
-        " ".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
+        str(i18n.rendered(steps, i18n.ENGLISH, service.policy.timezone)).replace("\n", " "),
     )
 
 

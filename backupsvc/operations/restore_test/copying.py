@@ -15,10 +15,10 @@ from backupsvc.operations.restore_test.proving import node_to_avoid
 from backupsvc.operations.scratch_cleanup import free_vmids
 from policies import bridges, copy_plan
 from policies.copy_plan import CopyPlan, Facts, Harmful, NoBridge
+from policies.guest_policy import policy_for
 from policies.model import Archive
 from policies.placement import NoPlace
 from policies.pve import guest_config
-from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service

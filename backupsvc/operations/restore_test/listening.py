@@ -16,9 +16,9 @@ from backupsvc.engine.context import Run, Wait
 from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError, SshRefused
 from policies import agent_identity, silence
 from policies.check_levels import NETWORK_KINDS
+from policies.guest_policy import policy_for
 from policies.model import CheckResult, GuestPolicy, Outcome
 from policies.silence import Finding, State, Verdict
-from policies.site import policy_for
 from policies.site.checks import needs_network, port_of
 
 if TYPE_CHECKING:

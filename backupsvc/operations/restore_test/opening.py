@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from backupsvc.errors import Refused
 from backupsvc.operations.restore_test import settling
+from policies.guest_policy import policy_for
 from policies.model import (
     Archive,
     GuestPolicy,
     GuestType,
     Operation,
 )
-from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from policies.compliance.evaluation import RULES, WARNINGS, exemption_for, findings, last_due, pressing
+from policies.compliance import findings as room
+from policies.compliance.evaluation import exemption_for, findings, pressing
 from policies.compliance.facts import (
     BackupOutcome,
     BridgeFacts,
@@ -24,6 +26,8 @@ from policies.compliance.facts import (
     SiteFacts,
     usable,
 )
+from policies.compliance.findings import RULES
+from policies.compliance.selecting import last_due
 from policies.freezing import LeftFrozen
 from policies.i18n import en, fr
 from policies.model import CheckSpec, Exemption, Finding, GuestType, Job, Node, Rung, Severity, Verdict
@@ -69,10 +73,8 @@ def test_the_site_put_right_shows_none() -> None:
 
 
 def test_every_rule_yields_only_its_own_id_and_critical_findings_come_first() -> None:
-    for name, rule in RULES.items():
-        from policies.compliance.evaluation import Speaker
-
-        assert {item.id for item in rule(documented(), policy(), NOW, Speaker(policy()))} <= {name}
+    for rule in RULES:
+        assert {item.id for item in findings(documented(), policy(), NOW, [rule])} <= {rule.id}
     order = [item.severity for item in findings(documented(), policy(), NOW)]
     assert order == sorted(order, key=list(Severity).index)
 
@@ -496,7 +498,7 @@ def test_an_exemption_of_another_guest_accepts_nothing_and_one_of_no_guest_accep
 # --- the sentences --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", ["FINDINGS", "REASONS", "GAPS", "WORDS"])
+@pytest.mark.parametrize("table", ["FINDINGS", "TITLES", "REASONS", "GAPS", "WORDS"])
 def test_both_languages_say_the_same_things_with_the_same_values(table: str) -> None:
     english, french = getattr(en, table), getattr(fr, table)
     assert english.keys() == french.keys()
@@ -505,9 +507,20 @@ def test_both_languages_say_the_same_things_with_the_same_values(table: str) -> 
         assert set(values[0]) == set(values[1]), key
 
 
-def test_every_sentence_belongs_to_a_rule_and_every_warning_to_a_sentence() -> None:
-    assert {key.partition(".")[0] for key in en.FINDINGS} == set(RULES)
-    assert set(en.FINDINGS) >= WARNINGS
+def test_every_sentence_belongs_to_a_rule_and_every_severity_to_a_sentence() -> None:
+    ids = [rule.id for rule in RULES]
+    assert {key.partition(".")[0] for key in en.FINDINGS} == en.TITLES.keys() == set(ids)
+    assert {rule.key(form) for rule in RULES for form in rule.forms} <= en.FINDINGS.keys()
+    told = {rule.key(""): rule.severity for rule in RULES} | {
+        rule.key(form): severity for rule in RULES for form, severity in rule.forms.items()
+    }
+    assert {key for key, severity in told.items() if severity is Severity.INFO} == {"backup-missed.run-since"}
+
+
+def test_each_file_is_a_finding_of_its_name_and_they_are_told_in_the_order_of_their_sentences() -> None:
+    files = {module.name for module in pkgutil.iter_modules(room.__path__)}
+    assert files == {rule.id.replace("-", "_") for rule in RULES}
+    assert [rule.id for rule in RULES] == list(en.TITLES) == list(fr.TITLES)
 
 
 def test_french_findings_are_french_with_its_no_break_spaces() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from policies.compliance.evaluation import TOLD_FOR, exemption_for, findings, last_due
+from policies.compliance.evaluation import exemption_for, findings
 from policies.compliance.facts import BackupOutcome, Clocks, Listing, MovedCopy, NightRun, SiteFacts
+from policies.compliance.selecting import TOLD_FOR_S, last_due
 from policies.model import Exemption, Finding, Job, Severity, Verdict
 from tests.unit.report.langeo import (
     GIB,
@@ -64,9 +65,9 @@ def test_a_shared_storage_is_told_of_once_and_takes_a_round_of_all_nodes() -> No
 NIGHTLY = policy().jobs[0].id
 
 
-@pytest.mark.parametrize(("at", "told"), [(NOW - TOLD_FOR, False), (NOW - TOLD_FOR + 1, True)])
+@pytest.mark.parametrize(("at", "told"), [(NOW - TOLD_FOR_S, False), (NOW - TOLD_FOR_S + 1, True)])
 def test_what_was_missed_or_moved_is_told_of_for_a_week(at: int, told: bool) -> None:
-    assert TOLD_FOR == 7 * 24 * HOUR
+    assert TOLD_FOR_S == 7 * 24 * HOUR
     assert bool(found(replace(put_right(), nights=(NightRun(NIGHTLY, at, True),)), "backup-missed")) is told
     moved = MovedCopy(108, "01J", "clovis", "lge-pve02", at)
     assert bool(found(replace(put_right(), moves=(moved,)), "copy-moved")) is told

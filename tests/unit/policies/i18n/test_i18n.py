@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import i18n
+from policies.i18n.sentences import MAX_NAMED, Day, Duration, Joined, Listed, Moment, Sentence, Size, Steps, Word
 
 
 @pytest.mark.parametrize(
@@ -62,3 +65,35 @@ def test_days_are_written_as_the_language_writes_them_and_an_unknown_one_is_engl
 
 def test_what_is_not_known_is_told_with_what_it_is_of() -> None:
     assert all("clovis" in i18n.gap("node", "clovis", language) for language in ("en", "fr"))
+
+
+def listed(items: Sequence[object], language: str = "en") -> str:
+    return str(i18n.rendered(Listed(items), language, "UTC"))
+
+
+def test_of_very_many_only_the_first_are_named_and_the_rest_is_counted() -> None:
+    said = listed(range(MAX_NAMED + 3))
+    assert said.endswith(f"{MAX_NAMED - 1} and 3 more")
+    assert listed([1, 2], "fr") == "1, 2"
+    assert listed(range(20)).endswith(", 19") and listed(range(21)).endswith(", 19 and 1 more")
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "de"])
+def test_each_value_is_written_as_the_language_writes_it(language: str) -> None:
+    def told(value: object) -> object:
+        return i18n.rendered(value, language, "Europe/Paris")
+
+    assert told(Moment(1_773_086_400)) == i18n.moment(1_773_086_400, "Europe/Paris", language)
+    assert told(Duration(90061)) == i18n.duration(90061, language)
+    assert told(Day("2026-03-09")) == i18n.day("2026-03-09", language)
+    assert told(Word("none")) == i18n.word("none", language)
+    assert (told(Size(1_020_000_000)), told(Size(1_020_000_000, (1_000_000_000,)))) == (
+        i18n.size(1_020_000_000, language),
+        i18n.sizes(language, 1_020_000_000, 1_000_000_000)[0],
+    )
+    assert told((1, Word("none"))) == f"1, {i18n.word('none', language)}"
+    assert told(("a", "b")) == "a, b" and told(()) == "" and told("a") == "a" and told(None) is None
+    inner = Sentence("down.reach", {"nodes": ("a", "b")})
+    assert told(inner) == i18n.reason("down.reach", language, nodes="a, b")
+    assert told(Joined((inner, "x"))) == f"{told(inner)} x"
+    assert told(Steps((inner, "x"))) == f"1. {told(inner)}\n2. x"

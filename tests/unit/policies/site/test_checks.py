@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from policies.guest_policy import AGENT
 from policies.model import CheckSpec, PolicyError
-from policies.site.checks import AGENT, needs_network, port_of, read_checks
+from policies.site.checks import needs_network, port_of, read_checks
 from policies.yaml_reader import read
 
 
