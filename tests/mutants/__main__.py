@@ -26,11 +26,20 @@ from tests.mutants.trial import FULL, QUICK, NoVerdict, killed
 ROOT = Path(__file__).resolve().parents[2]
 KEPT, EQUIVALENT = ROOT / ".cache" / "mutants", Path(__file__).with_name("equivalent.txt")
 NO_DECISIONS = frozenset({"__init__", "en", "fr"})
-OTHER_NAMES = {  # the tests of a module that bear not its name
+OTHER_NAMES = {  # the tests of a module, or of the modules of a package, that bear not its name
     "standing": ["test_objectives"],
     "yaml_reader": ["test_site"],
-    "site.checks": ["test_site"],
+    "site": ["test_site", "test_site_whole"],
+    "i18n": ["test_i18n"],
+    "pve.guest_config": ["test_isolation", "test_property_string", "test_property_string_edges"],
+    "pve.prune_backups": ["test_retention", "test_retention_edges"],
+    "model": ["test_model"],
+    "guest_policy": ["test_site"],
+    "compliance.evaluation": ["test_compliance", "test_compliance_edges", "test_node_offline"],
+    "compliance.findings": ["test_compliance", "test_compliance_edges", "test_node_offline"],  # of each module there
     "compliance.objectives": ["test_compliance"],
+    "compliance.rule": ["test_compliance"],
+    "compliance.selecting": ["test_compliance", "test_compliance_edges"],
     "compliance.scratch_network": ["test_bridges", "test_site"],
 }
 BAR = 0.9
@@ -117,7 +126,7 @@ def tests_of(name: str) -> tuple[list[str], list[str]]:
     """Given a module of policies, return its own test files, edges first, and those of its neighbours, which import it."""
     here = ROOT / "tests" / "unit"
     package, _, leaf = name.rpartition(".")
-    others = OTHER_NAMES.get(name, ())
+    others = OTHER_NAMES.get(name) or OTHER_NAMES.get(package, [])
     every = sorted(here.glob("policies/**/test_*.py"))
     beside = [path for path in every if path.parent == here / "policies" / package.replace(".", "/")]
     own = [path for path in beside if path.stem == f"test_{leaf}" or path.stem.startswith(f"test_{leaf}_")]
