@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from policies.model import PolicyError
-from policies.pve.guest_config import parse_nic
+from policies.pve import guest_config
 
 _MAC = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 _NONE = "00:00:00:00:00:00"
@@ -18,14 +18,13 @@ def macs(config: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _macs(config: Mapping[str, str]) -> Iterator[str]:
-    for key, value in config.items():
-        if re.fullmatch(r"net\d+", key):
-            try:
-                nic = parse_nic(value)
-            except PolicyError:
-                continue  # such a line starts no copy
-            if nic.mac:
-                yield nic.mac
+    for _, value in guest_config.nics(config):
+        try:
+            nic = guest_config.parse_nic(value)
+        except PolicyError:
+            continue  # such a line starts no copy
+        if nic.mac:
+            yield nic.mac
 
 
 def told(interfaces: Sequence[Mapping[str, object]]) -> tuple[str, ...]:

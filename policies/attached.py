@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from policies import ownership
 from policies.model import Scratch
+from policies.pve import guest_config, property_string
 from policies.pve.privileges import privileges
 
-_NIC = re.compile(r"net\d+")
 _RAW = frozenset({"args", "lxc"})  # words for QEMU and LXC themselves, which may name a bridge in any form
 _WORD = re.compile(r"[\w.-]+")
 # PVE names a guest's end on a bridge after its VMID (pve-common PVE/Network.pm): tap, veth of a container, fwpr with a firewall
@@ -49,7 +49,7 @@ class Kernel:
 def card(vmid: int, name: str, options: Iterable[tuple[str, str]]) -> Card:
     """Given a guest's options, present and pending, return what of them matters to a bridge."""
     given = tuple(options)
-    kept = tuple((key, value) for key, value in given if _NIC.fullmatch(key) or key in _RAW)
+    kept = tuple((key, value) for key, value in given if guest_config.is_nic(key) or key in _RAW)
     return Card(vmid, name, kept, any(ownership.operation_of({key: value}) for key, value in given))
 
 
@@ -87,7 +87,7 @@ def _unseen(node: str, permissions: Mapping[str, frozenset[str]]) -> Iterator[st
 def _joins(key: str, value: str, bridge: str) -> bool:
     if key in _RAW:
         return bridge in _WORD.findall(value)
-    return any(part.partition("=")[2].strip() == bridge for part in value.split(",") if part.strip().startswith("bridge="))
+    return bridge in property_string.every(value, "bridge")
 
 
 def _stays(key: str, value: str, bridge: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from policies.model import Scratch
-from policies.pve.guest_config import parse_nic
+from policies.pve import guest_config
 from policies.pve.privileges import LOCAL_ZONE, privileges
 
 OWN = "vmbr9"  # the name that is proposed for it
@@ -62,7 +62,7 @@ def free_name(taken: Collection[str]) -> str:
 
 def _forbidden(config: Mapping[str, str], permissions: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
     """The archive's bridges that the token may not use; "" stands for a NIC that is on none."""
-    wanted = {parse_nic(value).bridge or "" for key, value in config.items() if key.startswith("net") and key[3:].isdigit()}
+    wanted = {guest_config.parse_nic(value).bridge or "" for _, value in guest_config.nics(config)}
     return tuple(
         bridge for bridge in sorted(wanted) if not bridge or "SDN.Use" not in privileges(permissions, f"{LOCAL_ZONE}/{bridge}")
     )

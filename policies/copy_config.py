@@ -219,12 +219,7 @@ def _lines_that_stay(config: Mapping[str, str]) -> Iterator[str]:
     """Drives that a restore does not make anew, so that the copy's line would name production's volume."""
     if (drive := cloud_init(config)) and not re.fullmatch(r"(?:ide|sata|scsi)\d+", drive[0]):
         yield f"{drive[0]}: a restore makes no new cloud-init drive there, so that the copy would hold production's"
-    dumped = [key for key in config if key.startswith("#qmdump#map:")]
+    dumped = guest_config.dumped_disks(config)
     efi = config.get("efidisk0", "")
-    if (
-        efi
-        and dumped
-        and "#qmdump#map:efidisk0" not in dumped
-        and property_string.maybe_on(guest_config.drive(efi).get("backup", "1"))
-    ):
+    if efi and dumped and "efidisk0" not in dumped and property_string.maybe_on(guest_config.drive(efi).get("backup", "1")):
         yield "efidisk0: the archive does not hold it (bios is not ovmf), so that the copy would hold production's"

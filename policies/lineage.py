@@ -19,7 +19,7 @@ from enum import StrEnum
 from policies.model import Archive, PolicyError
 from policies.pve import guest_config, property_string
 from policies.pve.guest_config import disks_to_dump, parse_config
-from policies.whole import DUMPED, key
+from policies.whole import key
 
 _SHOWN = 12  # hex digits of a SHA-256 that tell one from another
 
@@ -60,7 +60,7 @@ class Difference:
 
 def of(config: Mapping[str, str]) -> Identity:
     """Given a VM's config as parsed (an archive's or a guest's), return whose it is."""
-    dumped = sorted(key.removeprefix(DUMPED) for key in config if key.startswith(DUMPED))
+    dumped = sorted(guest_config.dumped_disks(config))
     uuid = guest_config.smbios_uuid(config)
     vmgenid = config.get("vmgenid", "").lower()
     return Identity(

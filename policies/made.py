@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 from policies.foreign import OURS
 from policies.model import Archive
+from policies.pve.volid import file_of
 
 
 def made(
@@ -23,12 +24,8 @@ def made(
     """
     fresh = [one for one in listed if one.volid not in before and one.size > 0]
     if begun:
-        return next((one for one in fresh if _name(one) in begun), None)
+        return next((one for one in fresh if file_of(one.volid) in begun), None)
     later = [one for one in fresh if one.ctime >= since]
     ours = [one for one in later if one.notes.rpartition(" ")[2] == operation]
     unnamed = [one for one in later if OURS not in one.notes]
     return min(ours or unnamed, key=lambda one: one.ctime, default=None)
-
-
-def _name(archive: Archive) -> str:
-    return archive.volid.rpartition("/")[2]

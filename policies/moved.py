@@ -13,6 +13,7 @@ from typing import Any
 
 from policies.causes import Cause
 from policies.model import Scratch, Verdict
+from policies.pve.volid import storage_of
 from policies.verdict import Judgement
 
 
@@ -75,7 +76,7 @@ def ours_to_remove(
     the restore and held none of that VMID (``looked_empty``: storages).
     """
     given = tuple(volids)
-    ours = tuple(volid for volid in given if volid in named or volid.partition(":")[0] in looked_empty)
+    ours = tuple(volid for volid in given if volid in named or storage_of(volid) in looked_empty)
     return ours, tuple(volid for volid in given if volid not in ours)
 
 

@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from policies.amounts import apart
 from policies.model import Archive, Guest, Node, Scratch, Storage
+from policies.pve import guest_config
+from policies.pve.volid import storage_of
 
 _HEADROOM = 110  # percent of the disks' sizes: a thin disk may land on a thick storage (pve-facts 7.8)
 
@@ -152,10 +154,8 @@ def _unseen(node: str, site: _Site) -> str:
 
 def _rank(storage: Storage, site: _Site) -> tuple[bool, int, str]:
     """Storages that the archived disks came from first, then the roomiest."""
-    volumes = {
-        value.split(",")[0].partition(":")[0] for key, value in site.config.items() if not key.startswith("#") and ":" in value
-    }
-    return (storage.name not in volumes, -storage.available, storage.name)
+    homes = {storage_of(volid) for volid in guest_config.volids(site.config)}
+    return (storage.name not in homes, -storage.available, storage.name)
 
 
 def _storage_problem(storage: Storage, site: _Site) -> str | None:

@@ -10,30 +10,23 @@ as local time.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
-from zoneinfo import ZoneInfo
 
 from policies import lineage, whole
 from policies.model import Archive, Mark, Marked, PruneRules
 from policies.pve.calendar_event import zone
 from policies.pve.prune_backups import Keep
+from policies.pve.volid import ArchiveName, file_of, parse_name
 
 DAY = 86400
 RENAMED = "renamed: name is not a vzdump name"
 PROTECTED = "protected"
 UNCOVERED = "not covered by any keep rule"
 
-_EXTENSION = r"(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
-_ANY_NAME = re.compile(rf"vzdump-(lxc|openvz|qemu)-.+\.{_EXTENSION}")
-_NAME = re.compile(
-    rf"vzdump-(lxc|openvz|qemu)-([1-9][0-9]{{2,8}})-"
-    rf"([0-9]{{4}})_([0-9]{{2}})_([0-9]{{2}})-([0-9]{{2}})_([0-9]{{2}})_([0-9]{{2}})\.{_EXTENSION}"
-)
 _Marks = dict[int, tuple[Mark, str]]  # the index of an archive in the listing -> its mark and the reason
 
 
@@ -79,9 +72,9 @@ def decide(
 
     What is left out counts for no other. See ``mark_all`` for ``tz`` and what is raised.
     """
-    place = zone(tz)
     asked = [
-        (vmid is None or archive.vmid == vmid) and (type is None or _name_of(archive, place)[0] == type) for archive in archives
+        (vmid is None or archive.vmid == vmid) and (type is None or _kind(parse_name(file_of(archive.volid))) == type)
+        for archive in archives
     ]
     marked = iter(mark_all(list(compress(archives, asked)), keep, tz))
     return [next(marked) if one else None for one in asked]
@@ -97,48 +90,24 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
     marks: _Marks = {}
     groups: dict[object, list[_Entry]] = defaultdict(list)
     for index, archive in enumerate(archives):
-        kind, owner, ctime = _name_of(archive, place)
+        name = parse_name(file_of(archive.volid))
+        ctime = name.ctime(place) if name else None
         if archive.protected:
-            marks[index] = (Mark.PROTECTED, PROTECTED if owner else f"{PROTECTED}; {RENAMED}")
-        elif owner is None:
+            marks[index] = (Mark.PROTECTED, PROTECTED if ctime is not None else f"{PROTECTED}; {RENAMED}")
+        elif name is None or ctime is None:
             marks[index] = (Mark.RENAMED, RENAMED)
         else:
-            group = groups["" if archive.shared else archive.node, archive.storage, kind, owner]
+            group = groups["" if archive.shared else archive.node, archive.storage, name.kind, name.vmid]
             group.append(_Entry(index, ctime, datetime.fromtimestamp(ctime, place)))
     for entries in groups.values():
         _mark_group(entries, keep, marks)
-    return [_marked(archive, *marks[index]) for index, archive in enumerate(archives)]
+    told = ((archive, *marks[index]) for index, archive in enumerate(archives))
+    return [Marked(archive, mark, (reason,)) for archive, mark, reason in told]
 
 
-def _marked(archive: Archive, mark: Mark, reason: str) -> Marked:
-    return Marked(archive, mark, (reason,))
-
-
-def _name_of(archive: Archive, place: ZoneInfo) -> tuple[str, str | None, int]:
-    return _read_name(archive.volid.rpartition("/")[2], place)
-
-
-def local_ctime(volid: str, tz: str) -> int | None:
-    """Given a volid, return the time that its standard name gives in the zone, in epoch seconds, or None if it is renamed.
-
-    An hour that comes twice is the first one, an absent one is moved forward an hour (pve-facts 5.2).
-    """
-    _, owner, ctime = _read_name(volid.rpartition("/")[2], zone(tz))
-    return None if owner is None else ctime
-
-
-def _read_name(name: str, place: ZoneInfo) -> tuple[str, str | None, int]:
-    """Given a file name, return its type (or ``unknown``), VMID and time; the VMID is None if the name is not standard."""
-    standard = _NAME.fullmatch(name)
-    if standard is None:
-        known = _ANY_NAME.fullmatch(name)
-        return (known[1] if known else "unknown"), None, 0
-    kind, owner, year, month, day, hour, minute, second = standard.groups()
-    try:
-        moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=place)
-    except ValueError:  # such as month 13: PVE's own reading of the name fails altogether
-        return "unknown", None, 0
-    return kind, owner, int(moment.timestamp())
+def _kind(name: ArchiveName | None) -> str:
+    """PVE's word for what an archive is of; it says ``unknown`` of a name that tells nothing."""
+    return (name.kind if name else None) or "unknown"
 
 
 def _mark_group(group: list[_Entry], keep: Keep, marks: _Marks) -> None:

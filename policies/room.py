@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from policies import restore_rights
 from policies.model import Archive, Guest, Storage
 from policies.pve import guest_config
 
@@ -127,8 +126,8 @@ class DiskRoom:
 def disk_needs(config: Mapping[str, str], storage: str | None = None) -> tuple[DiskNeed, ...]:
     """Given the config in an archive, return what its disks need on each storage, by name; ``storage`` takes all of them."""
     by_storage: dict[str, list[str]] = {}
-    for disk, home in restore_rights.dumped_disks(config).items():
-        by_storage.setdefault(storage or home, []).append(disk)
+    for key, disk in guest_config.dumped_disks(config).items():
+        by_storage.setdefault(storage or disk.storage, []).append(key)
     needs = []
     for name, disks in sorted(by_storage.items()):
         sizes = {disk: guest_config.disk_size(config, disk) for disk in disks}

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.model import PolicyError
+from policies.pve import guest_config
 from policies.pve.property_string import parse
 
 # QEMU's states (qapi/run-state.json) in which somebody or something outside halted the processor; from the last two it never goes
@@ -134,4 +135,4 @@ def boots_from(config: Mapping[str, str]) -> str | None:
         return None
     first = order.split(";")[0]
     known = first.rstrip("0123456789") in _DISKS and first in config
-    return first if known and "media=cdrom" not in config[first].split(",") else None
+    return first if known and not guest_config.is_cdrom(config[first]) else None

@@ -110,8 +110,9 @@ def _is_whole(value: object) -> bool:
 
 def _archive(entry: Mapping[str, Any]) -> Archive:
     from policies.model import Archive
+    from policies.pve.volid import storage_of
 
-    storage = entry["volid"].partition(":")[0]
+    storage = storage_of(entry["volid"])
     vmid = None if entry.get("vmid") is None else int(entry["vmid"])
     protected = entry.get("protected") in (True, 1, "1")  # PVE writes 1, and leaves it out for 0
     return Archive(entry["volid"], "", storage, vmid, None, int(entry["ctime"]), 0, protected=protected)

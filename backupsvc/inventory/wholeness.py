@@ -60,7 +60,8 @@ def judge(service: Service, archive: Archive, text: str, uuid: str | None) -> li
             f"see what VM {archive.vmid} is; if it is a new machine under an old VMID, back it up once more",
         )
     if known:
-        lost = sorted(_dumped(guest_config.parse_config(facts["config"])) - _dumped(config))
+        before_it = guest_config.dumped_disks(guest_config.parse_config(facts["config"]))
+        lost = sorted(before_it.keys() - guest_config.dumped_disks(config).keys())
         said += [f"{disk}, which {known.volid} held, is not in the archive" for disk in lost]
     usual = whole.usual(before, archive)
     if usual and whole.below(archive, usual):
@@ -117,7 +118,3 @@ def _last_known(service: Service, before: Sequence[Archive]) -> tuple[Archive | 
         if facts.get("config"):
             return one, facts
     return None, {}
-
-
-def _dumped(config: dict[str, str]) -> set[str]:
-    return {key.removeprefix(whole.DUMPED) for key in config if key.startswith(whole.DUMPED)}

@@ -17,6 +17,7 @@ from backupsvc.pve.tasks import TaskRow, parse_upid, task_row
 from policies import attached, bridge_isolation, isolation, ownership, stubs
 from policies.model import Scratch
 from policies.pve import texts
+from policies.pve.volid import storage_of
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve
@@ -134,7 +135,7 @@ class ScratchGuests:
         the storage lists the volume as this VMID's.
         """
         holder, wanted = self._lease_holder(vmid), self._heir.operation if self._heir else operation
-        storage = volid.partition(":")[0]
+        storage = storage_of(volid)
         if vmid not in self._scratch or holder != wanted:
             raise LawRefused(1, f"volume {volid} on {node} is not removed: VMID {vmid} is not lent to {wanted}", _HINT_LAW_1)
         if not self._cluster.vmid_free(vmid):

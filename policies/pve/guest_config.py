@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from policies.model import PolicyError
-from policies.pve import property_string
+from policies.pve import property_string, volid
 from policies.pve.property_string import boolean, maybe_on, parse
 
 # Of lines without their trailing blanks: a pattern that looks for those itself takes 17 s for one line of 64 KiB.
@@ -27,9 +27,18 @@ _NIC_OPTIONS = frozenset(
 )
 _KEPT = frozenset({"macaddr", "model", "bridge", "link_down"})
 _DEFAULT_MEMORY = 512  # MiB, what PVE assumes of a config without the key (pve-facts 7.4)
-_MAP_PREFIX = "#qmdump#map:"
+DUMPED = "#qmdump#map:"  # vzdump's line for each disk that it dumped (qemu-server, PVE/VZDump/QemuServer.pm)
+_DEFAULT_STORAGE = "local"  # of a dumped disk that names none
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)")
+
+
+@dataclass(frozen=True, slots=True)
+class DumpedDisk:
+    """A disk that an archive holds: the device in it, and the storage that the disk lay on."""
+
+    device: str
+    storage: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +159,29 @@ def disks_to_dump(config: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(key for key, value in _disks(config) if maybe_on(drive(value).get("backup", "1")))
 
 
+def dumped_disks(config: Mapping[str, str]) -> dict[str, DumpedDisk]:
+    """Given an archived config, return each disk that the archive holds, by key, as vzdump's lines in it say."""
+    found: dict[str, DumpedDisk] = {}
+    for key, value in config.items():
+        if key.startswith(DUMPED):
+            device, _, rest = value.partition(":")
+            found[key.removeprefix(DUMPED)] = DumpedDisk(device, rest.partition(":")[0] or _DEFAULT_STORAGE)
+    return found
+
+
+def volids(config: Mapping[str, str]) -> set[str]:
+    """Given a VM's config, return the volumes on storages that it names, CD-ROMs too."""
+    files = (drive(value).get("file", "") for _, value in volumes(config))
+    return {file for file in files if volid.is_volid(file)}
+
+
 def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> tuple[str, ...]:
     """Given the archived and the restored config, return the disks of the guest that the copy cannot have, by key.
 
     A disk is missing if it had ``backup=0`` (PVE comments it out on restore: pve-facts 7.2), if vzdump's map does not list it, or
     if the restored config lacks it. CD-ROMs, cloud-init drives and unused volumes are no disks of the guest.
     """
-    dumped = {key.removeprefix(_MAP_PREFIX) for key in archived if key.startswith(_MAP_PREFIX)}
+    dumped = dumped_disks(archived)
     return tuple(
         key
         for key, value in _disks(archived)

@@ -51,6 +51,12 @@ def parse(text: str, *, default: str | None = None, aliases: Mapping[str, str] =
     return found
 
 
+def every(text: str, key: str) -> list[str]:
+    """Given a string and a key, return each value that may be meant, also where PVE refuses the string: the careful reading."""
+    found = (part.partition("=") for part in text.split(","))
+    return [value.strip() for name, _, value in found if name.strip() == key]
+
+
 def maybe_on(text: str) -> bool:
     """Given a value, return whether it may be on: anything that is not plainly off. The careful reading."""
     return bool(text.strip()) and boolean(text.strip()) is not False

@@ -16,6 +16,7 @@ from backupsvc.operations.prune.deciding import GONE, decision, is_archive, kept
 from backupsvc.operations.prune.result import mark_as_dict
 from policies import prune_guard
 from policies.model import Archive, Mark
+from policies.pve.volid import storage_of
 from policies.workflow import Workflow
 
 LOOK_SERVES = 600.0  # seconds after the last look at the storages began in which the deletion must be asked for
@@ -139,7 +140,7 @@ def _still_there(run: Run, node: str, volid: str) -> Archive | None:
 
     Raise LawRefused if others that are known there are not listed either: of such a listing nobody can say what has gone.
     """
-    storage, vmid = volid.split(":", 1)[0], _as_decided(run, node, volid)["vmid"]
+    storage, vmid = storage_of(volid), _as_decided(run, node, volid)["vmid"]
     known = run.service.catalog.archives(vmid=vmid, storage=storage)
     listed = list_at(run.service, vmid, [(node, storage)])
     refuse_if_shrunk([one for one in known if one.node == node and not is_archive(one, node, volid)], listed)

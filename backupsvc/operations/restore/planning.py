@@ -67,7 +67,7 @@ def plan_restore(
         "node": where,
         "storage": storage,
         "name": config.get("name", ""),
-        "disks": sorted(key for key in config if key.startswith("#qmdump#map:")),
+        "disks": sorted(guest_config.DUMPED + key for key in guest_config.dumped_disks(config)),
         "missing_disks": list(guest_config.missing_disks(config, config)),
         "left_out": _left_out(config),
         "nics": {key: value for key, value in config.items() if key.startswith("net")},

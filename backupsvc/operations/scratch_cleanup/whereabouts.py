@@ -9,7 +9,7 @@ from backupsvc.errors import OperationFailed, PveError, PveNotFound, PvePermissi
 from policies import moved, ownership
 from policies.moved import Fate
 from policies.pve import guest_config
-from policies.pve.guest_config import drive
+from policies.pve.volid import storage_of
 
 if TYPE_CHECKING:
     from backupsvc.pve.scratch import ScratchGuests
@@ -116,10 +116,9 @@ def _note_volumes(run: Run, scratch: dict[str, Any], node: str) -> None:
     except PveNotFound:
         config = {}
     if ownership.marked(config, owner(run)):
-        named = {drive(value).get("file", "") for key, value in config.items() if guest_config.holds_volume(key)}
-        volids = {volid for volid in named if ":" in volid}
+        volids = guest_config.volids(config)
         run.data["volumes"] = sorted(volids | set(run.data.get("volumes", ())))
-        places |= {(node, volid.partition(":")[0]) for volid in volids}
+        places |= {(node, storage_of(volid)) for volid in volids}
     run.data["places"] = sorted(list(place) for place in places)
 
 
