@@ -20,7 +20,7 @@ FINDING = "guest-left-frozen"
 HELD_FOR = 60.0  # how long a guest's lock is waited for; a dump that runs longer than that is not ours
 SILENT_FOR = 20.0  # how long an agent that was asked to freeze may take to answer again
 SURE_AFTER = 4.0  # a freeze of somebody else's backup lasts a moment; what is frozen for so long was left so
-MOST_THAWS = 2
+MAX_THAWS = 2
 
 
 class State(StrEnum):
@@ -59,8 +59,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How far the asking is: ``since`` it began, ``frozen_for`` since it was first seen frozen (None: it was not).
+class Progress:
+    """How far the asking is, in seconds: ``since`` it began, ``frozen_for`` since it was first seen frozen (None: it was not).
 
     ``tried``: the dump asked this guest to freeze. ``may_thaw``: the policy says so. ``thaws`` were sent so far.
     """
@@ -85,7 +85,7 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True)
-class ThawIt:
+class Thaw:
     """Decision: thaw the file systems, and ask again."""
 
 
@@ -97,7 +97,7 @@ class Settled:
     why: str
 
 
-def before_asking(guest: Guest, standing: Standing) -> Ask | Later | Settled:
+def before_asking(guest: Guest, progress: Progress) -> Ask | Later | Settled:
     """Given a guest as it is now, return whether its agent may be asked: never while a lock says that it is being dumped."""
     if not guest.running:
         return Settled(State.OFF, "it does not run")
@@ -105,30 +105,30 @@ def before_asking(guest: Guest, standing: Standing) -> Ask | Later | Settled:
         return Settled(State.OFF, "it has no agent configured")
     if guest.lock is None:
         return Ask()
-    if standing.since < HELD_FOR:
+    if progress.since < HELD_FOR:
         return Later(f"the guest is locked ({guest.lock}), so its agent is not asked now")
     return Settled(State.UNKNOWN, f"it is locked ({guest.lock}), and its agent is not asked while another dump may run")
 
 
-def after_asking(answer: Answer, standing: Standing) -> Later | ThawIt | Settled:
+def after_asking(answer: Answer, progress: Progress) -> Later | Thaw | Settled:
     """Given the agent's answer, return what follows. Only an answer makes a guest thawed."""
     if answer.frozen is False:
-        by_us = "it was left frozen, and was thawed as the policy says" if standing.thaws else "its agent says so"
+        by_us = "it was left frozen, and was thawed as the policy says" if progress.thaws else "its agent says so"
         return Settled(State.THAWED, by_us)
     if answer.frozen:
-        return _frozen(standing)
-    waits = answer.trouble is Trouble.PASSING or (answer.trouble is Trouble.SILENT and standing.tried)
-    if waits and standing.since < SILENT_FOR:
+        return _frozen(progress)
+    waits = answer.trouble is Trouble.PASSING or (answer.trouble is Trouble.SILENT and progress.tried)
+    if waits and progress.since < SILENT_FOR:
         return Later(f"whether the guest is thawed is not known yet: {answer.text}")
     return Settled(State.UNKNOWN, answer.text)
 
 
-def _frozen(standing: Standing) -> Later | ThawIt | Settled:
-    if standing.frozen_for is None or standing.frozen_for < SURE_AFTER:
+def _frozen(progress: Progress) -> Later | Thaw | Settled:
+    if progress.frozen_for is None or progress.frozen_for < SURE_AFTER:
         return Later("the guest's file systems are frozen: its agent is asked once more")
-    if standing.may_thaw and standing.thaws < MOST_THAWS:
-        return ThawIt()
-    tried = f", also after {standing.thaws} attempts to thaw them" if standing.thaws else ""
+    if progress.may_thaw and progress.thaws < MAX_THAWS:
+        return Thaw()
+    tried = f", also after {progress.thaws} attempts to thaw them" if progress.thaws else ""
     return Settled(State.FROZEN, f"its agent says so{tried}")
 
 

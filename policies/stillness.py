@@ -31,7 +31,7 @@ HALTED = frozenset({"paused", "io-error", "internal-error"})
 FOR_GOOD = frozenset({"io-error", "internal-error"})
 HALTED_FOR = 10.0  # seconds, after which a state is no passing one
 SECTOR = 512  # bytes
-MOST_OF_FIRMWARE = 64 * 1024  # bytes of one disk: what has read more has started something
+MAX_FIRMWARE_BYTES = 64 * 1024  # bytes of one disk: what has read more has started something
 ROUNDS = 4  # looks at which firmware had begun anew
 _DISKS = ("scsi", "virtio", "sata", "ide")
 
@@ -119,7 +119,7 @@ def _times(look: Look) -> int:
 
 def _of_firmware(disk: Reads) -> bool:
     """Whether a disk was read one sector at a time, and not much of it."""
-    return disk.bytes == disk.times * SECTOR and disk.bytes <= MOST_OF_FIRMWARE
+    return disk.bytes == disk.times * SECTOR and disk.bytes <= MAX_FIRMWARE_BYTES
 
 
 def boots_from(config: Mapping[str, str]) -> str | None:

@@ -15,7 +15,7 @@ from policies.pve.guest_config import disks_to_dump, parse_config
 
 SHRUNK = 0.5  # an archive below this part of the usual size is missing something, although its task was OK (pve-facts 3.10)
 HISTORY = 7  # how many archives before it say what is usual; fewer than two say nothing
-MOST_WITHOUT = 4 << 20  # bytes: an archive above that holds a disk, for a config is 1 MiB at most (pmxcfs)
+MAX_DISKLESS_BYTES = 4 << 20  # bytes: an archive above that holds a disk, for a config is 1 MiB at most (pmxcfs)
 
 
 def holds_disk(text: str) -> bool:

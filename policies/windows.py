@@ -23,7 +23,7 @@ ALLOWED = (
 )
 _DAY = 24 * 60
 _FORM = re.compile(r"(?:(?P<days>[a-z.,]+) +)?(?P<opens>\d\d:\d\d) *- *(?P<closes>\d\d:\d\d)")
-_MOST_SPANS = 200  # slots looked at before it is believed that backups leave no room at all
+_MAX_SPANS = 200  # slots looked at before it is believed that backups leave no room at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def slots(policy: Policy, now: int) -> Iterator[Slot]:
     """Given a policy and the time, yield the slots for restore tests, the one that is open now first."""
     jobs = [calendar_event.parse(job.schedule, policy.timezone) for job in policy.jobs]
     moment = now
-    for _ in range(_MOST_SPANS):
+    for _ in range(_MAX_SPANS):
         whole = span(policy.scratch.window, policy.timezone, moment) if policy.scratch.window else Slot(moment, None)
         opens = max(moment, whole.opens)
         backup = min((at for job in jobs if (at := job.next_after(opens)) is not None), default=None)

@@ -29,7 +29,7 @@ _UNPROVEN: dict[str, Any] = {"rung": Rung.RECORDED.value, "rung_at": None, "prov
 _OF_ANOTHER = _UNPROVEN | dict.fromkeys(("sha256", "config", "uuid", "born", "changed", "changed_at"))
 _HOLDS_DISK = case(  # decided in the database, so that a listing needs no configs; only those of small archives are looked at
     (ARCHIVE.c.type != GuestType.QEMU.value, null()),
-    (ARCHIVE.c.size > whole.MOST_WITHOUT, 1),
+    (ARCHIVE.c.size > whole.MAX_DISKLESS_BYTES, 1),
     (ARCHIVE.c.config.is_(None), null()),
     (ARCHIVE.c.config.contains(guest_config.DUMPED, autoescape=True), 1),
     else_=0,

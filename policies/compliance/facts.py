@@ -14,7 +14,7 @@ from policies import lineage, whole
 from policies.freezing import LeftFrozen
 from policies.model import Archive, Guest, GuestType, Node, Proof, Rung, Storage, Verdict
 from policies.orphans import Orphan
-from policies.standing import good, standing
+from policies.valid_proofs import good, valid_proofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> 
 
     None on a simulated cluster.
     """
-    return () if facts.simulated else standing(guest.proofs, guest.archives, lambda vmid: wanted)
+    return () if facts.simulated else valid_proofs(guest.proofs, guest.archives, lambda vmid: wanted)
 
 
 def once_proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> bool:

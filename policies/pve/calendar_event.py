@@ -28,7 +28,7 @@ ALLOWED = (
 _DAILY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 _MINUTES = re.compile(r"[0-9*][0-9*,./]*")
 _EVERY_HOUR = frozenset(range(24))
-_LONGEST_GAP = timedelta(hours=3)  # no clock in use skips more in spring; only candidates are looked at twice for it
+_MAX_GAP = timedelta(hours=3)  # no clock in use skips more in spring; only candidates are looked at twice for it
 
 
 def zone(name: str) -> ZoneInfo:
@@ -57,7 +57,7 @@ class Calendar:
 
     def _next_local(self, iterator: BaseIterator, after: int) -> int | None:
         """The next occurrence of an event at set hours: one for each local time, even when that is absent or comes twice."""
-        iterator.dt = datetime.fromtimestamp(after, self.zone).replace(tzinfo=None) - _LONGEST_GAP
+        iterator.dt = datetime.fromtimestamp(after, self.zone).replace(tzinfo=None) - _MAX_GAP
         best: int | None = None
         for local in iterator:
             moment = local.replace(tzinfo=self.zone)

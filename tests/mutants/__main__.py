@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT, EQUIVALENT = ROOT / ".cache" / "mutants", Path(__file__).with_name("equivalent.txt")
 NO_DECISIONS = frozenset({"__init__", "en", "fr"})
 OTHER_NAMES = {  # the tests of a module, or of the modules of a package, that bear not its name
-    "standing": ["test_objectives"],
+    "valid_proofs": ["test_objectives"],
     "yaml_reader": ["test_site"],
     "site": ["test_site", "test_site_whole"],
     "i18n": ["test_i18n"],

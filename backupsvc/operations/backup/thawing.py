@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backupsvc.engine.context import Run, Wait
 from backupsvc.errors import BackupsvcError, PveAnswerUnreadable, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from policies import freezing
-from policies.freezing import Answer, Ask, Later, Settled, Standing, State, ThawIt, Trouble
+from policies.freezing import Answer, Ask, Later, Progress, Settled, State, Thaw, Trouble
 from policies.model import GuestType
 from policies.pve import texts
 from policies.pve.vzdump_log import Freeze
@@ -50,7 +50,7 @@ def _look(run: Run) -> Wait | None:
         answer = _trouble(error)
     _remember_frozen(run, answer)
     decision = freezing.after_asking(answer, _standing(run))
-    return _thaw(run, node) if isinstance(decision, ThawIt) else _follow(run, decision)
+    return _thaw(run, node) if isinstance(decision, Thaw) else _follow(run, decision)
 
 
 def _thaw(run: Run, node: str) -> Wait:
@@ -80,10 +80,10 @@ def _remember_frozen(run: Run, answer: Answer) -> None:
         kept.setdefault("frozen_since", run.passed(STEP))
 
 
-def _standing(run: Run) -> Standing:
+def _standing(run: Run) -> Progress:
     kept: dict[str, Any] = run.data.get("thawing") or {}
     since = run.passed(STEP)
-    return Standing(
+    return Progress(
         since,
         tried=_tried(run),
         frozen_for=since - kept["frozen_since"] if "frozen_since" in kept else None,
@@ -112,7 +112,7 @@ def _trouble(error: BackupsvcError) -> Answer:
     return Answer(None, Trouble.SILENT if texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
 
 
-def _follow(run: Run, decision: Later | Settled | ThawIt) -> Wait | None:
+def _follow(run: Run, decision: Later | Settled | Thaw) -> Wait | None:
     if isinstance(decision, Settled):
         _settle(run, decision)
         return None

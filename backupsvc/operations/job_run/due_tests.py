@@ -25,7 +25,7 @@ from policies.guest_policy import policy_for
 from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof, Rung, Verdict
 from policies.pve import calendar_event
 from policies.service_checks import wanted_rung
-from policies.standing import standing
+from policies.valid_proofs import valid_proofs
 from policies.windows import Slot
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _due(run: Run, job: Job) -> list[Test]:
     vmids = [vmid for vmid in run.data["vmids"] if vmid not in untestable]
     run.data["untestable"] = len(run.data["vmids"]) - len(vmids)
     proofs = service.catalog.proofs()
-    good = standing(proofs, service.catalog.archives(), partial(wanted_rung, policy))
+    good = valid_proofs(proofs, service.catalog.archives(), partial(wanted_rung, policy))
     wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
     proven = {proof.vmid: proof.ended for proof in sorted(good, key=lambda proof: proof.ended)}
     began = {proof.vmid: proof.archive_ctime for proof in good}

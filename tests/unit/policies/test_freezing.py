@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from policies import freezing
 from policies.freezing import (
     HELD_FOR,
-    MOST_THAWS,
+    MAX_THAWS,
     SILENT_FOR,
     SURE_AFTER,
     Answer,
     Ask,
     Guest,
     Later,
+    Progress,
     Settled,
-    Standing,
     State,
-    ThawIt,
+    Thaw,
     Trouble,
     after_asking,
     before_asking,
@@ -33,7 +33,7 @@ from policies.freezing import (
 )
 from policies.site import load_policy
 
-RUNS, NOW = Guest(running=True, agent=True, lock=None), Standing(0.0, tried=True)
+RUNS, NOW = Guest(running=True, agent=True, lock=None), Progress(0.0, tried=True)
 
 
 def state(decision: object) -> State | None:
@@ -61,12 +61,12 @@ def test_a_locked_guest_is_not_asked_however_long_that_lasts_and_is_unknown_then
 
 answers = st.builds(Answer, st.sampled_from([None, True, False]), st.sampled_from([None, *Trouble]), st.text(max_size=9))
 standings = st.builds(
-    Standing, st.floats(0, 100), st.booleans(), st.none() | st.floats(0, 100), st.booleans(), st.integers(0, MOST_THAWS + 1)
+    Progress, st.floats(0, 100), st.booleans(), st.none() | st.floats(0, 100), st.booleans(), st.integers(0, MAX_THAWS + 1)
 )
 
 
 @given(answers, standings)
-def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_so_frozen(answer: Answer, at: Standing) -> None:
+def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_so_frozen(answer: Answer, at: Progress) -> None:
     found = state(after_asking(answer, at))
     assert (found is State.THAWED) == (answer.frozen is False)
     if found is State.FROZEN:
@@ -74,14 +74,14 @@ def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_
 
 
 @given(answers, standings)
-def test_nobody_is_thawed_whom_the_policy_does_not_name_nor_without_end(answer: Answer, at: Standing) -> None:
-    if isinstance(after_asking(answer, at), ThawIt):
-        assert at.may_thaw and answer.frozen and at.thaws < MOST_THAWS and (at.frozen_for or 0) >= SURE_AFTER
+def test_nobody_is_thawed_whom_the_policy_does_not_name_nor_without_end(answer: Answer, at: Progress) -> None:
+    if isinstance(after_asking(answer, at), Thaw):
+        assert at.may_thaw and answer.frozen and at.thaws < MAX_THAWS and (at.frozen_for or 0) >= SURE_AFTER
 
 
 @given(answers, standings)
-def test_the_asking_comes_to_an_end(answer: Answer, at: Standing) -> None:
-    late = replace(at, since=max(SILENT_FOR, HELD_FOR), frozen_for=SURE_AFTER, thaws=MOST_THAWS)
+def test_the_asking_comes_to_an_end(answer: Answer, at: Progress) -> None:
+    late = replace(at, since=max(SILENT_FOR, HELD_FOR), frozen_for=SURE_AFTER, thaws=MAX_THAWS)
     assert isinstance(after_asking(answer, late), Settled)
     assert isinstance(before_asking(replace(RUNS, lock="backup"), late), Settled)
 
@@ -94,8 +94,8 @@ def test_a_freeze_of_a_moment_is_not_yet_a_guest_left_frozen() -> None:
 
 def test_a_frozen_guest_is_thawed_twice_at_most_and_then_called_frozen() -> None:
     at = replace(NOW, frozen_for=SURE_AFTER, may_thaw=True)
-    assert [after_asking(Answer(True), replace(at, thaws=sent)) for sent in range(MOST_THAWS)] == [ThawIt()] * MOST_THAWS
-    given_up = after_asking(Answer(True), replace(at, thaws=MOST_THAWS))
+    assert [after_asking(Answer(True), replace(at, thaws=sent)) for sent in range(MAX_THAWS)] == [Thaw()] * MAX_THAWS
+    given_up = after_asking(Answer(True), replace(at, thaws=MAX_THAWS))
     assert state(given_up) is State.FROZEN and "after 2 attempts" in str(given_up)
 
 
@@ -134,7 +134,7 @@ def test_the_states_are_kept_and_shown_by_these_words() -> None:
 
 
 def test_who_has_not_said_that_it_may_be_thawed_is_not_and_says_nothing_of_attempts() -> None:
-    frozen = after_asking(Answer(True), Standing(SURE_AFTER, tried=True, frozen_for=SURE_AFTER))
+    frozen = after_asking(Answer(True), Progress(SURE_AFTER, tried=True, frozen_for=SURE_AFTER))
     assert frozen == Settled(State.FROZEN, "its agent says so")
     assert after_asking(Answer(None, Trouble.DENIED), NOW) == Settled(State.UNKNOWN, "")
 

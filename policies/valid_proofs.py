@@ -19,7 +19,7 @@ def good(proof: Proof, wanted: Rung = Rung.HEALTHY) -> bool:
     return proof.verdict is Verdict.PROVEN and proof.rung.height >= wanted.height
 
 
-def standing(
+def valid_proofs(
     proofs: Iterable[Proof], archives: Sequence[Archive], wanted: Callable[[int], Rung] = lambda vmid: Rung.HEALTHY
 ) -> tuple[Proof, ...]:
     """Given restore tests and the archives that are listed, as the catalog knows them, return the good ones that still hold.
