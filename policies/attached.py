@@ -70,7 +70,8 @@ def strangers(
     found = list(_unseen(node, permissions))
     for one in cards:
         keys = [key for key, value in one.options if _joins(key, value, bridge)]
-        elsewhere = [key for key, value in one.options if not _stays(key, value, bridge)]
+        # A NIC without any bridge leads out through the node itself, and raw words may lead anywhere.
+        elsewhere = [key for key, value in one.options if key in _RAW or not _joins(key, value, bridge)]
         if keys and one.vmid not in probes and (one.vmid not in scratch or not one.marked or elsewhere):
             who = f"guest {one.vmid} ({one.name})" if one.name else f"guest {one.vmid}"
             more = f", and leads elsewhere by its {', '.join(dict.fromkeys(elsewhere))}" if elsewhere else ""
@@ -88,11 +89,6 @@ def _joins(key: str, value: str, bridge: str) -> bool:
     if key in _RAW:
         return bridge in _WORD.findall(value)
     return bridge in property_string.every(value, "bridge")
-
-
-def _stays(key: str, value: str, bridge: str) -> bool:
-    """Whether an option leads nowhere but onto the bridge. A NIC without any bridge leads out through the node itself."""
-    return key not in _RAW and _joins(key, value, bridge)
 
 
 def foreign_ports(kernel: Kernel, node: str, bridge: str, known: Collection[int]) -> tuple[str, ...]:

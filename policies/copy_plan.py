@@ -97,20 +97,7 @@ def plan(
     except PolicyError as error:
         return Harmful((error.message,))
     memory = min(guest_config.memory_of(config), cap or guest_config.memory_of(config))
-    place = placement.choose(
-        archive=archive,
-        config=config,
-        guests=facts.guests,
-        nodes=facts.nodes,
-        storages=facts.storages,
-        taken=taken,
-        scratch=scratch,
-        disks_total=guest_config.disks_total(config),
-        memory=memory * MIB,
-        avoided=facts.avoided,
-        network_nodes=facts.network_nodes,
-        silent=facts.silent,
-    )
+    place = _place(archive, config, scratch, facts, taken, memory)
     if isinstance(place, NoPlace):
         return place
     return CopyPlan(
@@ -125,6 +112,26 @@ def plan(
         isolation.strip({**config, **sent}, sent).stripped,
         guest_config.missing_disks(config, config),
         place.reasons,
+    )
+
+
+def _place(
+    archive: Archive, config: Mapping[str, str], scratch: Scratch, facts: Facts, taken: Collection[int], memory: int
+) -> placement.Placement | NoPlace:
+    """Given the memory in MiB that the copy will have, return where the cluster has room for it."""
+    return placement.choose(
+        archive=archive,
+        config=config,
+        guests=facts.guests,
+        nodes=facts.nodes,
+        storages=facts.storages,
+        taken=taken,
+        scratch=scratch,
+        disks_total=guest_config.disks_total(config),
+        memory=memory * MIB,
+        avoided=facts.avoided,
+        network_nodes=facts.network_nodes,
+        silent=facts.silent,
     )
 
 

@@ -56,7 +56,9 @@ def overrides(
     No drive and no NIC that the archive lacks is ever named: PVE refuses the first and would add the second (pve-facts 7.1).
     """
     sent = {key: _isolated_nic(key, value, scratch, network) for key, value in guest_config.nics(config)}
-    sent |= {"onboot": "0", "description": _description(operation, service)} | _name(config, operation)
+    marker = ownership.mark(operation, service)
+    description = f"{marker}\nCopy made by a restore test. It will be destroyed when the test ends."
+    sent |= {"onboot": "0", "description": description} | _name(config, operation)
     return sent | copy_config.replacements(config) | _memory(config, memory)
 
 
@@ -83,10 +85,6 @@ def _name(config: Mapping[str, str], operation: str) -> dict[str, str]:
         return {} if config.get("name") else {"name": f"VM{drive_of[1]}"}
     original = re.sub(r"[^A-Za-z0-9-]+", "-", config.get("name", "") or operation)
     return {"name": f"restore-test-{original}"[:63].rstrip("-")}
-
-
-def _description(operation: str, service: str) -> str:
-    return f"{ownership.mark(operation, service)}\nCopy made by a restore test. It will be destroyed when the test ends."
 
 
 def _memory(config: Mapping[str, str], cap: int | None) -> dict[str, str]:
@@ -140,10 +138,6 @@ def strip(config: Mapping[str, str], sent: Mapping[str, str] = _NOTHING) -> Stri
     return Strip(delete, tuple(sentence for _, sentence in found), tuple(_blockers(config, delete)))
 
 
-def _host_devices(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return ((key, config[key]) for key, _ in copy_config.harms(config) if copy_config.family(key) in copy_config.PASSTHROUGH)
-
-
 def _media(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """CD-ROM drives with a medium: an ISO of production, or the node's own drive. Never a cloud-init drive."""
     for key, value in guest_config.drives(config):
@@ -169,17 +163,25 @@ def assertions(
 
     The copy may start only if all hold. ``network`` is what the guest's policy says, ``ha_managed`` what PVE's HA says.
     """
+    harms = [(key, copy_config.family(key), why) for key, why in copy_config.harms(config)]
+    devices = ((key, config[key]) for key, family, _ in harms if family in copy_config.PASSTHROUGH)
+    # What the allow-list refuses and no assertion of its own names.
+    named = copy_config.PASSTHROUGH | {"template", "hookscript", "args", "lock"}
+    others = ((key, why) for key, family, why in harms if family not in named)
     return (
         Assertion("range", vmid in scratch, f"VMID {vmid}, scratch range {scratch.first}-{scratch.last}"),
         Assertion("marker", ownership.marked(config, operation), f"marker of operation {operation} in the description"),
         _nics_hold(config, scratch, network),
-        _absent("passthrough", _host_devices(config), "no device of the node is passed through"),
+        _absent("passthrough", devices, "no device of the node is passed through"),
         _absent("media", _media(config), "no CD-ROM medium is inserted"),
         _disks_hold(config, vmid),
         _off("onboot", config),
         _off("template", config),
-        *(_unset(key, config) for key in ("hookscript", "args", "lock")),
-        _absent("options", _other_harms(config), "every option is known and may stay in a copy"),
+        *(
+            Assertion(key, not config.get(key), f"{key} is {config.get(key) or 'not set'}")
+            for key in ("hookscript", "args", "lock")
+        ),
+        _absent("options", others, "every option is known and may stay in a copy"),
         Assertion("ha", not ha_managed, "managed by HA" if ha_managed else "not managed by HA"),
     )
 
@@ -189,18 +191,8 @@ def _absent(name: str, found: Iterator[tuple[str, str]], good: str) -> Assertion
     return Assertion(name, not seen, "; ".join(seen) or good)
 
 
-def _other_harms(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What the allow-list refuses and no assertion of its own names."""
-    named = copy_config.PASSTHROUGH | {"template", "hookscript", "args", "lock"}
-    return ((key, why) for key, why in copy_config.harms(config) if copy_config.family(key) not in named)
-
-
 def _off(key: str, config: Mapping[str, str]) -> Assertion:
     return Assertion(key, not maybe_on(config.get(key, "0")), f"{key} is {config.get(key, 'not set')}")
-
-
-def _unset(key: str, config: Mapping[str, str]) -> Assertion:
-    return Assertion(key, not config.get(key), f"{key} is {config.get(key) or 'not set'}")
 
 
 def _nics_hold(config: Mapping[str, str], scratch: Scratch, network: str) -> Assertion:

@@ -82,7 +82,11 @@ def choose(
     if vmid is None:
         return NoPlace((f"every VMID of the scratch range {scratch.first}-{scratch.last} is taken",))
     passed: list[str] = []
-    for node in sorted(nodes, key=lambda node: _preference(node, site)):
+    by_preference = sorted(
+        nodes,
+        key=lambda node: (node.name == avoided, node.name == site.home, -(node.max_memory - node.memory), node.name),
+    )
+    for node in by_preference:
         if problem := _node_problem(node, site):
             passed.append(f"{node.name}: {problem}")
             continue
@@ -91,10 +95,6 @@ def choose(
         if storage:
             return Placement(vmid, node.name, storage.name, (*_why(node, storage, site), *passed))
     return NoPlace(tuple(passed) or ("the cluster shows no node",))
-
-
-def _preference(node: Node, site: _Site) -> tuple[bool, bool, int, str]:
-    return (node.name == site.avoided, node.name == site.home, -(node.max_memory - node.memory), node.name)
 
 
 def _node_problem(node: Node, site: _Site) -> str | None:
@@ -129,7 +129,9 @@ def _storage(node: str, site: _Site) -> tuple[Storage | None, list[str]]:
     """The first fitting storage of a node in order of preference, and what was wrong with those before it."""
     passed: list[str] = []
     named = site.scratch.storage
-    ranked = sorted(_on(node, site), key=lambda storage: _rank(storage, site))
+    # Storages that the archived disks came from first, then the roomiest.
+    homes = {storage_of(volid) for volid in guest_config.volids(site.config)}
+    ranked = sorted(_on(node, site), key=lambda storage: (storage.name not in homes, -storage.available, storage.name))
     candidates = [storage for storage in ranked if storage.name == named] if named else ranked
     for storage in candidates:
         if problem := _storage_problem(storage, site):
@@ -150,12 +152,6 @@ def _unseen(node: str, site: _Site) -> str:
         return f"storage {named} is not there, only on {', '.join(elsewhere)}"
     what, path = (f"no storage {named}", f"/storage/{named}") if named else ("no storage", "/storage")
     return f"{what} is shown to this token: there is none, or the token lacks Datastore.Audit on {path}"
-
-
-def _rank(storage: Storage, site: _Site) -> tuple[bool, int, str]:
-    """Storages that the archived disks came from first, then the roomiest."""
-    homes = {storage_of(volid) for volid in guest_config.volids(site.config)}
-    return (storage.name not in homes, -storage.available, storage.name)
 
 
 def _storage_problem(storage: Storage, site: _Site) -> str | None:

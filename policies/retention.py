@@ -181,7 +181,8 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     held: dict[int, str] = {}
     hollow = whole.hollow(one.archive for one in marked)
     for every in _by_guest(marked).values():
-        guest = _guest(marked[every[0]].archive)
+        vmid = marked[every[0]].archive.vmid
+        guest = "an unknown guest" if vmid is None else f"guest {vmid}"
         indexes = [index for index in every if whole.key(marked[index].archive) not in hollow]
         removed = [index for index in indexes if marked[index].mark is Mark.REMOVE]
         proven = [index for index in indexes if marked[index].archive.proven_at is not None]
@@ -220,10 +221,6 @@ def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:
     for index, one in enumerate(marked):
         groups[one.archive.type, one.archive.vmid, whole.key(one.archive) in others].append(index)
     return groups
-
-
-def _guest(archive: Archive) -> str:
-    return "an unknown guest" if archive.vmid is None else f"guest {archive.vmid}"
 
 
 def _newest(marked: Sequence[Marked], indexes: Iterable[int]) -> int:

@@ -67,18 +67,14 @@ def rooms(
     for guest, name in targets:
         shared = any(storage.shared for storage in storages if storage.name == name)
         by_place.setdefault((name, "" if shared else guest.node), []).append(guest.vmid)
-    last = _last(archives)
+    ordered = sorted((item for item in archives if item.size > 0), key=lambda item: (item.ctime, item.volid))
+    last = {item.vmid: item for item in ordered if item.vmid is not None}
     found = []
     for (name, node), vmids in sorted(by_place.items()):
         sizes = [last[vmid].size for vmid in vmids if vmid in last]
         unknown = tuple(sorted({vmid for vmid in vmids if vmid not in last}))
         found.append(Room(name, node, _free(name, node, storages), sum(sizes), len(sizes), unknown, down.get(node, "")))
     return tuple(found)
-
-
-def _last(archives: Iterable[Archive]) -> dict[int, Archive]:
-    ordered = sorted((item for item in archives if item.size > 0), key=lambda item: (item.ctime, item.volid))
-    return {item.vmid: item for item in ordered if item.vmid is not None}
 
 
 def _free(name: str, node: str, storages: Iterable[Storage]) -> int | None:

@@ -105,7 +105,9 @@ def conclude(config: Mapping[str, str], now: Seen) -> Conclusion:
     said = f"it has read {sum(disk.bytes for disk in look.reads.values())} bytes from its disks in {_times(look)} reads"
     first = boots_from(config)
     looked = first is not None and first in look.reads and look.reads[first].times > 0
-    if looked and now.rounds >= ROUNDS and all(_of_firmware(disk) for disk in look.reads.values()):
+    # Firmware reads one sector at a time, and not many of them; whatever reads more has started.
+    by_firmware = all(disk.bytes == disk.times * SECTOR and disk.bytes <= MAX_FIRMWARE_BYTES for disk in look.reads.values())
+    if looked and now.rounds >= ROUNDS and by_firmware:
         why = (
             f"nothing boots from {first}: {said}, its first sector again and again, as firmware does that finds nothing to start"
         )
@@ -115,11 +117,6 @@ def conclude(config: Mapping[str, str], now: Seen) -> Conclusion:
 
 def _times(look: Look) -> int:
     return sum(disk.times for disk in (look.reads or {}).values())
-
-
-def _of_firmware(disk: Reads) -> bool:
-    """Whether a disk was read one sector at a time, and not much of it."""
-    return disk.bytes == disk.times * SECTOR and disk.bytes <= MAX_FIRMWARE_BYTES
 
 
 def boots_from(config: Mapping[str, str]) -> str | None:

@@ -30,7 +30,7 @@ def valid_proofs(
     """
     others = lineage.others(archives)
     unchanged = (one for one in archives if one.size > 0 and not one.changed and whole.key(one) not in others)
-    proven = {_key(archive) for archive in unchanged if archive.proven_at is not None}
+    proven = {("" if one.shared else one.node, one.volid, one.ctime) for one in unchanged if one.proven_at is not None}
     shared = {(archive.volid, archive.ctime) for archive in archives if archive.shared}
     tests = [(_of(proof, shared), proof) for proof in proofs]
     failed: dict[Key, int] = {}
@@ -41,10 +41,6 @@ def valid_proofs(
         proof for key, proof in tests if good(proof, wanted(proof.vmid)) and key in proven and proof.ended > failed.get(key, -1)
     ]
     return tuple(sorted(found, key=lambda proof: (proof.archive_ctime, proof.ended)))
-
-
-def _key(archive: Archive) -> Key:
-    return ("" if archive.shared else archive.node, archive.volid, archive.ctime)
 
 
 def _of(proof: Proof, shared: set[tuple[str, int]]) -> Key:

@@ -126,7 +126,9 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
         once_proven(facts, item, tier.proof_rung),
         usable(item.archives),
     )
-    objectives = (_rpo(case), _rto(case), _proof(case), _copies(case), *_depth(case), *_presence(case))
+    objectives = [_rpo(case), _rto(case), _proof(case), _copies(case), *_depth(case)]
+    if item.guest is None:  # law 4: expected and not there breaches, whatever its archives are worth
+        objectives.append(Objective("presence", 1, 0, Status.BREACHED, i18n.reason("absent", case.language)))
     by_name = {objective.name: objective for objective in objectives}
     rpo, proof_age = by_name["rpo"].measured, _age(case)
     return GuestAssessment(
@@ -135,7 +137,7 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
         node=item.guest.node if item.guest else None,
         tier=case.tier.name,
         status=worst(objective.status for objective in objectives),
-        objectives=objectives,
+        objectives=tuple(objectives),
         archives=len(case.held),
         unreachable=len(usable(item.unreachable)),
         last_backup=case.held[-1].ctime if case.held else None,
@@ -248,13 +250,6 @@ def _depth(case: _Case) -> tuple[Objective, ...]:
 
 def _days(case: _Case) -> int:
     return max(0, case.now - case.held[0].ctime) // DAY if case.held else 0
-
-
-def _presence(case: _Case) -> tuple[Objective, ...]:
-    """Law 4: a guest that is expected and not there breaches, whatever its archives are worth."""
-    if case.item.guest is not None:
-        return ()
-    return (Objective("presence", 1, 0, Status.BREACHED, i18n.reason("absent", case.language)),)
 
 
 def _compared(case: _Case, name: str, objective: float, measured: float, /, **values: object) -> Objective:

@@ -133,11 +133,6 @@ def volumes(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     return _keys(config, _VOLUME_HOLDER)
 
 
-def holds_volume(key: str) -> bool:
-    """Given a key of a VM's config, return whether its value names a volume: a disk, or one that is unused."""
-    return _VOLUME_HOLDER.fullmatch(key) is not None
-
-
 def is_cdrom(value: str) -> bool:
     """Given a drive line, return whether it is a CD-ROM drive, with a medium or without."""
     return drive(value).get("media") == "cdrom"

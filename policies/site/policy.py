@@ -27,7 +27,7 @@ def load_policy(text: str, source: str) -> Policy:
     """Given a policy's text and its file's name, return the Policy. Raise PolicyError with file, line and what is allowed."""
     root = read(text, source)
     top = root.section(*SECTIONS)
-    timezone = top.take("timezone", _timezone, "UTC")
+    timezone = top.take("timezone", lambda value: value.checked(calendar_event.zone).key, "UTC")
     tiers = top.take("tiers", read_tiers, {DEFAULT_TIER.name: DEFAULT_TIER})
     default_tier = read_default_tier(top, tiers)
     scratch = top.take("scratch", read_scratch, Scratch(*DEFAULT_SCRATCH))
@@ -47,10 +47,6 @@ def load_policy(text: str, source: str) -> Policy:
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
-
-
-def _timezone(value: Value) -> str:
-    return value.checked(calendar_event.zone).key
 
 
 def _prune(value: Value) -> PruneRules:

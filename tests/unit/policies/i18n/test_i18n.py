@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import i18n
+from policies.compliance.findings import RULES
 from policies.i18n.sentences import MAX_NAMED, Day, Duration, Joined, Listed, Moment, Sentence, Size, Steps, Word
 
 
@@ -97,3 +98,10 @@ def test_each_value_is_written_as_the_language_writes_it(language: str) -> None:
     assert told(inner) == i18n.reason("down.reach", language, nodes="a, b")
     assert told(Joined((inner, "x"))) == f"{told(inner)} x"
     assert told(Steps((inner, "x"))) == f"1. {told(inner)}\n2. x"
+
+
+def test_each_finding_has_a_title_in_both_languages() -> None:
+    told = [(i18n.title(rule.id, "en"), i18n.title(rule.id, "fr")) for rule in RULES]
+    assert all(english and french and english != french for english, french in told)
+    assert len({english for english, _ in told}) == len({french for _, french in told}) == len(told)
+    assert i18n.title("archive-changed", "fr") == "Archive modifiée"
