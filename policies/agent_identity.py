@@ -1,4 +1,4 @@
-"""Is it the copy's agent that answers? PVE finds it by VMID; what it tells of itself is compared with the copy's config."""
+"""Compare what a guest agent tells of its interfaces with the copy's MACs: PVE finds an agent by its VMID alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Law 2, decided: who else hangs on the bridge of the copies? Nobody may but our copies and the probes that the settings name.
+"""Find guests other than copies and probes on the bridge of the copies (law 2). Nobody else may be there.
 
 A production firewall with a leg there is the commonest way out of a bridge that has no port. What counts is what a guest's config
 says now and what it says once its pending changes are in force; a guest that is switched off may be switched on at any moment.

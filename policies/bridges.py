@@ -1,4 +1,4 @@
-"""Which bridge a copy's NICs hang on, link down, when the policy names no isolated bridge.
+"""Choose the bridge that a copy's NICs hang on, link down, when the policy names no isolated bridge.
 
 PVE checks SDN.Use on every bridge of a restored config (PVE 8 and later), and it wants a bridge even for a NIC whose
 link is down, one that the node has: else the copy does not start. So a token that may not use production bridges, as it should

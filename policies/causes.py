@@ -1,4 +1,4 @@
-"""Who is to blame when an archive could not be read or restored, decided by what PVE said.
+"""Find out who is to blame when an archive could not be read or restored, from what PVE said.
 
 A full target and a corrupt archive share the exit status ``exit code 133``: only the log's own lines tell them apart. What no
 text here explains is blamed on the platform, never on the archive: a good archive must not lose its proof because a node was

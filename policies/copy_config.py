@@ -1,4 +1,4 @@
-"""What may stand in the config of a restored copy: an allow-list, with a reason for each key (law 2).
+"""Judge each option of a restored copy's configuration by an allow-list, with a reason for each key (law 2).
 
 Keys are qemu-server's (PVE/QemuServer.pm, Drive.pm, Network.pm, USB.pm, PCI.pm; 9.0.23 and 9.2.6). A key that is not in the
 table, such as one of a later version, is refused by name: nobody here knows what it does. What a token may not take out of a

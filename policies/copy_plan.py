@@ -1,4 +1,4 @@
-"""What a restore test would make of an archive: the copy's place, its options, and what it must lose, or why there is no copy.
+"""Plan the copy that a restore test makes: its place, its options, what it must lose, or why there can be none.
 
 One planner for the test itself and for ``restore-test --dry-run``, so that the two cannot differ. It asks nobody: the caller
 still leases the VMID, and asks PVE whether it is free and whether the bridge is isolated on that node at this moment.

@@ -1,4 +1,4 @@
-"""Whether a dump left its guest's file systems frozen: whom to ask and when, and what the answers mean.
+"""Find out whether a dump left its guest's file systems frozen: whom to ask and when, and what the answers mean.
 
 vzdump freezes the file systems through the guest's agent and thaws them a moment later. A thaw that fails does not fail PVE's
 task, and whatever writes in a guest that stands frozen hangs: so the agent is asked once the dump is over, and never before,

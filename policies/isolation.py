@@ -1,4 +1,4 @@
-"""Law 2, decided: how a copy of a guest is made harmless, and what must be true before it may start.
+"""Make a copy of a guest harmless, and state what must hold before it may start (law 2).
 
 Three steps, each a pure function. ``overrides`` goes with the restore call, so that the copy never exists with a production
 NIC. ``strip`` says what to delete afterwards, for a restore cannot delete keys (pve-facts 7.1). ``assertions`` judges the

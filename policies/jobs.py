@@ -1,4 +1,4 @@
-"""Which guests a backup job expects, and which retention covers a guest."""
+"""Select the guests that a backup job must back up, and the job whose retention covers a guest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which machine an archive is of: a VMID is not an identity (law 10), and a file's name says nothing of what is in it (law 5).
+"""Tell which machine an archive is of: a VMID is no identity (law 10), and a file's name tells nothing of its content (law 5).
 
 A machine is told by its SMBIOS UUID and the time at which it was created. PVE writes both into the config of every VM that it
 makes, keeps them in a restore, and vzdump puts the config into the archive (qemu-server, PVE/QemuServer.pm; PVE/API2/Qemu.pm).

@@ -1,4 +1,4 @@
-"""Which archive did our dump make? The log of PVE's own task names it; what an archive's notes say, anybody may have written.
+"""Find the archive that our dump made: PVE's own task log names it; an archive's notes may have been written by anybody.
 
 Whoever may edit notes can copy those of our archive to another one, or empty ours; and beside our dump PVE's job, a person or
 a copying tool may put archives of the same guest there. So notes are asked only where the log is lost (its node died, say).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from policies.foreign import OURS
+from policies.external_backups import OURS
 from policies.model import Archive
 from policies.pve.volid import file_of
 

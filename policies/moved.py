@@ -1,4 +1,4 @@
-"""Law 1, decided: is a copy gone? And law 5: what is a test worth whose copy was moved to another node in mid-test?
+"""Decide where a copy is that was to be destroyed (law 1), and what a test is worth whose copy was moved meanwhile (law 5).
 
 "No such guest" from one node says only that it is not there. A copy is gone when the cluster, with quorum, calls its VMID free
 after the deletion, and no volume of it is left. What could not be asked is unknown, which is not gone.

@@ -1,4 +1,4 @@
-"""Where a restored copy goes: VMID, node and storage, with the reasons, or why there is no place.
+"""Choose VMID, node and storage for a restored copy, with the reasons, or say why there is no place.
 
 Pure, and only a proposal: the caller still leases the VMID and asks PVE whether it is free (pve-facts 8.3).
 """

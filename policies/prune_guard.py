@@ -1,4 +1,4 @@
-"""Whose archives no prune may touch: of whom the catalog knows too little, or whose times contradict what it saw (law 3).
+"""Find guests whose archives no prune may touch: the catalog knows too little of them, or their times contradict it (law 3).
 
 A catalog that was lost knows no proof, so retention would remove what an earlier one had proven. And a node whose clock is wrong
 names an archive for another day than it was made on, so retention would take tonight's for an old one.

@@ -1,4 +1,4 @@
-"""What retention makes of every archive, before law 3 has the last word: kept, put aside, or judged by its job's keep rules."""
+"""Apply retention to all archives of the site, before law 3 has the last word: kept, put aside, or judged by keep rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be reached, and what cannot: unreachable is not gone, unknown is not offline (law 4).
+"""Tell what can be reached and what cannot: unreachable is not gone, unknown is not offline (law 4).
 
 An archive is only gone when its storage was listed completely without it; a guest of a node that does not answer is neither
 running nor stopped, and its VMID is taken.

@@ -1,4 +1,4 @@
-"""What bringing a lost guest back asks of the token, from the plan and the archive's own config: each privilege on its path.
+"""List the privileges, each on its path, that bringing a lost guest back asks of the token, from the archive's own config.
 
 PVE asks for most of it only once its task runs: a bridge or a storage that the token may not use fails the restore there and
 leaves an empty VM under the guest's VMID, a real device fails it after all data was restored (pve-facts 7.3). So it is asked

@@ -1,4 +1,4 @@
-"""Which archives are kept: every archive comes back, marked, with its reasons. Equal to PVE's own algorithm (pve-facts 6.1).
+"""Apply keep rules to archives: every archive comes back, marked, with its reasons. Equal to PVE's own algorithm (pve-facts 6.1).
 
 In short: archives are grouped by guest, sorted newest first, and each rule (last, hourly, daily ... in this order) keeps the
 newest archive of each of the next N periods that no earlier rule has represented. Periods without an archive do not count. One

@@ -1,4 +1,4 @@
-"""Whether a backup's archives, or the disks of a guest that is brought back, will find room on their storage.
+"""Estimate whether a backup's archives, or the disks of a guest that is brought back, will find room on their storage.
 
 An archive is about as large as the one before it; a disk is as large as its config says, though most storages allocate only what
 is written. What is not known (a storage that does not tell, a guest without any archive) is said to be unknown, and never taken

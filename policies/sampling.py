@@ -1,4 +1,4 @@
-"""Which archive to prove next, and which guest's turn it is.
+"""Choose the guest to test next, and which of its archives to prove.
 
 A restore test mostly takes a guest's newest archive, for that is the one a disaster would need. But old archives rot too, so once
 in a while an old one is drawn by lot; the lot is a seed that the caller gives, so that a choice can be repeated and explained.

@@ -1,4 +1,4 @@
-"""Which guests no restore test can prove, because nothing asks their service, and what a check of it could be.
+"""Find the guests that no restore test can prove, because nothing asks their service, and suggest checks.
 
 A guest whose checks are signs of life only is booted at most. That suffices where its tier says ``proof-rung: booted``; elsewhere
 its tests end inconclusive, for lack of a check (``no-service-check``).

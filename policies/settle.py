@@ -1,4 +1,4 @@
-"""Does a copy live on after its checks? Decided from what was seen of it meanwhile.
+"""Watch a copy for a while after its checks: decide from what was seen whether it lives on.
 
 A service that answers once and dies, or a guest that boots over and over, passes every check at the right moment. So after the
 last good check the copy is watched for a while (``settle`` in the policy). All of it must be one life: the same QEMU process with

@@ -1,4 +1,4 @@
-"""What a restored copy does while nobody in it answers: does its machine run, and what does it read from its disks?
+"""Tell what a copy does while nobody in it answers: whether its machine runs, and what it reads from its disks.
 
 A copy that will never boot is known long before its time is up: its processor stands still, or its firmware looks at the disk
 that it is to boot from, finds nothing to start there, and begins anew. PVE's ``status/current`` tells both: ``qmpstatus`` and

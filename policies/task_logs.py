@@ -1,4 +1,4 @@
-"""A task's log, shortened for people: of a row of progress lines the first and the last, and how many there were."""
+"""Shorten a task's log for people: of a row of progress lines the first and the last, and how many there were."""
 
 from __future__ import annotations
 

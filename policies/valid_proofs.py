@@ -1,4 +1,4 @@
-"""Which proofs still stand: a proof is of one archive, in its place and with its bytes, and ends with it (law 5).
+"""Select the proofs that still hold: a proof is of one archive, in its place and with its bytes, and ends with it (law 5).
 
 An archive that is gone, that was changed since, or that a later test found to be bad proves nothing any more: neither how much
 would be lost, nor how long a restore takes, nor when that was last known.

@@ -1,4 +1,4 @@
-"""Law 5, decided: what a restore test showed -> how far the archive is proven, and the verdict.
+"""Decide what a restore test showed: how far the archive is proven, and the verdict (law 5).
 
 Rungs are climbed one by one and none is skipped. Only a test in which nothing is missing, unanswered or doubtful proves; a
 question that could not be asked is no answer, so it makes a test inconclusive and never good.

@@ -1,4 +1,4 @@
-"""Which archives may stand for a guest: one without any disk restores an empty machine, whatever the task that made it said.
+"""Tell which archives hold disks: one without any restores an empty machine, whatever the task that made it said.
 
 A failed restore leaves a config of one line under the guest's VMID. vzdump dumps that, ends OK, and lists an archive.
 """

@@ -1,4 +1,4 @@
-"""When scheduled restore tests may run: inside their window, and stopped before the next backup starts.
+"""Decide when scheduled restore tests may run: inside their window, and stopped before the next backup starts.
 
 A window is a range of the site's local time. It opens at the first moment at which the clock shows its beginning or more, and
 closes at the first moment at which it shows its end or more: where an hour comes twice the first one counts, and where an hour is

@@ -1,4 +1,4 @@
-"""YAML with its line numbers: each value knows where it stands and says what is allowed there when it is wrong.
+"""Read YAML with its line numbers: each value knows where it stands and says what is allowed there when it is wrong.
 
 Values are read as the text that was written: ``21:00`` stays a time and ``no`` a name, which YAML's own types would spoil.
 """

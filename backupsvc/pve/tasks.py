@@ -14,7 +14,7 @@ from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.client import Client, Value
 from backupsvc.pve.fields import UPID, Row
 from policies import causes
-from policies.foreign import Dumping
+from policies.external_backups import Dumping
 from policies.pve import texts
 
 OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on

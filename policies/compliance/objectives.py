@@ -1,4 +1,4 @@
-"""Objectives against what was measured, guest by guest: RPO, RTO, age of proof, copies, depth of history.
+"""Measure each guest against its tier's objectives: RPO, RTO, age of proof, copies, depth of history.
 
 The RPO is counted from the START of the last PROVEN backup: what is merely recorded, simulated or inconclusive protects
 nobody until it is proven (law 5). What cannot be told is ``unknown``, which is not ``met``.

@@ -1,4 +1,4 @@
-"""Whether restored copies can meet production: the isolated bridge on every node, and what the token may join (law 2).
+"""Find what lets copies meet production: ports of the isolated bridge, and other bridges that the token may join (law 2).
 
 Two walls: the bridge leads nowhere, and PVE itself refuses the token any other bridge (SDN.Use, checked by PVE 8 and later).
 """

@@ -1,4 +1,4 @@
-"""When a job is due: PVE calendar events in a site's time zone, right on both days of the year on which clocks change.
+"""Read PVE's calendar events in a site's time zone, right on both days of the year on which clocks change.
 
 PVE's grammar (pve-facts 4.2): ``[WEEKDAY] [[YEAR-]MONTH-DAY] [HOUR:MINUTE[:SECOND]]`` with lists ``,``, ranges ``..``, repeats
 ``start/step`` and ``*``; a lone number means minutes. oncalendar reads nearly all of it; the rest is rewritten first.

@@ -1,4 +1,4 @@
-"""What a vzdump task log says about one guest: its warnings, its consistency, the disks that were left out.
+"""Read a vzdump task log about one guest: its warnings, its consistency, the disks that were left out.
 
 The task's exit status speaks of the whole task, and ``job errors`` hides good guests, so the log is read guest by guest. Nor
 does ``TASK OK`` say that all went well: only ``WARN:`` lines are counted, and a failed freeze or thaw is an ``ERROR:`` line.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from backupsvc.engine.context import Run, Wait
 from backupsvc.errors import OperationFailed, PvePermissionDenied
-from policies import foreign
-from policies.foreign import Adopt, Beside, StandBack
+from policies import external_backups
+from policies.external_backups import Adopt, Beside, StandBack
 from policies.model import Archive, Guest, Job
 from policies.pve import vzdump_log
 
@@ -51,12 +51,12 @@ def _await_node(run: Run, guest: Guest, until: int) -> Wait | None:
 
 def _await_archive(run: Run, guest: Guest, job: Job, at: int) -> Wait | None:
     pve, policy = run.service.pve, run.service.policy
-    runs = foreign.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
+    runs = external_backups.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
     if runs:
         run.data["foreign"] = asdict(runs)
     seen = Beside(**run.data["foreign"]) if "foreign" in run.data else None
-    beside = foreign.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone) or seen
-    decision = foreign.decide(
+    beside = external_backups.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone) or seen
+    decision = external_backups.decide(
         beside,
         _archives(run, guest, {job.storage, beside.storage or job.storage}) if beside else (),
         at=at,

@@ -23,7 +23,7 @@ from backupsvc.operations.kinds import KINDS
 from backupsvc.pve.cluster import PveJob
 from backupsvc.settings import Settings
 from policies import windows
-from policies.foreign import Dumping
+from policies.external_backups import Dumping
 from policies.model import (
     Archive,
     Guest,

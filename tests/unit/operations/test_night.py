@@ -16,7 +16,7 @@ from backupsvc.operations.job_run.due_tests import verdict_of
 from backupsvc.operations.job_run.result import night_summary
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.pve.cluster import PveJob
-from policies.foreign import Dumping
+from policies.external_backups import Dumping
 from policies.jobs import Expected
 from policies.model import Job, Operation, OperationState, Verdict
 from tests.unit.operations.farm import Site, at, local, policy, site

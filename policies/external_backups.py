@@ -1,4 +1,4 @@
-"""A backup that PVE makes by itself is not made a second time: whether ours stands back, adopts PVE's archive, or dumps.
+"""Decide about backups that PVE makes by itself: whether ours waits for one, adopts its archive, or dumps.
 
 PVE's own job may begin up to half an hour before or after ours. The archive that it makes counts for our occurrence, once it is
 read back and verified like one of ours. Only when none has come by the time at which our job's window is over do we dump.

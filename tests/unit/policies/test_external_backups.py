@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies import foreign
+from policies import external_backups
 from policies.compliance.facts import ClusterJob
-from policies.foreign import Adopt, Beside, Dumping, Own, StandBack
+from policies.external_backups import Adopt, Beside, Dumping, Own, StandBack
 from policies.model import Archive, GuestType
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -27,13 +27,13 @@ def archive(ctime: int, notes: str = "", size: int = 100) -> Archive:
 
 
 def beside(job: ClusterJob = JOB, vmid: int = 108, node: str = "clovis", at: int = AT) -> Beside | None:
-    return foreign.scheduled(vmid, node, at, [job], "Europe/Paris")
+    return external_backups.scheduled(vmid, node, at, [job], "Europe/Paris")
 
 
 def decided(
     which: Beside | None, *archives: Archive, now: int = AT, runs: bool = False, drift: int = 30
 ) -> Own | StandBack | Adopt:
-    return foreign.decide(which, archives, at=AT, now=now, window=WINDOW, drift=drift, runs=runs)
+    return external_backups.decide(which, archives, at=AT, now=now, window=WINDOW, drift=drift, runs=runs)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_a_task_is_no_reason_to_adopt_what_was_there_before_it_began_and_a_sched
 
 def test_the_first_of_two_that_back_a_guest_up_is_the_one_beside_ours() -> None:
     later = replace(JOB, id="backup-0", schedule="21:20")
-    found = foreign.scheduled(108, "clovis", AT, [later, JOB], "Europe/Paris")
+    found = external_backups.scheduled(108, "clovis", AT, [later, JOB], "Europe/Paris")
     assert found == Beside("PVE job backup-1", AT, "local", certain=True)
     tasks = [Dumping("UPID:b", "clovis", 108, AT + 5), Dumping("UPID:a", "clovis", None, AT)]
-    assert foreign.running(108, "clovis", tasks) == Beside("PVE task UPID:a", AT)
-    assert foreign.running(108, "clovis", []) is None
+    assert external_backups.running(108, "clovis", tasks) == Beside("PVE task UPID:a", AT)
+    assert external_backups.running(108, "clovis", []) is None
 
 
 def test_an_archive_of_a_pve_job_that_began_before_ours_counts() -> None:
@@ -120,7 +120,7 @@ def test_an_archive_of_a_pve_job_that_began_before_ours_counts() -> None:
 
 def test_a_task_that_runs_is_waited_for_and_its_archive_adopted() -> None:
     task = Dumping("UPID:x", "clovis", 108, AT - 7200)
-    seen = foreign.running(108, "clovis", [task])
+    seen = external_backups.running(108, "clovis", [task])
     assert isinstance(decided(seen, runs=True), StandBack)
     assert isinstance(decided(seen, archive(AT - 7100)), Adopt)
     assert decided(seen, runs=False) == Own()
@@ -137,7 +137,7 @@ def test_a_task_that_runs_is_waited_for_and_its_archive_adopted() -> None:
     ],
 )
 def test_a_task_concerns_a_guest_by_its_number_or_by_its_node(task: Dumping, expected: bool) -> None:
-    assert (foreign.running(108, "clovis", [task]) is not None) is expected
+    assert (external_backups.running(108, "clovis", [task]) is not None) is expected
 
 
 MOMENTS = st.integers(AT - 3 * 86400, AT + 3 * 86400)
