@@ -33,6 +33,7 @@ def valid_proofs(
     proven = {("" if one.shared else one.node, one.volid, one.ctime) for one in unchanged if one.proven_at is not None}
     shared = {(archive.volid, archive.ctime) for archive in archives if archive.shared}
     tests = [(_of(proof, shared), proof) for proof in proofs]
+    # A failure counts against proofs of that very archive that ended before it, never against another's.
     failed: dict[Key, int] = {}
     for key, proof in tests:
         if proof.verdict is Verdict.FAILED:

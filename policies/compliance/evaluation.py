@@ -27,6 +27,7 @@ def findings(facts: SiteFacts, policy: Policy, now: int, rules: Sequence[Rule] =
             finding = in_words(rule, seen, policy)
             under = (home.get(seen.vmid, "") if seen.vmid is not None else next(iter(gone), "")) if seen.waits else ""
             found.append(replace(finding, under=under, action="") if under else finding)
+    # Sorting is stable, so that findings of one severity keep the order of the rules.
     return tuple(sorted(found, key=lambda finding: list(Severity).index(finding.severity)))
 
 

@@ -114,6 +114,7 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> GuestAssessment:
     tier = tier_of(policy, item.vmid)
+    # What could not be listed may hold just what is missing: then it is unknown, not breached.
     blind = any(gap.kind in ("listing", "node", "storages") for gap in facts.gaps)
     case = _Case(
         item,

@@ -90,6 +90,7 @@ def rendered(value: object, language: str, timezone: str) -> object:
         case Duration(seconds):
             return formats.duration(seconds, language)
         case Size(octets, beside):
+            # Amounts that one sentence compares get as many digits as tell them apart.
             return formats.sizes(language, octets, *beside)[0]
         case Day(iso):
             return formats.day(iso, language)

@@ -86,6 +86,7 @@ def parse_name(file: str) -> ArchiveName | None:
     extension = EXTENSION.search(file)
     if not extension or "/" in file:
         return None
+    # A renamed archive is nobody's, but PVE still takes its kind from its name where it filters by kind.
     kind = found[1] if (found := _ANY.fullmatch(file)) else None
     standard = _STANDARD.fullmatch(file)
     if not standard or standard[3] != extension[1]:

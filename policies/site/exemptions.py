@@ -9,6 +9,7 @@ from policies.model import Exemption
 from policies.site import values
 from policies.yaml_reader import Value
 
+# A node that does not answer is no state that anybody accepts until a day.
 FINDINGS = tuple(rule.id for rule in RULES if rule.exemptable)
 
 

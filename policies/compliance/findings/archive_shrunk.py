@@ -18,6 +18,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         newest = max(held, key=lambda archive: (archive.ctime, archive.size), default=None)
         if newest is None:
             continue
+        # What is worse is told alone: an empty archive is also smaller than those before it.
         if newest.size <= 0:
             yield about(item, "empty", volid=newest.volid)
         elif whole.key(newest) in whole.hollow(item.archives):

@@ -21,6 +21,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
 def _archives_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Of guests that have archives: one that has none is guest-not-covered."""
     due = {job.id: last_due(job, policy.timezone, now) for job in policy.jobs}
+    # A node whose clock is behind gives its archives a time before the one at which they were due.
     slack = policy.max_clock_drift + max((-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0)
     for item in backed_up(facts, policy):
         held, last = known_archives(item), item.last_backup

@@ -23,6 +23,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         return
     for node, offset in wrong.items():
         yield Seen(node, {"node": node, **_drift(offset)})
+    # The HA manager says the same in its own words, so it is told of only where nothing was measured.
     if not wrong:
         for text in facts.clocks.drift_texts:
             yield Seen(facts.cluster, {"text": text}, "ha")

@@ -19,6 +19,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
             continue
         elif job_for(policy, item.vmid) is None:
             yield about(item, "job")
+        # Out of reach is not gone (law 4): it says what to bring back, not to back up anew.
         elif not usable(item.archives) and (out := usable(item.unreachable)):
             places = tuple(sorted({f"{one.storage} ({place(one)})" for one in out}))
             yield about(item, "unreachable", waits=True, count=len(out), places=places)

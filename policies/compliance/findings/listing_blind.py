@@ -24,6 +24,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
 def _lacking_rights(facts: SiteFacts, policy: Policy) -> Iterator[Seen]:
     if facts.permissions is None:
         return
+    # With Datastore.Allocate PVE lists all archives of a storage, also those of guests that the token has no right on.
     everything = True
     for storage in sorted({job.storage for job in policy.jobs}):
         rights = privileges(facts.permissions, f"/storage/{storage}")

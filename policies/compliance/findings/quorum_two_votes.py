@@ -16,6 +16,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         return
     if quorum.quorate is False:
         yield Seen(facts.cluster, {"votes": quorum.votes}, "lost", waits=True)
+    # PVE's API lists nodes, and never shows a QDevice: whoever has one records an exemption.
     elif quorum.votes == 2 and not quorum.qdevice:
         yield Seen(facts.cluster, {"votes": quorum.votes})
 

@@ -21,7 +21,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         subject = item.name if item.shared else f"{item.name} ({item.node})"
         if item.name not in ours or not item.active or item.total <= 0 or subject in seen:
             continue
-        seen.add(subject)
+        seen.add(subject)  # each node lists a shared storage once more
         share = round(100 * item.used / item.total)
         needed = int(ROUND * _last_round(facts, item.name, None if item.shared else item.node))
         if needed > item.available:
