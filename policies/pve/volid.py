@@ -71,9 +71,9 @@ def file_of(volid: str) -> str:
 
 def parse_archive(volid: str) -> ArchiveName | None:
     """Given a volume id, return what the archive's name says, None if it is that of something else."""
-    storage, colon, path = volid.partition(":")
+    storage, _, path = volid.partition(":")
     folder, slash, name = path.partition("/")
-    if not (storage and colon and slash and folder == "backup"):
+    if not (storage and slash and folder == "backup"):
         return None
     if (found := _PBS.fullmatch(name)) and (time := _time(found[3])):
         kind, extension = _PBS_KINDS[found[1]]

@@ -110,5 +110,6 @@ def test_a_backup_server_names_the_time_in_utc() -> None:
     name = parse_volid("pbs:backup/vm/108/2026-03-09T20:00:02Z")
     assert (name.vmid, name.type, name.extension) == (108, GuestType.QEMU, "pbs-vm")
     assert name.ctime(PARIS) == name.ctime(ZoneInfo("Asia/Tokyo")) == 1773086402
-    assert parse_volid("pbs:backup/ct/200/2026-03-09T20:00:02Z").type is GuestType.LXC
+    container = parse_volid("pbs:backup/ct/200/2026-03-09T20:00:02Z")
+    assert (container.type, container.extension) == (GuestType.LXC, "pbs-ct")
     assert parse_archive("pbs:backup/ct/200/2026-02-30T20:00:02Z") is None
