@@ -1,12 +1,12 @@
-"""Is it the copy's agent that answers? PVE finds it by VMID; what it tells of itself is compared with the copy's config."""
+"""Compare what a guest agent tells of its interfaces with the copy's MACs: PVE finds an agent by its VMID alone."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from policies.isolation import parse_nic
 from policies.model import PolicyError
+from policies.pve import guest_config
 
 _MAC = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 _NONE = "00:00:00:00:00:00"
@@ -18,14 +18,13 @@ def macs(config: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _macs(config: Mapping[str, str]) -> Iterator[str]:
-    for key, value in config.items():
-        if re.fullmatch(r"net\d+", key):
-            try:
-                nic = parse_nic(value)
-            except PolicyError:
-                continue  # such a line starts no copy
-            if nic.mac:
-                yield nic.mac
+    for _, value in guest_config.nics(config):
+        try:
+            nic = guest_config.parse_nic(value)
+        except PolicyError:
+            continue  # such a line starts no copy
+        if nic.mac:
+            yield nic.mac
 
 
 def told(interfaces: Sequence[Mapping[str, object]]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_MOST_DIGITS = 3  # behind the point; what differs by less is told in bytes
+_MAX_DIGITS = 3  # behind the point; what differs by less is told in bytes
 
 
 def size(octets: float, digits: int = 1) -> str:
@@ -21,7 +21,7 @@ def apart(*amounts: int, write: Callable[[int, int], str] = size) -> tuple[str, 
 
     ``write`` makes words of bytes and a number of digits.
     """
-    for digits in range(1, _MOST_DIGITS + 1):
+    for digits in range(1, _MAX_DIGITS + 1):
         told = tuple(write(amount, digits) for amount in amounts)
         if len(set(told)) == len(set(amounts)):
             return told

@@ -1,4 +1,4 @@
-"""Law 2, decided: who else hangs on the bridge of the copies? Nobody may but our copies and the probes that the settings name.
+"""Find guests other than copies and probes on the bridge of the copies (law 2). Nobody else may be there.
 
 A production firewall with a leg there is the commonest way out of a bridge that has no port. What counts is what a guest's config
 says now and what it says once its pending changes are in force; a guest that is switched off may be switched on at any moment.
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from policies import ownership
 from policies.model import Scratch
-from policies.privileges import privileges
+from policies.pve import guest_config, property_string
+from policies.pve.privileges import privileges
 
-_NIC = re.compile(r"net\d+")
 _RAW = frozenset({"args", "lxc"})  # words for QEMU and LXC themselves, which may name a bridge in any form
 _WORD = re.compile(r"[\w.-]+")
 # PVE names a guest's end on a bridge after its VMID (pve-common PVE/Network.pm): tap, veth of a container, fwpr with a firewall
@@ -49,7 +49,7 @@ class Kernel:
 def card(vmid: int, name: str, options: Iterable[tuple[str, str]]) -> Card:
     """Given a guest's options, present and pending, return what of them matters to a bridge."""
     given = tuple(options)
-    kept = tuple((key, value) for key, value in given if _NIC.fullmatch(key) or key in _RAW)
+    kept = tuple((key, value) for key, value in given if guest_config.is_nic(key) or key in _RAW)
     return Card(vmid, name, kept, any(ownership.operation_of({key: value}) for key, value in given))
 
 
@@ -70,7 +70,8 @@ def strangers(
     found = list(_unseen(node, permissions))
     for one in cards:
         keys = [key for key, value in one.options if _joins(key, value, bridge)]
-        elsewhere = [key for key, value in one.options if not _stays(key, value, bridge)]
+        # A NIC without any bridge leads out through the node itself, and raw words may lead anywhere.
+        elsewhere = [key for key, value in one.options if key in _RAW or not _joins(key, value, bridge)]
         if keys and one.vmid not in probes and (one.vmid not in scratch or not one.marked or elsewhere):
             who = f"guest {one.vmid} ({one.name})" if one.name else f"guest {one.vmid}"
             more = f", and leads elsewhere by its {', '.join(dict.fromkeys(elsewhere))}" if elsewhere else ""
@@ -87,12 +88,7 @@ def _unseen(node: str, permissions: Mapping[str, frozenset[str]]) -> Iterator[st
 def _joins(key: str, value: str, bridge: str) -> bool:
     if key in _RAW:
         return bridge in _WORD.findall(value)
-    return any(part.partition("=")[2].strip() == bridge for part in value.split(",") if part.strip().startswith("bridge="))
-
-
-def _stays(key: str, value: str, bridge: str) -> bool:
-    """Whether an option leads nowhere but onto the bridge. A NIC without any bridge leads out through the node itself."""
-    return key not in _RAW and _joins(key, value, bridge)
+    return bridge in property_string.every(value, "bridge")
 
 
 def foreign_ports(kernel: Kernel, node: str, bridge: str, known: Collection[int]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Whether somebody who did not answer is asked again yet: a circuit breaker, as a value that each event replaces by the next.
+"""A circuit breaker: whether somebody who did not answer is asked again yet, as a value that each event replaces by the next.
 
 It is closed at first: whoever wants to ask may. Silence opens it for a pause, in which nobody is made to wait for an answer that
 will not come. When the pause is over one caller may try (half-open): an answer closes it, more silence opens it for longer.

@@ -1,4 +1,4 @@
-"""Law 2, decided: does the bridge that copies hang on lead nowhere, by what its own node says of it at this moment?
+"""Judge whether the bridge of the copies leads nowhere, by what its own node says of it at this moment (law 2).
 
 What cannot be known counts against it: an answer with pending edits shows the file and not what is in force, and without
 Sys.Audit on / the node leaves interfaces out of its list.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from policies.privileges import privileges
+from policies.pve.privileges import privileges
 
 _BRIDGE = "bridge"
 _LEAVES = {  # what may leave the node without any port that PVE shows

@@ -1,4 +1,4 @@
-"""Which bridge a copy's NICs hang on, link down, when the policy names no isolated bridge.
+"""Choose the bridge that a copy's NICs hang on, link down, when the policy names no isolated bridge.
 
 PVE checks SDN.Use on every bridge of a restored config (PVE 8 and later), and it wants a bridge even for a NIC whose
 link is down, one that the node has: else the copy does not start. So a token that may not use production bridges, as it should
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from policies.isolation import parse_nic
 from policies.model import Scratch
-from policies.privileges import LOCAL_ZONE, privileges
+from policies.pve import guest_config
+from policies.pve.privileges import LOCAL_ZONE, privileges
 
 OWN = "vmbr9"  # the name that is proposed for it
 
@@ -62,7 +62,7 @@ def free_name(taken: Collection[str]) -> str:
 
 def _forbidden(config: Mapping[str, str], permissions: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
     """The archive's bridges that the token may not use; "" stands for a NIC that is on none."""
-    wanted = {parse_nic(value).bridge or "" for key, value in config.items() if key.startswith("net") and key[3:].isdigit()}
+    wanted = {guest_config.parse_nic(value).bridge or "" for _, value in guest_config.nics(config)}
     return tuple(
         bridge for bridge in sorted(wanted) if not bridge or "SDN.Use" not in privileges(permissions, f"{LOCAL_ZONE}/{bridge}")
     )

@@ -1,10 +1,10 @@
-"""Who is to blame when an archive could not be read or restored, decided by what PVE said.
+"""Find out who is to blame when an archive could not be read or restored, from what PVE said.
 
 A full target and a corrupt archive share the exit status ``exit code 133``: only the log's own lines tell them apart. What no
 text here explains is blamed on the platform, never on the archive: a good archive must not lose its proof because a node was
 rebooted.
 
-The texts and their sources: policies.pve_texts.
+The texts and their sources: policies.pve.texts.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from policies import pve_texts
-from policies.pve_texts import Text
+from policies.pve import texts
+from policies.pve.texts import Text
 
 
 class Cause(StrEnum):
@@ -68,36 +68,36 @@ class Blaming:
 # In their order: the first that any line holds decides. What names the data comes first, then who stopped it, then the lines of
 # vma, of which those about the target come before all others.
 TEXTS = (
-    Blaming(pve_texts.CHECKSUM_WRONG, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.INTERRUPTED, Cause.PLATFORM),
-    Blaming(pve_texts.VMA_TARGET_FULL, Cause.CAPACITY),
-    Blaming(pve_texts.VMA_TARGET_BROKEN, Cause.STORAGE),
-    Blaming(pve_texts.VMA_FLUSH_FAILED, Cause.STORAGE),
-    Blaming(pve_texts.NO_SPACE, Cause.CAPACITY),
-    Blaming(pve_texts.NOT_ENOUGH_SPACE, Cause.CAPACITY),
-    Blaming(pve_texts.DECODING_ERROR, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.PREMATURE_END, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.UNEXPECTED_END, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.BAD_STREAM, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.NOT_COMPRESSED, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.VMA_FAILED, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.VMA_HEADER, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.NO_DRIVE_DATA, Cause.ARCHIVE),
-    Blaming(pve_texts.NO_DEVICE_MAP, Cause.ARCHIVE),
-    Blaming(pve_texts.NO_QEMU_CONF, Cause.ARCHIVE),
-    Blaming(pve_texts.CONFIG_FROM_VMA, Cause.ARCHIVE, damaged=True),
-    Blaming(pve_texts.CONFIG_EXTRACTION, Cause.ARCHIVE),
-    Blaming(pve_texts.NO_CONFIG, Cause.ARCHIVE),
-    Blaming(pve_texts.NO_ARCHIVE_INFO, Cause.ARCHIVE),
-    Blaming(pve_texts.NO_QUORUM, Cause.PLATFORM),
-    Blaming(pve_texts.LOCKED, Cause.PLATFORM),
-    Blaming(pve_texts.GUEST_EXISTS, Cause.PLATFORM),
-    Blaming(pve_texts.VOLUME_EXISTS, Cause.PLATFORM),
-    Blaming(pve_texts.VMA_TIMEOUT, Cause.PLATFORM),
-    Blaming(pve_texts.FORBIDDEN, Cause.PLATFORM),
-    Blaming(pve_texts.STORAGE_UNUSABLE, Cause.STORAGE),
-    Blaming(pve_texts.STORAGE_UNREACHED, Cause.STORAGE),
-    Blaming(pve_texts.STORAGE_REFUSES, Cause.STORAGE),
+    Blaming(texts.CHECKSUM_WRONG, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.INTERRUPTED, Cause.PLATFORM),
+    Blaming(texts.VMA_TARGET_FULL, Cause.CAPACITY),
+    Blaming(texts.VMA_TARGET_BROKEN, Cause.STORAGE),
+    Blaming(texts.VMA_FLUSH_FAILED, Cause.STORAGE),
+    Blaming(texts.NO_SPACE, Cause.CAPACITY),
+    Blaming(texts.NOT_ENOUGH_SPACE, Cause.CAPACITY),
+    Blaming(texts.DECODING_ERROR, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.PREMATURE_END, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.UNEXPECTED_END, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.BAD_STREAM, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.NOT_COMPRESSED, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.VMA_FAILED, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.VMA_HEADER, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.NO_DRIVE_DATA, Cause.ARCHIVE),
+    Blaming(texts.NO_DEVICE_MAP, Cause.ARCHIVE),
+    Blaming(texts.NO_QEMU_CONF, Cause.ARCHIVE),
+    Blaming(texts.CONFIG_FROM_VMA, Cause.ARCHIVE, damaged=True),
+    Blaming(texts.CONFIG_EXTRACTION, Cause.ARCHIVE),
+    Blaming(texts.NO_CONFIG, Cause.ARCHIVE),
+    Blaming(texts.NO_ARCHIVE_INFO, Cause.ARCHIVE),
+    Blaming(texts.NO_QUORUM, Cause.PLATFORM),
+    Blaming(texts.LOCKED, Cause.PLATFORM),
+    Blaming(texts.GUEST_EXISTS, Cause.PLATFORM),
+    Blaming(texts.VOLUME_EXISTS, Cause.PLATFORM),
+    Blaming(texts.VMA_TIMEOUT, Cause.PLATFORM),
+    Blaming(texts.FORBIDDEN, Cause.PLATFORM),
+    Blaming(texts.STORAGE_UNUSABLE, Cause.STORAGE),
+    Blaming(texts.STORAGE_UNREACHED, Cause.STORAGE),
+    Blaming(texts.STORAGE_REFUSES, Cause.STORAGE),
 )
 
 
@@ -119,8 +119,8 @@ def blame(exitstatus: str, log: Iterable[str] = ()) -> Blame:
 
     A line in which PVE quotes the archive decides nothing: whoever made that could have it blame whom he likes.
     """
-    lines = [line for line in (*log, exitstatus) if not pve_texts.QUOTED.search(line)]
-    written = any(pve_texts.DATA_WRITTEN.among(lines))
+    lines = [line for line in (*log, exitstatus) if not texts.QUOTED.search(line)]
+    written = any(texts.DATA_WRITTEN.among(lines))
     for rule in TEXTS:
         if written and rule.cause is Cause.ARCHIVE:
             continue

@@ -1,4 +1,4 @@
-"""What a good answer to a check shows: that something lives, or that the service works.
+"""Which rung a good answer to each kind of check shows: that something lives, or that the service works.
 
 A sign of life (the agent's ping, an open port of which nothing is asked) shows that a copy boots: an agent answers while the
 database beside it is dead. Only a check of the service, one that must be answered in the service's own words, shows more.

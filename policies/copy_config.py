@@ -1,4 +1,4 @@
-"""What may stand in the config of a restored copy: an allow-list, with a reason for each key (law 2).
+"""Judge each option of a restored copy's configuration by an allow-list, with a reason for each key (law 2).
 
 Keys are qemu-server's (PVE/QemuServer.pm, Drive.pm, Network.pm, USB.pm, PCI.pm; 9.0.23 and 9.2.6). A key that is not in the
 table, such as one of a later version, is refused by name: nobody here knows what it does. What a token may not take out of a
@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from policies import property_string
 from policies.model import PolicyError
-from policies.privileges import privileges
+from policies.pve import guest_config, property_string
+from policies.pve.privileges import privileges
 
 TAG = "backupsvc-scratch"  # by which tools that select guests by tag can leave copies alone
 HARDWARE, MAPPING = "VM.Config.HWType", "Mapping.Use"
@@ -79,7 +79,7 @@ def cloud_init(config: Mapping[str, str]) -> tuple[str, int] | None:
     Exactly the names that PVE gives such a volume: an ISO with ``cloudinit`` in its name is a medium like any other.
     """
     for key in sorted(config):
-        if _DRIVE.fullmatch(family(key)) and (found := _CLOUD_INIT.fullmatch(property_string.drive(config[key]).get("file", ""))):
+        if _DRIVE.fullmatch(family(key)) and (found := _CLOUD_INIT.fullmatch(guest_config.drive(config[key]).get("file", ""))):
             return key, int(found[1])
     return None
 
@@ -99,7 +99,7 @@ def mapped_pci(key: str, value: str) -> str | None:
 
 
 def _drive(value: str) -> str | None:
-    options = property_string.drive(value)
+    options = guest_config.drive(value)
     strange = sorted(name for name in options if name not in _DRIVE_OPTIONS and not _THROTTLE.fullmatch(name))
     return f"its options {', '.join(strange)} are not known to this version" if strange else None
 
@@ -219,12 +219,7 @@ def _lines_that_stay(config: Mapping[str, str]) -> Iterator[str]:
     """Drives that a restore does not make anew, so that the copy's line would name production's volume."""
     if (drive := cloud_init(config)) and not re.fullmatch(r"(?:ide|sata|scsi)\d+", drive[0]):
         yield f"{drive[0]}: a restore makes no new cloud-init drive there, so that the copy would hold production's"
-    dumped = [key for key in config if key.startswith("#qmdump#map:")]
+    dumped = guest_config.dumped_disks(config)
     efi = config.get("efidisk0", "")
-    if (
-        efi
-        and dumped
-        and "#qmdump#map:efidisk0" not in dumped
-        and property_string.maybe_on(property_string.drive(efi).get("backup", "1"))
-    ):
+    if efi and dumped and "efidisk0" not in dumped and property_string.maybe_on(guest_config.drive(efi).get("backup", "1")):
         yield "efidisk0: the archive does not hold it (bios is not ovmf), so that the copy would hold production's"

@@ -1,4 +1,4 @@
-"""What a restore test would make of an archive: the copy's place, its options, and what it must lose, or why there is no copy.
+"""Plan the copy that a restore test makes: its place, its options, what it must lose, or why there can be none.
 
 One planner for the test itself and for ``restore-test --dry-run``, so that the two cannot differ. It asks nobody: the caller
 still leases the VMID, and asks PVE whether it is free and whether the bridge is isolated on that node at this moment.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from policies import bridges, copy_config, isolation, placement
 from policies.model import Archive, Guest, GuestPolicy, Node, PolicyError, Scratch, Storage
 from policies.placement import NoPlace
+from policies.pve import guest_config
 
 MIB = 1 << 20
 
@@ -95,21 +96,8 @@ def plan(
         sent = overrides(config, guest=guest, scratch=scratch, bridge=usable.bridge, operation=operation, service=service)
     except PolicyError as error:
         return Harmful((error.message,))
-    memory = min(isolation.memory_of(config), cap or isolation.memory_of(config))
-    place = placement.choose(
-        archive=archive,
-        config=config,
-        guests=facts.guests,
-        nodes=facts.nodes,
-        storages=facts.storages,
-        taken=taken,
-        scratch=scratch,
-        disks_total=isolation.disks_total(config),
-        memory=memory * MIB,
-        avoided=facts.avoided,
-        network_nodes=facts.network_nodes,
-        silent=facts.silent,
-    )
+    memory = min(guest_config.memory_of(config), cap or guest_config.memory_of(config))
+    place = _place(archive, config, scratch, facts, taken, memory)
     if isinstance(place, NoPlace):
         return place
     return CopyPlan(
@@ -122,8 +110,28 @@ def plan(
         sent,
         isolation.changes(config, sent),
         isolation.strip({**config, **sent}, sent).stripped,
-        isolation.missing_disks(config, config),
+        guest_config.missing_disks(config, config),
         place.reasons,
+    )
+
+
+def _place(
+    archive: Archive, config: Mapping[str, str], scratch: Scratch, facts: Facts, taken: Collection[int], memory: int
+) -> placement.Placement | NoPlace:
+    """Given the memory in MiB that the copy will have, return where the cluster has room for it."""
+    return placement.choose(
+        archive=archive,
+        config=config,
+        guests=facts.guests,
+        nodes=facts.nodes,
+        storages=facts.storages,
+        taken=taken,
+        scratch=scratch,
+        disks_total=guest_config.disks_total(config),
+        memory=memory * MIB,
+        avoided=facts.avoided,
+        network_nodes=facts.network_nodes,
+        silent=facts.silent,
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a driver of operations has ended, decided from what it recorded of itself: unknown is never gone.
+"""Decide whether the process that drives an operation has ended, from what it recorded of itself: unknown is never gone.
 
 A driver is a process. It is looked for only by a process that sees the same processes as it did: the same boot of the same
 machine, the same PID namespace and the same time namespace (a container has its own, in which its PIDs mean something else).

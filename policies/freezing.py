@@ -1,4 +1,4 @@
-"""Whether a dump left its guest's file systems frozen: whom to ask and when, and what the answers mean.
+"""Find out whether a dump left its guest's file systems frozen: whom to ask and when, and what the answers mean.
 
 vzdump freezes the file systems through the guest's agent and thaws them a moment later. A thaw that fails does not fail PVE's
 task, and whatever writes in a guest that stands frozen hangs: so the agent is asked once the dump is over, and never before,
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.model import Job, Policy
-from policies.property_string import agent_configured, freeze_switched_off
-from policies.vzdumplog import Consistency, Freeze
+from policies.pve.guest_config import agent_configured, freeze_switched_off
+from policies.pve.vzdump_log import Consistency, Freeze
 
 FINDING = "guest-left-frozen"
 HELD_FOR = 60.0  # how long a guest's lock is waited for; a dump that runs longer than that is not ours
 SILENT_FOR = 20.0  # how long an agent that was asked to freeze may take to answer again
 SURE_AFTER = 4.0  # a freeze of somebody else's backup lasts a moment; what is frozen for so long was left so
-MOST_THAWS = 2
+MAX_THAWS = 2
 
 
 class State(StrEnum):
@@ -84,7 +84,7 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True)
-class ThawIt:
+class ThawNow:
     """Decision: thaw the file systems, and ask again."""
 
 
@@ -109,7 +109,7 @@ def before_asking(guest: Guest, so_far: ThawProgress) -> Ask | Later | Settled:
     return Settled(State.UNKNOWN, f"it is locked ({guest.lock}), and its agent is not asked while another dump may run")
 
 
-def after_asking(answer: Answer, so_far: ThawProgress) -> Later | ThawIt | Settled:
+def after_asking(answer: Answer, so_far: ThawProgress) -> Later | ThawNow | Settled:
     """Given the agent's answer, return what follows. Only an answer makes a guest thawed."""
     if answer.frozen is False:
         by_us = "it was left frozen, and was thawed as the policy says" if so_far.thaws else "its agent says so"
@@ -122,11 +122,11 @@ def after_asking(answer: Answer, so_far: ThawProgress) -> Later | ThawIt | Settl
     return Settled(State.UNKNOWN, answer.text)
 
 
-def _frozen(so_far: ThawProgress) -> Later | ThawIt | Settled:
+def _frozen(so_far: ThawProgress) -> Later | ThawNow | Settled:
     if so_far.frozen_for is None or so_far.frozen_for < SURE_AFTER:
         return Later("the guest's file systems are frozen: its agent is asked once more")
-    if so_far.may_thaw and so_far.thaws < MOST_THAWS:
-        return ThawIt()
+    if so_far.may_thaw and so_far.thaws < MAX_THAWS:
+        return ThawNow()
     tried = f", also after {so_far.thaws} attempts to thaw them" if so_far.thaws else ""
     return Settled(State.FROZEN, f"its agent says so{tried}")
 

@@ -1,4 +1,4 @@
-"""Law 2, decided: how a copy of a guest is made harmless, and what must be true before it may start.
+"""Make a copy of a guest harmless, and state what must hold before it may start (law 2).
 
 Three steps, each a pure function. ``overrides`` goes with the restore call, so that the copy never exists with a production
 NIC. ``strip`` says what to delete afterwards, for a restore cannot delete keys (pve-facts 7.1). ``assertions`` judges the
@@ -10,40 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
-from policies import copy_config, ownership, property_string
+from policies import copy_config, ownership
 from policies.model import PolicyError, Scratch
-from policies.property_string import drive, maybe_on
+from policies.pve import guest_config
+from policies.pve.property_string import maybe_on
 
 ISOLATED, LINK_DOWN = "isolated", "link-down"
 
-# Of lines without their trailing blanks: a pattern that looks for those itself takes 17 s for one line of 64 KiB.
-_LINE = re.compile(r"([a-z][a-z_-]*\d*):\s*(.*)")
-_MAP_LINE = re.compile(r"#qmdump#(map:[^:]+):(.*)")
-_NIC = re.compile(r"net\d+")
-_MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_DISK = re.compile(r"(?:scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
-_COMMENTED_DISK = re.compile(rf"#({_DISK.pattern}):\s*(\S.*)")
-_VOLUME_HOLDER = re.compile(rf"{_DISK.pattern}|unused\d+|vmstate")
-_NIC_OPTIONS = frozenset(
-    {"bridge", "firewall", "link_down", "macaddr", "model", "mtu", "queues", "rate", "tag", "trunks", "host-tunnel"}
-)
-_KEPT = frozenset({"macaddr", "model", "bridge", "link_down"})
-_DEFAULT_MEMORY = 512  # MiB, what PVE assumes of a config without the key (pve-facts 7.4)
-_MAP_PREFIX = "#qmdump#map:"
 _NOTHING: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Nic:
-    """One NIC line, taken apart. ``others`` are the options that a scratch copy does not keep (tag, firewall ...)."""
-
-    model: str
-    mac: str | None
-    bridge: str | None
-    link_down: bool
-    others: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,53 +42,6 @@ class Assertion:
 # --- reading ------------------------------------------------------------------------------------------------------------
 
 
-def parse_config(text: str) -> dict[str, str]:
-    """Given a PVE guest config file (or what extractconfig answers), return its current section as a map.
-
-    Snapshots and pending changes (everything from the first ``[`` line) are left out. Leading ``#`` lines are the description,
-    %-decoded (pve-facts 8.1). Two kinds of comment are kept apart, under keys that no PVE option can have: a disk that a restore
-    commented out as ``#scsi1``, and vzdump's list of the dumped disks as ``#qmdump#map:scsi0``.
-    """
-    config: dict[str, str] = {}
-    comments: list[str] = []
-    for written in text.splitlines():
-        line = written.rstrip()
-        if line.startswith("["):
-            break
-        if found := _MAP_LINE.fullmatch(line):
-            config["#qmdump#" + found[1]] = found[2].removesuffix(":")
-        elif found := _COMMENTED_DISK.fullmatch(line):
-            config["#" + found[1]] = found[2]
-        elif line.startswith("#"):
-            comments.append(unquote(written[1:]) + "\n")
-        elif found := _LINE.fullmatch(line):
-            config[found[1]] = unquote(found[2]) if found[1] == "description" else found[2]
-    if comments:
-        config["description"] = config.get("description", "") + "".join(comments)
-    return config
-
-
-def parse_nic(value: str) -> Nic:
-    """Given a NIC line such as ``virtio=BC:24:11:00:00:08,bridge=vmbr0``, return its parts. Raise PolicyError if it is none."""
-    named: list[str] = []
-    try:
-        for key, text in property_string.parts(value):
-            short = key is not None and key not in _NIC_OPTIONS and not any(part.startswith("model=") for part in named)
-            named += [f"model={key}", f"macaddr={text}"] if short else [f"{key or 'model'}={text}"]
-        options = property_string.parse(",".join(named))
-    except PolicyError as error:
-        raise PolicyError(f"the NIC line {value!r} cannot be understood: {error.message}") from None
-    if not _MODEL.fullmatch(options.get("model", "")):
-        raise PolicyError(f"the NIC line {value!r} names no model")
-    others = {key: text for key, text in options.items() if key not in _KEPT}
-    down = property_string.boolean(options.get("link_down", "0")) is True
-    return Nic(options["model"], options.get("macaddr"), options.get("bridge"), down, others)
-
-
-def _keys(config: Mapping[str, str], pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
-    return ((key, config[key]) for key in sorted(config) if pattern.fullmatch(key))
-
-
 # --- 1. what goes with the restore call ---------------------------------------------------------------------------------
 
 
@@ -127,13 +55,15 @@ def overrides(
     Raise PolicyError if the policy names no isolated bridge where one is needed.
     No drive and no NIC that the archive lacks is ever named: PVE refuses the first and would add the second (pve-facts 7.1).
     """
-    sent = {key: _isolated_nic(key, value, scratch, network) for key, value in _keys(config, _NIC)}
-    sent |= {"onboot": "0", "description": _description(operation, service)} | _name(config, operation)
+    sent = {key: _isolated_nic(key, value, scratch, network) for key, value in guest_config.nics(config)}
+    marker = ownership.mark(operation, service)
+    description = f"{marker}\nCopy made by a restore test. It will be destroyed when the test ends."
+    sent |= {"onboot": "0", "description": description} | _name(config, operation)
     return sent | copy_config.replacements(config) | _memory(config, memory)
 
 
 def _isolated_nic(key: str, value: str, scratch: Scratch, network: str) -> str:
-    nic = parse_nic(value)
+    nic = guest_config.parse_nic(value)
     if network not in (ISOLATED, LINK_DOWN):
         raise PolicyError(f"network {network!r} is not known: allowed are {ISOLATED} and {LINK_DOWN}")
     if network == ISOLATED and not scratch.bridge:
@@ -157,12 +87,8 @@ def _name(config: Mapping[str, str], operation: str) -> dict[str, str]:
     return {"name": f"restore-test-{original}"[:63].rstrip("-")}
 
 
-def _description(operation: str, service: str) -> str:
-    return f"{ownership.mark(operation, service)}\nCopy made by a restore test. It will be destroyed when the test ends."
-
-
 def _memory(config: Mapping[str, str], cap: int | None) -> dict[str, str]:
-    archived = memory_of(config)
+    archived = guest_config.memory_of(config)
     if cap is None or archived <= cap:
         return {}
     lowered = {"memory": str(cap)}
@@ -171,27 +97,18 @@ def _memory(config: Mapping[str, str], cap: int | None) -> dict[str, str]:
     return lowered
 
 
-def memory_of(config: Mapping[str, str]) -> int:
-    """Given a guest's config, return its memory in MiB; without the key PVE takes 512. Newer PVE may write ``current=N``."""
-    try:
-        digits = property_string.parse(config.get("memory", ""), default="current").get("current", "")
-    except PolicyError:
-        digits = ""  # PVE ignores the option
-    return int(digits) if digits.isdecimal() and digits.isascii() else _DEFAULT_MEMORY
-
-
 def changes(config: Mapping[str, str], sent: Mapping[str, str]) -> tuple[str, ...]:
     """Given an archived config and its overrides, return one sentence for each thing that the copy has otherwise: evidence."""
     said: list[str] = []
     for key in sorted(set(sent) - {"description"}):
-        if _NIC.fullmatch(key):
-            said += _nic_changes(key, parse_nic(config[key]), parse_nic(sent[key]))
+        if guest_config.is_nic(key):
+            said += _nic_changes(key, guest_config.parse_nic(config[key]), guest_config.parse_nic(sent[key]))
         elif key != "onboot" or maybe_on(config.get(key, "0")):
             said.append(f"{key}: {config.get(key, 'not set')} became {sent[key]}")
     return tuple(said)
 
 
-def _nic_changes(key: str, old: Nic, new: Nic) -> Iterator[str]:
+def _nic_changes(key: str, old: guest_config.Nic, new: guest_config.Nic) -> Iterator[str]:
     if old.bridge != new.bridge:
         yield f"{key}: bridge {old.bridge or 'not set'} became {new.bridge}"
     if new.link_down and not old.link_down:
@@ -221,27 +138,19 @@ def strip(config: Mapping[str, str], sent: Mapping[str, str] = _NOTHING) -> Stri
     return Strip(delete, tuple(sentence for _, sentence in found), tuple(_blockers(config, delete)))
 
 
-def _host_devices(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return ((key, config[key]) for key, _ in copy_config.harms(config) if copy_config.family(key) in copy_config.PASSTHROUGH)
-
-
 def _media(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """CD-ROM drives with a medium: an ISO of production, or the node's own drive. Never a cloud-init drive."""
-    for key, value in _keys(config, _DISK):
-        file = drive(value).get("file", "")
-        if _is_cdrom(value) and file != "none" and not copy_config.freed_when_deleted(file):
+    for key, value in guest_config.drives(config):
+        file = guest_config.drive(value).get("file", "")
+        if guest_config.is_cdrom(value) and file != "none" and not copy_config.freed_when_deleted(file):
             yield key, value
-
-
-def _is_cdrom(value: str) -> bool:
-    return drive(value).get("media") == "cdrom"
 
 
 def _blockers(config: Mapping[str, str], delete: Collection[str]) -> Iterator[str]:
     yield from (f"{key}: {why}" for key, why in copy_config.harms(config) if key not in delete)
-    for key, value in _keys(config, _VOLUME_HOLDER):
-        if drive(value).get("file", "").startswith("/"):
-            yield f"{key} is the node's own device {drive(value)['file']}"
+    for key, value in guest_config.volumes(config):
+        if guest_config.drive(value).get("file", "").startswith("/"):
+            yield f"{key} is the node's own device {guest_config.drive(value)['file']}"
 
 
 # --- 3. what must hold before the copy may start ------------------------------------------------------------------------
@@ -254,17 +163,25 @@ def assertions(
 
     The copy may start only if all hold. ``network`` is what the guest's policy says, ``ha_managed`` what PVE's HA says.
     """
+    harms = [(key, copy_config.family(key), why) for key, why in copy_config.harms(config)]
+    devices = ((key, config[key]) for key, family, _ in harms if family in copy_config.PASSTHROUGH)
+    # What the allow-list refuses and no assertion of its own names.
+    named = copy_config.PASSTHROUGH | {"template", "hookscript", "args", "lock"}
+    others = ((key, why) for key, family, why in harms if family not in named)
     return (
         Assertion("range", vmid in scratch, f"VMID {vmid}, scratch range {scratch.first}-{scratch.last}"),
         Assertion("marker", ownership.marked(config, operation), f"marker of operation {operation} in the description"),
         _nics_hold(config, scratch, network),
-        _absent("passthrough", _host_devices(config), "no device of the node is passed through"),
+        _absent("passthrough", devices, "no device of the node is passed through"),
         _absent("media", _media(config), "no CD-ROM medium is inserted"),
         _disks_hold(config, vmid),
         _off("onboot", config),
         _off("template", config),
-        *(_unset(key, config) for key in ("hookscript", "args", "lock")),
-        _absent("options", _other_harms(config), "every option is known and may stay in a copy"),
+        *(
+            Assertion(key, not config.get(key), f"{key} is {config.get(key) or 'not set'}")
+            for key in ("hookscript", "args", "lock")
+        ),
+        _absent("options", others, "every option is known and may stay in a copy"),
         Assertion("ha", not ha_managed, "managed by HA" if ha_managed else "not managed by HA"),
     )
 
@@ -274,30 +191,20 @@ def _absent(name: str, found: Iterator[tuple[str, str]], good: str) -> Assertion
     return Assertion(name, not seen, "; ".join(seen) or good)
 
 
-def _other_harms(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What the allow-list refuses and no assertion of its own names."""
-    named = copy_config.PASSTHROUGH | {"template", "hookscript", "args", "lock"}
-    return ((key, why) for key, why in copy_config.harms(config) if copy_config.family(key) not in named)
-
-
 def _off(key: str, config: Mapping[str, str]) -> Assertion:
     return Assertion(key, not maybe_on(config.get(key, "0")), f"{key} is {config.get(key, 'not set')}")
 
 
-def _unset(key: str, config: Mapping[str, str]) -> Assertion:
-    return Assertion(key, not config.get(key), f"{key} is {config.get(key) or 'not set'}")
-
-
 def _nics_hold(config: Mapping[str, str], scratch: Scratch, network: str) -> Assertion:
-    bad = [problem for key, value in _keys(config, _NIC) if (problem := _nic_problem(key, value, scratch, network))]
+    bad = [problem for key, value in guest_config.nics(config) if (problem := _nic_problem(key, value, scratch, network))]
     where = f"on the isolated bridge {scratch.bridge}" if network == ISOLATED else "with its link down"
-    seen = ", ".join(key for key, _ in _keys(config, _NIC))
+    seen = ", ".join(key for key, _ in guest_config.nics(config))
     return Assertion("nics", not bad, "; ".join(bad) or (f"every NIC is {where}: {seen}" if seen else "there is no NIC"))
 
 
 def _nic_problem(key: str, value: str, scratch: Scratch, network: str) -> str | None:
     try:
-        nic = parse_nic(value)
+        nic = guest_config.parse_nic(value)
     except PolicyError as error:
         return f"{key}: {error.message}"
     if network == ISOLATED and scratch.bridge and nic.bridge == scratch.bridge:
@@ -311,53 +218,10 @@ def _nic_problem(key: str, value: str, scratch: Scratch, network: str) -> str | 
 def _disks_hold(config: Mapping[str, str], vmid: int) -> Assertion:
     """Every volume must be named after the scratch VMID: ``storage:vm-9001-disk-0`` or ``storage:9001/vm-9001-disk-0.raw``."""
     own = re.compile(rf"[^:/,]+:(?:{vmid}/)?vm-{vmid}-[\w.+-]+")
-    files = {key: drive(value).get("file", "") for key, value in _keys(config, _VOLUME_HOLDER)}
+    files = {key: guest_config.drive(value).get("file", "") for key, value in guest_config.volumes(config)}
     foreign = [f"{key}: {file}" for key, file in files.items() if file != "none" and not own.fullmatch(file)]
     detail = f"every volume belongs to VM {vmid}: {', '.join(files) or 'there is none'}"
     return Assertion("disks", not foreign, f"not of VM {vmid}: {'; '.join(foreign)}" if foreign else detail)
 
 
 # --- disks --------------------------------------------------------------------------------------------------------------
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)")
-
-
-def disks_total(config: Mapping[str, str]) -> int:
-    """Given a guest's config, return the bytes that its backed-up disks take when restored in full (their ``size=``)."""
-    return sum(disk_size(config, key) or 0 for key in disks_to_dump(config))
-
-
-def disk_size(config: Mapping[str, str], disk: str) -> int | None:
-    """Given a guest's config and the key of a disk, return the bytes that its ``size=`` says, None if nothing does."""
-    found = _SIZE.fullmatch(drive(config.get(disk, "")).get("size", ""))
-    return int(float(found[1]) * _UNITS[found[2]]) if found else None
-
-
-def disks_to_dump(config: Mapping[str, str]) -> tuple[str, ...]:
-    """Given a guest's config, return its disks that a backup must hold, by key: all but those with ``backup=0``."""
-    return tuple(key for key, value in _disks(config) if maybe_on(drive(value).get("backup", "1")))
-
-
-def _disks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """The guest's own disks: no CD-ROM, no cloud-init drive, no empty drive, no unused volume."""
-    return ((key, value) for key, value in _keys(config, _DISK) if not _is_cdrom(value) and drive(value).get("file") != "none")
-
-
-def holds_volume(key: str) -> bool:
-    """Given a key of a VM's config, return whether its value names a volume: a disk, or one that is unused."""
-    return _VOLUME_HOLDER.fullmatch(key) is not None
-
-
-def missing_disks(archived: Mapping[str, str], restored: Mapping[str, str]) -> tuple[str, ...]:
-    """Given the archived and the restored config, return the disks of the guest that the copy cannot have, by key.
-
-    A disk is missing if it had ``backup=0`` (PVE comments it out on restore: pve-facts 7.2), if vzdump's map does not list it, or
-    if the restored config lacks it. CD-ROMs, cloud-init drives and unused volumes are no disks of the guest.
-    """
-    dumped = {key.removeprefix(_MAP_PREFIX) for key in archived if key.startswith(_MAP_PREFIX)}
-    return tuple(
-        key
-        for key, value in _disks(archived)
-        if not maybe_on(drive(value).get("backup", "1")) or (dumped and key not in dumped) or key not in restored
-    )

@@ -1,12 +1,12 @@
-"""Which guests a backup job expects, and which retention covers a guest."""
+"""Select the guests that a backup job must back up, and the job whose retention covers a guest."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from policies.guest_policy import policy_for
 from policies.model import Guest, Job, Policy
-from policies.site import policy_for
 
 
 @dataclass(frozen=True, slots=True)

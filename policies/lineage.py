@@ -1,4 +1,4 @@
-"""Which machine an archive is of: a VMID is not an identity (law 10), and a file's name says nothing of what is in it (law 5).
+"""Tell which machine an archive is of: a VMID is no identity (law 10), and a file's name tells nothing of its content (law 5).
 
 A machine is told by its SMBIOS UUID and the time at which it was created. PVE writes both into the config of every VM that it
 makes, keeps them in a restore, and vzdump puts the config into the archive (qemu-server, PVE/QemuServer.pm; PVE/API2/Qemu.pm).
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from policies import property_string
-from policies.isolation import disks_to_dump, parse_config
 from policies.model import Archive, PolicyError
-from policies.whole import DUMPED, key
+from policies.pve import guest_config, property_string
+from policies.pve.guest_config import disks_to_dump, parse_config
+from policies.whole import key
 
 _SHOWN = 12  # hex digits of a SHA-256 that tell one from another
 
@@ -60,8 +60,8 @@ class Difference:
 
 def of(config: Mapping[str, str]) -> Identity:
     """Given a VM's config as parsed (an archive's or a guest's), return whose it is."""
-    dumped = sorted(key.removeprefix(DUMPED) for key in config if key.startswith(DUMPED))
-    uuid = property_string.smbios_uuid(config)
+    dumped = sorted(guest_config.dumped_disks(config))
+    uuid = guest_config.smbios_uuid(config)
     vmgenid = config.get("vmgenid", "").lower()
     return Identity(
         uuid.lower() if uuid else None,

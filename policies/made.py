@@ -1,4 +1,4 @@
-"""Which archive did our dump make? The log of PVE's own task names it; what an archive's notes say, anybody may have written.
+"""Find the archive that our dump made: PVE's own task log names it; an archive's notes may have been written by anybody.
 
 Whoever may edit notes can copy those of our archive to another one, or empty ours; and beside our dump PVE's job, a person or
 a copying tool may put archives of the same guest there. So notes are asked only where the log is lost (its node died, say).
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from policies.foreign import OURS
+from policies.external_backups import OURS
 from policies.model import Archive
+from policies.pve.volid import file_of
 
 
 def made(
@@ -23,12 +24,8 @@ def made(
     """
     fresh = [one for one in listed if one.volid not in before and one.size > 0]
     if begun:
-        return next((one for one in fresh if _name(one) in begun), None)
+        return next((one for one in fresh if file_of(one.volid) in begun), None)
     later = [one for one in fresh if one.ctime >= since]
     ours = [one for one in later if one.notes.rpartition(" ")[2] == operation]
     unnamed = [one for one in later if OURS not in one.notes]
     return min(ours or unnamed, key=lambda one: one.ctime, default=None)
-
-
-def _name(archive: Archive) -> str:
-    return archive.volid.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Law 1, decided: is a copy gone? And law 5: what is a test worth whose copy was moved to another node in mid-test?
+"""Decide where a copy is that was to be destroyed (law 1), and what a test is worth whose copy was moved meanwhile (law 5).
 
 "No such guest" from one node says only that it is not there. A copy is gone when the cluster, with quorum, calls its VMID free
 after the deletion, and no volume of it is left. What could not be asked is unknown, which is not gone.
@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from policies.causes import Cause
 from policies.model import Scratch, Verdict
+from policies.pve.volid import storage_of
 from policies.verdict import Judgement
 
 
@@ -83,7 +84,7 @@ def ours_to_remove(
     the restore and held none of that VMID (``looked_empty``: storages).
     """
     given = tuple(volids)
-    ours = tuple(volid for volid in given if volid in named or volid.partition(":")[0] in looked_empty)
+    ours = tuple(volid for volid in given if volid in named or storage_of(volid) in looked_empty)
     return ours, tuple(volid for volid in given if volid not in ours)
 
 

@@ -1,4 +1,4 @@
-"""Which copies the catalog has forgotten, and which of them this service may remove by itself (law 1).
+"""Find the copies that no open operation attends to, and those of them that this service may remove by itself (law 1).
 
 A copy whose restore test is not open any more holds memory, disks and a VMID, and answers at a production address on the isolated
 bridge: a later test could take its answers for those of its own copy.

@@ -1,4 +1,4 @@
-"""Law 1, decided: may this operation stop or destroy the guest with this VMID?
+"""Decide whether this operation may stop or destroy the guest with this VMID (law 1).
 
 A scratch copy is ours only if three independent things agree at this moment: the reserved VMID range, a marker in the config
 that PVE holds, and the catalog's lease. Pure: the caller reads config and lease, and reads them again before every effect.

@@ -1,4 +1,4 @@
-"""Where a restored copy goes: VMID, node and storage, with the reasons, or why there is no place.
+"""Choose VMID, node and storage for a restored copy, with the reasons, or say why there is no place.
 
 Pure, and only a proposal: the caller still leases the VMID and asks PVE whether it is free (pve-facts 8.3).
 """
@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from policies.amounts import apart
 from policies.model import Archive, Guest, Node, Scratch, Storage
+from policies.pve import guest_config
+from policies.pve.volid import storage_of
 
 _HEADROOM = 110  # percent of the disks' sizes: a thin disk may land on a thick storage (pve-facts 7.8)
 
@@ -80,7 +82,11 @@ def choose(
     if vmid is None:
         return NoPlace((f"every VMID of the scratch range {scratch.first}-{scratch.last} is taken",))
     passed: list[str] = []
-    for node in sorted(nodes, key=lambda node: _preference(node, site)):
+    by_preference = sorted(
+        nodes,
+        key=lambda node: (node.name == avoided, node.name == site.home, -(node.max_memory - node.memory), node.name),
+    )
+    for node in by_preference:
         if problem := _node_problem(node, site):
             passed.append(f"{node.name}: {problem}")
             continue
@@ -89,10 +95,6 @@ def choose(
         if storage:
             return Placement(vmid, node.name, storage.name, (*_why(node, storage, site), *passed))
     return NoPlace(tuple(passed) or ("the cluster shows no node",))
-
-
-def _preference(node: Node, site: _Site) -> tuple[bool, bool, int, str]:
-    return (node.name == site.avoided, node.name == site.home, -(node.max_memory - node.memory), node.name)
 
 
 def _node_problem(node: Node, site: _Site) -> str | None:
@@ -127,7 +129,9 @@ def _storage(node: str, site: _Site) -> tuple[Storage | None, list[str]]:
     """The first fitting storage of a node in order of preference, and what was wrong with those before it."""
     passed: list[str] = []
     named = site.scratch.storage
-    ranked = sorted(_on(node, site), key=lambda storage: _rank(storage, site))
+    # Storages that the archived disks came from first, then the roomiest.
+    homes = {storage_of(volid) for volid in guest_config.volids(site.config)}
+    ranked = sorted(_on(node, site), key=lambda storage: (storage.name not in homes, -storage.available, storage.name))
     candidates = [storage for storage in ranked if storage.name == named] if named else ranked
     for storage in candidates:
         if problem := _storage_problem(storage, site):
@@ -148,14 +152,6 @@ def _unseen(node: str, site: _Site) -> str:
         return f"storage {named} is not there, only on {', '.join(elsewhere)}"
     what, path = (f"no storage {named}", f"/storage/{named}") if named else ("no storage", "/storage")
     return f"{what} is shown to this token: there is none, or the token lacks Datastore.Audit on {path}"
-
-
-def _rank(storage: Storage, site: _Site) -> tuple[bool, int, str]:
-    """Storages that the archived disks came from first, then the roomiest."""
-    volumes = {
-        value.split(",")[0].partition(":")[0] for key, value in site.config.items() if not key.startswith("#") and ":" in value
-    }
-    return (storage.name not in volumes, -storage.available, storage.name)
 
 
 def _storage_problem(storage: Storage, site: _Site) -> str | None:

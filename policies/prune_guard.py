@@ -1,4 +1,4 @@
-"""Whose archives no prune may touch: of whom the catalog knows too little, or whose times contradict what it saw (law 3).
+"""Find guests whose archives no prune may touch: the catalog knows too little of them, or their times contradict it (law 3).
 
 A catalog that was lost knows no proof, so retention would remove what an earlier one had proven. And a node whose clock is wrong
 names an archive for another day than it was made on, so retention would take tonight's for an old one.
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from policies import reach, whole
 from policies.model import Archive, Mark, Marked
+from policies.pve.volid import file_of
 
 DAY = 86400
 YOUNG = "catalog-young"
@@ -94,14 +95,14 @@ def beside_unseen(plain: Sequence[Marked], aware: Sequence[Marked], unseen: Iter
     So what could not be listed is never why another goes, and it still speaks for keeping: it tells another machine's archives
     and collapsed ones from those that count. And what may be the same file, or the copy that a removal would lean on, stays.
     """
-    files = {(_file(one), one.size): one for one in unseen}
+    files = {(file_of(one.volid), one.size): one for one in unseen}
     found = []
     for alone, beside in zip(plain, aware, strict=True):
         if alone.mark is not Mark.REMOVE:
             found.append(alone)
         elif beside.mark is not Mark.REMOVE:
             found.append(beside)
-        elif twin := files.get((_file(alone.archive), alone.archive.size)):
+        elif twin := files.get((file_of(alone.archive.volid), alone.archive.size)):
             why = f"law 3: {twin.volid} on {twin.node}, of equal name and size, may be its copy, and is out of reach"
             found.append(replace(alone, mark=Mark.KEEP, reasons=(*alone.reasons, why)))
         else:
@@ -131,10 +132,6 @@ def _not_known(vmid: int, archives: Sequence[Archive], why: Mapping[reach.Place,
     among = ", proven ones among them" if proven else ""
     said = f"{len(archives)} known archives are out of reach, and not gone ({where}){among}"
     return f"guest {vmid}: {said}: no other goes because of them"
-
-
-def _file(archive: Archive) -> str:
-    return archive.volid.rpartition("/")[2]
 
 
 def stops(reason: str) -> bool:

@@ -1,4 +1,4 @@
-"""What retention makes of every archive, before law 3 has the last word: kept, put aside, or judged by its job's keep rules."""
+"""Apply retention to all archives of the site, before law 3 has the last word: kept, put aside, or judged by keep rules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import MappingProxyType
 from policies import lineage, retention, whole
 from policies.jobs import job_for
 from policies.model import Archive, Guest, GuestType, Mark, Marked, Policy
+from policies.pve import prune_backups
 
 SMALL = (
     "it is less than half as large as those before it, so it counts for no keep rule until a restore test proves it whole: "
@@ -47,7 +48,7 @@ def decide_all(
             job = job_for(policy, archive.vmid or 0)
             groups.setdefault((whole.key(archive)[0], archive.storage, job.keep if job else ""), []).append(archive)
     for (_, _, keep), group in groups.items():
-        for marked in retention.mark_all(group, retention.parse_keep(keep), policy.timezone):
+        for marked in retention.mark_all(group, prune_backups.parse_keep(keep), policy.timezone):
             marks[whole.key(marked.archive)] = marked
     return [marks[whole.key(archive)] for archive in archives]
 

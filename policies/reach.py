@@ -1,4 +1,4 @@
-"""What can be reached, and what cannot: unreachable is not gone, unknown is not offline (law 4).
+"""Tell what can be reached and what cannot: unreachable is not gone, unknown is not offline (law 4).
 
 An archive is only gone when its storage was listed completely without it; a guest of a node that does not answer is neither
 running nor stopped, and its VMID is taken.
@@ -6,15 +6,13 @@ running nor stopped, and its VMID is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
-from policies import whole, wording
+from policies import whole
 from policies.model import Archive, Node
 
 OFFLINE, UNKNOWN, SILENT = "offline", "unknown", "silent"
-MOST_NAMED = 20  # guests that one sentence names
 
 Place = tuple[str, str]  # (node, storage); the node is "" on a shared storage
 
@@ -51,59 +49,3 @@ def was_listed(archive: Archive, looked: Collection[Place]) -> bool:
 def unlisted(known: Iterable[Archive], looked: Collection[Place]) -> tuple[Archive, ...]:
     """Given the archives that the catalog knows and the places that were listed completely, return those not looked for."""
     return tuple(archive for archive in known if not was_listed(archive, looked))
-
-
-def named(names: Sequence[object], language: str) -> str:
-    """Given names, return them in one line; of very many only the first, and how many more there are."""
-    shown = wording.names(names[:MOST_NAMED])
-    more = len(names) - MOST_NAMED
-    return shown if more <= 0 else f"{shown} {wording.reason('more', language, count=more)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What is left when a node does not answer. ``alive``: the nodes that answer; ``quorate`` None: not known.
-
-    ``restorable``: the node's guests with their newest archive within reach, by VMID; ``lost``: whether some have none;
-    ``managed``: those that HA manages, as it names them (``vm:108``).
-    """
-
-    alive: Sequence[str]
-    quorate: bool | None = None
-    restorable: Sequence[tuple[int, Archive]] = ()
-    lost: bool = False
-    managed: Sequence[str] = ()
-
-
-def way_on(node: str, rest: Rest, language: str, when: Callable[[int], str]) -> tuple[str, ...]:
-    """Given a node that cannot be asked, what is left, and how times are written, return what a human does, in order.
-
-    Nothing is restored before somebody has seen that the node is off: a guest must never run twice. Nothing is said of quorum
-    where nothing could be restored with it.
-    """
-
-    def step(key: str, **values: object) -> str:
-        return wording.reason(f"way.{key}", language, node=node, **values)
-
-    steps = [step("seen"), step("back")]
-    if not rest.alive:
-        return tuple(steps)
-    if rest.restorable and rest.quorate is False:
-        steps.append(step("quorum", alive=rest.alive[0]))
-        steps += [step("ha", commands="; ".join(f"ha-manager remove {sid}" for sid in rest.managed))] if rest.managed else []
-    if rest.restorable:
-        steps.append(step("free", alive=rest.alive[0]))
-    for where, found in _by_node(rest).items():
-        told = [wording.reason("way.guest", language, vmid=vmid, when=when(one.ctime), volid=one.volid) for vmid, one in found]
-        vmid = found[0][0] if len(found) == 1 else "VMID"
-        steps.append(step("restore", command=f"`backupsvc restore {vmid} --node {where}`", guests=named(told, language)))
-    return (*steps, step("none")) if rest.lost else tuple(steps)
-
-
-def _by_node(rest: Rest) -> dict[str, list[tuple[int, Archive]]]:
-    """The guests by the node on which each archive can be read; a shared one from any that lives."""
-    found: dict[str, list[tuple[int, Archive]]] = {}
-    for vmid, archive in rest.restorable:
-        where = rest.alive[0] if archive.shared and archive.node not in rest.alive else archive.node
-        found.setdefault(where, []).append((vmid, archive))
-    return found

@@ -1,4 +1,4 @@
-"""What bringing a lost guest back asks of the token, from the plan and the archive's own config: each privilege on its path.
+"""List the privileges, each on its path, that bringing a lost guest back asks of the token, from the archive's own config.
 
 PVE asks for most of it only once its task runs: a bridge or a storage that the token may not use fails the restore there and
 leaves an empty VM under the guest's VMID, a real device fails it after all data was restored (pve-facts 7.3). So it is asked
@@ -11,15 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from policies import isolation, property_string
-from policies.isolation import parse_nic
 from policies.model import PolicyError
-from policies.privileges import LOCAL_ZONE
+from policies.pve import guest_config, property_string
+from policies.pve.privileges import LOCAL_ZONE
+from policies.pve.volid import storage_of
 from policies.role import Need
 
-_DEFAULT_STORAGE = "local"  # of an archived disk that names none
-_MAP = "#qmdump#map:"
-_NIC, _DEVICE = re.compile(r"net\d+"), re.compile(r"(usb|hostpci)\d+")
+_DEVICE = re.compile(r"(usb|hostpci)\d+")
 _MAPPINGS = {"usb": "/mapping/usb", "hostpci": "/mapping/pci"}
 
 
@@ -49,9 +47,9 @@ def networks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
     A VLAN tag is asked for, else each VLAN of the trunk, else the bridge itself. A NIC that cannot be read is PVE's to judge.
     """
-    for key in sorted(filter(_NIC.fullmatch, config)):
+    for key, value in guest_config.nics(config):
         try:
-            nic = parse_nic(config[key])
+            nic = guest_config.parse_nic(value)
         except PolicyError:
             continue
         vlans = [nic.others["tag"]] if nic.others.get("tag") else nic.others.get("trunks", "").split(";")
@@ -61,17 +59,10 @@ def networks(config: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def disk_storages(config: Mapping[str, str]) -> list[str]:
     """Given a guest's config, archived or as it is, return the storages that its disks lie on."""
-    if mapped := dumped_disks(config):
-        return sorted(set(mapped.values()))
-    drives = [property_string.drive(value) for key, value in config.items() if isolation.holds_volume(key)]
-    volids = [drive.get("file", "") for drive in drives if drive.get("media") != "cdrom"]
-    return sorted({volid.partition(":")[0] for volid in volids if ":" in volid})
-
-
-def dumped_disks(config: Mapping[str, str]) -> dict[str, str]:
-    """Given an archived config, return each disk that the archive holds, by key, with the storage that it lay on."""
-    mapped = {key.removeprefix(_MAP): value.split(":") for key, value in config.items() if key.startswith(_MAP)}
-    return {key: (parts[1] if len(parts) > 1 else "") or _DEFAULT_STORAGE for key, parts in mapped.items()}
+    if mapped := guest_config.dumped_disks(config):
+        return sorted({disk.storage for disk in mapped.values()})
+    disks = {key: value for key, value in guest_config.volumes(config) if not guest_config.is_cdrom(value)}
+    return sorted({storage_of(volid) for volid in guest_config.volids(disks)})
 
 
 def real_devices(config: Mapping[str, str]) -> list[str]:

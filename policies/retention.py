@@ -1,4 +1,4 @@
-"""Which archives are kept: every archive comes back, marked, with its reasons. Equal to PVE's own algorithm (pve-facts 6.1).
+"""Apply keep rules to archives: every archive comes back, marked, with its reasons. Equal to PVE's own algorithm (pve-facts 6.1).
 
 In short: archives are grouped by guest, sorted newest first, and each rule (last, hourly, daily ... in this order) keeps the
 newest archive of each of the next N periods that no earlier rule has represented. Periods without an archive do not count. One
@@ -10,114 +10,24 @@ as local time.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
-from zoneinfo import ZoneInfo
 
-from policies import lineage, property_string, whole
-from policies.calendar import zone
-from policies.model import Archive, Mark, Marked, PolicyError, PruneRules
+from policies import lineage, whole
+from policies.model import Archive, Mark, Marked, PruneRules
+from policies.pve.calendar_event import zone
+from policies.pve.prune_backups import Keep
+from policies.pve.volid import ArchiveName, file_of, parse_name
 
 DAY = 86400
 RENAMED = "renamed: name is not a vzdump name"
 PROTECTED = "protected"
 UNCOVERED = "not covered by any keep rule"
 
-_EXTENSION = r"(?:tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
-_ANY_NAME = re.compile(rf"vzdump-(lxc|openvz|qemu)-.+\.{_EXTENSION}")
-_NAME = re.compile(
-    rf"vzdump-(lxc|openvz|qemu)-([1-9][0-9]{{2,8}})-"
-    rf"([0-9]{{4}})_([0-9]{{2}})_([0-9]{{2}})-([0-9]{{2}})_([0-9]{{2}})_([0-9]{{2}})\.{_EXTENSION}"
-)
 _Marks = dict[int, tuple[Mark, str]]  # the index of an archive in the listing -> its mark and the reason
-
-
-# --- the keep string ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """How many periods each rule keeps. ``keep_all`` keeps everything and stands alone."""
-
-    keep_all: bool = False
-    keep_last: int = 0
-    keep_hourly: int = 0
-    keep_daily: int = 0
-    keep_weekly: int = 0
-    keep_monthly: int = 0
-    keep_yearly: int = 0
-
-    def counts(self) -> list[tuple[str, int]]:
-        """Return the rules that keep anything, in the order in which they apply, by their PVE names."""
-        named = [(field.name.replace("_", "-"), getattr(self, field.name)) for field in fields(self)[1:]]
-        return [(name, count) for name, count in named if count]
-
-    def __str__(self) -> str:
-        return "keep-all=1" if self.keep_all else ",".join(f"{name}={count}" for name, count in self.counts())
-
-    def describe(self) -> str:
-        """Return the rules in plain English, such as ``of each guest, keep 3 last, 7 daily, 4 weekly archives``."""
-        if self.keep_all:
-            return "keep every archive"
-        counts = ", ".join(f"{count} {name.removeprefix('keep-')}" for name, count in self.counts())
-        return f"of each guest, keep {counts} archives"
-
-
-def parse_keep(text: str) -> Keep:
-    """Given a prune-backups string, return the Keep that PVE makes of it. Raise PolicyError with PVE's own text if refused.
-
-    Nothing positive (no rule, or zeros only) means keep-all, as PVE has it (pve-facts 6.2).
-    """
-    options = property_string.parse(text)
-    counts = _checked(options)
-    everything = counts.pop("keep-all", 0)
-    if not any(counts.values()):
-        return Keep(keep_all=True)
-    if everything:
-        raise PolicyError("keep-all cannot be set together with other options.")
-    return Keep(False, *(counts.get(field.name.replace("_", "-"), 0) for field in fields(Keep)[1:]))
-
-
-def prunes(text: str) -> bool:
-    """Given the retention that stands in PVE, return whether PVE would remove anything by it after a dump.
-
-    One that cannot be read, such as a rule of a newer PVE, counts as one that removes: then it is overruled, and told.
-    """
-    try:
-        return not parse_keep(text).keep_all
-    except PolicyError:
-        return True
-
-
-def _checked(options: dict[str, str]) -> dict[str, int]:
-    """Given options, return their values. Raise PolicyError naming every wrong one, as PVE's schema check does."""
-    allowed = {field.name.replace("_", "-") for field in fields(Keep)}
-    found: dict[str, int] = {}
-    wrong: list[str] = []
-    for name, value in sorted(options.items()):
-        kind, number = ("boolean", property_string.boolean(value)) if name == "keep-all" else ("integer", _integer(value))
-        if name not in allowed:
-            wrong.append(f"{name}: property is not defined in schema and the schema does not allow additional properties")
-        elif number is None:
-            wrong.append(f"{name}: type check ('{kind}') failed - got '{value}'")
-        elif number < 0:
-            wrong.append(f"{name}: value must have a minimum value of 0")
-        else:
-            found[name] = number
-    if wrong:
-        raise PolicyError("\n".join(["format error", *wrong]))
-    return found
-
-
-def _integer(value: str) -> int | None:
-    if not re.fullmatch(r"[+-]?[0-9]+", value):
-        return None
-    digits = value.lstrip("+-0")[:18] or "0"  # a longer number keeps no more archives, and int() refuses the very long
-    return -int(digits) if value.startswith("-") else int(digits)
 
 
 # --- the decision -------------------------------------------------------------------------------------------------------
@@ -162,9 +72,9 @@ def decide(
 
     What is left out counts for no other. See ``mark_all`` for ``tz`` and what is raised.
     """
-    place = zone(tz)
     asked = [
-        (vmid is None or archive.vmid == vmid) and (type is None or _name_of(archive, place)[0] == type) for archive in archives
+        (vmid is None or archive.vmid == vmid) and (type is None or _kind(parse_name(file_of(archive.volid))) == type)
+        for archive in archives
     ]
     marked = iter(mark_all(list(compress(archives, asked)), keep, tz))
     return [next(marked) if one else None for one in asked]
@@ -180,48 +90,24 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
     marks: _Marks = {}
     groups: dict[object, list[_Entry]] = defaultdict(list)
     for index, archive in enumerate(archives):
-        kind, owner, ctime = _name_of(archive, place)
+        name = parse_name(file_of(archive.volid))
+        ctime = name.ctime(place) if name else None
         if archive.protected:
-            marks[index] = (Mark.PROTECTED, PROTECTED if owner else f"{PROTECTED}; {RENAMED}")
-        elif owner is None:
+            marks[index] = (Mark.PROTECTED, PROTECTED if ctime is not None else f"{PROTECTED}; {RENAMED}")
+        elif name is None or ctime is None:
             marks[index] = (Mark.RENAMED, RENAMED)
         else:
-            group = groups["" if archive.shared else archive.node, archive.storage, kind, owner]
+            group = groups["" if archive.shared else archive.node, archive.storage, name.kind, name.vmid]
             group.append(_Entry(index, ctime, datetime.fromtimestamp(ctime, place)))
     for entries in groups.values():
         _mark_group(entries, keep, marks)
-    return [_marked(archive, *marks[index]) for index, archive in enumerate(archives)]
+    told = ((archive, *marks[index]) for index, archive in enumerate(archives))
+    return [Marked(archive, mark, (reason,)) for archive, mark, reason in told]
 
 
-def _marked(archive: Archive, mark: Mark, reason: str) -> Marked:
-    return Marked(archive, mark, (reason,))
-
-
-def _name_of(archive: Archive, place: ZoneInfo) -> tuple[str, str | None, int]:
-    return _read_name(archive.volid.rpartition("/")[2], place)
-
-
-def local_ctime(volid: str, tz: str) -> int | None:
-    """Given a volid, return the time that its standard name gives in the zone, in epoch seconds, or None if it is renamed.
-
-    An hour that comes twice is the first one, an absent one is moved forward an hour (pve-facts 5.2).
-    """
-    _, owner, ctime = _read_name(volid.rpartition("/")[2], zone(tz))
-    return None if owner is None else ctime
-
-
-def _read_name(name: str, place: ZoneInfo) -> tuple[str, str | None, int]:
-    """Given a file name, return its type (or ``unknown``), VMID and time; the VMID is None if the name is not standard."""
-    standard = _NAME.fullmatch(name)
-    if standard is None:
-        known = _ANY_NAME.fullmatch(name)
-        return (known[1] if known else "unknown"), None, 0
-    kind, owner, year, month, day, hour, minute, second = standard.groups()
-    try:
-        moment = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=place)
-    except ValueError:  # such as month 13: PVE's own reading of the name fails altogether
-        return "unknown", None, 0
-    return kind, owner, int(moment.timestamp())
+def _kind(name: ArchiveName | None) -> str:
+    """PVE's word for what an archive is of; it says ``unknown`` of a name that tells nothing."""
+    return (name.kind if name else None) or "unknown"
 
 
 def _mark_group(group: list[_Entry], keep: Keep, marks: _Marks) -> None:
@@ -295,7 +181,8 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     held: dict[int, str] = {}
     hollow = whole.hollow(one.archive for one in marked)
     for every in _by_guest(marked).values():
-        guest = _guest(marked[every[0]].archive)
+        vmid = marked[every[0]].archive.vmid
+        guest = "an unknown guest" if vmid is None else f"guest {vmid}"
         indexes = [index for index in every if whole.key(marked[index].archive) not in hollow]
         removed = [index for index in indexes if marked[index].mark is Mark.REMOVE]
         proven = [index for index in indexes if marked[index].archive.proven_at is not None]
@@ -334,10 +221,6 @@ def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:
     for index, one in enumerate(marked):
         groups[one.archive.type, one.archive.vmid, whole.key(one.archive) in others].append(index)
     return groups
-
-
-def _guest(archive: Archive) -> str:
-    return "an unknown guest" if archive.vmid is None else f"guest {archive.vmid}"
 
 
 def _newest(marked: Sequence[Marked], indexes: Iterable[int]) -> int:

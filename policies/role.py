@@ -1,4 +1,4 @@
-"""The least that a token needs in PVE: which privilege on which path, and why, from the policy alone.
+"""List the least that a token needs in PVE: which privilege on which path, and why, from the policy alone.
 
 Two tokens of one user: the everyday one, which may use no production bridge, and optionally one that brings lost guests back onto
 theirs (law 2's second wall). A token with privilege separation has only what its user has too, so the user gets the union.
@@ -14,7 +14,7 @@ from shlex import quote
 
 from policies import bridges, freezing
 from policies.model import Policy
-from policies.privileges import LOCAL_ZONE, privileges
+from policies.pve.privileges import LOCAL_ZONE, privileges
 
 USER, EVERYDAY, RESTORE = "backupsvc@pve", "service", "restore"
 SUPPORTED = (8, 9)

@@ -1,4 +1,4 @@
-"""Whether a backup's archives, or the disks of a guest that is brought back, will find room on their storage.
+"""Estimate whether a backup's archives, or the disks of a guest that is brought back, will find room on their storage.
 
 An archive is about as large as the one before it; a disk is as large as its config says, though most storages allocate only what
 is written. What is not known (a storage that does not tell, a guest without any archive) is said to be unknown, and never taken
@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from policies import isolation, restore_rights
 from policies.model import Archive, Guest, Storage
+from policies.pve import guest_config
 
 MARGIN = 110  # percent: archives grow
 # Allocates a disk's whole size when it is made (PVE/Storage/LVMPlugin.pm: lvcreate --size). A thin pool, a file and an RBD image
@@ -67,18 +67,14 @@ def rooms(
     for guest, name in targets:
         shared = any(storage.shared for storage in storages if storage.name == name)
         by_place.setdefault((name, "" if shared else guest.node), []).append(guest.vmid)
-    last = _last(archives)
+    ordered = sorted((item for item in archives if item.size > 0), key=lambda item: (item.ctime, item.volid))
+    last = {item.vmid: item for item in ordered if item.vmid is not None}
     found = []
     for (name, node), vmids in sorted(by_place.items()):
         sizes = [last[vmid].size for vmid in vmids if vmid in last]
         unknown = tuple(sorted({vmid for vmid in vmids if vmid not in last}))
         found.append(Room(name, node, _free(name, node, storages), sum(sizes), len(sizes), unknown, down.get(node, "")))
     return tuple(found)
-
-
-def _last(archives: Iterable[Archive]) -> dict[int, Archive]:
-    ordered = sorted((item for item in archives if item.size > 0), key=lambda item: (item.ctime, item.volid))
-    return {item.vmid: item for item in ordered if item.vmid is not None}
 
 
 def _free(name: str, node: str, storages: Iterable[Storage]) -> int | None:
@@ -126,11 +122,11 @@ class DiskRoom:
 def disk_needs(config: Mapping[str, str], storage: str | None = None) -> tuple[DiskNeed, ...]:
     """Given the config in an archive, return what its disks need on each storage, by name; ``storage`` takes all of them."""
     by_storage: dict[str, list[str]] = {}
-    for disk, home in restore_rights.dumped_disks(config).items():
-        by_storage.setdefault(storage or home, []).append(disk)
+    for key, disk in guest_config.dumped_disks(config).items():
+        by_storage.setdefault(storage or disk.storage, []).append(key)
     needs = []
     for name, disks in sorted(by_storage.items()):
-        sizes = {disk: isolation.disk_size(config, disk) for disk in disks}
+        sizes = {disk: guest_config.disk_size(config, disk) for disk in disks}
         needs.append(DiskNeed(name, sum(filter(None, sizes.values())), tuple(sorted(key for key in sizes if sizes[key] is None))))
     return tuple(needs)
 

@@ -1,4 +1,4 @@
-"""Which archive to prove next, and which guest's turn it is.
+"""Choose the guest to test next, and which of its archives to prove.
 
 A restore test mostly takes a guest's newest archive, for that is the one a disaster would need. But old archives rot too, so once
 in a while an old one is drawn by lot; the lot is a seed that the caller gives, so that a choice can be repeated and explained.
@@ -56,7 +56,9 @@ def next_archive(archives: Sequence[Archive], proofs: Sequence[Proof], *, now: i
         return Choice(None, (*passed, "there is no archive to prove"))
     newest = usable[-1]
     old = [archive for archive in usable[:-1] if now - archive.ctime >= OLD]
-    if newest.proven_at is None or not old or _sampled(proofs, now):
+    # An archive that was old when it was tested is a sample: one a month is enough.
+    sampled = any(now - proof.ended < SAMPLE_EVERY and proof.started - proof.archive_ctime >= OLD for proof in proofs)
+    if newest.proven_at is None or not old or sampled:
         return Choice(newest, (f"the newest archive, {'proven before' if newest.proven_at else 'not proven yet'}", *passed))
     unproven = [archive for archive in old if archive.proven_at is None] or old
     drawn = random.Random(seed).choice(unproven)
@@ -75,11 +77,6 @@ def _unusable(archive: Archive, latest: int, others: Collection[tuple[str, str]]
     if archive.ctime > latest:
         return f"{archive.volid} is from the future"
     return None
-
-
-def _sampled(proofs: Sequence[Proof], now: int) -> bool:
-    """Was an archive that was old at that time tested within the last month?"""
-    return any(now - proof.ended < SAMPLE_EVERY and proof.started - proof.archive_ctime >= OLD for proof in proofs)
 
 
 def duration(proof: Proof) -> float | None:

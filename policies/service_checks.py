@@ -1,4 +1,4 @@
-"""Which guests no restore test can prove, because nothing asks their service, and what a check of it could be.
+"""Find the guests that no restore test can prove, because nothing asks their service, and suggest checks.
 
 A guest whose checks are signs of life only is booted at most. That suffices where its tier says ``proof-rung: booted``; elsewhere
 its tests end inconclusive, for lack of a check (``no-service-check``).
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from policies.check_levels import asks_service
+from policies.guest_policy import policy_for
 from policies.model import CheckSpec, Policy, Rung
-from policies.site import policy_for
 
 ANY = ("ssh", "http", "ldap")
 # what answers on a port, as a policy writes the check of it

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from policies.outcomes import Night
 
 WELL_SECONDS = 60.0  # a child that ran so long is well: its next death counts as the first
-LONGEST_PAUSE = 60.0
+MAX_PAUSE = 60.0
 TICKS_OF_SILENCE = 3
 TICK_LASTS = 300.0  # seconds at most: it waits for its turn, for the catalog, and for a PVE that may not answer
 
@@ -64,7 +64,7 @@ class Health:
 
 def pause_before_restart(deaths: int) -> float:
     """Given how many times in a row a child died soon after its start (from 1), return how many seconds it has to wait."""
-    return min(LONGEST_PAUSE, 2.0 ** min(deaths - 1, 10))
+    return min(MAX_PAUSE, 2.0 ** min(deaths - 1, 10))
 
 
 def deaths_in_a_row(before: int, ran: float) -> int:

@@ -1,4 +1,4 @@
-"""Does a copy live on after its checks? Decided from what was seen of it meanwhile.
+"""Watch a copy for a while after its checks: decide from what was seen whether it lives on.
 
 A service that answers once and dies, or a guest that boots over and over, passes every check at the right moment. So after the
 last good check the copy is watched for a while (``settle`` in the policy). All of it must be one life: the same QEMU process with
@@ -21,8 +21,8 @@ from statistics import median
 from policies.causes import Cause
 from policies.model import Outcome
 
-MOST_GAP = 1.0  # seconds in which a check was not being asked
-MOST_SILENCE = 2.5  # seconds that an answer may take longer than usual: TCP's third try comes 3 s after its first (RFC 6298)
+MAX_GAP = 1.0  # seconds in which a check was not being asked
+MAX_SILENCE = 2.5  # seconds that an answer may take longer than usual: TCP's third try comes 3 s after its first (RFC 6298)
 _LAG = 3.0  # seconds by which an uptime, told in whole ones, may have grown less than the time that passed
 RUNNING = "running"
 # QEMU's run states of a guest whose processors stand still (qapi/run-state.json), and who is to blame for each: all others were
@@ -184,7 +184,7 @@ def _not_watched(watch: Watch) -> Iterator[Settled]:
         for start, end in _gaps(watch, asked):
             yield _unknown(
                 f"check {name} was not watched between {start - watch.began:.1f} and {end - watch.began:.1f} s after the checks "
-                f"had passed (more than {MOST_GAP:g} s)",
+                f"had passed (more than {MAX_GAP:g} s)",
                 Cause.OURS,
                 again=True,
             )
@@ -196,10 +196,10 @@ def _gaps(watch: Watch, asked: Sequence[Asked]) -> Iterator[tuple[float, float]]
     """The times, too long ones, in which a check was not being asked."""
     covered = watch.began
     for attempt in sorted(asked, key=lambda attempt: attempt.began):
-        if attempt.began - covered > MOST_GAP:
+        if attempt.began - covered > MAX_GAP:
             yield covered, attempt.began
         covered = max(covered, attempt.ended)
-    if watch.ended - covered > MOST_GAP:
+    if watch.ended - covered > MAX_GAP:
         yield covered, watch.ended
 
 
@@ -211,7 +211,7 @@ def _silences(watch: Watch) -> Iterator[Settled]:
         asked = [attempt for attempt in watch.answers if attempt.name == name]
         usual = median([attempt.ended - attempt.began for attempt in asked] or [0.0])
         for attempt in asked:
-            if (lasted := attempt.ended - attempt.began) > usual + MOST_SILENCE:
+            if (lasted := attempt.ended - attempt.began) > usual + MAX_SILENCE:
                 yield _unknown(
                     f"check {name} took {lasted:.1f} s to answer {_at(watch, attempt.ended)}, usually {usual:.1f} s: the copy "
                     "may have been reset meanwhile, and no boot id tells",

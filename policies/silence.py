@@ -1,4 +1,4 @@
-"""Who answers at an address of the isolated bridge: decided on the neighbour table of the probe there.
+"""Tell who answers at an address of the isolated bridge, from the neighbour table of the probe there.
 
 An answer over the network counts for a copy only if the copy gave it. Its MAC alone proves nothing, for the original has the same
 one. So the address must be silent before the copy starts, be the copy's MAC while it runs, and be silent again when it is off.

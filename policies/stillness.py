@@ -1,4 +1,4 @@
-"""What a restored copy does while nobody in it answers: does its machine run, and what does it read from its disks?
+"""Tell what a copy does while nobody in it answers: whether its machine runs, and what it reads from its disks.
 
 A copy that will never boot is known long before its time is up: its processor stands still, or its firmware looks at the disk
 that it is to boot from, finds nothing to start there, and begins anew. PVE's ``status/current`` tells both: ``qmpstatus`` and
@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policies.model import PolicyError
-from policies.property_string import parse
+from policies.pve import guest_config
+from policies.pve.property_string import parse
 
 # QEMU's states (qapi/run-state.json) in which somebody or something outside halted the processor; from the last two it never goes
 # on by itself. A guest that ended in another state (``guest-panicked``, ``suspended``, ...) got there by its own doing.
@@ -30,7 +31,7 @@ HALTED = frozenset({"paused", "io-error", "internal-error"})
 FOR_GOOD = frozenset({"io-error", "internal-error"})
 HALTED_FOR = 10.0  # seconds, after which a state is no passing one
 SECTOR = 512  # bytes
-MOST_OF_FIRMWARE = 64 * 1024  # bytes of one disk: what has read more has started something
+MAX_FIRMWARE_BYTES = 64 * 1024  # bytes of one disk: what has read more has started something
 ROUNDS = 4  # looks at which firmware had begun anew
 _DISKS = ("scsi", "virtio", "sata", "ide")
 
@@ -104,7 +105,9 @@ def conclude(config: Mapping[str, str], now: Seen) -> Conclusion:
     said = f"it has read {sum(disk.bytes for disk in look.reads.values())} bytes from its disks in {_times(look)} reads"
     first = boots_from(config)
     looked = first is not None and first in look.reads and look.reads[first].times > 0
-    if looked and now.rounds >= ROUNDS and all(_of_firmware(disk) for disk in look.reads.values()):
+    # Firmware reads one sector at a time, and not many of them; whatever reads more has started.
+    by_firmware = all(disk.bytes == disk.times * SECTOR and disk.bytes <= MAX_FIRMWARE_BYTES for disk in look.reads.values())
+    if looked and now.rounds >= ROUNDS and by_firmware:
         why = (
             f"nothing boots from {first}: {said}, its first sector again and again, as firmware does that finds nothing to start"
         )
@@ -114,11 +117,6 @@ def conclude(config: Mapping[str, str], now: Seen) -> Conclusion:
 
 def _times(look: Look) -> int:
     return sum(disk.times for disk in (look.reads or {}).values())
-
-
-def _of_firmware(disk: Reads) -> bool:
-    """Whether a disk was read one sector at a time, and not much of it."""
-    return disk.bytes == disk.times * SECTOR and disk.bytes <= MOST_OF_FIRMWARE
 
 
 def boots_from(config: Mapping[str, str]) -> str | None:
@@ -134,4 +132,4 @@ def boots_from(config: Mapping[str, str]) -> str | None:
         return None
     first = order.split(";")[0]
     known = first.rstrip("0123456789") in _DISKS and first in config
-    return first if known and "media=cdrom" not in config[first].split(",") else None
+    return first if known and not guest_config.is_cdrom(config[first]) else None

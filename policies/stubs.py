@@ -1,4 +1,4 @@
-"""Law 1, exception (a), decided: may the guest under this VMID be destroyed as the rest of our own restore that failed?"""
+"""Decide whether the guest under this VMID may be destroyed as the rest of our own restore that failed (law 1, exception a)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Law 5, decided: what a restore test showed -> how far the archive is proven, and the verdict.
+"""Decide what a restore test showed: how far the archive is proven, and the verdict (law 5).
 
 Rungs are climbed one by one and none is skipped. Only a test in which nothing is missing, unanswered or doubtful proves; a
 question that could not be asked is no answer, so it makes a test inconclusive and never good.
@@ -186,7 +186,7 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
         (started and evidence.booted is None and not _alive(evidence), "nothing could tell whether the copy boots"),
         (started and not evidence.checks, "no health check was asked, so it is booted at most"),
         (
-            evidence.restored and _unread(evidence),
+            evidence.restored and evidence.verified_intact is None and not evidence.compressed_checksum,
             "the archive has no checksum and was not verified, so it may hold flipped bits"
             + (f": {evidence.unread}" if evidence.unread else ""),
         ),
@@ -205,10 +205,6 @@ def _doubts(evidence: Evidence) -> tuple[str, ...]:
 
 def _settled(evidence: Evidence, outcome: Outcome) -> bool:
     return evidence.settled.outcome is outcome
-
-
-def _unread(evidence: Evidence) -> bool:
-    return evidence.verified_intact is None and not evidence.compressed_checksum
 
 
 def _said(evidence: Evidence, outcome: Outcome) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which archives may stand for a guest: one without any disk restores an empty machine, whatever the task that made it said.
+"""Tell which archives hold disks: one without any restores an empty machine, whatever the task that made it said.
 
 A failed restore leaves a config of one line under the guest's VMID. vzdump dumps that, ends OK, and lists an archive.
 """
@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from statistics import median
 
-from policies.isolation import disks_to_dump, parse_config
 from policies.model import Archive, GuestType
+from policies.pve import guest_config
+from policies.pve.guest_config import disks_to_dump, parse_config
 
-DUMPED = "#qmdump#map:"  # vzdump's line for each disk that it dumped (qemu-server, PVE/VZDump/QemuServer.pm)
 SHRUNK = 0.5  # an archive below this part of the usual size is missing something, although its task was OK (pve-facts 3.10)
 HISTORY = 7  # how many archives before it say what is usual; fewer than two say nothing
-MOST_WITHOUT = 4 << 20  # bytes: an archive above that holds a disk, for a config is 1 MiB at most (pmxcfs)
+MAX_DISKLESS_BYTES = 4 << 20  # bytes: an archive above that holds a disk, for a config is 1 MiB at most (pmxcfs)
 
 
 def holds_disk(text: str) -> bool:
@@ -24,7 +24,7 @@ def holds_disk(text: str) -> bool:
     Only vzdump's own lines count: a drive with ``backup=0`` is named and not dumped. No description can pass for such a line,
     because PVE %-encodes its colons.
     """
-    return any(line.startswith(DUMPED) for line in text.splitlines())
+    return any(line.startswith(guest_config.DUMPED) for line in text.splitlines())
 
 
 def contradictions(text: str, devices: Collection[str]) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def contradictions(text: str, devices: Collection[str]) -> tuple[str, ...]:
     cloud-init drives, empty drives, and the EFI disk of a guest whose firmware is not OVMF (PVE/VZDump/QemuServer.pm).
     """
     config = parse_config(text)
-    mapped = {name.removeprefix(DUMPED): value.split(":")[0] for name, value in config.items() if name.startswith(DUMPED)}
+    mapped = {key: disk.device for key, disk in guest_config.dumped_disks(config).items()}
     wanted = (disk for disk in disks_to_dump(config) if disk != "efidisk0" or config.get("bios") == "ovmf")
     return (
         *_unlike(mapped, devices),

@@ -1,4 +1,4 @@
-"""When scheduled restore tests may run: inside their window, and stopped before the next backup starts.
+"""Decide when scheduled restore tests may run: inside their window, and stopped before the next backup starts.
 
 A window is a range of the site's local time. It opens at the first moment at which the clock shows its beginning or more, and
 closes at the first moment at which it shows its end or more: where an hour comes twice the first one counts, and where an hour is
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from policies import calendar
 from policies.model import Policy, PolicyError, Window
+from policies.pve import calendar_event
 
 MARGIN = 300  # seconds before a backup starts by which tests must be over: time to take a copy down
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -23,7 +23,7 @@ ALLOWED = (
 )
 _DAY = 24 * 60
 _FORM = re.compile(r"(?:(?P<days>[a-z.,]+) +)?(?P<opens>\d\d:\d\d) *- *(?P<closes>\d\d:\d\d)")
-_MOST_SPANS = 200  # slots looked at before it is believed that backups leave no room at all
+_MAX_SPANS = 200  # slots looked at before it is believed that backups leave no room at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def parse(text: str) -> Window:
 
 def span(window: Window, timezone: str, now: int) -> Slot:
     """Given a window and the time, return its present opening, or else its next one."""
-    zone = calendar.zone(timezone)
+    zone = calendar_event.zone(timezone)
     today = datetime.fromtimestamp(now, zone).date()
     day = today - timedelta(days=1)
     while True:
@@ -77,9 +77,9 @@ def slot(policy: Policy, now: int) -> Slot | None:
 
 def slots(policy: Policy, now: int) -> Iterator[Slot]:
     """Given a policy and the time, yield the slots for restore tests, the one that is open now first."""
-    jobs = [calendar.parse(job.schedule, policy.timezone) for job in policy.jobs]
+    jobs = [calendar_event.parse(job.schedule, policy.timezone) for job in policy.jobs]
     moment = now
-    for _ in range(_MOST_SPANS):
+    for _ in range(_MAX_SPANS):
         whole = span(policy.scratch.window, policy.timezone, moment) if policy.scratch.window else Slot(moment, None)
         opens = max(moment, whole.opens)
         backup = min((at for job in jobs if (at := job.next_after(opens)) is not None), default=None)

@@ -22,8 +22,8 @@ from backupsvc.cli.driving import INTERRUPTED
 from backupsvc.operations.kinds import KINDS
 from backupsvc.setting_names import DEEPER, PREFIX
 from backupsvc.settings import Settings
-from policies import sentences_en
-from policies.compliance import RULES, TOLD, WARNINGS
+from policies.compliance.findings import RULES
+from policies.i18n import en
 from policies.model import PolicyError
 from policies.workflow import Workflow
 
@@ -199,18 +199,15 @@ def findings() -> Iterator[str]:
     """Each finding, with every form of it."""
     yield "## Findings\n"
     yield "What is said of each, in braces what is filled in. [findings.md](findings.md) tells when one goes away.\n"
-    rows = ((f"`{id}`", severity_of(key), *sentences_en.FINDINGS[key]) for id in RULES for key in forms(id))
+    rows = (
+        (f"`{rule.id}`", rule.severity_of(key.partition(".")[2]), *en.FINDINGS[key]) for rule in RULES for key in forms(rule.id)
+    )
     yield from table(("id", "severity", "says", "next action"), rows)
 
 
 def forms(id: str) -> list[str]:
     """The keys of a finding's sentences."""
-    return [key for key in sentences_en.FINDINGS if key.partition(".")[0] == id]
-
-
-def severity_of(key: str) -> str:
-    """How bad one form of a finding is."""
-    return "warning" if key in WARNINGS else "info" if key in TOLD else "critical"
+    return [key for key in en.FINDINGS if key.partition(".")[0] == id]
 
 
 if __name__ == "__main__":

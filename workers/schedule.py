@@ -12,8 +12,8 @@ from celery.schedules import crontab
 
 from backupsvc.serve.queues import QUEUES
 from backupsvc.settings import Settings
-from policies.calendar import time_of_day
 from policies.model import Policy
+from policies.pve.calendar_event import time_of_day
 from policies.site import load_policy
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backupsvc.archives import compression
-from backupsvc.archives.names import EXTENSION
 from backupsvc.archives.pax import BLOCK
 from backupsvc.archives.streams import ByteStream, Damage
 from backupsvc.archives.tar import TarPass, looks_like_tar
 from backupsvc.archives.vma import MAGIC, Sink, VmaPass
+from policies.pve.volid import EXTENSION
 
 # The deadline of every reader, counted in work so that a slow machine blames no archive: an archive may swell to 256 GiB, and to
 # 4 KiB more with each byte of its file (zstd makes 32 KiB of zeros of one byte). Taking a header apart counts as 32 KiB; both are

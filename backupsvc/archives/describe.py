@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backupsvc.archives.content import Content
-from backupsvc.archives.names import ArchiveName, parse_name
 from backupsvc.archives.streams import ByteStream, Damage, chunks_of
 from backupsvc.archives.tar import CONFIG_FOLDER, TarPass
 from backupsvc.archives.vma import Device, Header, read_header
-from backupsvc.errors import ArchiveError, UsageError
+from backupsvc.errors import ArchiveError
 from policies.model import GuestType
+from policies.pve.volid import parse_name
 
 # The name's line in the current section of a guest's config; a container calls it hostname. A snapshot's section starts with "[".
 NAME_LINE = re.compile(r"^(?:name|hostname):[^\S\n]*(\S+)[^\S\n]*$", re.MULTILINE)
@@ -75,7 +75,7 @@ def _describe(content: Content, path: Path) -> Description:
     else:
         configs = _container_configs(content.raw)
     texts = {name: data.decode("utf-8", "replace") for name, data in configs.items()}
-    named = _named(path.name)
+    named = parse_name(path.name)
     return Description(
         file=str(path),
         format=content.format(kind),
@@ -96,13 +96,6 @@ def _container_configs(raw: ByteStream) -> dict[str, bytes]:
         raw, until=lambda name: (bool(reader.configs) and not name.startswith(CONFIG_FOLDER)) or reader.members >= MOST_MEMBERS
     )
     return reader.configs
-
-
-def _named(name: str) -> ArchiveName | None:
-    try:
-        return parse_name(name)
-    except UsageError:
-        return None
 
 
 def _guest_name(configs: Mapping[str, str]) -> str | None:

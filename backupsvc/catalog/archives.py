@@ -17,6 +17,7 @@ from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveNotFound
 from policies import lineage, whole
 from policies.model import Archive, GuestType, Rung
+from policies.pve import guest_config
 
 Key = tuple[str, str]  # (place, volid); place is "" on a shared storage
 
@@ -28,9 +29,9 @@ _UNPROVEN: dict[str, Any] = {"rung": Rung.RECORDED.value, "rung_at": None, "prov
 _OF_ANOTHER = _UNPROVEN | dict.fromkeys(("sha256", "config", "uuid", "born", "changed", "changed_at"))
 _HOLDS_DISK = case(  # decided in the database, so that a listing needs no configs; only those of small archives are looked at
     (ARCHIVE.c.type != GuestType.QEMU.value, null()),
-    (ARCHIVE.c.size > whole.MOST_WITHOUT, 1),
+    (ARCHIVE.c.size > whole.MAX_DISKLESS_BYTES, 1),
     (ARCHIVE.c.config.is_(None), null()),
-    (ARCHIVE.c.config.contains(whole.DUMPED, autoescape=True), 1),
+    (ARCHIVE.c.config.contains(guest_config.DUMPED, autoescape=True), 1),
     else_=0,
 ).label("holds_disk")
 _THERE = (ARCHIVE.c.gone_at.is_not(None), ARCHIVE.c.place)  # of a storage that was made shared, or is no more: what is there

@@ -1,4 +1,4 @@
-"""Rows to values and back: the border between the tables and the frozen values of policies/model.py."""
+"""Rows to values and back: the border between the tables and the frozen values of policies/model/."""
 
 from __future__ import annotations
 

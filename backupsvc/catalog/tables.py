@@ -1,4 +1,4 @@
-"""The catalog's tables. Rows never leave this package: rows.py turns them into the frozen values of policies/model.py.
+"""The catalog's tables. Rows never leave this package: rows.py turns them into the frozen values of policies/model/.
 
 SQLModel table classes do not validate (measured), so they only describe; statements are written on the tables at the end of this
 page. Times are whole epoch seconds: SQLite would give date columns back without their time zone.

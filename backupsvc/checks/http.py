@@ -13,7 +13,7 @@ import socket
 from backupsvc.checks.kinds import PORT, Answer, Kind, Option, Target
 from backupsvc.checks.wire import certificate, connection, printable, why
 from policies.model import CheckSpec, Outcome
-from policies.site_checks import HOST_NAME
+from policies.site.checks import HOST_NAME
 
 MOST = 1024 * 1024  # bytes of the body that are read
 

@@ -127,8 +127,8 @@ def _job(policy: Policy, name: str | None) -> Job:
 def _preview(service: Service, job: Job, only: list[int], as_json: bool, room: list[str]) -> None:
     from backupsvc.cli.output import emit_json, say, table
     from policies import reach
+    from policies.guest_policy import policy_for
     from policies.jobs import expected
-    from policies.site import policy_for
 
     found = expected(job, service.policy, service.pve.cluster.guests(), only)
     down = reach.down(service.pve.cluster.nodes())

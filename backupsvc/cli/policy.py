@@ -102,7 +102,7 @@ def _load(file: Path | None) -> Policy:
 
 def _warnings(policy: Policy) -> list[dict[str, Any]]:
     """Given a policy, return what is right in it and yet keeps guests from ever being proven: nothing asks their service."""
-    from policies import wording
+    from policies import i18n
     from policies.service_checks import ANY, Unasked, default_demoted, demoted
 
     found = [(f"{item.vmid} {item.name}".strip(), item) for item in demoted(policy)]
@@ -110,9 +110,9 @@ def _warnings(policy: Policy) -> list[dict[str, Any]]:
         found.append(("every guest that is not listed", Unasked(0, "", policy.default_tier, ("agent",), ANY)))
     warnings: list[dict[str, Any]] = []
     for subject, item in found:
-        values = {"checks": wording.names(item.checks), "suggested": wording.names(item.suggested), "tier": item.tier}
+        values = {"checks": i18n.names(item.checks), "suggested": i18n.names(item.suggested), "tier": item.tier}
         key = "no-service-check" if item.checks else "no-service-check.none"
-        detail, action = wording.finding(key, wording.ENGLISH, **values)
+        detail, action = i18n.finding(key, i18n.ENGLISH, **values)
         one = {"finding": "no-service-check", "vmid": item.vmid or None, "subject": subject, "detail": detail, "action": action}
         warnings.append(one)
     return warnings
@@ -127,7 +127,7 @@ def _occurrences(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
     from datetime import datetime
 
     from backupsvc.clock import iso
-    from policies.calendar import occurrences, time_of_day, zone
+    from policies.pve.calendar_event import occurrences, time_of_day, zone
 
     place = zone(policy.timezone)
     due = [(at, job) for job in policy.jobs for at in occurrences(job.schedule, policy.timezone, now, now + days * 86400)]
@@ -146,7 +146,7 @@ def _clock_changes(policy: Policy, now: int, days: int) -> list[dict[str, Any]]:
     from datetime import datetime
 
     from backupsvc.clock import iso
-    from policies.calendar import clock_changes, zone
+    from policies.pve.calendar_event import clock_changes, zone
 
     place, found = zone(policy.timezone), []
     for at, seconds in clock_changes(policy.timezone, now, now + days * 86400):

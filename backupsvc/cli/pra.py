@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from backupsvc.bootstrap import Service
     from backupsvc.report.document import Document
+    from policies.compliance.objectives import GuestAssessment
     from policies.model import Proof
-    from policies.objectives import GuestAssessment
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -74,7 +74,7 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
     from backupsvc.errors import UsageError
     from backupsvc.report.document import build, month_of, period_of
     from backupsvc.report.facts import collect
-    from policies.wording import LANGUAGES, names
+    from policies.i18n import LANGUAGES, names
 
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"there is no report in {language!r}", f"choose one of: {names(LANGUAGES)}")
@@ -103,7 +103,7 @@ def _show(document: Document) -> None:
     from backupsvc.cli.output import say, table
     from backupsvc.report.words import chrome
     from policies import reach
-    from policies.wording import duration, names, typeset
+    from policies.i18n import duration, names, typeset
 
     def span(seconds: float | None) -> str:
         return "-" if seconds is None else typeset(duration(seconds, document.language), document.language)

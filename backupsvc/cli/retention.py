@@ -43,13 +43,14 @@ def simulate(
     """Mark every archive keep, remove, protected or renamed exactly as PVE would, with the reasons. Nothing is removed."""
     from policies import retention
     from policies.model import PolicyError
+    from policies.pve import prune_backups
 
     if table and as_json:
         raise UsageError("--table does not go with --json", "leave one of them out")
     if type not in (None, "qemu", "lxc"):
         raise UsageError(f"--type {type}: unknown guest type", "use qemu or lxc")
     try:
-        rules = retention.parse_keep(keep)
+        rules = prune_backups.parse_keep(keep)
     except PolicyError as error:
         raise UsageError(error.message, f"correct --keep {keep!r}, for example keep-last=3,keep-daily=7") from None
     entries = _entries(_read(file), file)
@@ -109,8 +110,9 @@ def _is_whole(value: object) -> bool:
 
 def _archive(entry: Mapping[str, Any]) -> Archive:
     from policies.model import Archive
+    from policies.pve.volid import storage_of
 
-    storage = entry["volid"].partition(":")[0]
+    storage = storage_of(entry["volid"])
     vmid = None if entry.get("vmid") is None else int(entry["vmid"])
     protected = entry.get("protected") in (True, 1, "1")  # PVE writes 1, and leaves it out for 0
     return Archive(entry["volid"], "", storage, vmid, None, int(entry["ctime"]), 0, protected=protected)

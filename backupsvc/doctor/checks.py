@@ -13,19 +13,17 @@ from backupsvc.errors import BackupsvcError, LawRefused, PvePermissionDenied
 from backupsvc.inventory.listing import Survey, survey
 from backupsvc.operations.scratch_cleanup import forgotten
 from backupsvc.services import DoctorServices
-from policies import compliance_nodes, isolation, prune_guard, reach, role, wording
-from policies.compliance import Speaker
+from policies import i18n, isolation, prune_guard, reach, role
+from policies.compliance.evaluation import findings
+from policies.compliance.facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
+from policies.compliance.findings import node_offline, scratch_not_isolated, status_unknown
+from policies.compliance.scratch_network import linked_down, scratch_network
 from policies.model import Node, PolicyError, Severity, Storage
-from policies.scratch_network import linked_down, scratch_network
-from policies.site_facts import BridgeFacts, GuestFacts, Quorum, SiteFacts
 
 T = TypeVar("T")
 OK, WARNING, FAILED = "ok", "warning", "failed"
 UNKNOWN = "unknown"  # it follows from a node that does not answer, of which the first line has said everything
 _WORD = "en"  # the language of the command line; only the report speaks two
-_HARMLESS = frozenset(
-    {"missing", "address", "token", "none"}
-)  # faults of the scratch network that let no frame out by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +105,10 @@ def _nodes(service: DoctorServices) -> Iterator[Line]:
     nodes = service.pve.cluster.nodes()
     if not any(node.unknown or not node.online for node in nodes):
         return
-    policy = replace(service.policy, language=_WORD)
-    facts, speaker = _around(service, nodes), Speaker(policy)
-    for rule in (compliance_nodes.node_offline, compliance_nodes.status_unknown):
-        for finding in rule(facts, policy, facts.at, speaker):
-            bad = finding.severity is Severity.CRITICAL
-            yield Line(finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0)
+    facts = _around(service, nodes)
+    for finding in findings(facts, replace(service.policy, language=_WORD), facts.at, (node_offline.RULE, status_unknown.RULE)):
+        bad = finding.severity is Severity.CRITICAL
+        yield Line(finding.id, FAILED if bad else WARNING, finding.detail, finding.action, 3 if bad else 0)
 
 
 def _around(service: DoctorServices, nodes: list[Node]) -> SiteFacts:
@@ -187,7 +183,7 @@ def _storages(service: DoctorServices) -> Iterator[Line]:
     for node, why in sorted(seen.silent.items()):
         text = f"{node} did not say which storages it has, so what they hold, and whether they have room, is not known: {why}"
         yield Line("storages", WARNING, text, f"see on {node} which one hangs: pvesm status")
-    unseen = wording.names(sorted({*down, *seen.silent}))
+    unseen = i18n.names(sorted({*down, *seen.silent}))
     for name in sorted({job.storage for job in service.policy.jobs}):
         yield _storage(name, "backup", "archives", seen.storages, unseen)
     if service.policy.scratch.storage:
@@ -223,8 +219,8 @@ def _bridge(service: DoctorServices) -> Iterator[Line]:
     facts = SiteFacts("", now, (), nodes=nodes, bridges=bridges, permissions=cluster.permissions())
     faults = list(scratch_network(facts, scratch))
     for fault in faults:
-        detail, action = wording.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
-        harmless = fault.kind in _HARMLESS
+        detail, action = i18n.finding(f"scratch-not-isolated.{fault.kind}", _WORD, vmid=None, **fault.values)
+        harmless = scratch_not_isolated.RULE.severity_of(fault.kind) is Severity.WARNING
         yield Line("isolated bridge", WARNING if harmless else FAILED, detail, action, 0 if harmless else 1)
     if scratch.bridge is None:
         for unusable in linked_down(facts):
@@ -272,7 +268,7 @@ def _clocks(service: DoctorServices) -> Iterator[Line]:
             text = f"the clock of {node} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
             yield Line("clocks", WARNING, text, "synchronise both (chronyc tracking): schedules and ages lean on them")
     if all(abs(offset) <= limit for offset in offsets.values()):
-        which = f"{wording.names(sorted(offsets)) or 'no node'}" if untold else "every node"
+        which = f"{i18n.names(sorted(offsets)) or 'no node'}" if untold else "every node"
         yield Line("clocks", OK, f"{which} within {limit} s of this machine")
 
 
@@ -291,7 +287,7 @@ def _retention(service: DoctorServices) -> Iterator[Line]:
 def _not_looked_at(seen: Survey) -> str:
     """The nodes that could not be asked, and the storages of the others that could not be listed."""
     alone = [reach.in_words(place) for place in sorted(seen.why) if place[0] not in seen.down]
-    return wording.names([*sorted(seen.down), *alone])
+    return i18n.names([*sorted(seen.down), *alone])
 
 
 def _ssh(service: DoctorServices) -> Iterator[Line]:

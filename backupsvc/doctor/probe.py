@@ -13,7 +13,7 @@ from backupsvc.services import DoctorServices
 from backupsvc.settings import node_key
 from policies import silence
 from policies.model import PolicyError
-from policies.site_checks import needs_network
+from policies.site.checks import needs_network
 
 if TYPE_CHECKING:
     from backupsvc.remote.jump import Jump

@@ -10,7 +10,7 @@ from backupsvc.operations.restore.rights import way_out
 from backupsvc.services import Nodes
 from policies import jobs, restore_rights, role
 from policies.model import GuestType
-from policies.retention import prunes
+from policies.pve.prune_backups import prunes
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve

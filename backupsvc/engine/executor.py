@@ -15,8 +15,8 @@ from backupsvc.catalog.operations import Driver, Note
 from backupsvc.clock import moment
 from backupsvc.engine import drivers, telling
 from backupsvc.engine.context import Again, CancelAsked, Run, Wait
-from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.engine.events import Observer, StepEvent
+from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.errors import (
     BackupsvcError,
     LeaseLost,

@@ -65,7 +65,8 @@ class MemoryForm(Generic[M]):
         except ValidationError as error:
             wrong = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
             raise MemoryUnreadable(
-                f"what it remembers cannot be read: {wrong}", "see what is known of it with `backupsvc operations show`, and start anew"
+                f"what it remembers cannot be read: {wrong}",
+                "see what is known of it with `backupsvc operations show`, and start anew",
             ) from None
 
     def write(self, memory: M) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from backupsvc.errors import BackupsvcError, NoRoom
 from backupsvc.inventory.listing import FAILS, read, readers
 from backupsvc.services import Cluster
 from policies import jobs, reach, room
+from policies.i18n import size, sizes
 from policies.model import Archive, Guest, Job, Storage
 from policies.room import DiskNeed, DiskRoom, Room
-from policies.wording import size, sizes
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve

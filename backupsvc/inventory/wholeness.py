@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.errors import PveError
 from backupsvc.services import Cluster
-from policies import isolation, lineage, ownership, whole, wording
+from policies import i18n, lineage, ownership, whole
 from policies.model import Archive, Guest, GuestType, OperationState
+from policies.pve import guest_config
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve
@@ -47,7 +48,7 @@ def judge(service: Cluster, archive: Archive, text: str, uuid: str | None) -> li
     Raise PveError if it holds no disk of a guest that had some, or is of another machine than the archive before it.
     """
     before = [one for one in _others(service, archive) if one.holds_disk is not False]  # newest first
-    config = isolation.parse_config(text)
+    config = guest_config.parse_config(text)
     if archive.type is GuestType.QEMU and not whole.holds_disk(text):
         _refuse_without_disk(service, archive, config, before)
     said = []
@@ -59,11 +60,12 @@ def judge(service: Cluster, archive: Archive, text: str, uuid: str | None) -> li
             f"see what VM {archive.vmid} is; if it is a new machine under an old VMID, back it up once more",
         )
     if known:
-        lost = sorted(_dumped(isolation.parse_config(facts["config"])) - _dumped(config))
+        before_it = guest_config.dumped_disks(guest_config.parse_config(facts["config"]))
+        lost = sorted(before_it.keys() - guest_config.dumped_disks(config).keys())
         said += [f"{disk}, which {known.volid} held, is not in the archive" for disk in lost]
     usual = whole.usual(before, archive)
     if usual and whole.below(archive, usual):
-        now, then = wording.size(archive.size, wording.ENGLISH), wording.size(usual[1], wording.ENGLISH)
+        now, then = i18n.size(archive.size, i18n.ENGLISH), i18n.size(usual[1], i18n.ENGLISH)
         said.append(f"the archive is {now}, where the {usual[0]} before it were around {then}: data may be missing from it")
     return said
 
@@ -99,7 +101,7 @@ def _others(service: Cluster, archive: Archive) -> list[Archive]:
 
 def _refuse_without_disk(service: Cluster, archive: Archive, config: dict[str, str], before: Sequence[Archive]) -> None:
     """Raise PveError if anything says that there was a disk to dump. A machine that never had one is whole without."""
-    named = isolation.disks_to_dump(config)
+    named = guest_config.disks_to_dump(config)
     whose = next((one for one in before[:_LOOK_BACK] if holds_disk(service, one)), None)
     if named or whose:
         but = f"its own config names {', '.join(named)}" if named else f"{whose.volid} held some" if whose else ""
@@ -116,7 +118,3 @@ def _last_known(service: Cluster, before: Sequence[Archive]) -> tuple[Archive | 
         if facts.get("config"):
             return one, facts
     return None, {}
-
-
-def _dumped(config: dict[str, str]) -> set[str]:
-    return {key.removeprefix(whole.DUMPED) for key in config if key.startswith(whole.DUMPED)}

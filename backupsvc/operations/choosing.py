@@ -13,6 +13,7 @@ from backupsvc.inventory.wholeness import holds_disk
 from backupsvc.operations.services import Cluster, Records
 from policies import reach
 from policies.model import Archive
+from policies.pve.volid import storage_of
 
 
 def choose(
@@ -53,7 +54,7 @@ def choose(
     which = f"archive {volid}" if volid else f"archive until {at}" if at else "archive"
     missing = f"{which} of guest {vmid}" + (f" that holds a disk{' and is as it was recorded' * trusted}" if fitting else "")
     hint = _way_on(service, vmid, archives, at if not fitting else None, volid)
-    if blank := seen.blank(volid.partition(":")[0] if volid else None):
+    if blank := seen.blank(storage_of(volid) if volid else None):
         raise OutOfReach(f"the storages that could be listed hold no {missing}; {'; '.join(blank)}", f"bring that back; {hint}")
     raise PveNotFound(f"the storages list no {missing}", hint)
 

@@ -14,7 +14,7 @@ from backupsvc.errors import AgentHeld, PveError
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
 from backupsvc.pve.guests import Guests, GuestStatus
-from policies import pve_texts
+from policies.pve import texts
 
 HOLDING = frozenset({"backup", "snapshot"})  # locks under which PVE freezes and thaws through the agent
 LOOK_AGE = 1.0  # seconds for which a look at a guest's lock serves for the calls that follow it
@@ -64,7 +64,7 @@ class Agent:
         try:
             self._ask("POST", node, vmid, "ping")
         except PveError as error:
-            if pve_texts.NO_AGENT_ANSWER.search(error.text) or error.status == UNPRINTABLE:
+            if texts.NO_AGENT_ANSWER.search(error.text) or error.status == UNPRINTABLE:
                 return False
             raise
         return True

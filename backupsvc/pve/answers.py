@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from backupsvc.errors import BackupsvcError, PveError, PveNotFound, PvePermissionDenied, PveTokenRefused, PveUnreachable
-from policies import pve_texts
+from policies.pve import texts
 
 # pveproxy's pseudo codes when it cannot reach a call's node, and a proxy's or a restarting daemon's (pve-facts 1.6)
 NODE_SILENT = frozenset(range(595, 600))
@@ -16,25 +16,25 @@ ABOUT_SILENT_NODE = "is the node up, and are pveproxy and pvedaemon running ther
 GATEWAY = frozenset({502, 503, 504})
 
 # PVE's words -> what to do. The first that matches wins.
-_HINTS: tuple[tuple[pve_texts.Text, str], ...] = (
+_HINTS: tuple[tuple[texts.Text, str], ...] = (
     (
-        pve_texts.ABOUT_QUORUM,
+        texts.ABOUT_QUORUM,
         "the cluster has lost quorum, so it refuses every change: bring a node or a QDevice back (pvecm status)",
     ),
-    (pve_texts.ABOUT_NODE, "the cluster has no node of that name: see `pvecm nodes`, and the policy's node names"),
+    (texts.ABOUT_NODE, "the cluster has no node of that name: see `pvecm nodes`, and the policy's node names"),
     (
-        pve_texts.ABOUT_LOCK,
+        texts.ABOUT_LOCK,
         "another task holds the guest: wait for it, or see /etc/pve/qemu-server on the node (qm unlock)",
     ),
-    (pve_texts.ABOUT_VMID, "the VMID is taken: choose another one"),
-    *((text, "free space on the storage, or choose another one") for text in pve_texts.FULL),
-    (pve_texts.ABOUT_DIGEST, "somebody else changed the guest's configuration meanwhile: run the command again"),
-    (pve_texts.ABOUT_TIMEOUT, "the node was too busy or another task held the lock: run the command again"),
-    (pve_texts.ABOUT_AGENT, "install and enable the QEMU guest agent in the guest"),
-    (pve_texts.ABOUT_CONFIG, "that node has no such guest: it has moved, was deleted, or never was there"),
-    (pve_texts.ABOUT_VOLUME, "that archive is gone: list the archives anew"),
-    (pve_texts.ABOUT_STORAGE, "correct the storage's name in the policy, or create it in PVE"),
-    (pve_texts.ABOUT_STORAGE_OFF, "enable the storage on that node, or name another one in the policy"),
+    (texts.ABOUT_VMID, "the VMID is taken: choose another one"),
+    *((text, "free space on the storage, or choose another one") for text in texts.FULL),
+    (texts.ABOUT_DIGEST, "somebody else changed the guest's configuration meanwhile: run the command again"),
+    (texts.ABOUT_TIMEOUT, "the node was too busy or another task held the lock: run the command again"),
+    (texts.ABOUT_AGENT, "install and enable the QEMU guest agent in the guest"),
+    (texts.ABOUT_CONFIG, "that node has no such guest: it has moved, was deleted, or never was there"),
+    (texts.ABOUT_VOLUME, "that archive is gone: list the archives anew"),
+    (texts.ABOUT_STORAGE, "correct the storage's name in the policy, or create it in PVE"),
+    (texts.ABOUT_STORAGE_OFF, "enable the storage on that node, or name another one in the policy"),
 )
 
 
@@ -93,14 +93,14 @@ def unreachable(answer: BadAnswer, caller: Caller) -> bool:
     cannot be connected to, or takes a call and says nothing, is silent there too, and no guest's agent (pve-facts 1.6, 1.7).
     """
     if answer.status in NODE_SILENT and caller.about_agent:
-        return answer.status == NO_CONNECTION or pve_texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
+        return answer.status == NO_CONNECTION or texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
     return answer.status in GATEWAY or answer.status in NODE_SILENT
 
 
 def parameter_errors(message: str) -> dict[str, str]:
     """Given the message of a 400 that PVE nested in a 500, return the parameters it names (pve-facts 1.5)."""
     lines = message.splitlines()
-    if not lines or not pve_texts.PARAMETERS_NESTED.search(lines[0]):
+    if not lines or not texts.PARAMETERS_NESTED.search(lines[0]):
         return {}
     return {name: text.strip() for name, colon, text in (line.partition(":") for line in lines[1:]) if colon}
 
@@ -121,9 +121,9 @@ def _denied(answer: BadAnswer, caller: Caller) -> BackupsvcError:
 
 def _grant(answer: BadAnswer, caller: Caller) -> str:
     """Given a 403, return how to lift it."""
-    if pve_texts.NO_TOKEN_CALL.search(answer.text):
+    if texts.NO_TOKEN_CALL.search(answer.text):
         return "PVE gives this call to no API token at all"
-    if not pve_texts.DENIED_BARE.search(answer.text) and not pve_texts.PRIVILEGE.search(answer.text):
+    if not texts.DENIED_BARE.search(answer.text) and not texts.PRIVILEGE.search(answer.text):
         return "correct what PVE names there, or give the token's role more rights"
     return grant_for(answer.text, caller.token)
 
@@ -131,7 +131,7 @@ def _grant(answer: BadAnswer, caller: Caller) -> str:
 def grant_for(text: str, token: str) -> str:
     """Given PVE's words and the token, return how to grant what is missing; a privilege-separated token needs it twice."""
     path, privilege = "/vms", "VM.Allocate"  # the one 403 without a path: creating or restoring a guest (pve-facts 1.3)
-    if found := pve_texts.PRIVILEGE.search(text):
+    if found := texts.PRIVILEGE.search(text):
         path, privilege = found[1], found[2].replace("|", " or ")
     if privilege == "SDN.Use":  # law 2: which bridge a token may use is never answered with the one that it was refused
         return (
@@ -155,7 +155,7 @@ def _silent(answer: BadAnswer, caller: Caller) -> BackupsvcError:
 
 def _pve_error(answer: BadAnswer, caller: Caller) -> PveError:
     errors = dict(answer.errors) or parameter_errors(answer.message)
-    kind = PveNotFound if pve_texts.MISSING.search(answer.text) else PveError
+    kind = PveNotFound if texts.MISSING.search(answer.text) else PveError
     return kind(
         f"{caller.host} refused {caller.call}: {answer.text or f'status {answer.status}'}",
         hint_for(answer.text) or "if PVE's words do not tell, `journalctl -u pvedaemon -u pveproxy` on the node may",

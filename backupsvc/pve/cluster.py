@@ -10,10 +10,10 @@ from backupsvc.errors import PveError, PveUnreachable
 from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
 from backupsvc.pve.nodes import Nodes
-from policies import pve_texts
 from policies.bridge_isolation import Interface, NodeNetwork
+from policies.compliance.facts import ClusterJob
 from policies.model import Guest, GuestType, Node
-from policies.site_facts import ClusterJob
+from policies.pve import texts
 
 _BRIDGES = frozenset({"bridge", "OVSBridge"})
 
@@ -94,7 +94,7 @@ class HaStatus:
     @property
     def drifting(self) -> tuple[str, ...]:
         """Nodes whose clock PVE's HA itself reports as drifting: it sees only one that is ahead (pve-facts 9.2)."""
-        return tuple(node for node, line in sorted(self.lrm.items()) if pve_texts.CLOCK_DRIFT.search(line))
+        return tuple(node for node, line in sorted(self.lrm.items()) if texts.CLOCK_DRIFT.search(line))
 
 
 class Cluster:
@@ -148,7 +148,7 @@ class Cluster:
         try:
             self._client.get("cluster/nextid", {"vmid": vmid})
         except PveError as error:
-            if pve_texts.VMID_TAKEN.search(error.errors.get("vmid", "")):
+            if texts.VMID_TAKEN.search(error.errors.get("vmid", "")):
                 return False
             raise
         return True

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from backupsvc.errors import PveNotFound
 from backupsvc.pve.tasks import parse_upid, succeeded
-from policies import isolation, ownership
+from policies import ownership
 from policies.model import Guest, GuestType, Scratch
 from policies.orphans import Copy, Orphan, Task, restored_by
-from policies.property_string import drive
+from policies.pve import guest_config
+from policies.pve.volid import storage_of
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve
@@ -56,5 +57,4 @@ def _copy(pve: Pve, guest: Guest) -> Copy | None:
 
 
 def _storages(config: Mapping[str, str]) -> tuple[str, ...]:
-    volids = {drive(value).get("file", "") for key, value in config.items() if isolation.holds_volume(key)}
-    return tuple(sorted({volid.partition(":")[0] for volid in volids if ":" in volid}))
+    return tuple(sorted({storage_of(volid) for volid in guest_config.volids(config)}))

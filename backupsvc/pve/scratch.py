@@ -14,8 +14,10 @@ from backupsvc.errors import LawRefused, PveError, PveNotFound
 from backupsvc.pve import leftovers
 from backupsvc.pve.client import Client
 from backupsvc.pve.tasks import TaskRow, parse_upid, task_row
-from policies import attached, bridge_isolation, isolation, ownership, pve_texts, stubs
+from policies import attached, bridge_isolation, isolation, ownership, stubs
 from policies.model import Scratch
+from policies.pve import texts
+from policies.pve.volid import storage_of
 
 if TYPE_CHECKING:
     from backupsvc.pve import Pve
@@ -133,7 +135,7 @@ class ScratchGuests:
         the storage lists the volume as this VMID's.
         """
         holder, wanted = self._lease_holder(vmid), self._heir.operation if self._heir else operation
-        storage = volid.partition(":")[0]
+        storage = storage_of(volid)
         if vmid not in self._scratch or holder != wanted:
             raise LawRefused(1, f"volume {volid} on {node} is not removed: VMID {vmid} is not lent to {wanted}", _HINT_LAW_1)
         if not self._cluster.vmid_free(vmid):
@@ -246,10 +248,10 @@ class RestoreStubs:
 
 def gone(exitstatus: str) -> bool:
     """Given a failed task's exit status, return whether it failed because there is no such guest."""
-    return pve_texts.GUEST_GONE.search(exitstatus) is not None
+    return texts.GUEST_GONE.search(exitstatus) is not None
 
 
 def _unless_gone(error: PveError) -> None:
     """Given an error, raise it again unless it says that the guest itself does not exist."""
-    if not pve_texts.GUEST_GONE.search(error.text):
+    if not texts.GUEST_GONE.search(error.text):
         raise error

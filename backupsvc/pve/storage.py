@@ -8,6 +8,7 @@ from backupsvc.pve.client import Client
 from backupsvc.pve.fields import Row
 from backupsvc.pve.nodes import Nodes
 from policies.model import Archive, GuestType, SeenStorages, Storage
+from policies.pve.volid import storage_of
 
 
 class Storages:
@@ -103,7 +104,7 @@ class Storages:
 
 
 def _content(node: str, volid: str) -> str:
-    return f"nodes/{node}/storage/{volid.partition(':')[0]}/content/{volid}"
+    return f"nodes/{node}/storage/{storage_of(volid)}/content/{volid}"
 
 
 def _storage(row: Row, node: str, prune: dict[str, str]) -> Storage:

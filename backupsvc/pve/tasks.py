@@ -13,8 +13,9 @@ from backupsvc.errors import PveError, PveNotFound, PvePermissionDenied, PveUnre
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.client import Client, Value
 from backupsvc.pve.fields import UPID, Row
-from policies import causes, pve_texts
-from policies.foreign import Dumping
+from policies import causes
+from policies.external_backups import Dumping
+from policies.pve import texts
 
 OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
 LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (pve-facts 2.3)
@@ -50,7 +51,7 @@ class TaskResult:
 
         Some rights are checked only inside the task (pve-facts 3.3, 7.3), so a refusal arrives as its exit status.
         """
-        if not self.ok and pve_texts.DENIED.search(self.exitstatus):
+        if not self.ok and texts.DENIED.search(self.exitstatus):
             token = parse_upid(self.upid).user
             raise PvePermissionDenied(f"{what} failed: {self.exitstatus}", grant_for(self.exitstatus, token))
         if not self.ok:
@@ -84,7 +85,7 @@ def parse_upid(upid: str) -> Upid:
 
 def succeeded(exitstatus: str) -> bool:
     """Given an exit status, return whether the task did what it was for."""
-    return exitstatus == "OK" or pve_texts.WARNINGS.search(exitstatus) is not None
+    return exitstatus == "OK" or texts.WARNINGS.search(exitstatus) is not None
 
 
 class Tasks:
@@ -123,7 +124,7 @@ class Tasks:
         exitstatus, log = state.text("exitstatus") or UNSURE, self.log(upid)
         if _vague(exitstatus):
             exitstatus = _last_word(log) or self._listed(upid) or exitstatus
-        warned = pve_texts.WARNINGS.search(exitstatus)
+        warned = texts.WARNINGS.search(exitstatus)
         return TaskResult(upid, succeeded(exitstatus), exitstatus, int(warned[1]) if warned else 0, tuple(log))
 
     def wait(self, upid: str, timeout: float, on_line: Callable[[str], None] | None = None) -> TaskResult:
@@ -151,7 +152,7 @@ class Tasks:
         """Given a UPID, return its log from line ``start`` on (0: all). [] when there is none."""
         rows = self._client.get(f"{_path(upid)}/log", {"start": start or None, "limit": 0}).rows()
         lines = [row.text("t") for row in sorted(rows, key=lambda row: row.need_integer("n"))]
-        return [] if len(lines) == 1 and pve_texts.NO_LOG.search(lines[0]) else lines
+        return [] if len(lines) == 1 and texts.NO_LOG.search(lines[0]) else lines
 
     def stop(self, upid: str) -> None:
         """Given a UPID, stop the task. One that has ended, or that the node has forgotten, is left as it is."""
@@ -224,10 +225,10 @@ def task_row(row: Row) -> TaskRow:
 
 def _vague(exitstatus: str) -> bool:
     """Whether PVE did not find the last line: the process may have gone a moment before it wrote it, and that is then cached."""
-    return pve_texts.NO_LAST_LINE.search(exitstatus) is not None
+    return texts.NO_LAST_LINE.search(exitstatus) is not None
 
 
 def _last_word(log: list[str]) -> str | None:
     """The exit status as the last line of a log tells it, or None."""
-    last = pve_texts.TASK_ENDS.search(log[-1]) if log else None
+    last = texts.TASK_ENDS.search(log[-1]) if log else None
     return (last["good"] or last["bad"]) if last else None

@@ -10,8 +10,8 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from backupsvc.errors import BackupsvcError, PveUnreachable
 from backupsvc.pve.answers import ABOUT_SILENT_NODE, GATEWAY, NO_CONNECTION, BadAnswer, Caller, error_for, unreachable
 from backupsvc.pve.trust import Trust
-from policies import pve_texts
 from policies.breaker import Place, places
+from policies.pve import texts
 
 _A_NODE = 2  # words of its place
 _ABOUT_HOST = "is the node up, pveproxy running, and port 8006 open from here? BACKUPSVC_PVE__HOST says whom to ask"
@@ -96,9 +96,9 @@ def failure_of(answer: BadAnswer, caller: Caller) -> Failed:
         return failed
     failed.answered = not failed.transient
     if failed.transient and caller.node:
-        failed.timed_out = answer.status != NO_CONNECTION and pve_texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
+        failed.timed_out = answer.status != NO_CONNECTION and texts.CONNECTION_TIMED_OUT.search(answer.reason) is not None
         failed.silent = (caller.host, caller.node) if answer.status == NO_CONNECTION else None
-        failed.quick = pve_texts.CONNECTION_REFUSED.search(answer.reason) is not None
+        failed.quick = texts.CONNECTION_REFUSED.search(answer.reason) is not None
     return failed
 
 

@@ -14,13 +14,13 @@ from zoneinfo import ZoneInfo
 from backupsvc import __version__
 from backupsvc.errors import UsageError
 from backupsvc.report import words
-from policies import wording
-from policies.calendar import occurrences
-from policies.compliance import exemption_for, findings, local_day, pressing
+from policies import i18n
+from policies.compliance.evaluation import exemption_for, findings, local_day, pressing
+from policies.compliance.facts import GuestFacts, SiteFacts, usable
+from policies.compliance.objectives import GuestAssessment, Objective, Status, assess
 from policies.jobs import job_for
 from policies.model import Exemption, Finding, Policy, Proof, Severity
-from policies.objectives import GuestAssessment, Objective, Status, assess
-from policies.site_facts import GuestFacts, SiteFacts, usable
+from policies.pve.calendar_event import occurrences
 
 COMPLIANT, NOT_COMPLIANT = "compliant", "not-compliant"
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
@@ -105,7 +105,7 @@ class FindingGroup:
         told: dict[str, list[str]] = {}
         for line in self.lines:
             told.setdefault(line.finding.detail, []).append(line.finding.subject)
-        return tuple((wording.names(subjects), detail) for detail, subjects in told.items())
+        return tuple((i18n.names(subjects), detail) for detail, subjects in told.items())
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ def period_of(month: str, timezone: str, now: int) -> Period:
 
 def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
     """Given facts, policy, month and time, return the report in the policy's language. Raise UsageError if the month is wrong."""
-    policy = replace(policy, language=wording.language_of(policy.language))
+    policy = replace(policy, language=i18n.language_of(policy.language))
     period = period_of(month, policy.timezone, now)
     found, assessed = findings(facts, policy, now), assess(facts, policy, now)
     by_vmid = {item.vmid: item for item in facts.guests}
@@ -240,15 +240,15 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
         ),
         limits=words.limits(facts, policy, period.over),
         gaps=tuple(
-            GapLine(gap.kind, gap.subject, wording.gap(gap.kind, gap.subject, policy.language), gap.reason) for gap in facts.gaps
+            GapLine(gap.kind, gap.subject, i18n.gap(gap.kind, gap.subject, policy.language), gap.reason) for gap in facts.gaps
         ),
     )
 
 
 def told_in(document: Document, language: str) -> Document:
     """Given a report and a language, return the same report in that language. Raise UsageError if there is no such language."""
-    if language not in wording.LANGUAGES:
-        raise UsageError(f"there is no report in {language!r}", f"choose one of: {wording.names(wording.LANGUAGES)}")
+    if language not in i18n.LANGUAGES:
+        raise UsageError(f"there is no report in {language!r}", f"choose one of: {i18n.names(i18n.LANGUAGES)}")
     if language == document.language:
         return document
     return build(document.facts, replace(document.policy, language=language), document.period.month, document.generated_at)

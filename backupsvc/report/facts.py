@@ -17,11 +17,8 @@ from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.job_run.memory import recall as recall_night
 from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.pve import leftovers
-from policies import freezing, isolation, lineage, property_string, reach
-from policies.freezing import LeftFrozen, Thaw
-from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, SeenStorages, Storage
-from policies.orphans import Orphan, orphans
-from policies.site_facts import (
+from policies import freezing, lineage, reach
+from policies.compliance.facts import (
     BackupOutcome,
     BridgeFacts,
     Clocks,
@@ -34,6 +31,10 @@ from policies.site_facts import (
     Quorum,
     SiteFacts,
 )
+from policies.freezing import LeftFrozen, Thaw
+from policies.model import Archive, Guest, GuestType, Node, Operation, OperationState, Policy, Proof, SeenStorages, Storage
+from policies.orphans import Orphan, orphans
+from policies.pve import guest_config
 
 if TYPE_CHECKING:
     from backupsvc.catalog import Catalog
@@ -379,4 +380,4 @@ def _config(pve: Pve, guest: Guest, gaps: Gaps) -> tuple[bool | None, tuple[str,
     config = gaps.ask("config", str(guest.vmid), _bound(pve.guests.config, guest.node, guest.vmid), guest.node)
     if config is None:
         return None, ()
-    return property_string.agent_configured(config), isolation.missing_disks(config, config)
+    return guest_config.agent_configured(config), guest_config.missing_disks(config, config)

@@ -12,8 +12,8 @@ from backupsvc.report import words
 from backupsvc.report.document import Document
 from backupsvc.report.json import totals
 from backupsvc.visible import visible
-from policies import wording
-from policies.objectives import Objective
+from policies import i18n
+from policies.compliance.objectives import Objective
 
 _FULL = 1.5  # a bar ends at one and a half times the objective; what is worse is drawn as full
 
@@ -30,16 +30,17 @@ def render(document: Document) -> str:
         finalize=_shown,  # each text as it goes into the page, before it is escaped
     )
     environment.filters.update(
-        span=lambda seconds: _dash(seconds) or wording.typeset(wording.duration(seconds, language), language),
-        size=lambda octets: wording.typeset(wording.size(octets, language), language),
-        moment=lambda epoch: _dash(epoch) or wording.moment(epoch, timezone, language),
-        day=lambda text: wording.day(text, language),
+        span=lambda seconds: _dash(seconds) or i18n.typeset(i18n.duration(seconds, language), language),
+        size=lambda octets: i18n.typeset(i18n.size(octets, language), language),
+        moment=lambda epoch: _dash(epoch) or i18n.moment(epoch, timezone, language),
+        day=lambda text: i18n.day(text, language),
     )
     template = environment.get_template("pra.html.j2")
     return template.render(
         document=document,
         totals=totals(document),
         t=lambda key, **values: words.chrome(key, language, **values),
+        title=lambda id: i18n.title(id, language),
         month=words.month(document.period.month, language),
         zone=datetime.fromtimestamp(document.generated_at, ZoneInfo(timezone)).tzname(),
         bar=bar,

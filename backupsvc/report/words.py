@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 
-from policies import wording
+from policies import i18n
 from policies.check_levels import asks_service
+from policies.compliance.facts import SiteFacts
+from policies.guest_policy import policy_for
 from policies.model import Policy, Rung
 from policies.service_checks import wanted_rung
-from policies.site import policy_for
-from policies.site_facts import SiteFacts
 
-# key: (English, French); the names of findings and of verdicts stand here too, for headings
+# key: (English, French); the names of verdicts stand here too, for headings
 CHROME: dict[str, tuple[str, str]] = {
     "title": ("Disaster recovery: compliance report", "Plan de reprise d'activité (PRA) : rapport de conformité"),
     "site": ("Site", "Site"),
@@ -147,29 +147,6 @@ CHROME: dict[str, tuple[str, str]] = {
         "Calculé par backupsvc {version} à partir de mesures ; politique {digest} ; Proxmox VE {release}.",
     ),
     "below": ("What follows from it, and needs nothing of its own:", "Ce qui en découle, et n'appelle aucune action propre :"),
-    "name.node-offline": ("Node does not answer", "Nœud qui ne répond pas"),
-    "name.status-unknown": ("Status unknown to PVE", "État inconnu de PVE"),
-    "name.archives-on-guest-node": ("Archives on the guest's own node", "Archives sur le nœud de l'invité"),
-    "name.job-pinned-to-node": ("Backup job pinned to a node", "Tâche de sauvegarde liée à un nœud"),
-    "name.quorum-two-votes": ("Quorum of two votes", "Quorum à deux votes"),
-    "name.clock-drift": ("Clock drift", "Dérive d'horloge"),
-    "name.guest-agent-missing": ("Guest agent not configured", "Agent invité non configuré"),
-    "name.guest-left-frozen": ("Guest left frozen by its dump", "Invité laissé gelé par sa sauvegarde"),
-    "name.never-proven": ("Never proven", "Jamais prouvé"),
-    "name.scratch-not-isolated": ("Test network not isolated", "Réseau de test non isolé"),
-    "name.guest-not-covered": ("Guest not covered", "Invité non couvert"),
-    "name.disk-excluded": ("Disk excluded from backup", "Disque exclu de la sauvegarde"),
-    "name.backup-missed": ("Backup missed", "Sauvegarde manquante"),
-    "name.archive-changed": ("Archive changed", "Archive modifiée"),
-    "name.archive-shrunk": ("Archive shrunk", "Archive amaigrie"),
-    "name.listing-blind": ("Listing incomplete", "Liste d'archives incomplète"),
-    "name.foreign-job": ("PVE job beside ours", "Tâche PVE en double"),
-    "name.storage-prunes": ("Storage prunes by itself", "Stockage qui purge de lui-même"),
-    "name.exception-expired": ("Exemption expired", "Dérogation expirée"),
-    "name.no-service-check": ("Service never asked", "Service jamais interrogé"),
-    "name.storage-filling": ("Storage filling up", "Stockage presque plein"),
-    "name.orphan-copy": ("Left-over copy", "Copie oubliée"),
-    "name.copy-moved": ("Copy moved in mid-test", "Copie déplacée en plein test"),
 }
 
 LIMITS: dict[str, tuple[str, str]] = {
@@ -229,7 +206,7 @@ def chrome(key: str, language: str, **values: object) -> str:
 def month(name: str, language: str) -> str:
     """Given a month such as ``2026-03``, return it in words: ``March 2026``, ``mars 2026``."""
     first = date.fromisoformat(f"{name}-01")
-    return f"{_MONTHS[first.month - 1]} {first.year}" if language == wording.FRENCH else first.strftime("%B %Y")
+    return f"{_MONTHS[first.month - 1]} {first.year}" if language == i18n.FRENCH else first.strftime("%B %Y")
 
 
 def limits(facts: SiteFacts, policy: Policy, past: bool) -> tuple[str, ...]:
@@ -245,11 +222,11 @@ def limits(facts: SiteFacts, policy: Policy, past: bool) -> tuple[str, ...]:
         wanted.append(("memory", {"memory": policy.scratch.memory}))
     for key, guests in (("link-down", link_down), ("unchecked", unchecked), ("booted", booted)):
         if guests:
-            wanted.append((key, {"guests": wording.names(f"{guest.vmid} {guest.name}" for guest in guests)}))
+            wanted.append((key, {"guests": i18n.names(f"{guest.vmid} {guest.name}" for guest in guests)}))
     wanted += [("elsewhere", {}), *([("moment", {})] if past else []), ("unsigned", {})]
     return tuple(_said(LIMITS[key], language, values) for key, values in wanted)
 
 
 def _said(pair: tuple[str, str], language: str, values: dict[str, object]) -> str:
-    text = pair[1] if language == wording.FRENCH else pair[0]
-    return wording.typeset(text.format(**values), language)
+    text = pair[1] if language == i18n.FRENCH else pair[0]
+    return i18n.typeset(text.format(**values), language)

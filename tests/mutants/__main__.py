@@ -25,14 +25,22 @@ from tests.mutants.trial import FULL, QUICK, NoVerdict, killed
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT, EQUIVALENT = ROOT / ".cache" / "mutants", Path(__file__).with_name("equivalent.txt")
-NO_DECISIONS = frozenset({"__init__", "sentences_en", "sentences_fr"})
-OTHER_NAMES = {  # the tests of a module that bear not its name
-    "standing": ["test_compliance_objectives"],
-    "wording": ["test_compliance_wording"],
-    "lines": ["test_site"],
-    "site_checks": ["test_site"],
-    "objectives": ["test_compliance_objectives", "test_compliance"],
-    "scratch_network": ["test_bridges", "test_site"],
+NO_DECISIONS = frozenset({"__init__", "en", "fr"})
+OTHER_NAMES = {  # the tests of a module, or of the modules of a package, that bear not its name
+    "valid_proofs": ["test_objectives"],
+    "yaml_reader": ["test_site"],
+    "site": ["test_site", "test_site_whole"],
+    "i18n": ["test_i18n"],
+    "pve.guest_config": ["test_isolation", "test_property_string", "test_property_string_edges"],
+    "pve.prune_backups": ["test_retention", "test_retention_edges"],
+    "model": ["test_model"],
+    "guest_policy": ["test_site"],
+    "compliance.evaluation": ["test_compliance", "test_compliance_edges", "test_node_offline"],
+    "compliance.findings": ["test_compliance", "test_compliance_edges", "test_node_offline"],  # of each module there
+    "compliance.objectives": ["test_compliance"],
+    "compliance.rule": ["test_compliance"],
+    "compliance.selecting": ["test_compliance", "test_compliance_edges"],
+    "compliance.scratch_network": ["test_bridges", "test_site"],
 }
 BAR = 0.9
 SLOW = 10  # a trial that takes so many times as long as the tests over the real module is one that hangs
@@ -80,7 +88,7 @@ class Kept:
 
 def examine(name: str, until: float) -> Tally:
     """Given a module of policies and when to stop (by the monotonic clock), try its mutations; return what came of them."""
-    file, tally = ROOT / "policies" / f"{name}.py", Tally(name)
+    file, tally = ROOT / _path(name), Tally(name)
     source, equal = file.read_text(), _equivalent(name)
     own, neighbours = tests_of(name)
     kept = Kept(name, _digest([file]), _digest([ROOT / test for test in (*own, *neighbours)]))
@@ -117,22 +125,30 @@ def examine(name: str, until: float) -> Tally:
 def tests_of(name: str) -> tuple[list[str], list[str]]:
     """Given a module of policies, return its own test files, edges first, and those of its neighbours, which import it."""
     here = ROOT / "tests" / "unit"
-    named = [f"test_{name}", *OTHER_NAMES.get(name, ())]
-    own = [
-        path for path in sorted(here.glob("policies/test_*.py")) if path.stem in named or path.stem.startswith(f"test_{name}_")
-    ]
-    imports = re.compile(rf"from policies import [^\n]*\b{name}\b|from policies\.{name} import|import policies\.{name}\b")
-    found = [path for room in ("policies", "report") for path in sorted(here.glob(f"{room}/test_*.py"))]
+    package, _, leaf = name.rpartition(".")
+    others = OTHER_NAMES.get(name) or OTHER_NAMES.get(package, [])
+    every = sorted(here.glob("policies/**/test_*.py"))
+    beside = [path for path in every if path.parent == here / "policies" / package.replace(".", "/")]
+    own = [path for path in beside if path.stem == f"test_{leaf}" or path.stem.startswith(f"test_{leaf}_")]
+    own += [path for path in every if path.stem in others and path not in own]
+    room = re.escape(f"policies.{package}".rstrip("."))
+    imports = re.compile(rf"from {room} import [^\n]*\b{leaf}\b|from policies\.{re.escape(name)} import")
+    found = [*every, *sorted(here.glob("report/test_*.py"))]
     neighbours = [path for path in found if path not in own and imports.search(path.read_text())]
-    own.sort(key=lambda path: (path.stem not in OTHER_NAMES.get(name, ()), path.stem), reverse=True)
+    own.sort(key=lambda path: (path.stem not in others, path.stem), reverse=True)
     return [str(path.relative_to(ROOT)) for path in own], [str(path.relative_to(ROOT)) for path in neighbours]
+
+
+def _path(name: str) -> Path:
+    """Where a module of policies lies, from the repository's root."""
+    return Path("policies", *name.split(".")).with_suffix(".py")
 
 
 def _time_of(name: str, file: Path, source: str, tests: Sequence[str], depth: str) -> float:
     """How long the tests take over the module as it is. Raise NoVerdict if they fail over it."""
     began = time.monotonic()
     if killed(f"policies.{name}", file, ast.parse(source), tests, depth=depth, most=600):
-        raise NoVerdict(f"{', '.join(tests)} fail over policies/{name}.py as it is")
+        raise NoVerdict(f"{', '.join(tests)} fail over {_path(name)} as it is")
     return time.monotonic() - began
 
 
@@ -150,20 +166,21 @@ def _digest(files: Sequence[Path]) -> str:
 def main() -> int:
     """Examine the modules that are named (none: all of policies) and return the exit code: 1 below the bar."""
     parser = argparse.ArgumentParser(prog="make mutants")
-    parser.add_argument("modules", nargs="*", help="modules of policies, without .py; none: all")
+    parser.add_argument("modules", nargs="*", help="modules of policies, such as retention or pve.volid; none: all")
     parser.add_argument("--minutes", type=float, default=60, help="stop after so many; the next run goes on from there")
     given = parser.parse_args()
     os.nice(19)
     sys.path.insert(0, str(ROOT))
     os.chdir(ROOT)
-    every = sorted(path.stem for path in (ROOT / "policies").glob("*.py") if path.stem not in NO_DECISIONS)
+    files = [path.relative_to(ROOT / "policies") for path in (ROOT / "policies").glob("**/*.py")]
+    every = sorted(".".join(path.with_suffix("").parts) for path in files if path.stem not in NO_DECISIONS)
     until = time.monotonic() + 60 * given.minutes
     tallies = []
     for name in given.modules or every:
         tally = examine(name, until)
         tallies.append(tally)
         for mutation in tally.survivors:
-            print(f"policies/{name}.py:{mutation.line}: {mutation.key}")
+            print(f"{_path(name)}:{mutation.line}: {mutation.key}")
         print(_row(tally), flush=True)
     total = Tally("policies", sum(tally.killed for tally in tallies), sum(tally.left for tally in tallies))
     total.equivalent = sum(tally.equivalent for tally in tallies)
@@ -175,7 +192,7 @@ def main() -> int:
 def _row(tally: Tally) -> str:
     tried = tally.killed + len(tally.survivors)
     notes = [f"{tally.equivalent} equivalent"] * bool(tally.equivalent) + [f"{tally.left} not tried yet"] * bool(tally.left)
-    return f"{tally.name:<18} {tally.killed:>5} of {tried:>5} killed, {tally.share:>6.1%}  {', '.join(notes)}".rstrip()
+    return f"{tally.name:<40} {tally.killed:>5} of {tried:>5} killed, {tally.share:>6.1%}  {', '.join(notes)}".rstrip()
 
 
 if __name__ == "__main__":

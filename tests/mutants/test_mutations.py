@@ -56,9 +56,9 @@ def test_every_mutation_is_a_program_and_another_than_the_source() -> None:
 
 
 def test_a_modules_own_tests_are_found_by_its_name_and_come_before_those_of_another_name() -> None:
-    own, neighbours = examination.tests_of("lines")
-    assert own == [f"tests/unit/policies/test_{name}.py" for name in ("lines", "site")]
-    assert "tests/unit/policies/test_site_checks.py" in neighbours
+    own, neighbours = examination.tests_of("yaml_reader")
+    assert own == ["tests/unit/policies/test_yaml_reader.py", "tests/unit/policies/site/test_site.py"]
+    assert "tests/unit/policies/site/test_checks.py" in neighbours
     assert not set(own) & set(neighbours)
 
 

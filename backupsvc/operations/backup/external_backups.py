@@ -13,12 +13,14 @@ from backupsvc.engine.context import Wait
 from backupsvc.errors import OperationFailed, PvePermissionDenied
 from backupsvc.operations.backup.memory import Adopted, BackupMemory, Dump
 from backupsvc.operations.services import Run
-from policies import foreign, vzdumplog
-from policies.foreign import Adopt, StandBack
+from policies import external_backups
+from policies import external_backups as foreign
+from policies.external_backups import Adopt, StandBack
 from policies.model import Archive, Guest, Job
+from policies.pve import vzdump_log as vzdumplog
 
 if TYPE_CHECKING:
-    from policies.site_facts import ClusterJob
+    from policies.compliance.facts import ClusterJob
 
 JOBS_AGE = 60.0  # seconds that an answer about PVE's own jobs serves for all guests
 LOOK_AGAIN = 120.0  # seconds between two looks for an archive that PVE makes
@@ -52,7 +54,7 @@ def _await_node(run: Run[BackupMemory], guest: Guest, until: int) -> Wait | None
 
 def _await_archive(run: Run[BackupMemory], guest: Guest, job: Job, at: int) -> Wait | None:
     pve, policy = run.service.pve, run.service.policy
-    runs = foreign.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
+    runs = external_backups.running(guest.vmid, guest.node, pve.tasks.dumps_of_others())
     if runs:
         run.memory = replace(run.memory, foreign=runs)
     beside = foreign.scheduled(guest.vmid, guest.node, at, _jobs(run), policy.timezone) or run.memory.foreign

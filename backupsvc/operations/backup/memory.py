@@ -8,11 +8,11 @@ from typing import Any
 from backupsvc.engine.memory import MemoryForm
 from backupsvc.operations.memories import archive_from_version_0
 from policies import freezing
-from policies.foreign import Beside
+from policies.external_backups import Beside
 from policies.freezing import Thaw
 from policies.model import Archive, GuestType, Operation
 from policies.outcomes import Facts
-from policies.vzdumplog import DumpReport
+from policies.pve.vzdump_log import DumpReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.services import Opening, Records
+from policies.guest_policy import policy_for
 from policies.jobs import Expected, rank
 from policies.model import Guest, Job, Operation
-from policies.site import policy_for
 
 if TYPE_CHECKING:
     from backupsvc.catalog.leases import Fence

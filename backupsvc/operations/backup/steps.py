@@ -30,13 +30,13 @@ from backupsvc.operations.backup.opening import GUESTS_AGE, name_of
 from backupsvc.operations.services import Run, StepServices
 from backupsvc.pve.answers import grant_for, hint_for
 from backupsvc.pve.tasks import parse_upid
-from policies import causes, freezing, pve_texts, reach, vzdumplog
-from policies.isolation import parse_config
+from policies import causes, freezing, reach
+from policies.i18n import size
 from policies.made import made
 from policies.model import Archive, Guest, Job, Rung
-from policies.property_string import smbios_uuid
-from policies.retention import prunes
-from policies.wording import size
+from policies.pve import texts, vzdump_log
+from policies.pve.guest_config import parse_config, smbios_uuid
+from policies.pve.prune_backups import prunes
 from policies.workflow import Workflow
 
 DEFAULTS_AGE = 3600.0
@@ -99,11 +99,11 @@ def dump(run: Run[BackupMemory]) -> Wait | Again | None:
     if result is None:
         return Wait("vzdump is running", most=8.0, least=8.0)
     dumped = Dump(
-        vzdumplog.read(result.log, run.vmid),
+        vzdump_log.read(result.log, run.vmid),
         result.exitstatus,
         cause="" if result.ok else causes.in_words(result.exitstatus, result.log),
         upid=result.upid,
-        begun=vzdumplog.archives_begun(result.log, run.vmid),
+        begun=vzdump_log.archives_begun(result.log, run.vmid),
     )
     run.memory = replace(run.memory, dump=dumped)
     run.ended("dump", result)
@@ -259,7 +259,7 @@ def _no_archive(run: Run[BackupMemory], job: Job) -> BackupsvcError:
     why, cause = dumped.report.failure or dumped.exitstatus, dumped.cause
     said = f"{cause}; PVE says of it: {why}" if cause and cause not in why else why
     message = f"backup of guest {run.vmid} on {run.memory.node} left no archive on {job.storage}: {said}"
-    if pve_texts.DENIED.search(why):
+    if texts.DENIED.search(why):
         return PvePermissionDenied(message, grant_for(why, run.service.pve.token_id))
     hint = hint_for(cause) or f"read the task's log with `backupsvc operations show {run.id}`"
     return PveError(message, hint, text=why)

@@ -13,9 +13,11 @@ from backupsvc.engine.context import Wait
 from backupsvc.errors import BackupsvcError, PveAnswerUnreadable, PveError, PveNotFound, PvePermissionDenied, PveUnreachable
 from backupsvc.operations.backup.memory import BackupMemory, Thawing
 from backupsvc.operations.services import Run
-from policies import freezing, pve_texts
-from policies.freezing import Answer, Ask, Later, Settled, State, Thaw, ThawIt, ThawProgress, Trouble
+from policies import freezing
+from policies.freezing import Answer, Ask, Later, Settled, State, Thaw, ThawProgress, Trouble
+from policies.freezing import Thaw as ThawNow
 from policies.model import GuestType
+from policies.pve import texts
 
 if TYPE_CHECKING:
     from backupsvc.pve.guests import GuestStatus
@@ -51,7 +53,7 @@ def _look(run: Run[BackupMemory]) -> Wait | None:
         answer = _trouble(error)
     _remember_frozen(run, answer)
     decision = freezing.after_asking(answer, _so_far(run))
-    return _thaw(run, node) if isinstance(decision, ThawIt) else _follow(run, decision)
+    return _thaw(run, node) if isinstance(decision, ThawNow) else _follow(run, decision)
 
 
 def _thaw(run: Run[BackupMemory], node: str) -> Wait:
@@ -108,10 +110,10 @@ def _trouble(error: BackupsvcError) -> Answer:
     if isinstance(error, PvePermissionDenied):
         return Answer(None, Trouble.DENIED, text)
     said = error.text if isinstance(error, PveError) else ""
-    return Answer(None, Trouble.SILENT if pve_texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
+    return Answer(None, Trouble.SILENT if texts.NO_AGENT_ANSWER.search(said) else Trouble.PASSING, text)
 
 
-def _follow(run: Run[BackupMemory], decision: Later | Settled | ThawIt) -> Wait | None:
+def _follow(run: Run[BackupMemory], decision: Later | Settled | ThawNow) -> Wait | None:
     if isinstance(decision, Settled):
         _settle(run, decision)
         return None

@@ -21,12 +21,13 @@ from backupsvc.operations.job_run.pieces import ended, open_piece
 from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.operations.services import Cluster, Run
-from policies import calendar, sampling, windows
+from policies import sampling, windows
 from policies.causes import Cause
+from policies.guest_policy import policy_for
 from policies.model import GuestType, Job, Operation, OperationState, Policy, Proof, Rung, Verdict
+from policies.pve import calendar_event
 from policies.service_checks import wanted_rung
-from policies.site import policy_for
-from policies.standing import standing
+from policies.valid_proofs import valid_proofs
 from policies.windows import Slot
 
 ASK_AGAIN = 30.0  # seconds between two looks at tests that run
@@ -57,7 +58,7 @@ def prove(run: Run[NightMemory], job: Job) -> Wait | None:
 
 def night_ends(policy: Policy, job: Job, at: int) -> int | None:
     """Given a job and one of its occurrences, return when its next one takes the turn over, in epoch seconds."""
-    return calendar.parse(job.schedule, policy.timezone).next_after(at)
+    return calendar_event.parse(job.schedule, policy.timezone).next_after(at)
 
 
 def _until(run: Run[NightMemory], job: Job) -> float:
@@ -168,7 +169,7 @@ def _due(run: Run[NightMemory], job: Job) -> list[Test]:
     vmids = [vmid for vmid in run.memory.vmids or () if vmid not in untestable]
     run.memory = replace(run.memory, untestable=len(run.memory.vmids or ()) - len(vmids))
     proofs = service.catalog.proofs()
-    good = standing(proofs, service.catalog.archives(), partial(wanted_rung, policy))
+    good = valid_proofs(proofs, service.catalog.archives(), partial(wanted_rung, policy))
     wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
     proven = {proof.vmid: proof.ended for proof in sorted(good, key=lambda proof: proof.ended)}
     began = {proof.vmid: proof.archive_ctime for proof in good}

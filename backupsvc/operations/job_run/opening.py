@@ -6,8 +6,8 @@ from backupsvc.catalog.operations import NewOperation
 from backupsvc.clock import iso
 from backupsvc.operations.job_run.memory import FORM, NightMemory
 from backupsvc.operations.services import Opening
-from policies.calendar import occurrences
 from policies.model import Job, Operation
+from policies.pve.calendar_event import occurrences
 
 MOST_MISSED = 1000  # of one job, the newest: a job of every minute must not fill the catalog after a week's absence
 

@@ -17,6 +17,7 @@ from backupsvc.operations.prune.memory import PruneMemory
 from backupsvc.operations.services import Run, StepServices
 from policies import prune_guard
 from policies.model import Archive, Mark
+from policies.pve.volid import storage_of
 from policies.workflow import Workflow
 
 REMOVING = "removing"  # the task that removes an archive
@@ -139,7 +140,7 @@ def _still_there(run: Run[PruneMemory], node: str, volid: str) -> Archive | None
 
     Raise LawRefused if others that are known there are not listed either: of such a listing nobody can say what has gone.
     """
-    storage, vmid = volid.split(":", 1)[0], _as_decided(run, node, volid).vmid
+    storage, vmid = storage_of(volid), _as_decided(run, node, volid).vmid
     known = run.service.catalog.archives(vmid=vmid, storage=storage)
     listed = list_at(run.service, vmid, [(node, storage)])
     refuse_if_shrunk([one for one in known if one.node == node and not is_archive(one, node, volid)], listed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from backupsvc.errors import LawRefused, PveError, PvePermissionDenied, PveUnreachable, Refused, UsageError
 from backupsvc.inventory import listing, wholeness
@@ -13,11 +12,14 @@ from backupsvc.operations import choosing, identity
 from backupsvc.operations.restore import rights as restore_rights
 from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.services import Nodes, Opening
-from policies import isolation, reach, whole, wording
-from policies.isolation import parse_config
+from policies import i18n, reach, whole
+from policies.compliance.recovery import Remains, recovery_steps
+from policies.guest_policy import policy_for
+from policies.i18n.sentences import Steps
 from policies.model import Archive, Guest, GuestType, Operation, OperationState
+from policies.pve import guest_config
+from policies.pve.guest_config import parse_config
 from policies.room import disk_needs
-from policies.site import policy_for
 
 _OVER = frozenset({OperationState.FAILED, OperationState.CANCELLED})
 
@@ -60,8 +62,8 @@ def plan_restore(
         storage=storage,
         name=config.get("name", ""),
         start=start,
-        disks=tuple(sorted(key for key in config if key.startswith("#qmdump#map:"))),
-        missing_disks=tuple(isolation.missing_disks(config, config)),
+        disks=tuple(sorted(guest_config.DUMPED + key for key in guest_config.dumped_disks(config))),
+        missing_disks=tuple(guest_config.missing_disks(config, config)),
         left_out=_left_out(config),
         nics={key: value for key, value in config.items() if key.startswith("net")},
         passed_over=(*([rest.said(vmid)] if rest else []), *passed_over),
@@ -74,11 +76,11 @@ def plan_restore(
 
 def _left_out(config: Mapping[str, str]) -> tuple[str, ...]:
     """Given the config in an archive, return a sentence for each disk of the guest that the archive does not hold."""
-    wanted = isolation.disks_to_dump(config)
+    wanted = guest_config.disks_to_dump(config)
     return tuple(
         f"disk {disk} is not in the archive ({'it was not dumped' if disk in wanted else 'excluded from the backup: backup=0'}), "
         "so the guest comes back without it"
-        for disk in isolation.missing_disks(config, config)
+        for disk in guest_config.missing_disks(config, config)
     )
 
 
@@ -149,15 +151,14 @@ def _of_silent_node(service: Nodes, guest: Guest, how: str) -> LawRefused:
     alive = [node.name for node in service.restore_pve.cluster.nodes() if node.online]
     newest = max(held, key=lambda one: one.ctime, default=None)
     managed = [f"{'ct' if guest.type is GuestType.LXC else 'vm'}:{guest.vmid}"] if guest.ha_state else []
-    rest = reach.Rest(alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed)
-    when = partial(wording.moment, timezone=service.policy.timezone, language=wording.ENGLISH)
-    steps = reach.way_on(guest.node, rest, wording.ENGLISH, when)
+    remains = Remains(alive, quorate, [(guest.vmid, newest)] if newest else [], newest is None, managed)
+    steps = Steps(recovery_steps(guest.node, remains))
     silent = "is offline" if how == reach.OFFLINE else "does not answer, and its status is unknown"
     return LawRefused(
         1,
         f"guest {_named(service, guest)} belongs to node {guest.node}, which {silent}: whether it still runs there is not known, "
         "so nothing is restored in its place",
-        " ".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
+        str(i18n.rendered(steps, i18n.ENGLISH, service.policy.timezone)).replace("\n", " "),
     )
 
 
@@ -184,12 +185,12 @@ def _refuse_now(service: Nodes, node: str) -> None:
     if node in down:
         raise PveUnreachable(
             f"node {node} is {'offline' if down[node] == reach.OFFLINE else 'silent'}: nothing can be restored there now",
-            f"name another with --node, of those that answer: {wording.names(one.name for one in nodes if one.online) or 'none'}",
+            f"name another with --node, of those that answer: {i18n.names(one.name for one in nodes if one.online) or 'none'}",
         )
     if down and _quorate(service) is False:
         raise PveUnreachable(
-            f"the cluster has lost quorum ({wording.names(down)} is silent), so PVE refuses every restore",
-            f"bring {wording.names(down)} back; if it is lost, and off, give the rest quorum on {node}: pvecm expected 1",
+            f"the cluster has lost quorum ({i18n.names(down)} is silent), so PVE refuses every restore",
+            f"bring {i18n.names(down)} back; if it is lost, and off, give the rest quorum on {node}: pvecm expected 1",
         )
 
 

@@ -8,7 +8,7 @@ from shlex import quote
 from backupsvc.errors import PvePermissionDenied, Refused
 from backupsvc.services import Cluster, Nodes
 from policies import restore_rights
-from policies.privileges import LOCAL_ZONE
+from policies.pve.privileges import LOCAL_ZONE
 from policies.role import Need
 
 

@@ -14,11 +14,12 @@ from backupsvc.operations.restore_test import listening
 from backupsvc.operations.restore_test.proving import node_to_avoid
 from backupsvc.operations.scratch_cleanup import free_vmids
 from backupsvc.operations.services import Probes
-from policies import bridges, copy_plan, isolation
+from policies import bridges, copy_plan
 from policies.copy_plan import CopyPlan, Facts, Harmful, NoBridge
+from policies.guest_policy import policy_for
 from policies.model import Archive
 from policies.placement import NoPlace
-from policies.site import policy_for
+from policies.pve import guest_config
 
 _MEND = "mend what is named for one of the nodes: free a VMID, storage or memory there, or give the token the right that it lacks"
 PREVIEW = "PREVIEW"  # stands where the operation's id stands in a real copy's marker
@@ -74,7 +75,7 @@ def preview(service: Probes, vmid: int, archive: Archive) -> dict[str, Any]:
     from backupsvc.operations.restore_test import settling
 
     guest, scratch = policy_for(service.policy, vmid, ""), service.policy.scratch
-    config = isolation.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
+    config = guest_config.parse_config(service.pve.storage.extract_config(archive.node, archive.volid))
     told: dict[str, Any] = {"vmid": vmid, "archive": as_dict(archive), "checks": [spec.name for spec in guest.checks]}
     told |= {"settle_seconds": settling.seconds(scratch, guest), "refused": None}
     simulated = service.pve.cluster.version().simulated

@@ -18,10 +18,10 @@ from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.operations.services import Probes, Run
 from policies import agent_identity, silence
 from policies.check_levels import NETWORK_KINDS
+from policies.guest_policy import policy_for
 from policies.model import CheckResult, GuestPolicy, Outcome
 from policies.silence import Finding, Silence, State, Verdict
-from policies.site import policy_for
-from policies.site_checks import needs_network, port_of
+from policies.site.checks import needs_network, port_of
 
 if TYPE_CHECKING:
     from backupsvc.remote.jump import Jump, Knock

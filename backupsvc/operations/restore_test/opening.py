@@ -7,8 +7,8 @@ from backupsvc.errors import Refused
 from backupsvc.operations.restore_test import settling
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.operations.services import Opening, Records
+from policies.guest_policy import policy_for
 from policies.model import Archive, GuestPolicy, GuestType, Operation
-from policies.site import policy_for
 
 
 def open_test(

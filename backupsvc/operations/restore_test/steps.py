@@ -21,10 +21,11 @@ from backupsvc.operations.scratch_cleanup import free_vmids, taking_down
 from backupsvc.operations.scratch_cleanup.taking_down import release_vmids, scratch_task
 from backupsvc.operations.scratch_cleanup.whereabouts import copies
 from backupsvc.operations.services import Run, StepServices
-from policies import agent_identity, copy_plan, isolation, moved, property_string, silence, verdict, whole
+from policies import agent_identity, copy_plan, isolation, moved, silence, verdict, whole
 from policies.causes import Blame, Cause
 from policies.check_levels import NETWORK_KINDS
 from policies.model import CheckResult, GuestPolicy, Outcome, Proof, Stage, Verdict
+from policies.pve import guest_config
 from policies.service_checks import wanted_rung
 from policies.workflow import Workflow
 
@@ -175,7 +176,7 @@ def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
         run.memory,
         stripping=(),
         isolation=replace(run.memory.isolation, stripped=stripped),
-        missing_disks=tuple(isolation.missing_disks(_config(run), config)),
+        missing_disks=tuple(guest_config.missing_disks(_config(run), config)),
     )
     asserted = isolation.assertions(
         config,
@@ -189,7 +190,7 @@ def isolate(run: Run[RestoreTestMemory]) -> Wait | None:
     run.memory = replace(run.memory, isolation=replace(run.memory.isolation, asserted=sentences))
     if broken := [item.detail for item in asserted if not item.holds]:
         raise LawRefused(2, f"the copy of guest {run.vmid} must not start: {'; '.join(broken)}", "the copy is taken down")
-    run.memory = replace(run.memory, agent=property_string.agent_configured(config), macs=agent_identity.macs(config))
+    run.memory = replace(run.memory, agent=guest_config.agent_configured(config), macs=agent_identity.macs(config))
     return None
 
 
@@ -346,7 +347,7 @@ HANDLERS: Mapping[str, Handler[StepServices, RestoreTestMemory]] = {
 
 
 def _config(run: Run[RestoreTestMemory]) -> dict[str, str]:
-    return isolation.parse_config(run.memory.config)
+    return guest_config.parse_config(run.memory.config)
 
 
 def _overrides(run: Run[RestoreTestMemory]) -> Mapping[str, str]:

@@ -11,9 +11,10 @@ from backupsvc.errors import OperationFailed, PveError, PveNotFound, PvePermissi
 from backupsvc.operations.memories import ScratchPlace
 from backupsvc.operations.scratch_cleanup.memory import C
 from backupsvc.operations.services import Run
-from policies import isolation, moved, ownership
+from policies import moved, ownership
 from policies.moved import Fate, Moved
-from policies.property_string import drive
+from policies.pve import guest_config
+from policies.pve.volid import storage_of
 
 if TYPE_CHECKING:
     from backupsvc.pve.scratch import ScratchGuests
@@ -120,10 +121,9 @@ def _note_volumes(run: Run[C], scratch: ScratchPlace, node: str) -> None:
     except PveNotFound:
         config = {}
     if ownership.marked(config, owner(run)):
-        named = {drive(value).get("file", "") for key, value in config.items() if isolation.holds_volume(key)}
-        volids = {volid for volid in named if ":" in volid}
+        volids = guest_config.volids(config)
         run.memory = replace(run.memory, volumes=tuple(sorted(volids | set(run.memory.volumes))))
-        places |= {(node, volid.partition(":")[0]) for volid in volids}
+        places |= {(node, storage_of(volid)) for volid in volids}
     run.memory = replace(run.memory, places=tuple(sorted(places)))
 
 

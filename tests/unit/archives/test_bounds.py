@@ -16,7 +16,7 @@ from backupsvc.archives.clusters import OVERHEAD, PAGE, SPARSE, Account, Cluster
 from backupsvc.archives.extract import extract
 from backupsvc.archives.verify import verify, verify_file
 from backupsvc.errors import ArchiveError
-from policies.isolation import parse_config
+from policies.pve.guest_config import parse_config
 
 from . import hostile
 from .build import Vma, pattern, zst

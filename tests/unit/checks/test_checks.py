@@ -23,9 +23,9 @@ from backupsvc.checks.http import MOST
 from backupsvc.checks.kinds import ExecResult
 from backupsvc.checks.wire import printable
 from backupsvc.errors import PveError, PvePermissionDenied, RemoteUnreachable
-from policies import site_checks
 from policies.check_levels import LEVELS, NETWORK_KINDS, Level
 from policies.model import CheckResult, CheckSpec, Outcome
+from policies.site import checks as site_checks
 from tests.waiting import wait_until
 
 from ..pve.server import make_certificate

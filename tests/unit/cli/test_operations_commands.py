@@ -22,7 +22,7 @@ from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.services import Run
 from backupsvc.requester import person
 from backupsvc.serve.queues import QUEUES
-from policies.foreign import Beside
+from policies.external_backups import Beside
 from tests.unit.operations.worlds import World, kinds_with, operation_of, world
 
 

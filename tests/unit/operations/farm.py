@@ -29,7 +29,7 @@ from backupsvc.pve.cluster import PveJob
 from backupsvc.settings import Settings
 from policies import windows
 from policies.causes import Cause
-from policies.foreign import Dumping
+from policies.external_backups import Dumping
 from policies.model import (
     Archive,
     Guest,

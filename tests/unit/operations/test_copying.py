@@ -15,8 +15,8 @@ from backupsvc.operations.restore_test import copying
 from backupsvc.operations.restore_test.memory import recall
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.settings import ProbeSettings, SshSettings
-from policies import isolation
 from policies.model import Policy
+from policies.pve import guest_config
 from policies.site import load_policy
 from tests.unit.operations import virtual
 from tests.unit.operations.virtual import Guest, VirtualCluster, config_of, connect
@@ -102,7 +102,7 @@ def test_what_the_dry_run_shows_is_what_the_run_sends(
     )
     marked = {key: value.replace(copying.PREVIEW, ended.id) for key, value in shown["overrides"].items()}
     assert call["overrides"] == marked
-    nic = isolation.parse_nic(call["overrides"]["net0"])
+    nic = guest_config.parse_nic(call["overrides"]["net0"])
     assert nic.bridge == (shown["bridge"] or "vmbr0")
     assert int(call["overrides"].get("memory", 512)) == shown["memory"]
     assert set(shown["changes"]) | set(shown["stripped"]) == set(recall(ended).isolation.stripped)

@@ -17,7 +17,7 @@ from policies.bookkeeping import Bookkeeping, TaskRecord
 from policies.freezing import State, Thaw
 from policies.model import Archive, GuestType, Operation, OperationState, Rung
 from policies.outcomes import Facts
-from policies.vzdumplog import Consistency, Freeze
+from policies.pve.vzdump_log import Consistency, Freeze
 from tests.unit.operations.worlds import World, world
 
 AT = 1_773_086_400

@@ -18,13 +18,14 @@ from backupsvc.operations.restore.result import restore_outcome
 from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.settings import Settings
-from policies import property_string, prune_marks
-from policies.isolation import parse_config
+from policies import prune_marks
 from policies.model import Archive, Guest, Job, Mark, Policy, Scratch
+from policies.pve import guest_config
+from policies.pve.guest_config import parse_config
 from tests.unit.operations.cluster import CONFIG, Cluster, archive
 from tests.unit.operations.worlds import World, world
 
-UUID = str(property_string.smbios_uuid(parse_config(CONFIG)))
+UUID = str(guest_config.smbios_uuid(parse_config(CONFIG)))
 OTHER = "0b5e5e1e-0000-4000-8000-00000000001d"
 OLDER = CONFIG.replace(UUID, OTHER)
 FIRST, SECOND, THIRD = (archive(108, second) for second in (1, 2, 3))

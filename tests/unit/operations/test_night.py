@@ -19,7 +19,7 @@ from backupsvc.operations.restore_test.memory import FORM, Judged, RestoreTestMe
 from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.operations.restore_test.opening import open_test
 from backupsvc.pve.cluster import PveJob
-from policies.foreign import Dumping
+from policies.external_backups import Dumping
 from policies.jobs import Expected
 from policies.model import Job, Operation, OperationState, Rung, Verdict
 from tests.unit.operations.farm import Site, at, local, policy, site

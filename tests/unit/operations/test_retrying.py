@@ -64,9 +64,7 @@ def test_a_retry_of_a_retry_names_the_one_before_it(site: World) -> None:
     driver = site.engine.executor.driver()
     site.catalog.claim(again.id, driver)
     kept = Kept(again.memory, again.book)
-    second = site.catalog.finish(
-        again.id, driver, OperationState.CANCELLED, kept=Kept(again.memory, again.book), error="no", note=None
-    )
+    second = site.catalog.finish(again.id, driver, OperationState.CANCELLED, kept=kept, error="no", note=None)
     planned = retrying.plan(site, second)
     assert (planned.of, planned.memory) == (again.id, JOB)
 

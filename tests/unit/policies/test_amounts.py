@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies import wording
+from policies import i18n
 from policies.amounts import apart, size
 
 GIB = 1 << 30
@@ -39,9 +39,9 @@ def test_free_and_needed_are_told_apart() -> None:
 @given(st.integers(0, 1 << 60), st.integers(-(1 << 20), 1 << 20))
 def test_two_amounts_read_alike_only_if_they_are_equal(one: int, more: int) -> None:
     other = max(0, one + more)
-    for told in (apart(one, other), wording.sizes("en", one, other), wording.sizes("fr", one, other)):
+    for told in (apart(one, other), i18n.sizes("en", one, other), i18n.sizes("fr", one, other)):
         assert (told[0] == told[1]) == (one == other)
 
 
 def test_a_finding_tells_amounts_apart_in_its_own_language() -> None:
-    assert wording.sizes("fr", 1_000_000_000, 1_020_000_000) == ("1,00 Go", "1,02 Go")
+    assert i18n.sizes("fr", 1_000_000_000, 1_020_000_000) == ("1,00 Go", "1,02 Go")

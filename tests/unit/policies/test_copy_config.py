@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from policies import copy_config, isolation, role
 from policies.model import Policy, Scratch
-from policies.property_string import maybe_on
+from policies.pve import guest_config as pve_config
+from policies.pve.property_string import maybe_on
 from pvelab.images.site import GUESTS
 from pvelab.seed import guest_config
 
@@ -164,7 +165,7 @@ def test_every_guest_of_the_lab_may_be_copied(guest: object) -> None:
 def test_the_config_that_a_real_server_extracted_may_be_copied() -> None:
     exchanges = json.loads((ROOT / "tests" / "golden" / "recorded_real" / "03_vzdump_ok.json").read_text())
     answers = [(exchange.get("response", {}).get("json") or {}).get("data") for exchange in exchanges]
-    assert refused(isolation.parse_config(next(data for data in answers if isinstance(data, str) and "#qmdump#" in data))) == []
+    assert refused(pve_config.parse_config(next(data for data in answers if isinstance(data, str) and "#qmdump#" in data))) == []
 
 
 def test_every_key_that_pves_schema_knows_is_judged_and_none_is_unknown_here() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from policies import freezing
 from policies.freezing import (
     HELD_FOR,
-    MOST_THAWS,
+    MAX_THAWS,
     SILENT_FOR,
     SURE_AFTER,
     Answer,
@@ -22,7 +22,6 @@ from policies.freezing import (
     Settled,
     State,
     Thaw,
-    ThawIt,
     ThawProgress,
     Trouble,
     after_asking,
@@ -32,6 +31,7 @@ from policies.freezing import (
     sentences,
     why_not_frozen,
 )
+from policies.freezing import Thaw as ThawNow
 from policies.site import load_policy
 
 RUNS, NOW = Guest(running=True, agent=True, lock=None), ThawProgress(0.0, tried=True)
@@ -62,7 +62,7 @@ def test_a_locked_guest_is_not_asked_however_long_that_lasts_and_is_unknown_then
 
 answers = st.builds(Answer, st.sampled_from([None, True, False]), st.sampled_from([None, *Trouble]), st.text(max_size=9))
 standings = st.builds(
-    ThawProgress, st.floats(0, 100), st.booleans(), st.none() | st.floats(0, 100), st.booleans(), st.integers(0, MOST_THAWS + 1)
+    ThawProgress, st.floats(0, 100), st.booleans(), st.none() | st.floats(0, 100), st.booleans(), st.integers(0, MAX_THAWS + 1)
 )
 
 
@@ -78,13 +78,13 @@ def test_only_an_agent_that_says_so_makes_a_guest_thawed_and_only_one_that_says_
 
 @given(answers, standings)
 def test_nobody_is_thawed_whom_the_policy_does_not_name_nor_without_end(answer: Answer, at: ThawProgress) -> None:
-    if isinstance(after_asking(answer, at), ThawIt):
-        assert at.may_thaw and answer.frozen and at.thaws < MOST_THAWS and (at.frozen_for or 0) >= SURE_AFTER
+    if isinstance(after_asking(answer, at), ThawNow):
+        assert at.may_thaw and answer.frozen and at.thaws < MAX_THAWS and (at.frozen_for or 0) >= SURE_AFTER
 
 
 @given(answers, standings)
 def test_the_asking_comes_to_an_end(answer: Answer, at: ThawProgress) -> None:
-    late = replace(at, since=max(SILENT_FOR, HELD_FOR), frozen_for=SURE_AFTER, thaws=MOST_THAWS)
+    late = replace(at, since=max(SILENT_FOR, HELD_FOR), frozen_for=SURE_AFTER, thaws=MAX_THAWS)
     assert isinstance(after_asking(answer, late), Settled)
     assert isinstance(before_asking(replace(RUNS, lock="backup"), late), Settled)
 
@@ -97,8 +97,8 @@ def test_a_freeze_of_a_moment_is_not_yet_a_guest_left_frozen() -> None:
 
 def test_a_frozen_guest_is_thawed_twice_at_most_and_then_called_frozen() -> None:
     at = replace(NOW, frozen_for=SURE_AFTER, may_thaw=True)
-    assert [after_asking(Answer(True), replace(at, thaws=sent)) for sent in range(MOST_THAWS)] == [ThawIt()] * MOST_THAWS
-    given_up = after_asking(Answer(True), replace(at, thaws=MOST_THAWS))
+    assert [after_asking(Answer(True), replace(at, thaws=sent)) for sent in range(MAX_THAWS)] == [ThawNow()] * MAX_THAWS
+    given_up = after_asking(Answer(True), replace(at, thaws=MAX_THAWS))
     assert state(given_up) is State.FROZEN and "after 2 attempts" in str(given_up)
 
 

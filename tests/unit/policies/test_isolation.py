@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from policies import isolation, ownership
 from policies.model import PolicyError, Scratch
+from policies.pve import guest_config
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 OPERATION = "01JZ0000000000000000000001"
@@ -51,7 +52,7 @@ onboot: 1
 
 
 def archived() -> dict[str, str]:
-    return isolation.parse_config(PFSENSE)
+    return guest_config.parse_config(PFSENSE)
 
 
 def sent(network: str = "isolated", scratch: Scratch = SCRATCH, memory: int | None = None) -> dict[str, str]:
@@ -87,7 +88,7 @@ def test_leading_comments_are_the_description_decoded() -> None:
 
 
 def test_vzdumps_map_and_commented_disks_are_kept_apart_from_options_and_description() -> None:
-    config = isolation.parse_config(
+    config = guest_config.parse_config(
         "#scsi1: local-lvm:vm-9001-disk-1,backup=0\n#qmdump#map:scsi0:drive-scsi0:local:raw:\nmemory: 1\n"
     )
     assert config == {"#scsi1": "local-lvm:vm-9001-disk-1,backup=0", "#qmdump#map:scsi0": "drive-scsi0:local:raw", "memory": "1"}
@@ -97,26 +98,26 @@ def test_the_config_that_a_real_server_extracted_is_read_whole() -> None:
     exchanges = json.loads((GOLDEN / "recorded_real" / "03_vzdump_ok.json").read_text())
     answers = [(exchange.get("response", {}).get("json") or {}).get("data") for exchange in exchanges]
     text = next(data for data in answers if isinstance(data, str) and "#qmdump#" in data)
-    config = isolation.parse_config(text)
+    config = guest_config.parse_config(text)
     assert config["net0"] == "virtio=BC:24:11:04:03:6D,bridge=vmbr0,firewall=1"
     assert {key for key in config if key.startswith("#qmdump#")} == {"#qmdump#map:scsi0", "#qmdump#map:scsi1"}
-    assert isolation.disks_total(config) == (1 << 30) + 200 * (1 << 20)
-    assert isolation.missing_disks(config, config) == ()
+    assert guest_config.disks_total(config) == (1 << 30) + 200 * (1 << 20)
+    assert guest_config.missing_disks(config, config) == ()
 
 
 @given(st.text(max_size=200))
 def test_any_text_can_be_read_as_a_config(text: str) -> None:
-    assert all(isinstance(value, str) for value in isolation.parse_config(text).values())
+    assert all(isinstance(value, str) for value in guest_config.parse_config(text).values())
 
 
 @pytest.mark.parametrize("value", ["", "bridge=vmbr0", "virtio=A,bridge=a,bridge=b", "virtio,firewall", "virtio=A,what"])
 def test_a_nic_that_cannot_be_understood_is_an_error_and_never_a_guess(value: str) -> None:
     with pytest.raises(PolicyError):
-        isolation.parse_nic(value)
+        guest_config.parse_nic(value)
 
 
 def test_a_nic_in_the_long_form_is_understood() -> None:
-    nic = isolation.parse_nic("model=e1000,macaddr=BC:24:11:00:00:01,bridge=vmbr0,newer-option=7")
+    nic = guest_config.parse_nic("model=e1000,macaddr=BC:24:11:00:00:01,bridge=vmbr0,newer-option=7")
     assert (nic.model, nic.mac, nic.bridge, nic.others) == ("e1000", "BC:24:11:00:00:01", "vmbr0", {"newer-option": "7"})
 
 
@@ -384,13 +385,13 @@ def test_law_2_overriding_any_archive_makes_all_its_nics_pass(bridges: dict[str,
 
 
 def test_law_5_a_disk_that_was_excluded_from_the_backup_is_missing() -> None:
-    assert isolation.missing_disks(archived(), restored()) == ("scsi1",)
+    assert guest_config.missing_disks(archived(), restored()) == ("scsi1",)
 
 
 def test_law_5_a_disk_that_vzdump_did_not_list_or_the_restore_lost_is_missing() -> None:
     config = {"scsi0": "local:vm-1-disk-0", "virtio1": "local:vm-1-disk-1", "ide2": "none,media=cdrom", "unused0": "local:x"}
-    assert isolation.missing_disks(config | {"#qmdump#map:scsi0": "drive-scsi0:local:raw"}, config) == ("virtio1",)
-    assert isolation.missing_disks(config, {"virtio1": "local:vm-9001-disk-1"}) == ("scsi0",)
+    assert guest_config.missing_disks(config | {"#qmdump#map:scsi0": "drive-scsi0:local:raw"}, config) == ("virtio1",)
+    assert guest_config.missing_disks(config, {"virtio1": "local:vm-9001-disk-1"}) == ("scsi0",)
 
 
 def test_sizes_of_restored_disks_are_summed_in_bytes_without_excluded_ones_and_media() -> None:
@@ -400,4 +401,4 @@ def test_sizes_of_restored_disks_are_summed_in_bytes_without_excluded_ones_and_m
         "tpmstate0": "a:d,size=4M",
         "ide2": "l:iso/x,media=cdrom,size=5G",
     }
-    assert isolation.disks_total(config) == 3 * (1 << 29) + (4 << 20)
+    assert guest_config.disks_total(config) == 3 * (1 << 29) + (4 << 20)

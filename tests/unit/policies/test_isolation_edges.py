@@ -9,6 +9,7 @@ import pytest
 from policies import isolation, ownership
 from policies.isolation import Assertion
 from policies.model import PolicyError, Scratch
+from policies.pve import guest_config
 
 SCRATCH = Scratch(9000, 9099, bridge="vmbr9")
 MAC = "BC:24:11:00:00:08"
@@ -31,33 +32,33 @@ def asserted(
 
 
 def test_only_the_description_is_percent_decoded() -> None:
-    assert isolation.parse_config("description: x%3Ay\nname: a%3Ab\n") == {"description": "x:y", "name": "a%3Ab"}
-    assert isolation.parse_config("#first\ndescription: x\n") == {"description": "xfirst\n"}
+    assert guest_config.parse_config("description: x%3Ay\nname: a%3Ab\n") == {"description": "x:y", "name": "a%3Ab"}
+    assert guest_config.parse_config("#first\ndescription: x\n") == {"description": "xfirst\n"}
 
 
 @pytest.mark.parametrize("option", ["firewall", "mtu", "queues", "rate", "tag", "trunks", "host-tunnel"])
 def test_an_option_before_the_model_of_a_nic_is_no_model(option: str) -> None:
-    nic = isolation.parse_nic(f"{option}=1,virtio={MAC},bridge=vmbr0")
+    nic = guest_config.parse_nic(f"{option}=1,virtio={MAC},bridge=vmbr0")
     assert (nic.model, nic.mac, nic.bridge, dict(nic.others)) == ("virtio", MAC, "vmbr0", {option: "1"})
 
 
 def test_the_mac_and_the_link_may_come_before_the_model_too() -> None:
-    nic = isolation.parse_nic(f"link_down=1,macaddr={MAC},virtio,bridge=vmbr0")
+    nic = guest_config.parse_nic(f"link_down=1,macaddr={MAC},virtio,bridge=vmbr0")
     assert (nic.model, nic.mac, nic.link_down, dict(nic.others)) == ("virtio", MAC, True, {})
-    assert isolation.parse_nic(f"macaddr={MAC},virtio").mac == MAC
-    assert not isolation.parse_nic(f"virtio={MAC}").link_down
+    assert guest_config.parse_nic(f"macaddr={MAC},virtio").mac == MAC
+    assert not guest_config.parse_nic(f"virtio={MAC}").link_down
 
 
 def test_a_nic_without_a_model_is_refused() -> None:
     with pytest.raises(PolicyError, match="names no model"):
-        isolation.parse_nic("bridge=vmbr0")
+        guest_config.parse_nic("bridge=vmbr0")
 
 
 @pytest.mark.parametrize(
     ("text", "memory"), [(None, 512), ("2048", 2048), ("current=1024", 1024), ("much", 512), ("１０２４", 512), ("a=1,a=2", 512)]
 )
 def test_memory_is_what_pve_reads_and_512_where_it_reads_nothing(text: str | None, memory: int) -> None:
-    assert isolation.memory_of({} if text is None else {"memory": text}) == memory
+    assert guest_config.memory_of({} if text is None else {"memory": text}) == memory
 
 
 def test_law_1_a_copy_of_no_named_service_bears_no_services_marker() -> None:
@@ -195,13 +196,13 @@ def test_law_2_whose_volumes_they_are_is_said() -> None:
     ("size", "total"), [("7", 7), ("3K", 3 << 10), ("3M", 3 << 20), ("2G", 2 << 30), ("2T", 2 << 40), ("1.5K", 1536), ("big", 0)]
 )
 def test_sizes_are_read_in_pves_units(size: str, total: int) -> None:
-    assert isolation.disks_total({"scsi0": f"l:d,size={size}", "scsi1": "l:e"}) == total
+    assert guest_config.disks_total({"scsi0": f"l:d,size={size}", "scsi1": "l:e"}) == total
 
 
 def test_an_empty_drive_is_no_disk() -> None:
-    assert isolation.disks_to_dump({"scsi3": "none", "scsi0": "l:d", "ide2": "none,media=cdrom"}) == ("scsi0",)
+    assert guest_config.disks_to_dump({"scsi3": "none", "scsi0": "l:d", "ide2": "none,media=cdrom"}) == ("scsi0",)
 
 
 def test_law_5_a_disk_that_is_never_dumped_is_missing_whatever_the_copy_has() -> None:
-    assert isolation.missing_disks({"scsi1": "l:d,backup=0"}, {"scsi1": "l:d"}) == ("scsi1",)
-    assert isolation.missing_disks({"scsi1": "l:d,backup=1"}, {"scsi1": "l:d"}) == ()
+    assert guest_config.missing_disks({"scsi1": "l:d,backup=0"}, {"scsi1": "l:d"}) == ("scsi1",)
+    assert guest_config.missing_disks({"scsi1": "l:d,backup=1"}, {"scsi1": "l:d"}) == ()

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies import lineage, standing, whole
+from policies import lineage, valid_proofs, whole
+from policies.compliance.facts import usable
 from policies.lineage import Difference, Identity, Kind
 from policies.model import Archive, GuestType, Mark, Marked, Proof, PruneRules, Rung, Verdict
 from policies.retention import guard
 from policies.sampling import next_archive
-from policies.site_facts import usable
 
 NOW_UUID, OLD_UUID = "44454c4c-0000-4000-8000-000000000105", "0b5e5e1e-0000-4000-8000-00000000001d"
 TEXT = f"""#a description
@@ -185,8 +185,8 @@ def proof(of: Archive) -> Proof:
 @pytest.mark.parametrize("spoilt", [{"changed": "size 1 -> 2 bytes"}, {"uuid": OLD_UUID}], ids=["changed", "another machine"])
 def test_law_5_a_proof_ends_with_the_archive_that_it_is_of(spoilt: dict[str, Any]) -> None:
     proven = archive(3, proven_at=2)
-    assert standing.standing([proof(proven)], [proven, archive(4)]) == (proof(proven),)
-    assert standing.standing([proof(proven)], [replace(proven, **spoilt), archive(4)]) == ()
+    assert valid_proofs.valid_proofs([proof(proven)], [proven, archive(4)]) == (proof(proven),)
+    assert valid_proofs.valid_proofs([proof(proven)], [replace(proven, **spoilt), archive(4)]) == ()
 
 
 def test_law_10_an_archive_that_tells_only_when_its_machine_was_made_bears_witness_too() -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies import isolation, ownership
+from policies import ownership
 from policies.model import Scratch
+from policies.pve import guest_config
 
 SCRATCH = Scratch(9000, 9099, bridge="vmbr9")
 OURS = "01JZ0000000000000000000001"
@@ -75,7 +76,7 @@ def test_no_operation_marks_nothing() -> None:
 def test_the_marker_survives_the_description_of_a_config_file_and_of_the_api() -> None:
     text = f"{ownership.marker(OURS)}\nwith a % and a : in it"
     in_file = "".join(f"#{quote(line, safe=' ')}\n" for line in text.split("\n"))
-    assert ownership.marked(isolation.parse_config(in_file + "memory: 512\n"), OURS)
+    assert ownership.marked(guest_config.parse_config(in_file + "memory: 512\n"), OURS)
     assert ownership.marked({"description": text + "\n"}, OURS)
     assert quote(ownership.marker(OURS)) == ownership.marker(OURS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies import restore_rights
-from policies.isolation import parse_config
+from policies.pve.guest_config import parse_config
 
 ARCHIVED = parse_config(
     "\n".join(

@@ -16,11 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.model import Archive, GuestType, Mark, Marked, PolicyError
-from policies.retention import Keep, decide, local_ctime, parse_keep
+from policies.pve.prune_backups import Keep, parse_keep
+from policies.pve.volid import file_of, parse_name
+from policies.retention import decide
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "prune_vectors.json"
 CASES: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))["cases"]
 PARIS = "Europe/Paris"
+
+
+def local_ctime(volid: str, tz: str) -> int | None:
+    name = parse_name(file_of(volid))
+    return name.ctime(ZoneInfo(tz)) if name else None
 
 
 def archive(volid: str, vmid: int | None = 108, *, protected: bool = False, ctime: int = 0, node: str = "clovis") -> Archive:

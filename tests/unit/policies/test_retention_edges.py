@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from policies.model import Archive, GuestType, Mark, Marked, PruneRules
-from policies.retention import Guarded, Keep, decide, guard, local_ctime, parse_keep, prunes
+from policies.pve.prune_backups import Keep, parse_keep, prunes
+from policies.pve.volid import file_of, parse_name
+from policies.retention import Guarded, decide, guard
 
 NOW = 1_800_000_000
 NAME = "local:backup/vzdump-qemu-108-2026_03_09-21_00_{:02d}.vma.zst"
+
+
+def local_ctime(volid: str, tz: str) -> int | None:
+    name = parse_name(file_of(volid))
+    return name.ctime(ZoneInfo(tz)) if name else None
 
 
 def archive(second: int, *, node: str = "a", size: int = 500, proven: bool = False, **more: Any) -> Archive:

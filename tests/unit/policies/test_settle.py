@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from policies.causes import Cause
 from policies.model import Outcome
-from policies.settle import MOST_GAP, NOT_ASKED_FOR, Asked, Boot, Look, Settled, Watch, decide, trouble
+from policies.settle import MAX_GAP, NOT_ASKED_FOR, Asked, Boot, Look, Settled, Watch, decide, trouble
 
 PID = 4711
 
@@ -171,9 +171,9 @@ def test_law_5_only_a_watch_without_a_gap_passes(pauses: list[float], lasts: flo
         return
     upto = int(at) + 1
     found = decide(replace(watch, looks=looks(upto=max(2, upto))))
-    if worst > MOST_GAP + 1e-6:
+    if worst > MAX_GAP + 1e-6:
         assert (found.outcome, found.again) == (Outcome.INCONCLUSIVE, True)
-    elif worst < MOST_GAP - 1e-6 and asked[-1].began >= watch.wanted:
+    elif worst < MAX_GAP - 1e-6 and asked[-1].began >= watch.wanted:
         assert found.outcome is Outcome.PASSED
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from policies.stillness import (
-    MOST_OF_FIRMWARE,
+    MAX_FIRMWARE_BYTES,
     ROUNDS,
     SECTOR,
     Conclusion,
@@ -64,7 +64,7 @@ def test_a_disk_whose_first_sector_is_read_again_and_again_has_nothing_to_boot()
         ("only another disk was read", rounds(disk="scsi1")),
         ("more than a sector was read at once: a loader", rounds(each=4096)),
         ("another disk was read otherwise", rounds(beside=Reads(1, 4096))),
-        ("too much was read, if one sector at a time", rounds(MOST_OF_FIRMWARE // SECTOR + 1)),
+        ("too much was read, if one sector at a time", rounds(MAX_FIRMWARE_BYTES // SECTOR + 1)),
         ("PVE tells no counts", twice(None)),
         ("it boots from the network first", rounds(boot="order=net0;scsi0")),
         ("it boots from a CD-ROM first", rounds(boot="order=ide2;scsi0", ide2="local:iso/x.iso,media=cdrom")),

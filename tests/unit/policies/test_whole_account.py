@@ -45,4 +45,4 @@ def test_an_archive_of_a_shared_storage_is_one_from_whichever_node_it_is_listed(
 
 
 def test_four_mebibytes_are_more_than_any_config() -> None:
-    assert whole.MOST_WITHOUT == 4 * 1024 * 1024
+    assert whole.MAX_DISKLESS_BYTES == 4 * 1024 * 1024

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies import calendar, windows
+from policies import windows
 from policies.model import Job, Policy, PolicyError, Scratch, Window
+from policies.pve import calendar_event
 from policies.windows import MARGIN, Slot
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -219,5 +220,5 @@ def test_slots_follow_one_another_and_never_reach_into_a_backups_start(
         assert first.closes is not None and first.opens < first.closes <= second.opens
     for one in found:
         for schedule in schedules:
-            backup = calendar.parse(schedule, "Europe/Paris").next_after(one.opens)
+            backup = calendar_event.parse(schedule, "Europe/Paris").next_after(one.opens)
             assert one.closes is not None and backup is not None and one.closes <= backup - MARGIN

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from policies import calendar
 from policies.model import PolicyError
+from policies.pve import calendar_event
 from pvelab.calendar_event import BadEvent, read
-from tests.unit.policies.test_calendar import WRONG
+from tests.unit.policies.pve.test_calendar_event import WRONG
 
 PARIS = "Europe/Paris"
 HOUR, DAY = 3600, 86400
@@ -85,7 +85,7 @@ def test_nothing_comes_after_the_last_year_that_systemd_knows() -> None:
 
 def in_the_service(text: str, zone: str, after: int) -> int | None:
     """When the service's own reader says that an event comes next."""
-    return calendar.parse(text, zone).next_after(after)
+    return calendar_event.parse(text, zone).next_after(after)
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -136,7 +136,7 @@ NEAR_A_TURN = st.tuples(st.sampled_from(TURNS), st.integers(-2 * DAY, 2 * DAY)).
 INSTANTS = NEAR_A_TURN | st.integers(2 * DAY, int(datetime(2040, 1, 1, tzinfo=UTC).timestamp()))
 
 
-@given(EVENTS.filter(lambda text: len(text) <= calendar.LONGEST), st.sampled_from(ZONES), INSTANTS)
+@given(EVENTS.filter(lambda text: len(text) <= calendar_event.LONGEST), st.sampled_from(ZONES), INSTANTS)
 @example("*:*:*", PARIS, int(datetime(2026, 10, 25, 0, 59, 59, tzinfo=UTC).timestamp()))
 @example("0:15", "America/Havana", int(datetime(2026, 3, 8, 4, tzinfo=UTC).timestamp()))
 def test_both_readers_agree_on_whatever_is_an_event(text: str, zone: str, after: int) -> None:

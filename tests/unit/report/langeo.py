@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from policies.compliance.facts import BridgeFacts, Clocks, ClusterJob, GuestFacts, Quorum, SiteFacts
 from policies.model import (
     Archive,
     CheckResult,
@@ -27,7 +28,6 @@ from policies.model import (
     Tier,
     Verdict,
 )
-from policies.site_facts import BridgeFacts, Clocks, ClusterJob, GuestFacts, Quorum, SiteFacts
 
 PARIS = "Europe/Paris"
 NAMES = {

@@ -24,11 +24,11 @@ from backupsvc.pve.guests import GuestStatus
 from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
 from policies import ownership
-from policies.compliance import findings
+from policies.compliance.evaluation import findings
+from policies.compliance.facts import Gap, GuestFacts, NightRun, SiteFacts
 from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.moved import Moved
-from policies.site_facts import Gap, GuestFacts, NightRun, SiteFacts
 from tests.unit.report.langeo import NAMES, NIGHTS, NOW, archive, guest, policy, proof, storage
 from tests.unit.report.worlds import TOKEN, FakePve, StoppedClock, World
 

@@ -16,9 +16,9 @@ from backupsvc.report.document import Document, build
 from backupsvc.report.html import bar, render
 from backupsvc.report.json import status
 from backupsvc.report.write import write_report
+from policies.compliance.facts import Gap, SiteFacts
+from policies.compliance.objectives import Objective, Status
 from policies.model import Exemption, Rung, Verdict
-from policies.objectives import Objective, Status
-from policies.site_facts import Gap, SiteFacts
 from tests.unit.report.langeo import NIGHTS, NOW, changed, documented, policy, proof, put_right
 
 VOID = {"meta", "link", "br", "rect"}

@@ -14,8 +14,8 @@ from backports import zstd
 
 from backupsvc.archives.describe import describe
 from backupsvc.archives.verify import verify_file
-from policies.isolation import parse_config
-from policies.vzdumplog import Consistency, read
+from policies.pve.guest_config import parse_config
+from policies.pve.vzdump_log import Consistency, read
 from pvelab.kernel import Lab
 from tests.unit.pvelab.containers.conftest import CT
 from tests.unit.pvelab.guests.conftest import Api

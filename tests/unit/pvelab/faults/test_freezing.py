@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.vzdumplog import Consistency, Freeze, read
+from policies.pve.vzdump_log import Consistency, Freeze, read
 from pvelab import seed
 from pvelab.errors import UsageError
 from pvelab.faults import effects

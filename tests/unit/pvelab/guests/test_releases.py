@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.vzdumplog import Consistency, Freeze, read
+from policies.pve.vzdump_log import Consistency, Freeze, read
 from pvelab.errors import UsageError
 from pvelab.faults import effects
 from pvelab.kernel import Lab

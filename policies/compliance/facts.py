@@ -1,0 +1,219 @@
+"""What was seen of a site at one moment, as frozen values: the input of the findings and of the objectives.
+
+None always means "could not be read", never "there is none": every fact that is missing has a Gap that says why, so that
+ignorance never looks like health.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from policies import lineage, whole
+from policies.freezing import LeftFrozen
+from policies.model import Archive, Guest, GuestType, Node, Proof, Rung, Storage, Verdict
+from policies.orphans import Orphan
+from policies.valid_proofs import good, valid_proofs
+
+
+@dataclass(frozen=True, slots=True)
+class BackupOutcome:
+    """How a backup operation of a guest ended; ``detail`` is the sentence it failed with, as it was recorded.
+
+    ``at`` is when it was opened, ``until`` when it ended: an archive that is no younger is not of a later backup.
+    """
+
+    at: int
+    succeeded: bool
+    detail: str = ""
+    until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFacts:
+    """All that is known of one guest. ``guest`` None: expected, but the cluster does not list it (law 4).
+
+    ``agent`` says whether its QEMU guest agent is configured, ``excluded`` which disks no backup holds (``backup=0``).
+    ``archives`` are those that storages list now, ``unreachable`` those that the catalog knows on storages that could not be
+    listed now, ``removed`` those that it remembers and that are gone.
+    ``proofs`` are its restore tests and ``backups`` its ended backup operations, in any order. ``left_frozen`` if a dump left its
+    file systems frozen, and no later look showed them thawed.
+    """
+
+    vmid: int
+    name: str
+    guest: Guest | None
+    agent: bool | None = None
+    excluded: tuple[str, ...] = ()
+    archives: tuple[Archive, ...] = ()
+    removed: tuple[Archive, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    backups: tuple[BackupOutcome, ...] = ()
+    ha_managed: bool = False
+    left_frozen: LeftFrozen | None = None
+    unreachable: tuple[Archive, ...] = ()
+
+    @property
+    def last_backup(self) -> BackupOutcome | None:
+        """The latest backup operation, whatever came of it."""
+        return max(self.backups, key=lambda backup: backup.at, default=None)
+
+    @property
+    def agent_matters(self) -> bool:
+        """Whether an agent could be configured at all: containers have none, and templates never run."""
+        return self.guest is not None and self.guest.type is GuestType.QEMU and not self.guest.template
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """The cluster's votes. ``qdevice`` None: PVE's API does not tell (/cluster/status lists nodes only).
+
+    ``clustered`` is False for a node that stands alone: it has no quorum to lose.
+    """
+
+    clustered: bool
+    votes: int
+    quorate: bool | None = None
+    qdevice: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Each node's clock against the service's own: ``offsets`` in seconds, positive = the node is ahead.
+
+    ``drift_texts`` are the HA manager's lines that say ``detected time drift!``: it says so of a node whose time stamp lies more
+    than 2 s in the future (pve-facts 9.2).
+    """
+
+    offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    drift_texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterJob:
+    """A backup job of PVE's own (/cluster/backup). ``guests`` None: all of them, but for ``exclude``; ``node`` None: any node."""
+
+    id: str
+    enabled: bool
+    node: str | None
+    storage: str
+    guests: tuple[int, ...] | None
+    exclude: tuple[int, ...] = ()
+    schedule: str = ""
+
+    def covers(self, vmid: int) -> bool:
+        """Whether the job names this guest."""
+        return vmid not in self.exclude and (self.guests is None or vmid in self.guests)
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeFacts:
+    """A bridge of a node. ``ports`` are the devices that join it to the outside, ``address`` the node's own address on it."""
+
+    name: str
+    node: str
+    ports: tuple[str, ...] = ()
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How many archives a storage lists now, and how many of those that the catalog knows there it does not list any more."""
+
+    node: str
+    storage: str
+    now: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class NightRun:
+    """One occurrence of a job of the policy, due at ``at``: it was run (whatever came of it), or ``missed``."""
+
+    job: str
+    at: int
+    missed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that could not be read. ``kind`` is a key of the GAPS sentences, ``subject`` what it is about."""
+
+    kind: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MovedCopy:
+    """That the copy of guest ``vmid`` was moved to another node in the middle of its restore test, seen at ``at``."""
+
+    vmid: int
+    operation: str
+    source: str
+    target: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFacts:
+    """A site as it was seen at ``at`` (epoch seconds). ``permissions`` are the token's privileges by ACL path.
+
+    ``silent`` are the nodes that were called online and did not answer, each with why. ``simulated``: the guests are only
+    modelled, so that nothing here proves anything (law 5).
+    """
+
+    cluster: str
+    at: int
+    guests: tuple[GuestFacts, ...]
+    nodes: tuple[Node, ...] = ()
+    storages: tuple[Storage, ...] = ()
+    quorum: Quorum | None = None
+    clocks: Clocks = Clocks()
+    jobs: tuple[ClusterJob, ...] | None = None
+    permissions: Mapping[str, frozenset[str]] | None = None
+    bridges: tuple[BridgeFacts, ...] | None = None
+    listings: tuple[Listing, ...] = ()
+    nights: tuple[NightRun, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    simulated: bool = False
+    release: str = ""
+    orphans: tuple[Orphan, ...] = ()
+    moves: tuple[MovedCopy, ...] = ()
+    silent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> tuple[Proof, ...]:
+    """Given a guest and the rung that its tier wants, return its proofs that still stand, oldest backup first (law 5).
+
+    None on a simulated cluster.
+    """
+    return () if facts.simulated else valid_proofs(guest.proofs, guest.archives, lambda vmid: wanted)
+
+
+def once_proven(facts: SiteFacts, guest: GuestFacts, wanted: Rung = Rung.HEALTHY) -> bool:
+    """Given a guest, return whether a restore test ever proved anything of it, also what is gone or withdrawn by now."""
+    return not facts.simulated and any(good(proof, wanted) for proof in guest.proofs)
+
+
+def newest_proof(guest: GuestFacts) -> Proof | None:
+    """Given a guest, return its latest restore test that was really run, whatever its verdict."""
+    tried = [proof for proof in guest.proofs if proof.verdict is not Verdict.SKIPPED]
+    return max(tried, key=lambda proof: proof.ended, default=None)
+
+
+def place(archive: Archive) -> str:
+    """Given an archive, return what would be lost together with it: its node, or the shared storage it lies on."""
+    return f"storage {archive.storage}" if archive.shared else archive.node
+
+
+def usable(archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
+    """Given archives, return those that could be restored from, oldest first: one without a size is only a name (law 4).
+
+    Nor is one without any disk, beside others: it would be restored as an empty machine. One that was changed since it was
+    recorded, or is of another machine under a reused VMID, is not this guest's (law 10).
+    """
+    apart = whole.hollow(archives) | lineage.others(archives)
+    good = (item for item in archives if item.size > 0 and not item.changed and whole.key(item) not in apart)
+    return tuple(sorted(good, key=lambda item: (item.ctime, item.volid)))

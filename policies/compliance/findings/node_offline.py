@@ -1,0 +1,81 @@
+"""A node that cannot be asked: how that is known, quorum, what is therefore unknown, what is within reach, and the way on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from policies import reach
+from policies.compliance.facts import GuestFacts, SiteFacts, usable
+from policies.compliance.recovery import Remains, recovery_steps
+from policies.compliance.rule import Rule, Seen
+from policies.i18n.sentences import Joined, Listed, Sentence, Steps, Word
+from policies.model import Policy, Severity
+
+
+def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
+    """Given the facts, yield a case for each node that is down."""
+    gone = reach.down(facts.nodes, facts.silent)
+    alive = [item.name for item in facts.nodes if item.name not in gone]
+    for node, how in gone.items():
+        guests = [item for item in facts.guests if item.guest and item.guest.node == node]
+        values = {
+            "how": Sentence(f"down.{how}", {"node": node, "why": facts.silent.get(node, "")}),
+            "quorum": _quorum(facts, gone),
+            "guests": _guests(guests, facts),
+            "archives": _archives(facts, node),
+            "reach": _within_reach(guests, alive),
+            "steps": _steps(facts, node, alive, guests),
+        }
+        yield Seen(node, values)
+
+
+def _quorum(facts: SiteFacts, gone: Collection[str]) -> Sentence:
+    quorate = facts.quorum.quorate if facts.quorum else None
+    state = "unknown" if quorate is None else "kept" if quorate else "lost"
+    return Sentence(f"down.quorum.{state}", {"online": len(facts.nodes) - len(gone), "votes": len(facts.nodes)})
+
+
+def _guests(guests: list[GuestFacts], facts: SiteFacts) -> Sentence | Joined:
+    if not guests:
+        return Sentence("down.no-guests")
+    told = Sentence("down.guests", {"count": len(guests), "guests": _names(guests)})
+    managed = [item for item in guests if item.ha_managed]
+    if not managed:
+        return told
+    acts = facts.quorum is not None and facts.quorum.quorate is not False
+    return Joined((told, Sentence("down.ha" if acts else "down.ha-stands-still", {"guests": _names(managed)})))
+
+
+def _names(guests: Iterable[GuestFacts]) -> Listed:
+    return Listed([f"{item.vmid} {item.name}".strip() for item in guests])
+
+
+def _archives(facts: SiteFacts, node: str) -> Sentence:
+    there = [one for item in facts.guests for one in item.unreachable if one.node == node and not one.shared]
+    if not there:
+        return Sentence("down.no-archives", {"node": node})
+    storages = tuple(sorted({one.storage for one in there}))
+    return Sentence("down.archives", {"count": len(there), "storages": storages, "node": node})
+
+
+def _within_reach(guests: list[GuestFacts], alive: list[str]) -> Sentence:
+    held = [item for item in guests if usable(item.archives)]
+    form = "" if not guests else ".none" if not held else ".all" if held == guests else ".some"
+    return Sentence(f"down.reach{form}", {"nodes": tuple(alive) or Word("none"), "guests": _names(held)})
+
+
+def _steps(facts: SiteFacts, node: str, alive: list[str], guests: list[GuestFacts]) -> Steps:
+    quorate = facts.quorum.quorate if facts.quorum else None
+    # HA moves its guests itself, which it cannot without quorum: then they are restored by hand like the others.
+    mine = [item for item in guests if not item.ha_managed or quorate is False]
+    remains = Remains(
+        alive=alive,
+        quorate=quorate,
+        restorable=[(item.vmid, held[-1]) for item in mine if (held := usable(item.archives))],
+        lost=any(not usable(item.archives) and item.unreachable for item in guests),
+        managed=[f"{'vm' if item.agent_matters else 'ct'}:{item.vmid}" for item in mine if item.ha_managed],
+    )
+    return Steps(recovery_steps(node, remains))
+
+
+RULE = Rule("node-offline", Severity.CRITICAL, find, exemptable=False)

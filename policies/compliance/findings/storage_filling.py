@@ -1,0 +1,43 @@
+"""A storage of the policy is about to be full, or has no room for the next round of backups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from policies.compliance.facts import SiteFacts, usable
+from policies.compliance.rule import Rule, Seen
+from policies.i18n.sentences import Size
+from policies.model import Policy, Severity
+
+FULL = 85  # percent at which a storage is about to be a problem
+ROUND = 1.3  # room that one round of backups needs, as a multiple of the last one (pve-facts 3.11)
+
+
+def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
+    """Given facts and policy, yield a case for each storage that has too little room. A shared one is told of once."""
+    ours = {job.storage for job in policy.jobs} | {policy.scratch.storage}
+    seen: set[str] = set()
+    for item in facts.storages:
+        subject = item.name if item.shared else f"{item.name} ({item.node})"
+        if item.name not in ours or not item.active or item.total <= 0 or subject in seen:
+            continue
+        seen.add(subject)  # each node lists a shared storage once more
+        share = round(100 * item.used / item.total)
+        needed = int(ROUND * _last_round(facts, item.name, None if item.shared else item.node))
+        if needed > item.available:
+            left, amount = Size(item.available, (needed,)), Size(needed, (item.available,))
+            yield Seen(subject, {"available": left, "needed": amount}, "night")
+        elif share >= FULL:
+            yield Seen(subject, {"share": share, "available": Size(item.available)})
+
+
+def _last_round(facts: SiteFacts, storage: str, node: str | None) -> int:
+    """Given a storage (on a node, or None if shared), return the bytes of the newest archive of each guest on it."""
+    total = 0
+    for item in facts.guests:
+        there = [archive for archive in usable(item.archives) if archive.storage == storage and node in (None, archive.node)]
+        total += there[-1].size if there else 0
+    return total
+
+
+RULE = Rule("storage-filling", Severity.WARNING, find, forms={"night": Severity.CRITICAL})

@@ -1,0 +1,258 @@
+"""Measure each guest against its tier's objectives: RPO, RTO, age of proof, copies, depth of history.
+
+The RPO is counted from the START of the last PROVEN backup: what is merely recorded, simulated or inconclusive protects
+nobody until it is proven (law 5). What cannot be told is ``unknown``, which is not ``met``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies import i18n
+from policies.compliance.facts import GuestFacts, SiteFacts, newest_proof, once_proven, place, proven, usable
+from policies.model import Archive, Policy, Proof, Rung, Tier, Verdict
+
+DAY = 86400
+_RECENT = 2  # backups looked at for copies: the newest may still be on its way to its second place
+
+
+class Status(StrEnum):
+    """What is said of an objective, and of a guest: the worst of its objectives."""
+
+    MET = "met"
+    BREACHED = "breached"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One objective of a guest. rpo, rto and proof are in seconds, copies a count of places, depth in days.
+
+    ``measured`` None: it could not be told. ``reason`` is a sentence in the policy's language.
+    """
+
+    name: str
+    objective: float
+    measured: float | None
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuestAssessment:
+    """A guest's objectives and the facts behind them. Times in epoch seconds, durations in seconds.
+
+    ``rpo`` counts from the last proven backup, ``rpo_recorded`` from the last archive, proven or not.
+    ``last_test`` is the latest restore test whatever came of it, ``last_good`` the latest that proved something.
+    """
+
+    vmid: int
+    name: str
+    node: str | None
+    tier: str
+    status: Status
+    objectives: tuple[Objective, ...]
+    archives: int
+    unreachable: int
+    last_backup: int | None
+    last_proven: int | None
+    rpo: int | None
+    rpo_recorded: int | None
+    rto: float | None
+    proof_age: int | None
+    copies: int
+    depth: int
+    last_test: Proof | None
+    last_good: Proof | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What every objective of one guest is judged by."""
+
+    item: GuestFacts
+    tier: Tier
+    now: int
+    slack: int
+    blind: bool
+    language: str
+    proofs: tuple[Proof, ...]
+    once: bool
+    held: tuple[Archive, ...]
+
+    def said(
+        self, name: str, objective: float, measured: float | None, status: Status, key: str, /, **values: object
+    ) -> Objective:
+        return Objective(name, objective, measured, status, i18n.reason(f"{name}.{key}", self.language, **values))
+
+    def span(self, seconds: float) -> str:
+        return i18n.duration(seconds, self.language)
+
+
+def assess(facts: SiteFacts, policy: Policy, now: int) -> tuple[GuestAssessment, ...]:
+    """Given facts, policy and the time, return each guest's objectives against what was measured, in the facts' order.
+
+    Templates, and guests in the scratch range, have no objectives and are left out.
+    """
+    wanted = [item for item in facts.guests if not (item.guest and item.guest.template) and item.vmid not in policy.scratch]
+    return tuple(_assess(facts, item, policy, now) for item in wanted)
+
+
+def tier_of(policy: Policy, vmid: int) -> Tier:
+    """Given a VMID, return its tier: the one that the policy names for it, else the default one."""
+    written = policy.guests.get(vmid)
+    return policy.tiers[written.tier if written else policy.default_tier]
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """Given statuses, return breached before unknown before met."""
+    seen = set(statuses)
+    return next((status for status in (Status.BREACHED, Status.UNKNOWN) if status in seen), Status.MET)
+
+
+def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> GuestAssessment:
+    tier = tier_of(policy, item.vmid)
+    # What could not be listed may hold just what is missing: then it is unknown, not breached.
+    blind = any(gap.kind in ("listing", "node", "storages") for gap in facts.gaps)
+    case = _Case(
+        item,
+        tier,
+        now,
+        policy.max_clock_drift,
+        blind,
+        i18n.language_of(policy.language),
+        proven(facts, item, tier.proof_rung),
+        once_proven(facts, item, tier.proof_rung),
+        usable(item.archives),
+    )
+    objectives = [_rpo(case), _rto(case), _proof(case), _copies(case), *_depth(case)]
+    if item.guest is None:  # law 4: expected and not there breaches, whatever its archives are worth
+        objectives.append(Objective("presence", 1, 0, Status.BREACHED, i18n.reason("absent", case.language)))
+    by_name = {objective.name: objective for objective in objectives}
+    rpo, proof_age = by_name["rpo"].measured, _age(case)
+    return GuestAssessment(
+        vmid=item.vmid,
+        name=item.name,
+        node=item.guest.node if item.guest else None,
+        tier=case.tier.name,
+        status=worst(objective.status for objective in objectives),
+        objectives=tuple(objectives),
+        archives=len(case.held),
+        unreachable=len(usable(item.unreachable)),
+        last_backup=case.held[-1].ctime if case.held else None,
+        last_proven=case.proofs[-1].archive_ctime if case.proofs else None,
+        rpo=None if rpo is None else int(rpo),
+        rpo_recorded=max(0, now - case.held[-1].ctime) if case.held else None,
+        rto=by_name["rto"].measured,
+        proof_age=proof_age,
+        copies=len(_places(case.held)),
+        depth=_days(case),
+        last_test=newest_proof(item),
+        last_good=max(case.proofs, key=lambda proof: proof.ended, default=None),
+    )
+
+
+def _rpo(case: _Case) -> Objective:
+    """From the start of the last proven backup that can still be restored: proof of an archive that is gone helps nobody."""
+    objective = case.tier.rpo
+    if not case.proofs and case.once and case.blind:
+        return case.said("rpo", objective, None, Status.UNKNOWN, "blind")
+    if not case.proofs and case.once:
+        return case.said("rpo", objective, None, Status.BREACHED, "gone")
+    if not case.proofs:
+        return case.said("rpo", objective, None, Status.UNKNOWN, "unproven")
+    age = case.now - case.proofs[-1].archive_ctime
+    if age < -case.slack:
+        return case.said("rpo", objective, None, Status.UNKNOWN, "future")
+    return _compared(case, "rpo", objective, max(0, age), age=case.span(max(0, age)))
+
+
+def _rto(case: _Case) -> Objective:
+    measured = [proof for proof in case.proofs if proof.rto is not None]
+    latest = max(measured, key=lambda proof: proof.ended, default=None)
+    if latest is None or latest.rto is None:
+        return case.said("rto", case.tier.rto, None, Status.UNKNOWN, "gone" if case.once else "unknown")
+    return _compared(case, "rto", case.tier.rto, latest.rto, measured=case.span(latest.rto))
+
+
+def _proof(case: _Case) -> Objective:
+    """Only ``proven`` moves the date of last proof; a later failure of a backup at least as new takes its worth away."""
+    objective, age, latest = case.tier.proof_age, _age(case), newest_proof(case.item)
+    why = latest.reasons[0] if latest and latest.reasons else i18n.word("no-reason", case.language)
+    if age is None and case.once and latest and latest.verdict is Verdict.FAILED:
+        return case.said("proof", objective, None, Status.BREACHED, "failed", reason=why)
+    if age is None and case.once:
+        return case.said("proof", objective, None, Status.UNKNOWN if case.blind else Status.BREACHED, "gone")
+    if age is None and latest is None:
+        return case.said("proof", objective, None, Status.UNKNOWN, "unknown")
+    if age is None and latest:
+        status = Status.BREACHED if latest.verdict is Verdict.FAILED else Status.UNKNOWN
+        verdict = i18n.word(latest.verdict, case.language)
+        return case.said("proof", objective, None, status, "latest", verdict=verdict, reason=why)
+    if failed := _failed_since(case):
+        why = failed.reasons[0] if failed.reasons else why
+        return case.said("proof", objective, age, Status.BREACHED, "failed", reason=why)
+    if (age or 0) <= objective and max(case.proofs, key=lambda proof: proof.ended).rung.height < Rung.HEALTHY.height:
+        values = {"age": case.span(age or 0), "objective": case.span(objective)}
+        return case.said("proof", objective, age, Status.MET, "booted", **values)
+    return _compared(case, "proof", objective, age or 0, age=case.span(age or 0))
+
+
+def _failed_since(case: _Case) -> Proof | None:
+    good = max(case.proofs, key=lambda proof: proof.ended)
+    for proof in sorted(case.item.proofs, key=lambda proof: -proof.ended):
+        if proof.verdict is Verdict.FAILED and proof.ended > good.ended and proof.archive_ctime >= good.archive_ctime:
+            return proof
+    return None
+
+
+def _age(case: _Case) -> int | None:
+    return max(0, case.now - max(proof.ended for proof in case.proofs)) if case.proofs else None
+
+
+def _copies(case: _Case) -> Objective:
+    objective, places = case.tier.copies, _places(case.held)
+    said, values = len(places), {"measured": len(places), "objective": case.tier.copies}
+    if said >= objective:
+        return case.said("copies", objective, said, Status.MET, "met", places=i18n.names(places), **values)
+    if case.blind:
+        return case.said("copies", objective, None, Status.UNKNOWN, "unknown", **values)
+    if not case.held:
+        return case.said("copies", objective, 0, Status.BREACHED, "none")
+    return case.said("copies", objective, said, Status.BREACHED, "breached", places=i18n.names(places), **values)
+
+
+def _places(held: tuple[Archive, ...]) -> list[str]:
+    """The places of the better held one of the two newest backups: a copy of a backup has the same start, by its name."""
+    backups: dict[int, set[str]] = {}
+    for archive in held:
+        backups.setdefault(archive.ctime, set()).add(place(archive))
+    recent = sorted(backups)[-_RECENT:]
+    found: set[str] = set()
+    for start in reversed(recent):
+        found = max(found, backups[start], key=lambda places: len(places))
+    return sorted(found)
+
+
+def _depth(case: _Case) -> tuple[Objective, ...]:
+    """Nothing when the tier asks for no depth. A young history is a short one: it cannot bring last month back."""
+    objective, days = case.tier.depth, _days(case)
+    values = {"measured": days, "objective": objective}
+    if objective <= 0:
+        return ()
+    if days >= objective:
+        return (case.said("depth", objective, days, Status.MET, "met", **values),)
+    if case.blind:
+        return (case.said("depth", objective, None, Status.UNKNOWN, "unknown", **values),)
+    return (case.said("depth", objective, days, Status.BREACHED, "breached", **values),)
+
+
+def _days(case: _Case) -> int:
+    return max(0, case.now - case.held[0].ctime) // DAY if case.held else 0
+
+
+def _compared(case: _Case, name: str, objective: float, measured: float, /, **values: object) -> Objective:
+    status = Status.MET if measured <= objective else Status.BREACHED
+    return case.said(name, objective, measured, status, status.value, objective=case.span(objective), **values)

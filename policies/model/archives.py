@@ -1,0 +1,59 @@
+"""vzdump archives, and what retention says of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies.model.cluster import GuestType
+from policies.model.proofs import Rung
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A vzdump archive. ``ctime`` is read by PVE from the file name in the node's local time.
+
+    ``name`` is the guest's name when known (from the catalog or the notes), ``rung`` how far it has been proven.
+    ``proven_at`` is when that proof ended, or None. ``holds_disk``: whether a VM's archive holds any disk, None while nobody has
+    looked into it. ``uuid`` and ``born`` (epoch seconds) tell the machine in it, None where nothing does. ``changed``: what
+    differs from what was recorded of it, "" if nothing does.
+    """
+
+    volid: str
+    node: str
+    storage: str
+    vmid: int | None
+    type: GuestType | None
+    ctime: int
+    size: int
+    format: str = ""
+    protected: bool = False
+    notes: str = ""
+    name: str = ""
+    rung: Rung = Rung.RECORDED
+    proven_at: int | None = None
+    sha256: str | None = None
+    shared: bool = False
+    operation: str | None = None
+    holds_disk: bool | None = None
+    uuid: str | None = None
+    born: int | None = None
+    changed: str = ""
+
+
+class Mark(StrEnum):
+    """What retention says of an archive; the words are those of PVE's prunebackups call."""
+
+    KEEP = "keep"
+    REMOVE = "remove"
+    PROTECTED = "protected"
+    RENAMED = "renamed"
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """An archive with what retention decided and why, in the order in which the reasons applied."""
+
+    archive: Archive
+    mark: Mark
+    reasons: tuple[str, ...]

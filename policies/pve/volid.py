@@ -1,0 +1,106 @@
+"""Volume ids, such as ``local:backup/vzdump-qemu-108-2026_03_09-21_00_02.vma.zst``, and what a vzdump archive's name says.
+
+PVE reads guest, kind and time of an archive from its file's name and from nothing else (pve-facts 5.1).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from policies.model import GuestType
+
+EXTENSION = re.compile(r"\.(tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)$")
+_ANY = re.compile(r"vzdump-(lxc|openvz|qemu)-.+")
+_STANDARD = re.compile(
+    r"vzdump-(?:lxc|openvz|qemu)-([1-9][0-9]{2,8})-([0-9]{4}_[0-9]{2}_[0-9]{2}-[0-9]{2}_[0-9]{2}_[0-9]{2})\.(.+)"
+)
+_PBS = re.compile(r"(vm|ct)/([1-9][0-9]{2,8})/([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)")
+_PBS_KINDS = {"vm": ("qemu", "pbs-vm"), "ct": ("lxc", "pbs-ct")}
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveName:
+    """What an archive's name says. ``extension`` is PVE's format (``vma.zst``, ``tgz``, ``pbs-vm`` ...).
+
+    ``standard`` is true for vzdump's own pattern; only then are ``vmid`` and ``time`` set. ``time`` is naive, in the local time
+    of the node that wrote it, except on a Proxmox Backup Server (``utc``). ``kind`` is PVE's word for the guest's kind, which
+    may be ``openvz``; it is None for a name that tells none, such as a foreign one.
+    """
+
+    file: str
+    vmid: int | None
+    kind: str | None
+    time: datetime | None
+    extension: str
+    standard: bool
+    utc: bool = False
+
+    @property
+    def type(self) -> GuestType | None:
+        """The kind of guest, None for OpenVZ and where the name is not vzdump's own."""
+        return GuestType(self.kind) if self.standard and self.kind in set(GuestType) else None
+
+    def ctime(self, zone: ZoneInfo) -> int | None:
+        """Given the node's time zone, return the name's time in epoch seconds as PVE's ``timelocal`` does, or None.
+
+        The hour that autumn repeats counts as the first one, the hour that spring leaves out moves forward (pve-facts 5.2):
+        both are what ``fold=0`` means.
+        """
+        if self.time is None:
+            return None
+        return int(self.time.replace(tzinfo=UTC if self.utc else zone, fold=0).timestamp())
+
+
+def is_volid(text: str) -> bool:
+    """Given the volume of a drive, return whether it lies on a storage: it may also be ``none``, ``cdrom`` or a path."""
+    return ":" in text
+
+
+def storage_of(volid: str) -> str:
+    """Given a volume id, return the storage that it lies on."""
+    return volid.partition(":")[0]
+
+
+def file_of(volid: str) -> str:
+    """Given an archive's volume id, return its file's name without folders."""
+    return volid.rpartition("/")[2]
+
+
+def parse_archive(volid: str) -> ArchiveName | None:
+    """Given a volume id, return what the archive's name says, None if it is that of something else."""
+    storage, _, path = volid.partition(":")
+    folder, slash, name = path.partition("/")
+    if not (storage and slash and folder == "backup"):
+        return None
+    if (found := _PBS.fullmatch(name)) and (time := _time(found[3])):
+        kind, extension = _PBS_KINDS[found[1]]
+        return ArchiveName(name, int(found[2]), kind, time, extension, standard=True, utc=True)
+    return parse_name(name)
+
+
+def parse_name(file: str) -> ArchiveName | None:
+    """Given a file's name without its folder, return what it says, None if PVE would not list it as an archive."""
+    extension = EXTENSION.search(file)
+    if not extension or "/" in file:
+        return None
+    # A renamed archive is nobody's, but PVE still takes its kind from its name where it filters by kind.
+    kind = found[1] if (found := _ANY.fullmatch(file)) else None
+    standard = _STANDARD.fullmatch(file)
+    if not standard or standard[3] != extension[1]:
+        return ArchiveName(file, None, kind, None, extension[1], standard=False)
+    time = _time(standard[2])
+    if time is None:  # such as month 13: PVE's own reading of the name fails altogether
+        return ArchiveName(file, None, None, None, extension[1], standard=False)
+    return ArchiveName(file, int(standard[1]), kind, time, extension[1], standard=True)
+
+
+def _time(text: str) -> datetime | None:
+    """Given year, month, day, hour, minute and second, which may be no time at all (February 30th), return it or None."""
+    year, month, day, hour, minute, second = (int(number) for number in re.findall(r"[0-9]+", text))
+    try:
+        return datetime(year, month, day, hour, minute, second)
+    except ValueError:
+        return None

@@ -1,0 +1,38 @@
+"""The section ``exemptions``: findings that somebody accepts, for a reason and until a day."""
+
+from __future__ import annotations
+
+import datetime
+
+from policies.compliance.findings import RULES
+from policies.model import Exemption
+from policies.site import values
+from policies.yaml_reader import Value
+
+# A node that does not answer is no state that anybody accepts until a day.
+FINDINGS = tuple(rule.id for rule in RULES if rule.exemptable)
+
+
+def read_exemptions(value: Value) -> tuple[Exemption, ...]:
+    """Given the section, return its exemptions. Raise PolicyError where one lacks an owner, a reason or a last day."""
+    return tuple(_exemption(item) for item in value.items("a list of accepted findings"))
+
+
+def _exemption(value: Value) -> Exemption:
+    section = value.section("finding", "vmid", "owner", "reason", "until")
+    return Exemption(
+        finding=section.need("finding", "a finding's id").choice(FINDINGS),
+        vmid=section.take("vmid", lambda one: one.integer(values.MIN_VMID, values.MAX_VMID), None),
+        owner=section.need("owner", "who answers for it").text(),
+        reason=section.need("reason", "why it is accepted").text(),
+        until=_date(section.need("until", "its last day, such as 2026-12-31")),
+    )
+
+
+def _date(value: Value) -> str:
+    allowed = "a day, such as 2026-12-31"
+    text = value.matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", allowed)
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise value.wrong(f"{text} is not a day of the calendar", allowed) from None

@@ -1,0 +1,62 @@
+"""Read a site's policy from YAML. What is wrong is said with file, line and what is allowed.
+
+Every key but ``site`` has a default, so that a short policy stays short (docs/policy.md lists them all).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from types import MappingProxyType
+
+from policies.i18n import LANGUAGES
+from policies.model import Policy, PruneRules, Scratch
+from policies.pve import calendar_event
+from policies.site.exemptions import read_exemptions
+from policies.site.guests import DEFAULT_TIER, guest_reader, read_default_tier, read_guests, read_tiers
+from policies.site.jobs import read_jobs
+from policies.site.scratch import DEFAULT_SCRATCH, read_scratch
+from policies.yaml_reader import Value, read
+
+SECTIONS = (
+    "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
+    "max-clock-drift",
+)  # fmt: skip
+
+
+def load_policy(text: str, source: str) -> Policy:
+    """Given a policy's text and its file's name, return the Policy. Raise PolicyError with file, line and what is allowed."""
+    root = read(text, source)
+    top = root.section(*SECTIONS)
+    timezone = top.take("timezone", lambda value: value.checked(calendar_event.zone).key, "UTC")
+    tiers = top.take("tiers", read_tiers, {DEFAULT_TIER.name: DEFAULT_TIER})
+    default_tier = read_default_tier(top, tiers)
+    scratch = top.take("scratch", read_scratch, Scratch(*DEFAULT_SCRATCH))
+    guest = guest_reader(tiers, default_tier, scratch)
+    return Policy(
+        site=top.need("site", "the site's name").text(),
+        timezone=timezone,
+        language=top.take("language", lambda value: value.choice(LANGUAGES), "en"),
+        jobs=top.take("jobs", lambda value: read_jobs(value, timezone, scratch), ()),
+        tiers=MappingProxyType(tiers),
+        guests=MappingProxyType(top.take("guests", lambda value: read_guests(value, guest, scratch), {})),
+        scratch=scratch,
+        default_tier=default_tier,
+        prune=top.take("prune", _prune, PruneRules()),
+        exemptions=top.take("exemptions", read_exemptions, ()),
+        max_clock_drift=top.take("max-clock-drift", Value.duration, 30),
+        source=source,
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def _prune(value: Value) -> PruneRules:
+    return PruneRules(value.section("max-share").take("max-share", _share, PruneRules().max_share))
+
+
+def _share(value: Value) -> float:
+    allowed = "a share such as 50%, up to 100%"
+    text = value.matching(r"[0-9]{1,3}(\.[0-9]+)?%?", allowed)
+    share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 < share <= 1:
+        raise value.wrong(f"{text} is out of range", allowed)
+    return share

@@ -1,0 +1,54 @@
+"""Values that several sections of a policy have: storages, memory, bandwidth, VMIDs, how long a copy must live."""
+
+from __future__ import annotations
+
+from policies.model import Scratch
+from policies.yaml_reader import Value
+
+MIN_VMID, MAX_VMID = 100, 999_999_999  # PVE's own limits
+MAX_SETTLE = 3600  # seconds
+_STORAGE = r"[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]"  # PVE's pve-storage-id
+
+
+def storage(value: Value) -> str:
+    """Given a value, return the storage that it names. Raise PolicyError if it cannot be one."""
+    return value.matching(_STORAGE, "a storage's name, such as local")
+
+
+def memory(value: Value) -> int:
+    """Given a value, return it in MiB. Raise PolicyError if no guest can have so much, or so little."""
+    return value.integer(16, 4_194_304, "(MiB)")
+
+
+def bandwidth(value: Value) -> int:
+    """Given a value, return it in KiB/s. Raise PolicyError if PVE would not take it."""
+    return value.integer(1, 100_000_000, "(KiB/s)")
+
+
+def settle(value: Value) -> int:
+    """Given a value, return how long a copy lives on after its checks, in seconds. 0 is allowed, and the verdict says so."""
+    allowed = "0s, or a duration up to 1h, such as 30s"
+    if value.text(allowed) in ("0", "0s"):
+        return 0
+    if (seconds := value.duration()) > MAX_SETTLE:
+        raise value.wrong(f"{value.text()} is too long: the copy holds its node's turn all the while", allowed)
+    return seconds
+
+
+def vmids(value: Value, scratch: Scratch) -> tuple[int, ...]:
+    """Given a list, return its VMIDs. Raise PolicyError for one that is written twice or lies in the scratch range."""
+    found: dict[int, None] = {}
+    for item in value.items("a list of VMIDs, such as [100, 101]"):
+        vmid = item.integer(MIN_VMID, MAX_VMID)
+        refuse_scratch(item, vmid, scratch)
+        if vmid in found:
+            raise item.wrong(f"{vmid} is written twice", "each VMID once")
+        found[vmid] = None
+    return tuple(found)
+
+
+def refuse_scratch(value: Value, vmid: int, scratch: Scratch) -> None:
+    """Given a guest's VMID, raise PolicyError if restored copies would be made, and destroyed, under it (law 1)."""
+    if vmid in scratch:
+        allowed = f"a guest outside {scratch.first}-{scratch.last}, or another range in scratch.vmids"
+        raise value.wrong(f"{vmid} lies in the scratch range, whose guests are destroyed after their test", allowed)
