@@ -2,8 +2,8 @@
 PYTHON := .venv/bin/python
 # Compiled files are kept: the tests start a few thousand processes, and each would compile all its modules again.
 unexport PYTHONDONTWRITEBYTECODE
-# Three workers, also on two cores: much of what is tested is waiting for something that stands still.
-PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal
+# Four workers, also on two cores: much of what is tested is waiting for something that stands still.
+PYTEST := $(PYTHON) -m pytest -n 4 --dist worksteal
 
 .PHONY: help setup demo test test-quick coverage explore mutants soak lint docs lock bench clean
 
@@ -26,9 +26,10 @@ setup:
 demo: setup
 	@.venv/bin/backupsvc demo
 
-test: setup lint coverage
+test: setup
+	@$(MAKE) --no-print-directory -o setup -j 2 --output-sync=target lint coverage
 	$(PYTEST) -m "not bench and not lab and not soak" --ignore=tests/unit/policies
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "lab and not bench" tests/lab
+	$(PYTHON) -m pytest -n 3 --dist loadfile -m "lab and not bench" tests/lab
 
 test-quick: setup
 	$(PYTEST) -m "not slow and not lab and not bench and not soak"

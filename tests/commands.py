@@ -1,14 +1,18 @@
-"""Run the command line as a user does: a process of its own, an environment of its own, one JSON object back."""
+"""Run the command line as a user does: a process of its own, an environment of its own, one JSON object back.
+
+That process is forked from one that has imported everything (tests/warm.py), where nothing depends on how it begins.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests import warm
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,7 @@ class Shell:
     def __call__(self, *words: object, stdin: str | None = None, timeout: float = 240, **env: str) -> Answer:
         """Given a command's words, run it and return its answer."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
-        settings = {"BACKUPSVC_STATE_DIR": str(self.state), "COLUMNS": "200"} | self.env | env
-        done = subprocess.run(
-            [sys.executable, "-m", "backupsvc", *map(str, words)],
-            env=kept | settings, input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
-        return Answer(done.returncode, done.stdout, done.stderr)
+        whole = kept | {"BACKUPSVC_STATE_DIR": str(self.state), "COLUMNS": "200"} | self.env | env
+        done = warm.python(["-m", "backupsvc", *map(str, words)], whole, (stdin or "").encode(), timeout)
+        out, err = (io.TextIOWrapper(io.BytesIO(written)).read() for written in (done.stdout, done.stderr))
+        return Answer(done.returncode, out, err)

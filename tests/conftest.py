@@ -26,6 +26,7 @@ children_get_defaults()
 
 COUNTED = "counted"
 LONG = 300  # seconds; a test that is allowed more than that begins early
+TWICE_AS_LONG = 600
 
 settings.register_profile("same", derandomize=True, deadline=None)  # a busy machine is no fault
 settings.register_profile("explore", derandomize=False, deadline=None)
@@ -46,20 +47,36 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deal the long tests out to the beginnings of the workers' shares: one that begins last makes all others wait for it.
 
-    Those of real guests keep their order: a file's tests share one lab, and stay together (``--dist loadfile``).
+    Those that share what their module prepares stay together, unless each is longer than that takes: on three workers it would be
+    prepared three times. Those of real guests keep their order: a file's tests share one lab (``--dist loadfile``).
     """
     if all(item.get_closest_marker("lab") for item in items):
         return
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    long, rest = [item for item in items if _is_long(item)], [item for item in items if not _is_long(item)]
-    share = -(-len(rest) // workers)
-    shares = [long[number::workers] + rest[number * share : (number + 1) * share] for number in range(workers)]
-    items[:] = [item for dealt in shares for item in dealt]
+    rest, long = [item for item in items if not _allowed(item)], dict[str, list[pytest.Item]]()
+    for item in sorted(items, key=_allowed, reverse=True):
+        if _allowed(item):
+            prepared = _prepared_by_its_module(item) if _allowed(item) <= TWICE_AS_LONG else []
+            long.setdefault(f"{item.path}: {prepared}" if prepared else item.nodeid, []).append(item)
+    units, dealt = list(long.values()), list[pytest.Item]()
+    for number in range(workers):
+        share = [item for unit in units[number::workers] for item in unit]
+        room = (len(items) - len(dealt)) // (workers - number) - len(share)  # xdist sends each worker as many as all others
+        dealt += share + rest[: max(room, 0)]
+        del rest[: max(room, 0)]
+    items[:] = dealt + rest
 
 
-def _is_long(item: pytest.Item) -> bool:
+def _allowed(item: pytest.Item) -> float:
+    """For how many seconds a test may run, 0 if that is not long."""
     allowed = item.get_closest_marker("timeout")
-    return allowed is not None and allowed.args[0] > LONG
+    return float(allowed.args[0]) if allowed is not None and allowed.args[0] > LONG else 0
+
+
+def _prepared_by_its_module(item: pytest.Item) -> list[str]:
+    """The fixtures that a test shares with others of its module."""
+    fixtures: dict[str, Any] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    return sorted(name for name, found in fixtures.items() if any(one.scope == "module" for one in found))
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.commands import Shell, briefly
 from tests.integration.conftest import LANGEO
 from tests.integration.hostile_lab import BAD, FORGED, STYLE
@@ -55,10 +56,7 @@ class Site:
 
     def run(self, *words: str, stdin: bytes = b"", **env: str) -> tuple[int, str, str]:
         """Given a command's words, return its exit code and its outputs, which must be UTF-8, with every byte that it wrote."""
-        done = subprocess.run(
-            [sys.executable, "-c", ENTRY, *words],
-            env=self.env(**env), input=stdin, capture_output=True, timeout=240, check=False,
-        )  # fmt: skip
+        done = warm.python(["-c", ENTRY, *words], self.env(**env), stdin)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def env(self, **more: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """``backupsvc serve`` with a real redis-server and real Celery children; the cluster is the lab with modelled guests.
 
-A tick is two seconds here, so that three silent ticks are soon over.
+A tick is two seconds here, so that three silent ticks are soon over. Each test starts a serve of its own, in its own way or to
+its end; what only befalls the children of one that goes on is in test_serve_children.py.
 """
 
 from __future__ import annotations
@@ -74,46 +75,6 @@ def test_it_consumes_both_queues_soon_and_stops_in_order_without_an_orphan(site:
     assert gone.code == 3 and "does not answer" in gone.err
 
 
-def test_a_worker_that_hangs_while_its_process_lives_makes_it_failing(site: Shell, begin: Start) -> None:
-    one = begin()
-    one.becomes("ok")
-    worker = one.pid("worker-steps")
-    os.kill(worker, signal.SIGSTOP)
-    state = one.becomes("failing")
-    assert [reason for reason in state["reasons"] if reason.startswith("queue steps has consumed nothing for")]
-    assert state["children"]["worker-steps"]["up"], "its process lives"
-    assert "polls" not in str(state["reasons"])
-    assert site("serve", "--check").code == 3
-    os.kill(worker, signal.SIGCONT)
-    one.becomes("ok")
-
-
-def test_beat_that_hangs_makes_it_failing(begin: Start) -> None:
-    one = begin()
-    one.becomes("ok")
-    os.kill(one.pid("beat"), signal.SIGSTOP)
-
-    def both_silent() -> dict[str, object] | None:
-        found = one.health()
-        silent = [reason for reason in found.get("reasons", ()) if "has consumed nothing for" in reason]
-        return found if len(silent) == 2 else None
-
-    assert wait_until(both_silent, one.said)["status"] == "failing"
-
-
-@pytest.mark.parametrize("name", ["worker-steps", "beat", "redis"])
-def test_a_child_that_is_killed_is_told_restarted_and_consumes_again(name: str, begin: Start) -> None:
-    one = begin()
-    one.becomes("ok")
-    pid = one.pid(name)
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: f"{name} is down (signal SIGKILL)" in one.health()["reasons"], one.said)
-    state = one.becomes("ok")
-    assert state["children"][name]["restarts"] == 1 and state["children"][name]["pid"] != pid
-    assert f"{name} (process {pid}) ended with signal SIGKILL" in one.said()
-    one.consumes()  # nothing lives on the first canary after the restart
-
-
 def test_a_worker_that_hangs_longer_than_any_task_may_take_is_replaced(site: Shell, begin: Start) -> None:
     script = """
 import sys, pathlib
@@ -154,14 +115,6 @@ def test_when_the_supervisor_is_killed_all_its_children_die_and_the_next_one_tak
     assert two.becomes("ok")["children"]["redis"]["restarts"] == 0
 
 
-def test_a_second_one_on_the_same_state_directory_is_refused(site: Shell, begin: Start) -> None:
-    one = begin()
-    one.becomes("ok")
-    second = site("serve", BACKUPSVC_POLICY=str(LANGEO))
-    assert second.code == 4 and f"runs already for {site.state}, as process {one.process.pid}" in second.err
-    one.becomes("ok")
-
-
 def test_redis_files_that_cannot_be_read_are_given_up(site: Shell, begin: Start) -> None:
     damaged = private_redis.directory(site.state) / "appendonlydir"
     damaged.mkdir(parents=True)
@@ -193,18 +146,6 @@ def test_the_redis_that_the_user_names_is_used_no_other_started_and_its_absence_
     finally:
         server.terminate()
         server.wait(HANGS)
-
-
-def test_a_redis_that_stands_still_is_survived(begin: Start) -> None:
-    one = begin()
-    one.becomes("ok")
-    redis = one.pid("redis")
-    os.kill(redis, signal.SIGSTOP)
-    time.sleep(25)  # longer than the socket's timeout
-    one.becomes("failing")
-    os.kill(redis, signal.SIGCONT)
-    one.becomes("ok")
-    one.consumes()
 
 
 def test_a_night_is_opened_and_ended(site: Shell, begin: Start, policy: Path) -> None:

@@ -14,8 +14,7 @@ from backupsvc.errors import BackupsvcError, PveAnswerUnreadable, PveError, PveN
 from backupsvc.operations.backup.memory import BackupMemory, Thawing
 from backupsvc.operations.services import Run
 from policies import freezing
-from policies.freezing import Answer, Ask, Later, Settled, State, Thaw, ThawProgress, Trouble
-from policies.freezing import Thaw as ThawNow
+from policies.freezing import Answer, Ask, Later, Settled, State, Thaw, ThawNow, ThawProgress, Trouble
 from policies.model import GuestType
 from policies.pve import texts
 

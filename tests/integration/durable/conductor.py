@@ -1,11 +1,13 @@
 """A warm process that forks: each run drives one operation in a process of its own, which may be killed or meet a fault.
 
 It is started as ``python -m tests.integration.durable.conductor``, reads one JSON object a line and answers each with one. All
-modules are imported before the first fork and no thread lives, so that a run costs what its calls cost.
+modules are imported before the first fork and no thread lives, so that a run costs what its calls cost; what the catalog holds
+before and after a run is read by the warm process itself.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -13,17 +15,21 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
-import backupsvc.archives.verify
+import backupsvc.archives
 import backupsvc.checks
 import backupsvc.engine.context
-import backupsvc.pve.client
+import backupsvc.inventory
+import backupsvc.operations
 import backupsvc.pve.tasks
-import backupsvc.remote.nodes
-from backupsvc.bootstrap import Service
+import backupsvc.remote
+import policies
+from backupsvc.bootstrap import Service, open_service
 from backupsvc.clock import SystemClock
 from backupsvc.engine import worker_loop
 from backupsvc.errors import PveError, Unreachable
@@ -153,7 +159,7 @@ class Forked:
 def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
     """Drive one operation as asked: undisturbed, killed at a point and resumed by another process, or with one broken call."""
     kind, way = KINDS[asked["kind"]], str(asked["way"])
-    before = Forked(lambda say: _newest_id(settings, kind)).result
+    before = _newest_id(settings, kind)
 
     def first(say: Callable[[str], None]) -> None:
         if "fault" in asked:
@@ -167,31 +173,30 @@ def run(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
     if driven.signal:
         cancel = bool(asked.get("cancel"))
         errors += [Forked(lambda say: resume(opened(settings, foreground=False), kind, before, cancel=cancel)).error]
-    ended = Forked(lambda say: _result(settings, kind, before))
-    errors += [ended.error]
     return {
         "said": driven.said,
         "killed": driven.signal == 9,
         "errors": [error for error in errors if error],
-        "operations": ended.result or [],
+        "operations": _result(settings, kind, before),
     }
 
 
 def _newest_id(settings: Settings, kind: Kind) -> str | None:
-    found = newest(Service(settings, SystemClock()), kind)
-    return found.id if found else None
+    with open_service(settings) as service:
+        found = newest(service, kind)
+        return found.id if found else None
 
 
-def _result(settings: Settings, kind: Kind, before: str | None) -> Any:
-    service = Service(settings, SystemClock())
-    newer = takewhile(lambda operation: operation.id != before, service.catalog.operations(kind=kind.name, limit=9))
-    told = [
-        json.dumps({"state": str(item.state), "history": _history(service, item)} | kind.result(service, item)).replace(
-            item.id, "ID"
-        )
-        for item in newer
-    ]
-    return [json.loads(text) for text in told]
+def _result(settings: Settings, kind: Kind, before: str | None) -> list[Any]:
+    with open_service(settings) as service:
+        newer = takewhile(lambda operation: operation.id != before, service.catalog.operations(kind=kind.name, limit=9))
+        told = [
+            json.dumps({"state": str(item.state), "history": _history(service, item)} | kind.result(service, item)).replace(
+                item.id, "ID"
+            )
+            for item in newer
+        ]
+        return [json.loads(text) for text in told]
 
 
 def _history(service: Service, operation: Operation) -> list[str]:
@@ -200,8 +205,18 @@ def _history(service: Service, operation: Operation) -> list[str]:
     return [f"{row.step}: {row.event}" for row in service.catalog.transitions(operation.id) if row.event in once]
 
 
+def import_all() -> None:
+    """Import whatever an operation may need. None of it is ever collected, so that no fork has to copy it for the counting."""
+    for package in (backupsvc.archives, backupsvc.checks, backupsvc.engine, backupsvc.inventory, backupsvc.operations,
+                    backupsvc.pve, backupsvc.remote, policies):  # fmt: skip
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    gc.freeze()
+
+
 def main() -> None:
     """Answer every line with a line."""
+    import_all()
     settings = load_settings()
     read_policy(settings)
     for line in sys.stdin:

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +27,7 @@ from pvelab.images.site import guest
 from pvelab.kernel import Lab
 from pvelab.server import LabServer
 from pvelab.wire import Reply, Request
+from tests import warm
 from tests.commands import Answer, Shell
 
 VMIDS = (103, 104, 105, 108)
@@ -160,11 +159,8 @@ class Stage:
         """Run a command in a process that begins with ``code``, which takes what is ``given`` from its arguments."""
         settings = {"BACKUPSVC_STATE_DIR": str(self.shell.state), "COLUMNS": "200"} | self.shell.env
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKUPSVC_")}
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(given), *map(str, words)],
-            env=kept | settings, capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        return Answer(done.returncode, done.stdout, done.stderr)
+        done = warm.python(["-c", code, str(given), *map(str, words)], kept | settings)
+        return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def _ended(row: dict[str, Any]) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
+import os
 import time
 import tracemalloc
 from pathlib import Path
@@ -17,6 +16,7 @@ from backupsvc.archives.extract import extract
 from backupsvc.archives.verify import verify, verify_file
 from backupsvc.errors import ArchiveError
 from policies.pve.guest_config import parse_config
+from tests import warm
 
 from . import hostile
 from .build import Vma, pattern, zst
@@ -79,11 +79,11 @@ def test_no_small_file_takes_much_memory_or_time_or_ends_in_a_traceback(
 ) -> None:
     places = {"FILE": str(hostile_file(made, which)), "DIR": str(tmp_path / "out")}
     words = [places.get(word, word) for word in CALLS[call]]
-    command = [sys.executable, "-c", MEASURED, str(CPU), "archive", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert done.returncode in (0, 1, 2), f"ended by {done.returncode}: {done.stderr[-2000:]}"
-    assert "Traceback" not in done.stderr, done.stderr[-2000:]
-    peak = int(done.stderr.rpartition("PEAK")[2])
+    done = warm.python(["-c", MEASURED, str(CPU), "archive", *words], dict(os.environ), timeout=250)
+    said = done.stderr.decode()
+    assert done.returncode in (0, 1, 2), f"ended by {done.returncode}: {said[-2000:]}"
+    assert "Traceback" not in said, said[-2000:]
+    peak = int(said.rpartition("PEAK")[2])
     assert peak < MOST, f"{peak} MB"
     assert len(done.stdout) < 10 * 10**6
 

@@ -22,6 +22,7 @@ from policies.freezing import (
     Settled,
     State,
     Thaw,
+    ThawNow,
     ThawProgress,
     Trouble,
     after_asking,
@@ -31,7 +32,6 @@ from policies.freezing import (
     sentences,
     why_not_frozen,
 )
-from policies.freezing import Thaw as ThawNow
 from policies.site import load_policy
 
 RUNS, NOW = Guest(running=True, agent=True, lock=None), ThawProgress(0.0, tried=True)
