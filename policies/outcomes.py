@@ -26,7 +26,7 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-class NightVerdict(StrEnum):
+class JobRunVerdict(StrEnum):
     """What a night was worth. SIMULATED: all is well with it, but its guests are only modelled, so it shows nothing."""
 
     GOOD = "good"
@@ -65,7 +65,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class JobRunOutcome:
     """How a night ended: one line for all of it.
 
     ``at`` is when it was due (epoch seconds); ``expected`` how many guests were to be backed up, None if it did not come so far;
@@ -77,7 +77,7 @@ class Night:
     job: str
     at: int
     state: OperationState
-    verdict: NightVerdict
+    verdict: JobRunVerdict
     expected: int | None
     ok: int
     failed: int
@@ -95,13 +95,13 @@ class Night:
     @property
     def level(self) -> Level:
         """How loud."""
-        loud = {NightVerdict.FAILED: Level.ERROR, NightVerdict.DEGRADED: Level.WARNING}
+        loud = {JobRunVerdict.FAILED: Level.ERROR, JobRunVerdict.DEGRADED: Level.WARNING}
         return loud.get(self.verdict, Level.INFO)
 
     @property
     def good(self) -> bool:
         """Whether nobody need look at it."""
-        return self.verdict in (NightVerdict.GOOD, NightVerdict.SIMULATED)
+        return self.verdict in (JobRunVerdict.GOOD, JobRunVerdict.SIMULATED)
 
     @property
     def reason(self) -> str:
@@ -120,7 +120,7 @@ class Night:
         return f"the last night of job {self.job}: {'; '.join(said) or 'nothing was wrong'}"
 
 
-Event = Outcome | Night
+Event = Outcome | JobRunOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def of(operation: Operation, facts: Facts) -> Outcome:
     )
 
 
-def of_night(night: Operation, known: NightFacts, pieces: Iterable[tuple[Operation, Facts]]) -> Night:
+def of_job_run(job_run: Operation, known: NightFacts, pieces: Iterable[tuple[Operation, Facts]]) -> JobRunOutcome:
     """Given an ended night, what it remembers, and the operations that it opened with their facts, return what came of it."""
     called = [(known.names.get(piece.id, ""), piece, facts) for piece, facts in pieces]
     backups = {piece.subject: (piece, facts) for name, piece, facts in called if name.startswith("backup#")}
@@ -183,18 +183,18 @@ def of_night(night: Operation, known: NightFacts, pieces: Iterable[tuple[Operati
     counts = {"ok": len(good), "failed": len(ended) - len(good), "missing": len(wanted) - len(ended)}
     counts |= {"tests": tests.total(), "proven": proven, "simulated": simulated}
     counts["not_proven"] = tests.total() - proven - simulated
-    finished = night.finished if night.finished is not None else night.updated
-    return Night(
-        operation=night.id,
+    finished = job_run.finished if job_run.finished is not None else job_run.updated
+    return JobRunOutcome(
+        operation=job_run.id,
         job=known.job,
         at=known.at,
-        state=night.state,
-        verdict=_judge(night.state, counts, retention),
+        state=job_run.state,
+        verdict=_judge(job_run.state, counts, retention),
         expected=None if vmids is None and not wanted else len(wanted),
         retention=retention,
-        seconds=max(0, finished - night.created),
+        seconds=max(0, finished - job_run.created),
         ended=finished,
-        error=night.error,
+        error=job_run.error,
         failed_guests=tuple(vmid for vmid in wanted if vmid not in good),
         **counts,
     )
@@ -210,13 +210,13 @@ def said(event: Event) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value not in (None, "")}
 
 
-def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> NightVerdict:
+def _judge(state: OperationState, counts: Mapping[str, int], retention: str) -> JobRunVerdict:
     bad = counts["failed"] + counts["missing"]
     if state is not OperationState.DONE or not counts["ok"]:
-        return NightVerdict.FAILED
+        return JobRunVerdict.FAILED
     if bad or counts["not_proven"] or retention not in ("done", "none"):
-        return NightVerdict.DEGRADED
-    return NightVerdict.SIMULATED if counts["simulated"] else NightVerdict.GOOD
+        return JobRunVerdict.DEGRADED
+    return JobRunVerdict.SIMULATED if counts["simulated"] else JobRunVerdict.GOOD
 
 
 def _retention(prune: Operation, facts: Facts) -> str:

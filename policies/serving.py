@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from policies.outcomes import Night
+from policies.outcomes import JobRunOutcome
 
 WELL_SECONDS = 60.0  # a child that ran so long is well: its next death counts as the first
 MAX_PAUSE = 60.0
@@ -28,21 +28,22 @@ class ChildFact:
 
 @dataclass(frozen=True)
 class Vitals:
-    """What is known of a running service. ``pulses`` is when each queue last consumed a canary (epoch), as far as it ever did.
+    """What is known of a running service. ``heartbeats`` is when each queue last consumed a canary (epoch), as far as it ever
+    did.
 
     ``open`` counts the open operations; ``due`` is since when the first of those that nobody drives is due (epoch); ``nights``
-    are the last ended one of each job. ``scheduler`` is the pulse of the tick, which opens nights; "": it is not asked for.
+    are the last ended one of each job. ``scheduler`` is the heartbeat of the tick, which opens nights; "": it is not asked for.
     """
 
     started: float
     tick: float
     queues: tuple[str, ...]
-    pulses: Mapping[str, float] = field(default_factory=dict)
+    heartbeats: Mapping[str, float] = field(default_factory=dict)
     children: tuple[ChildFact, ...] = ()
     open: int = 0
     due: float | None = None
     catalog_error: str | None = None
-    nights: tuple[Night, ...] = ()
+    job_runs: tuple[JobRunOutcome, ...] = ()
     scheduler: str = ""
 
 
@@ -74,7 +75,7 @@ def deaths_in_a_row(before: int, ran: float) -> int:
 
 def silence(vitals: Vitals, queue: str, now: float) -> float:
     """Return for how many seconds a queue has consumed nothing: since its last canary, or since the service started."""
-    return max(0.0, now - max(vitals.started, vitals.pulses.get(queue, 0.0)))
+    return max(0.0, now - max(vitals.started, vitals.heartbeats.get(queue, 0.0)))
 
 
 def judge(vitals: Vitals, now: float) -> Health:
@@ -92,17 +93,17 @@ def judge(vitals: Vitals, now: float) -> Health:
         reasons.append(f"no night was looked for for {quiet:.0f} s: every tick fails, and the log of the workers says why")
     if reasons:
         return Health("failing", tuple(reasons), silent)
-    waiting = [queue for queue in vitals.queues if vitals.pulses.get(queue, 0.0) < vitals.started]
+    waiting = [queue for queue in vitals.queues if vitals.heartbeats.get(queue, 0.0) < vitals.started]
     if waiting:
         return Health("starting", tuple(f"queue {queue} has not consumed yet" for queue in waiting), silent)
-    bad = tuple(night.reason for night in vitals.nights if not night.good)
+    bad = tuple(job_run.reason for job_run in vitals.job_runs if not job_run.good)
     return Health("degraded" if bad else "ok", bad, silent)
 
 
 def _complaint(vitals: Vitals, queue: str, quiet: float) -> str:
     return (
         f"queue {queue} has consumed nothing for {quiet:.0f} s"
-        if queue in vitals.pulses
+        if queue in vitals.heartbeats
         else f"queue {queue} never consumed anything"
     )
 

@@ -24,16 +24,16 @@ UNAVAILABLE_PAUSES = (2.0, 30.0)  # seconds: the first pause while nobody answer
 class Workflow:
     """The steps of one kind of operation. ``failure_is_result``: a failed step is a result, not a failed operation.
 
-    ``alone``: at most one such operation is open at a time for one subject; a night, which only opens others, needs no such rule.
-    ``back``: the step that each of these steps may return to, when the world has changed under it. ``long``: steps that work for
-    minutes, so that nothing that only looks may wait behind them.
+    ``exclusive``: at most one such operation is open at a time for one subject; a night, which only opens others, needs no such
+    rule. ``back``: the step that each of these steps may return to, when the world has changed under it. ``long``: steps that
+    work for minutes, so that nothing that only looks may wait behind them.
     """
 
     kind: str
     steps: tuple[str, ...]
     cleanup: tuple[str, ...] = ()
     failure_is_result: bool = False
-    alone: bool = True
+    exclusive: bool = True
     back: tuple[tuple[str, str], ...] = ()
     long: frozenset[str] = frozenset()
 
@@ -56,8 +56,8 @@ class StepStatus:
     """Where an operation stands when it is decided upon. Times in epoch seconds.
 
     ``cancel`` is why it shall end, if somebody asked; ``lost`` how many drivers died at this step; ``tries`` how often this step
-    has failed in a way that may pass, ``since`` when it did so first, ``patience`` how long that may go on (seconds); ``backs``
-    how often it went back; ``failed``, ``cleanup_failed`` and ``cancelled`` what came of the steps before.
+    has failed in a way that may pass, ``since`` when it did so first, ``retry_for_s`` how long that may go on (seconds);
+    ``backs`` how often it went back; ``failed``, ``cleanup_failed`` and ``cancelled`` what came of the steps before.
     """
 
     step: str
@@ -67,7 +67,7 @@ class StepStatus:
     lost: int = 0
     tries: int = 0
     since: float | None = None
-    patience: float = 0.0
+    retry_for_s: float = 0.0
     backs: int = 0
     failed: bool = False
     cleanup_failed: bool = False
@@ -187,7 +187,10 @@ def _another_try(status: StepStatus, trouble: Trouble) -> float | None:
     """Seconds until the step is tried again, or None if it has failed for good."""
     if trouble is Trouble.TRANSIENT and status.tries < len(TRANSIENT_PAUSES):
         return TRANSIENT_PAUSES[status.tries]
-    if trouble is Trouble.UNAVAILABLE and status.now - (status.now if status.since is None else status.since) < status.patience:
+    if (
+        trouble is Trouble.UNAVAILABLE
+        and status.now - (status.now if status.since is None else status.since) < status.retry_for_s
+    ):
         first, longest = UNAVAILABLE_PAUSES
         return float(min(longest, first * 2 ** min(status.tries, 8)))
     return None

@@ -31,7 +31,7 @@ def build() -> Celery:
     install()
     settings = load_settings()
     policy = site_policy(settings)
-    made = Celery("backupsvc", broker=settings.broker.url, include=["workers.tasks", "workers.pulse"])
+    made = Celery("backupsvc", broker=settings.broker.url, include=["workers.tasks", "workers.heartbeat"])
     made.conf.update(
         task_serializer="json",
         accept_content=["json"],

@@ -36,7 +36,7 @@ def _turn(id: str, *, long: bool) -> None:
     queue = STEPS if long else POLLS
     with open_site() as service:
         # A queue whose workers are all in the middle of long steps consumes no canary, and yet it is consumed.
-        service.engine.executor.on_beat = lambda: service.catalog.pulse(queue, int(service.clock.now()))
+        service.engine.executor.on_heartbeat = lambda: service.catalog.heartbeats.record(queue, int(service.clock.now()))
         _send(id, work(service.engine.executor, id, long=long))
 
 

@@ -18,7 +18,7 @@ from policies.pve.volid import parse_name
 # The name's line in the current section of a guest's config; a container calls it hostname. A snapshot's section starts with "[".
 NAME_LINE = re.compile(r"^(?:name|hostname):[^\S\n]*(\S+)[^\S\n]*$", re.MULTILINE)
 # vzdump writes a container's configs before all else: an archive that has none among its first members has none at all.
-MOST_MEMBERS = 1000
+MAX_MEMBERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _container_configs(raw: ByteStream) -> dict[str, bytes]:
     """Return a container's configs. vzdump writes them before all else, so the first other file behind them ends the search."""
     reader = TarPass()
     reader.read(
-        raw, until=lambda name: (bool(reader.configs) and not name.startswith(CONFIG_FOLDER)) or reader.members >= MOST_MEMBERS
+        raw, until=lambda name: (bool(reader.configs) and not name.startswith(CONFIG_FOLDER)) or reader.members >= MAX_MEMBERS
     )
     return reader.configs
 

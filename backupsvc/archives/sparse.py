@@ -14,7 +14,7 @@ from backupsvc.archives.streams import ByteStream
 BLOCK = 512
 DIGITS = 20  # of the longest number of 64 bits
 AT_ONCE = 64 * 1024  # bytes of a map's text that are taken apart at a time
-MOST = 2**63  # no file reaches so far
+MAX_SIZE = 2**63  # no file reaches so far
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Map:
             return "its last piece has no length"
         if self.stored != stored:
             return "its pieces are not as long together as the data that is stored"
-        if self.end != size or size >= MOST:  # tar writes an empty piece behind a hole at the end, and makes no file longer
+        if self.end != size or size >= MAX_SIZE:  # tar writes an empty piece behind a hole at the end, and makes no file longer
             return "its pieces do not end where the file does"
         return ""
 

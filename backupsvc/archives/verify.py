@@ -17,7 +17,7 @@ from policies import whole
 # What PVE makes the guest from (qemu-server PVE/QemuServer.pm, restore_vma_archive).
 CONFIG = "qemu-server.conf"
 # A config can contradict itself two thousand times, each time at the length of its longest line.
-MOST_LACKS, LONGEST_LACK = 50, 400
+MAX_LACKS, MAX_LACK_LENGTH = 50, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,8 @@ def _account(reader: VmaPass | TarPass) -> tuple[str, ...]:
         return (f"{state}: PVE cannot restore the guest from it alone",)
     devices = [device.name for device in reader.header.devices.values() if device.name != VMSTATE]
     lacks = whole.contradictions(config.decode("utf-8", "replace"), devices)
-    more = (f"and {len(lacks) - MOST_LACKS} more of the kind",) if len(lacks) > MOST_LACKS else ()
-    return *(lack if len(lack) <= LONGEST_LACK else f"{lack[:LONGEST_LACK]} ..." for lack in lacks[:MOST_LACKS]), *more
+    more = (f"and {len(lacks) - MAX_LACKS} more of the kind",) if len(lacks) > MAX_LACKS else ()
+    return *(lack if len(lack) <= MAX_LACK_LENGTH else f"{lack[:MAX_LACK_LENGTH]} ..." for lack in lacks[:MAX_LACKS]), *more
 
 
 def _drain(stream: ByteStream, findings: _Findings) -> None:

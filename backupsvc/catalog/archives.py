@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, 
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.looks import last_looks, record_looks
-from backupsvc.catalog.patience import repeatable, retried
+from backupsvc.catalog.inspections import last_inspections, record_inspections
+from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.rows import archive_of, plain
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveNotFound
@@ -21,7 +21,7 @@ from policies.pve import guest_config
 
 Key = tuple[str, str]  # (place, volid); place is "" on a shared storage
 
-LONGEST_LISTING = 3600  # seconds
+MAX_LISTING = 3600  # seconds
 _LISTED = ("node", "storage", "ctime", "size", "format", "protected", "shared", "notes")
 _LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
 _FACTS = (*_LEARNT, "born", "rung_at", "first_seen", "gone_at", "changed_at", "changed")
@@ -47,7 +47,7 @@ class Observation:
     known_before: int
 
 
-class ArchiveStore:
+class ArchiveRepository:
     """The catalog's archives."""
 
     def __init__(self, database: Database) -> None:
@@ -87,16 +87,16 @@ class ArchiveStore:
             new = [key for key in listed if key not in before or before[key].gone_at is not None]
             within = [key for key, row in before.items() if row.gone_at is None and _in_scope(row, scope)]
             gone = [key for key in within if key not in listed]
-            looks = last_looks(connection)
+            looks = last_inspections(connection)
             _insert(connection, [listed[key] for key in new if key not in before], looks, at)
             _refresh(connection, [(before[key], archive) for key, archive in listed.items() if key in before], at)
             _mark_gone(connection, [before[key] for key in gone], at)
-            record_looks(connection, looked, looks, at)
+            record_inspections(connection, looked, looks, at)
         newest = sorted((listed[key] for key in new), key=lambda archive: archive.ctime)
         return Observation(tuple(newest), tuple(archive_of(before[key]) for key in gone), len(within))
 
     @retried
-    def archives(self, *, vmid: int | None = None, storage: str | None = None, gone: bool = False) -> list[Archive]:
+    def find(self, *, vmid: int | None = None, storage: str | None = None, gone: bool = False) -> list[Archive]:
         """Return the archives that the storages hold (with ``gone``: those that they no longer hold), newest first."""
         wanted: list[ColumnElement[bool]] = [ARCHIVE.c.gone_at.is_not(None) if gone else ARCHIVE.c.gone_at.is_(None)]
         if vmid is not None:
@@ -108,7 +108,7 @@ class ArchiveStore:
             return [archive_of(row) for row in connection.execute(query)]
 
     @retried
-    def archive(self, node: str, volid: str) -> Archive | None:
+    def get(self, node: str, volid: str) -> Archive | None:
         """Given a node and a volid, return the archive (also one that has gone since), or None if none was ever seen.
 
         On a shared storage every node names the same archive.
@@ -156,7 +156,7 @@ class ArchiveStore:
         return differs
 
     @retried
-    def archive_facts(self, node: str, volid: str) -> dict[str, Any]:
+    def facts(self, node: str, volid: str) -> dict[str, Any]:
         """Given an archive, return what is known beyond its listing ({} if it was never seen). Times in epoch seconds."""
         with self._database.read() as connection:
             row = connection.execute(
@@ -226,7 +226,7 @@ def _key(archive: Archive) -> Key:
 
 def _went_since(row: Row[Any], at: int) -> bool:
     """Whether an archive went since a listing began that still has it. What lies further ahead was written by a wrong clock."""
-    return row.gone_at is not None and at <= row.gone_at <= at + LONGEST_LISTING
+    return row.gone_at is not None and at <= row.gone_at <= at + MAX_LISTING
 
 
 def _in_scope(row: Row[Any], scope: Collection[tuple[str, str]]) -> bool:

@@ -1,7 +1,7 @@
 """The catalog's database: opening it, its transactions, and bringing its tables to this version's form.
 
 SQLite by default, set up for several processes on one machine (never on NFS: WAL needs shared memory). PostgreSQL by URL.
-A database that is locked or down is waited for (patience.py).
+A database that is locked or down is waited for (retry.py).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from backupsvc.catalog.mounts import network_file_system
-from backupsvc.catalog.patience import FIRST, MOST, passes, passes_before_begin
+from backupsvc.catalog.retry import FIRST_PAUSE_S, MAX_PAUSE_S, passes, passes_before_begin
 from backupsvc.clock import SystemClock, polls
 from backupsvc.errors import CatalogCut, CatalogUnreachable, UsageError
 
 HEAD = "0009"  # the newest revision under migrations/versions; a test holds the two together
 BUSY_SECONDS = 15
-PATIENCE = 120.0
-FIRST_PATIENCE = 10.0  # whoever has had no answer from it yet may have the URL wrong, and is told soon
+RETRY_FOR_S = 120.0
+FIRST_RETRY_FOR_S = 10.0  # whoever has had no answer from it yet may have the URL wrong, and is told soon
 _HINT = "check BACKUPSVC_CATALOG__URL, and that the database exists and lets this user write"
 _WAITED = (
     "check that the database runs and that no other program holds it; BACKUPSVC_CATALOG__PATIENCE is how long it is waited for"
@@ -50,25 +50,25 @@ class Database:
     Args:
         engine: where it is.
         label: its URL without the password, for messages.
-        patience: for how many seconds it is waited for when it is locked or down.
+        retry_for_s: for how many seconds it is waited for when it is locked or down.
     """
 
-    def __init__(self, engine: Engine, label: str, patience: float = PATIENCE) -> None:
-        self._engine, self._label, self.patience = engine, label, patience
+    def __init__(self, engine: Engine, label: str, retry_for_s: float = RETRY_FOR_S) -> None:
+        self._engine, self._label, self.retry_for_s = engine, label, retry_for_s
 
     @classmethod
-    def open(cls, url: str, patience: float = PATIENCE) -> Database:
+    def open(cls, url: str, retry_for_s: float = RETRY_FOR_S) -> Database:
         """Given an SQLAlchemy URL, open the database, creating or migrating its tables.
 
-        A database that has answered this process before is waited for with all the ``patience`` (seconds), another one with
-        FIRST_PATIENCE at most. Raise UsageError if that is no URL or if it names an SQLite file on a network file system,
+        A database that has answered this process before is waited for with all the ``retry_for_s`` (seconds), another one with
+        FIRST_RETRY_FOR_S at most. Raise UsageError if that is no URL or if it names an SQLite file on a network file system,
         CatalogUnreachable if the database does not open or is of a newer version.
         """
         try:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite":
                 _create_file(parsed)
-            engine = _engine(parsed, patience)
+            engine = _engine(parsed, retry_for_s)
         except (ArgumentError, NoSuchModuleError):
             raise UsageError(
                 "the catalog's URL is not one of a database", "write sqlite:////path/catalog.db or postgresql+psycopg://..."
@@ -78,10 +78,10 @@ class Database:
                 f"the catalog's database needs the Python package {error.name}", "install it, or use SQLite"
             ) from None
         label = parsed.render_as_string(hide_password=True)
-        database = cls(engine, label, patience if label in _answered else min(patience, FIRST_PATIENCE))
+        database = cls(engine, label, retry_for_s if label in _answered else min(retry_for_s, FIRST_RETRY_FOR_S))
         database._migrate()
         _answered.add(label)
-        database.patience = patience
+        database.retry_for_s = retry_for_s
         return database
 
     @contextmanager
@@ -119,16 +119,16 @@ class Database:
 
     def _begun(self, writes: bool) -> Connection:
         """A connection whose transaction has begun. Until then nothing was sent, so it is safe to try again."""
-        for attempt, passed in enumerate(polls(SystemClock(), self.patience, first=FIRST, most=MOST)):
+        for attempt, passed in enumerate(polls(SystemClock(), self.retry_for_s, first=FIRST_PAUSE_S, most=MAX_PAUSE_S)):
             try:
                 return self._begin(writes)
             except DBAPIError as error:
                 if not passes_before_begin(error):
                     raise
-                if passed >= self.patience:
+                if passed >= self.retry_for_s:
                     raise CatalogUnreachable(self._says(error, f" in {passed:.0f} s"), _WAITED) from None
                 if attempt == 0:
-                    _log.warning("%s; waiting for up to %.0f s", self._says(error), self.patience)
+                    _log.warning("%s; waiting for up to %.0f s", self._says(error), self.retry_for_s)
         raise AssertionError("the last attempt returns or raises")
 
     def _begin(self, writes: bool) -> Connection:
@@ -187,10 +187,10 @@ def _version(connection: Connection) -> str | None:
     return str(found) if found is not None else None
 
 
-def _engine(url: URL, patience: float) -> Engine:
+def _engine(url: URL, retry_for_s: float) -> Engine:
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, hide_parameters=True)
-        event.listen(engine, "connect", partial(_set_up_sqlite, busy=min(BUSY_SECONDS, patience)))
+        event.listen(engine, "connect", partial(_set_up_sqlite, busy=min(BUSY_SECONDS, retry_for_s)))
         event.listen(engine, "begin", _begin_sqlite)
     elif url.get_backend_name() == "postgresql":
         given = {name: value for name, value in _POSTGRES.items() if name not in url.query}

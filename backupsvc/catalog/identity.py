@@ -5,18 +5,18 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.patience import retried
+from backupsvc.catalog.retry import retried
 from backupsvc.catalog.tables import IDENTITY
 
 
-class IdentityStore:
+class IdentityRepository:
     """The one row that the migration wrote."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @retried
-    def identity(self) -> str:
+    def get(self) -> str:
         """Return this service's identity: 32 hexadecimal digits, the same for as long as the catalog lives."""
         with self._database.read() as connection:
             return str(connection.execute(select(IDENTITY.c.id)).scalar_one())

@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog import ulid
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.leases import Fence, hold
-from backupsvc.catalog.patience import repeatable, retried
+from backupsvc.catalog.fences import Fence, hold
+from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.rows import book_row, operation_of, plain, transition_of
 from backupsvc.catalog.tables import ARCHIVE_PIN, OPERATION, TRANSITION
 from backupsvc.catalog.untold import HEAD_START, note_untold
@@ -61,9 +61,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class NewOperation:
-    """An operation to open. ``alone`` is a key that only one open operation may have at a time; ``rank`` its place in a lane.
+    """An operation to open. ``exclusive_key`` is one that only one open operation may have; ``rank`` its
+    place among those who wait for a lock.
 
-    ``lane`` is the one that it waits for from the first moment, before anybody has looked at it.
+    ``lock`` is the one that it waits for from the first moment, before anybody has looked at it.
     """
 
     kind: str
@@ -72,16 +73,16 @@ class NewOperation:
     memory: Mapping[str, object]
     book: Bookkeeping = field(default_factory=Bookkeeping)
     occurrence: str | None = None
-    alone: str | None = None
+    exclusive_key: str | None = None
     rank: int = 0
-    lane: str | None = None
+    lock: str | None = None
 
 
 class EndAsked(OperationFailed):
     """Somebody asked that an operation end, so that it opens no more others. The message is why it shall end."""
 
 
-class OperationStore:
+class OperationRepository:
     """The catalog's operations, with their transitions (append-only)."""
 
     def __init__(self, database: Database) -> None:
@@ -89,28 +90,33 @@ class OperationStore:
 
     # --- opening and reading ----------------------------------------------------------------------------------------------
 
-    def open_operation(
-        self, new: NewOperation, at: int, driver: Driver | None = None, parent: Fence | None = None
-    ) -> Operation | None:
-        """Given an operation to open, record it, driven by ``driver`` from its first moment if there is one; due now.
+    def open(self, new: NewOperation, at: int, driver: Driver | None = None) -> Operation | None:
+        """Given an operation that no other opens, record it, driven by ``driver`` from its first moment if there is one; due now.
 
-        ``parent`` is the operation that opens it, with its driver: in the same transaction it must be open, driven by that
-        driver, and nobody may have asked that it end. Raise LeaseLost or EndAsked, and open nothing, where that is not so. Return
-        None if its occurrence was opened before, or while an open operation has its key ``alone`` (law 9).
+        Return None if its occurrence was opened before, or while an open operation has its ``exclusive_key`` (law 9).
         """
-        lease = {"lease_owner": driver.owner, "lease_until": driver.now + driver.ttl} if driver else {}
-        row = self._row(new, at) | {"state": OPEN, "due": at} | lease
-        return self._insert(row, parent=parent)
+        return self._insert(self._open_row(new, at, driver))
+
+    def open_child(self, new: NewOperation, at: int, parent: Fence, driver: Driver | None = None) -> Operation | None:
+        """Given an operation that another opens, record it as ``open`` does.
+
+        ``parent`` is the one that opens it, with its driver: in the same transaction it must be open, driven by that driver, and
+        nobody may have asked that it end. Raise LeaseLost or EndAsked, and open nothing, where that is not so.
+        """
+        return self._insert(self._open_row(new, at, driver), parent=parent)
 
     def record_missed(self, new: NewOperation, at: int, why: str) -> Operation | None:
         """Given an occurrence whose time has passed, record that it was missed; None if it is recorded already, or was opened."""
         state = OperationState.MISSED.value
         return self._insert(self._row(new, at) | {"state": state, "due": at, "finished": at, "error": why}, untold=at)
 
+    def _open_row(self, new: NewOperation, at: int, driver: Driver | None) -> dict[str, Any]:
+        return self._row(new, at) | {"state": OPEN, "due": at} | (self._lease(driver) if driver else {})
+
     def _row(self, new: NewOperation, at: int) -> dict[str, Any]:
         row: dict[str, Any] = {"id": ulid.new(at), "kind": new.kind, "subject": new.subject, "step": new.step, "attempts": 0}
         row |= Kept(new.memory, new.book).row() | {"created": at, "updated": at, "occurrence": new.occurrence}
-        return row | {"alone": new.alone, "rank": new.rank, "lane": new.lane}
+        return row | {"exclusive_key": new.exclusive_key, "rank": new.rank, "lock": new.lock}
 
     @repeatable
     def _insert(self, row: dict[str, Any], untold: int | None = None, parent: Fence | None = None) -> Operation | None:
@@ -120,22 +126,22 @@ class OperationStore:
             connection.execute(insert(OPERATION).values(row))
             if untold is not None:
                 note_untold(connection, row["id"], untold)
-        return self.operation(str(row["id"]))  # there also if an earlier try of this call wrote it, and only its answer was lost
+        return self.get(str(row["id"]))  # there also if an earlier try of this call wrote it, and only its answer was lost
 
     @retried
-    def operation(self, id: str) -> Operation | None:
+    def get(self, id: str) -> Operation | None:
         """Given an operation's id, return it, or None."""
         return self._one(OPERATION.c.id == id)
 
     @retried
-    def occurrence(self, key: str) -> Operation | None:
+    def by_occurrence(self, key: str) -> Operation | None:
         """Given an occurrence's key, return the operation that was opened for it, or None."""
         return self._one(OPERATION.c.occurrence == key)
 
     @retried
-    def alone(self, key: str) -> Operation | None:
+    def by_exclusive_key(self, key: str) -> Operation | None:
         """Given a key that one open operation may have at a time, return the one that has it, or None."""
-        return self._one(OPERATION.c.alone == key, OPERATION.c.state == OPEN)
+        return self._one(OPERATION.c.exclusive_key == key, OPERATION.c.state == OPEN)
 
     def _one(self, *where: Any) -> Operation | None:
         with self._database.read() as connection:
@@ -143,7 +149,7 @@ class OperationStore:
         return operation_of(row) if row else None
 
     @retried
-    def operations(
+    def find(
         self,
         *,
         kind: str | None = None,
@@ -158,7 +164,7 @@ class OperationStore:
             return [operation_of(row) for row in connection.execute(query.order_by(OPERATION.c.number.desc()).limit(limit))]
 
     @retried
-    def named(self, part: str, limit: int) -> list[str]:
+    def ids_like(self, part: str, limit: int) -> list[str]:
         """Given the beginning or the end of an id, return the ids that it fits, newest first. ``part`` holds no wildcard."""
         fits = or_(OPERATION.c.id.like(f"{part}%"), OPERATION.c.id.like(f"%{part}"))
         query = select(OPERATION.c.id).where(fits).order_by(OPERATION.c.number.desc()).limit(limit)
@@ -166,7 +172,7 @@ class OperationStore:
             return [row.id for row in connection.execute(query)]
 
     @retried
-    def open_pieces(self, occurrence: str | None) -> list[str]:
+    def open_child_ids(self, occurrence: str | None) -> list[str]:
         """Given an operation's occurrence, return the ids of the open operations that it opened, in the order of opening.
 
         Their occurrences are its own, a # and a name (``operations.pieces``). An operation without one has opened none.
@@ -343,7 +349,7 @@ class OperationStore:
             connection.execute(update(OPERATION).where(*long).values(lease_until=0))
 
     @retried
-    def leased(self, now: int) -> dict[str, str]:
+    def drivers(self, now: int) -> dict[str, str]:
         """Return the open operations that are being driven, each with its driver."""
         query = select(OPERATION.c.id, OPERATION.c.lease_owner).where(OPERATION.c.state == OPEN, OPERATION.c.lease_until > now)
         with self._database.read() as connection:
@@ -364,6 +370,17 @@ class OperationStore:
             statement = update(OPERATION).where(*is_open).values(cancel=func.coalesce(OPERATION.c.cancel, why), due=at)
             row = connection.execute(statement.returning(*OPERATION.c)).first()
         return operation_of(row) if row else None
+
+    @retried
+    def backlog(self, now: int) -> tuple[int, int | None]:
+        """Return how many operations are open, and since when the first of those that nobody drives has been or will be due."""
+        free = or_(OPERATION.c.lease_owner.is_(None), OPERATION.c.lease_until <= now)
+        # 0 is a row from before operations had a time to be due
+        due = func.min(case((free, func.nullif(OPERATION.c.due, 0))))
+        query = select(func.count(), due).where(OPERATION.c.state == OperationState.OPEN.value)
+        with self._database.read() as connection:
+            count, oldest = connection.execute(query).one()
+        return int(count), oldest
 
 
 def _goes_on(connection: Connection, parent: Fence) -> None:

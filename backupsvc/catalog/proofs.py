@@ -7,20 +7,20 @@ from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.archives import find, lift, withdraw
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.patience import repeatable, retried
+from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.rows import proof_of, proof_row
 from backupsvc.catalog.tables import PROOF
 from policies.model import Proof, Verdict
 
 
-class ProofStore:
+class ProofRepository:
     """The catalog's proofs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @repeatable
-    def record_proof(self, proof: Proof) -> bool:
+    def record(self, proof: Proof) -> bool:
         """Given what a restore test found, record it and raise its archive's rung; only a proven verdict moves the date of proof.
 
         A failed test withdraws what an earlier one had proven of the archive (the history keeps both): what fails today is not
@@ -43,7 +43,7 @@ class ProofStore:
         return True
 
     @retried
-    def proofs(
+    def find(
         self, *, vmid: int | None = None, since: int | None = None, until: int | None = None, limit: int | None = None
     ) -> list[Proof]:
         """Return the proofs of a guest (None: of all) that ended in [``since``, ``until``) in epoch seconds, newest first."""

@@ -1,49 +1,53 @@
-"""The catalog as the rest of the service sees it: one object, opened by URL, that speaks the values of policies/model/."""
+"""The catalog as the rest of the service sees it: one object, opened by URL, that speaks the values of policies/model.py."""
 
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
-from backupsvc.catalog.archives import ArchiveStore
-from backupsvc.catalog.database import PATIENCE, Database
-from backupsvc.catalog.identity import IdentityStore
-from backupsvc.catalog.leases import LaneStore, LeaseStore
-from backupsvc.catalog.looks import LookStore
-from backupsvc.catalog.operations import OperationStore
-from backupsvc.catalog.pins import PinStore
-from backupsvc.catalog.proofs import ProofStore
-from backupsvc.catalog.pulse import PulseStore
-from backupsvc.catalog.untold import UntoldStore
+from backupsvc.catalog.archive_pins import ArchivePinRepository
+from backupsvc.catalog.archives import ArchiveRepository
+from backupsvc.catalog.database import RETRY_FOR_S, Database
+from backupsvc.catalog.heartbeats import HeartbeatRepository
+from backupsvc.catalog.identity import IdentityRepository
+from backupsvc.catalog.inspections import InspectionRepository
+from backupsvc.catalog.leases import LeaseRepository
+from backupsvc.catalog.locks import LockRepository
+from backupsvc.catalog.operations import OperationRepository
+from backupsvc.catalog.proofs import ProofRepository
+from backupsvc.catalog.untold import UntoldRepository
 
 
-class Catalog(
-    ArchiveStore,
-    IdentityStore,
-    LookStore,
-    OperationStore,
-    LeaseStore,
-    LaneStore,
-    PinStore,
-    ProofStore,
-    PulseStore,
-    UntoldStore,
-):
-    """Archives, identity, looks, operations, leases, lanes, pins, proofs, pulses and untold outcomes in one database."""
+class Catalog:
+    """One database, and a repository for each subject that it keeps."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.archive_pins = ArchivePinRepository(database)
+        self.archives = ArchiveRepository(database)
+        self.heartbeats = HeartbeatRepository(database)
+        self.identity = IdentityRepository(database)
+        self.inspections = InspectionRepository(database)
+        self.leases = LeaseRepository(database)
+        self.locks = LockRepository(database)
+        self.operations = OperationRepository(database)
+        self.proofs = ProofRepository(database)
+        self.untold = UntoldRepository(database)
 
     @classmethod
-    def open(cls, url: str, patience: float = PATIENCE) -> Catalog:
+    def open(cls, url: str, retry_for_s: float = RETRY_FOR_S) -> Self:
         """Given an SQLAlchemy URL, open the catalog, creating it or bringing it to this version.
 
-        ``patience`` is for how many seconds a catalog that is locked or down is waited for. Raise UsageError if that is no URL or
+        A catalog that is locked or down is waited for up to ``retry_for_s`` seconds. Raise UsageError if that is no URL or
         an SQLite file on a network file system, CatalogUnreachable if the database does not open or is of a newer version.
         """
-        return cls(Database.open(url, patience))
+        return cls(Database.open(url, retry_for_s))
 
     def close(self) -> None:
         """Let go of the database."""
         self._database.close()
 
-    def __enter__(self) -> Catalog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -68,7 +68,7 @@ class StorageLookRow(SQLModel, table=True):
 
 
 class AcceptanceRow(SQLModel, table=True):
-    """That somebody accepted what the storages hold of a guest of which the catalog knew too little. The store only inserts."""
+    """That somebody accepted what the storages hold of a guest of which the catalog knew too little. Rows are only inserted."""
 
     __tablename__ = "acceptance"
     __table_args__ = (Index("ix_acceptance_vmid", "vmid"),)  # when a guest was accepted last
@@ -93,12 +93,12 @@ class OperationRow(SQLModel, table=True):
         UniqueConstraint("occurrence", name="uq_operation_occurrence"),  # law 9: once, however many beats there are
         Index("ix_operation_state_kind", "state", "kind"),  # what is open
         Index("ix_operation_state_due", "state", "due"),  # what the tick must wake
-        Index("ix_operation_lane", "lane"),  # who waits for a node's turn
+        Index("ix_operation_lane", "lock"),  # who waits for a lock
         Index("ix_operation_subject", "subject"),  # the history of a guest
         # law 9: a guest has at most one open operation
         Index(
             "uq_operation_alone",
-            "alone",
+            "exclusive_key",
             unique=True,
             sqlite_where=text("state = 'open'"),
             postgresql_where=text("state = 'open'"),
@@ -122,14 +122,14 @@ class OperationRow(SQLModel, table=True):
     attempts: int = 0
     error: str | None = Field(default=None, sa_type=Text)
     due: int = Field(sa_type=BigInteger)
-    alone: str | None = None
-    lane: str | None = None
+    exclusive_key: str | None = Field(default=None, sa_column_kwargs={"name": "alone", "key": "exclusive_key"})
+    lock: str | None = Field(default=None, sa_column_kwargs={"name": "lane", "key": "lock"})
     rank: int = 0
     cancel: str | None = Field(default=None, sa_type=Text)
 
 
 class TransitionRow(SQLModel, table=True):
-    """One line of an operation's history. The store only ever inserts here."""
+    """One line of an operation's history. The repository only ever inserts here."""
 
     __tablename__ = "transition"
     __table_args__ = (Index("ix_transition_upid", "upid"),)  # whose task is that?
@@ -153,8 +153,8 @@ class VmidLeaseRow(SQLModel, table=True):
     at: int = Field(sa_type=BigInteger)
 
 
-class LaneRow(SQLModel, table=True):
-    """Which operation works in a lane: one vzdump a node, one restore test a node."""
+class LockRow(SQLModel, table=True):
+    """Which operation has a lock: one vzdump a node, one restore test a node."""
 
     __tablename__ = "lane"
 
@@ -177,7 +177,7 @@ class ArchivePinRow(SQLModel, table=True):
 
 
 class ProofRow(SQLModel, table=True):
-    """What one restore test found. The store only ever inserts here."""
+    """What one restore test found. The repository only ever inserts here."""
 
     __tablename__ = "proof"
     __table_args__ = (
@@ -202,7 +202,7 @@ class ProofRow(SQLModel, table=True):
     evidence: dict[str, Any] = Field(sa_type=JSON)  # stages, checks, stripped, asserted, reasons
 
 
-class PulseRow(SQLModel, table=True):
+class HeartbeatRow(SQLModel, table=True):
     """When a queue last consumed a canary. One row a queue, overwritten: this is no history."""
 
     __tablename__ = "pulse"
@@ -237,9 +237,9 @@ ACCEPTANCE = METADATA.tables["acceptance"]
 OPERATION = METADATA.tables["operation"]
 TRANSITION = METADATA.tables["transition"]
 VMID_LEASE = METADATA.tables["vmid_lease"]
-LANE = METADATA.tables["lane"]
+LOCK = METADATA.tables["lane"]
 ARCHIVE_PIN = METADATA.tables["archive_pin"]
 PROOF = METADATA.tables["proof"]
-PULSE = METADATA.tables["pulse"]
+HEARTBEAT = METADATA.tables["pulse"]
 IDENTITY = METADATA.tables["identity"]
 UNTOLD = METADATA.tables["untold"]

@@ -8,21 +8,21 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, insert, select, update
 
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.patience import repeatable, retried
+from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.tables import UNTOLD
 
 HEAD_START = 60  # seconds that an operation's driver has to tell what came of it
 FORGOTTEN = 31 * 24 * 3600  # seconds after which nobody wants to know any more
 
 
-class UntoldStore:
+class UntoldRepository:
     """Outcomes that are still to be told, each by its operation's id."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @repeatable
-    def take_untold(self, now: int, limit: int) -> list[str]:
+    def take(self, now: int, limit: int) -> list[str]:
         """Return operations whose outcome somebody should tell now, the longest due first; they are the caller's for a while.
 
         Of several that ask at once each gets others. What is not struck off by ``was_told`` comes again after HEAD_START.
@@ -43,14 +43,14 @@ class UntoldStore:
         return taken
 
     @retried
-    def is_untold(self, operation: str, due: int) -> bool:
+    def holds(self, operation: str, due: int) -> bool:
         """Given an operation that ended, return whether its outcome is noted with that time: nobody has told it or taken it."""
         noted = (UNTOLD.c.operation == operation, UNTOLD.c.due == due)
         with self._database.read() as connection:
             return connection.execute(select(UNTOLD.c.operation).where(*noted)).first() is not None
 
     @repeatable
-    def was_told(self, operation: str) -> None:
+    def mark_told(self, operation: str) -> None:
         """Given an operation, strike its outcome off: all who listen have heard of it."""
         with self._database.write() as connection:
             connection.execute(delete(UNTOLD).where(UNTOLD.c.operation == operation))

@@ -15,7 +15,7 @@ from backupsvc.checks.wire import certificate, connection, printable, why
 from policies.model import CheckSpec, Outcome
 from policies.site.checks import HOST_NAME
 
-MOST = 1024 * 1024  # bytes of the body that are read
+MAX_BODY = 1024 * 1024  # bytes of the body that are read
 
 
 def ask(spec: CheckSpec, target: Target) -> Answer:
@@ -51,7 +51,7 @@ def _fetch(sock: socket.socket, host: str, port: int, path: str) -> tuple[int, b
     connection.sock = sock
     connection.request("GET", path, headers={"Connection": "close", "User-Agent": "backupsvc"})
     response = connection.getresponse()
-    return response.status, response.read(MOST)
+    return response.status, response.read(MAX_BODY)
 
 
 _STATUS = Option(int, "a status from 100 to 599", fits=lambda value: 100 <= value < 600)

@@ -21,7 +21,7 @@ from backupsvc.checks.wire import certificate, connection, printable, why
 from policies.model import CheckSpec, Outcome
 
 ATTRIBUTES = ("namingContexts", "ldapServiceName")
-MOST = 64 * 1024  # bytes of a whole answer; a root entry has a few hundred
+MAX_ANSWER = 64 * 1024  # bytes of a whole answer; a root entry has a few hundred
 MESSAGE = 1  # the number of our request, which the answers to it bear
 _SEQUENCE = 0x30
 _SHOWN = 4  # of the directories that it serves
@@ -85,7 +85,7 @@ def _search(wire: socket.socket) -> tuple[list[Entry], str]:
 
 
 def _messages(wire: socket.socket) -> Iterator[Any]:
-    left = MOST
+    left = MAX_ANSWER
     while True:
         data = _message(wire, left)
         left -= len(data)
@@ -108,7 +108,7 @@ def _message(wire: socket.socket, most: int) -> bytes:
         head = _exactly(wire, octets, head)
         size = int.from_bytes(head[2:], "big")
     if len(head) + size > most:
-        raise NotLdap(f"its answer is longer than {MOST} bytes")
+        raise NotLdap(f"its answer is longer than {MAX_ANSWER} bytes")
     return _exactly(wire, size, head)
 
 

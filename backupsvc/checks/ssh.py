@@ -10,7 +10,7 @@ from policies.model import CheckSpec, Outcome
 
 DEFAULT_PORT = 22
 GREETING = b"SSH-2.0-"
-MOST = 8 * 1024  # bytes of other lines that a server may send first (RFC 4253, 4.2)
+MAX_PREAMBLE = 8 * 1024  # bytes of other lines that a server may send first (RFC 4253, 4.2)
 
 
 def ask(spec: CheckSpec, target: Target) -> Answer:
@@ -31,7 +31,7 @@ def ask(spec: CheckSpec, target: Target) -> Answer:
 def _greeting(sock: socket.socket) -> bytes:
     """All that came up to the greeting's end of line, or to the end."""
     said = b""
-    while len(said) < MOST:
+    while len(said) < MAX_PREAMBLE:
         piece = sock.recv(1024)
         said += piece
         if not piece or any(line.startswith(GREETING) and line.endswith(b"\n") for line in said.splitlines(keepends=True)):

@@ -34,7 +34,7 @@ def list_archives(
 
     with open_service() as service:
         seen = None if offline else survey(service, vmid)
-        archives = sorted(service.catalog.archives(vmid=vmid), key=lambda a: (-a.ctime, a.volid))
+        archives = sorted(service.catalog.archives.find(vmid=vmid), key=lambda a: (-a.ctime, a.volid))
     _print(archives, seen, as_json)
 
 

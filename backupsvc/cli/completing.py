@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-MOST = 50
+MAX_SUGGESTIONS = 50
 _HARMLESS = re.compile(r"[^\w .,@+/-]")  # no quote, bracket, backslash or dollar, and no markup
 
 
@@ -18,7 +18,7 @@ def operation_ids(incomplete: str) -> list[tuple[str, str]]:
 
     try:
         with bootstrap.open_service() as service:
-            found = service.catalog.operations(limit=MOST)
+            found = service.catalog.operations.find(limit=MAX_SUGGESTIONS)
     except BackupsvcError:
         return []
     fitting = [operation for operation in found if operation.id.startswith(incomplete.upper())]
@@ -33,7 +33,7 @@ def vmids(incomplete: str) -> list[tuple[str, str]]:
 
     try:
         with bootstrap.open_service() as service:
-            names = {archive.vmid: archive.name for archive in service.catalog.archives() if archive.vmid is not None}
+            names = {archive.vmid: archive.name for archive in service.catalog.archives.find() if archive.vmid is not None}
     except BackupsvcError:
         return []
     return [(str(vmid), offered(name or "")) for vmid, name in sorted(names.items()) if str(vmid).startswith(incomplete)]

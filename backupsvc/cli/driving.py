@@ -64,7 +64,7 @@ def workers(service: Service) -> Health:
     from backupsvc.serve.queues import QUEUES
     from policies.serving import Vitals, judge
 
-    return judge(Vitals(0.0, service.settings.tick, QUEUES, service.catalog.pulses()), service.clock.now())
+    return judge(Vitals(0.0, service.settings.tick, QUEUES, service.catalog.heartbeats.newest()), service.clock.now())
 
 
 def bring_to_end(service: Service, operations: Sequence[Operation], observer: Observer, *, enqueue: bool) -> list[Operation]:
@@ -134,12 +134,12 @@ def _on_interrupt(handler: Any) -> Any:
 def _tell_what_is_left(service: Service, ids: Sequence[str]) -> None:
     from backupsvc.cli.output import tell
 
-    left = [id for id in ids if id in service.catalog.still_open(ids)]
+    left = [id for id in ids if id in service.catalog.operations.still_open(ids)]
     if not left:
         tell("interrupted; what had begun was cleaned up")
         return
     for id in left:
-        if operation := service.catalog.operation(id):
+        if operation := service.catalog.operations.get(id):
             about = f" of guest {operation.subject}" if operation.subject is not None else ""
             tell(f"left unfinished: {operation.kind} {id}{about}, at step {operation.step}")
     tell(f"  -> running workers pick it up; to finish it now: backupsvc operations cancel {' '.join(left)}")

@@ -50,7 +50,7 @@ def list_operations(
     if only_open and wanted != "open":
         raise UsageError(f"--open does not go with --state {state}", "leave one of them out")
     with open_service() as service:
-        found = service.catalog.operations(kind=_kind(kind), subject=vmid, state=wanted, limit=limit)
+        found = service.catalog.operations.find(kind=_kind(kind), subject=vmid, state=wanted, limit=limit)
         rows = [summary(service, item) for item in found]
     if as_json:
         emit_json({"operations": rows})
@@ -221,7 +221,7 @@ def _show_retry(planned: Retry, as_json: bool) -> None:
     asked = {key: value for key, value in written.items() if key != "version"} | {"retry_of": planned.of}
     if as_json:
         kept = {"kind": planned.kind, "subject": planned.subject, "retry_of": planned.of, "asked": asked}
-        emit_json({"dry_run": True, "within": planned.within} | kept)
+        emit_json({"dry_run": True, "within": planned.timeout_s} | kept)
         return
     about = f" of guest {planned.subject}" if planned.subject is not None else ""
     say(f"would open a {planned.kind}{about}, as {planned.of} was asked:")

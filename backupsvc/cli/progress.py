@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _WORDS = {"done": "ok", "failed": "FAILED"}
 SHOWN = 8  # live lines at once; the rest is counted
-PATIENCE = 5.0  # seconds that a wait may last in a pipe before it is worth a line
+SILENT_WAIT_S = 5.0  # seconds that a wait may last in a pipe before it is worth a line
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Progress:
         now = self._clock.monotonic()
         standing = self._open.setdefault(event.operation.id, Standing(about, event.step, now))
         standing.waits = event.text
-        if not self._live and now - standing.since >= PATIENCE and standing.printed != event.text:
+        if not self._live and now - standing.since >= SILENT_WAIT_S and standing.printed != event.text:
             standing.printed = event.text
             self._line(f"{about:<18} {event.step:<10} {now - standing.since:6.1f} s  ...  {event.text}")
 

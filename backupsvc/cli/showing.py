@@ -22,7 +22,7 @@ _OWN_PLACE = ("log", "seconds", "said", "message", "hint", "kind", "why", "what"
 
 def as_dict(service: Service, operation: Operation) -> dict[str, Any]:
     """Given an operation, return it as ``operations show --json`` prints it."""
-    rows = service.catalog.transitions(operation.id)
+    rows = service.catalog.operations.transitions(operation.id)
     transitions = [asdict(row) | {"detail": dict(row.detail), "time": iso(row.at)} for row in rows]
     return showing.summary(service, operation) | {"data": showing.remembered(operation), "transitions": transitions}
 
@@ -55,7 +55,7 @@ class Sheet:
 
     def history(self, operation: Operation) -> Operation:
         """Print every transition there is; return the operation."""
-        for line in self._service.catalog.transitions(operation.id):
+        for line in self._service.catalog.operations.transitions(operation.id):
             self._line(operation, line)
         return operation
 

@@ -84,7 +84,7 @@ def _policy(service: DoctorServices) -> Iterator[Line]:
 
 
 def _catalog(service: DoctorServices) -> Iterator[Line]:
-    yield Line("catalog", OK, f"{len(service.catalog.archives())} archives known")
+    yield Line("catalog", OK, f"{len(service.catalog.archives.find())} archives known")
 
 
 def _cluster(service: DoctorServices) -> Iterator[Line]:
@@ -236,7 +236,7 @@ def _bridge(service: DoctorServices) -> Iterator[Line]:
 def _neighbours(service: DoctorServices, nodes: Iterable[Node]) -> Iterator[Line]:
     """Who else is on the isolated bridge, asked as a restore test asks before it takes a node."""
     scratch = service.policy.scratch
-    guard = service.pve.scratch(scratch, service.catalog.lease_holder)
+    guard = service.pve.scratch(scratch, service.catalog.leases.holder)
     for node in nodes:
         try:
             notes = guard.require_bridge(node.name, isolation.ISOLATED, max_age=0.0)
@@ -275,7 +275,7 @@ def _clocks(service: DoctorServices) -> Iterator[Line]:
 def _retention(service: DoctorServices) -> Iterator[Line]:
     """Which guests a prune would not touch, by what the storages list now: a lost catalog knows of no archive itself."""
     seen = survey(service, remember=False)
-    stopped = prune_guard.stopped([*seen.listed, *seen.unreachable], service.catalog.knowledge())
+    stopped = prune_guard.stopped([*seen.listed, *seen.unreachable], service.catalog.inspections.knowledge())
     for why in stopped.values():
         _, action = prune_guard.refusal({0: why}) or ("", "")
         yield Line("retention", WARNING, f"{why}; prune removes nothing of it", action)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from backupsvc.catalog.leases import Fence
+from backupsvc.catalog.fences import Fence
 from backupsvc.catalog.operations import Driver, Kept, Note
 from backupsvc.clock import moment
 from backupsvc.engine.memory import MemoryForm
@@ -66,7 +66,7 @@ class Driving(Protocol):
     """What a run asks of the engine that drives it."""
 
     foreground: bool
-    settle: float
+    lost_reply_grace_s: float
     hints: list[str]
 
     def driver(self) -> Driver:
@@ -77,7 +77,7 @@ class Driving(Protocol):
         """Whether a lease's owner is known to be a process that is no more."""
         ...
 
-    def beat(self, id: str) -> None:
+    def heartbeat(self, id: str) -> None:
         """Show that the driver lives, if that is due."""
         ...
 
@@ -109,7 +109,7 @@ class Run(Generic[S, M]):
         return self._engine.foreground
 
     @property
-    def patient(self) -> bool:
+    def retries(self) -> bool:
         """Whether this step would be tried again soon if it met trouble that may pass."""
         return self.book.tries < len(TRANSIENT_PAUSES)
 
@@ -164,16 +164,16 @@ class Run(Generic[S, M]):
 
     def save(self) -> None:
         """Write the memory down now: called before an effect that it must outlive. Raise LeaseLost if another drives by now."""
-        self.service.catalog.record(self.id, self._engine.driver(), kept=self.kept())
+        self.service.catalog.operations.record(self.id, self._engine.driver(), kept=self.kept())
 
     def note(self, event: str, upid: str | None = None, **detail: object) -> None:
         """Append a line to the operation's history, and write the memory down with it."""
         line = Note(self.operation.step, event, upid, detail)
-        self.service.catalog.record(self.id, self._engine.driver(), kept=self.kept(), note=line)
+        self.service.catalog.operations.record(self.id, self._engine.driver(), kept=self.kept(), note=line)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Called again and again by a step that works for minutes. Raise LeaseLost or CancelAsked when it must stop."""
-        self._engine.beat(self.id)
+        self._engine.heartbeat(self.id)
 
     def say(self, text: str) -> None:
         """Tell whoever watches."""
@@ -181,14 +181,14 @@ class Run(Generic[S, M]):
 
     # --- turns ------------------------------------------------------------------------------------------------------------
 
-    def turn(self, lane: str, why: str) -> Wait | None:
-        """Given a lane, take it; return a wait while it is another operation's turn. Taking it twice is harmless."""
-        ahead = self.service.catalog.enter_lane(lane, self.id, self.now(), self.fence(), self._engine.gone)
+    def turn(self, lock: str, why: str) -> Wait | None:
+        """Given a lock, take it; return a wait while it is another operation's turn. Taking it twice is harmless."""
+        ahead = self.service.catalog.locks.enter(lock, self.now(), self.fence(), self._engine.gone)
         return Wait(why, most=5.0, behind=ahead) if ahead else None
 
     def leave(self) -> None:
-        """Give up the lane that the operation holds or waits for, and wake whoever is next."""
-        if following := self.service.catalog.leave_lane(self.id, self.now(), self.fence(), self._engine.gone):
+        """Give up the lock that the operation holds or waits for, and wake whoever is next."""
+        if following := self.service.catalog.locks.leave(self.now(), self.fence(), self._engine.gone):
             self._engine.hints.append(following)
 
     # --- tasks ------------------------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class Run(Generic[S, M]):
         if intended is None:
             return None
         rows = pve.tasks.find(node, type=type, vmid=vmid, since=int(intended.wall))
-        others = self.service.catalog.upids_of_others(self.id, [row.upid for row in rows])
+        others = self.service.catalog.operations.upids_of_others(self.id, [row.upid for row in rows])
         for row in rows:
             if row.upid not in others:
                 self.began(name, row.upid, "adopted")
@@ -254,7 +254,7 @@ class Run(Generic[S, M]):
         task = self.book.task(name)
         if task.upid is not None or task.intended is None:
             return False
-        return task.intended.until(moment(self.clock)) < self._engine.settle
+        return task.intended.until(moment(self.clock)) < self._engine.lost_reply_grace_s
 
     def intend(self, name: str, what: str) -> None:
         """Write down that a task is about to be started. Fenced: if the lease is lost, nothing is."""

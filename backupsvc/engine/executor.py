@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from backupsvc.engine.kind import Kinds, OperationKind
 
 LEASE_SECONDS = 600
-BEAT_SECONDS = 30.0  # between two signs of life of a step that works for minutes
-SETTLE_SECONDS = 10.0  # a call whose answer was lost is given so long to show up as a task
+HEARTBEAT_SECONDS = 30.0  # between two signs of life of a step that works for minutes
+LOST_REPLY_GRACE_S = 10.0  # a call whose answer was lost is given so long to show up as a task
 TURN_RECHECK = 900.0  # seconds between two looks of an operation that waits for its turn: it is woken when the turn comes
-FOREGROUND_PATIENCE = 120.0  # seconds of silence that a person in front of a terminal is made to sit through
-PATIENCE = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
-CLEANUP_PATIENCE = 24 * 3600.0
-MOST_CLAIMS = 3  # times that a lease is taken anew because the clock had gone on meanwhile, or was set
+FOREGROUND_RETRY_FOR_S = 120.0  # seconds of silence that a person in front of a terminal is made to sit through
+RETRY_FOR_S = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
+CLEANUP_RETRY_FOR_S = 24 * 3600.0
+MAX_CLAIMS = 3  # times that a lease is taken anew because the clock had gone on meanwhile, or was set
 CANCELLED = "Cancelled"  # stands for the class of the error that ended an operation, if somebody asked for it
 CRASH_PAUSE = 60  # seconds until a step that met a fault of ours is tried again
 
@@ -76,8 +76,8 @@ class Executor:
         observers: are told of everything that happens.
         foreground: whether this process drives what it opens to its end; False for workers.
 
-    ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it. ``on_beat`` is
-    called at each sign of life of a step that works for minutes.
+    ``hints`` collects the operations that became due by what this engine did: workers send them on and empty it. ``on_heartbeat``
+    is called at each sign of life of a step that works for minutes.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class Executor:
         observers: Iterable[Observer] = (),
         *,
         foreground: bool = True,
-        settle: float = SETTLE_SECONDS,
+        lost_reply_grace_s: float = LOST_REPLY_GRACE_S,
     ) -> None:
-        self.service, self.kinds, self.foreground, self.settle = service, kinds, foreground, settle
+        self.service, self.kinds, self.foreground, self.lost_reply_grace_s = service, kinds, foreground, lost_reply_grace_s
         self.observers = list(observers)
         self.owner = str(drivers.identity(foreground=foreground))
         self.hints: list[str] = []
-        self._beaten = 0.0
-        self.on_beat: Callable[[], None] = lambda: None
+        self._heartbeat_at = 0.0
+        self.on_heartbeat: Callable[[], None] = lambda: None
 
     # --- one turn ---------------------------------------------------------------------------------------------------------
 
@@ -119,17 +119,17 @@ class Executor:
         if observer not in self.observers:
             self.observers.append(observer)
 
-    def beat(self, id: str) -> None:
+    def heartbeat(self, id: str) -> None:
         """Renew the leases of all that this engine drives, if that is due.
 
         Raise LeaseLost if the operation is another's by now, CancelAsked if somebody asked that it end.
         """
         passed = self.service.clock.monotonic()
-        if passed - self._beaten < BEAT_SECONDS:
+        if passed - self._heartbeat_at < HEARTBEAT_SECONDS:
             return
-        self._beaten = passed
-        self.on_beat()
-        mine = self.service.catalog.renew_all(self.driver())
+        self._heartbeat_at = passed
+        self.on_heartbeat()
+        mine = self.service.catalog.operations.renew_all(self.driver())
         if id not in mine:
             raise LeaseLost(f"operation {id} is driven by another process", operation=id)
         if why := mine[id]:
@@ -138,13 +138,13 @@ class Executor:
     def give_back(self, id: str) -> None:
         """Let anybody drive an operation that this engine drives; it is due at once."""
         driver = self.driver()
-        self.service.catalog.record(id, driver, park=driver.now)
+        self.service.catalog.operations.record(id, driver, park=driver.now)
 
     def advance(self, id: str) -> Advance:
         """Given an operation's id, do one step or one poll of it. Raise Refused when another process holds it."""
         operation = self._claim(id)
         if operation is None:
-            found = self.service.catalog.operation(id)
+            found = self.service.catalog.operations.get(id)
             if found is None:
                 raise not_open(id, None)
             if found.state is not OperationState.OPEN:
@@ -154,7 +154,7 @@ class Executor:
         try:
             run = Run(self, self.service, operation, kind.form)
         except MemoryUnreadable:  # what it remembers cannot be read here: let another driver try, but not at once
-            self.service.catalog.expire(id, self.owner, int(self.service.clock.now()) + CRASH_PAUSE)
+            self.service.catalog.operations.expire(id, self.owner, int(self.service.clock.now()) + CRASH_PAUSE)
             raise
         return self._turn(run, kind)
 
@@ -163,9 +163,9 @@ class Executor:
 
         A clock that is set again and again is no reason to go on for ever: the next write renews the lease in any case.
         """
-        for _ in range(MOST_CLAIMS):
+        for _ in range(MAX_CLAIMS):
             driver = self.driver()
-            operation = self.service.catalog.claim(id, driver)
+            operation = self.service.catalog.operations.claim(id, driver)
             if operation is None or abs(self.service.clock.now() - driver.now) < LEASE_SECONDS / 2:
                 break
         return operation
@@ -199,7 +199,7 @@ class Executor:
             lost=operation.attempts,
             tries=book.tries,
             since=now.wall - book.failing_since.until(now) if book.failing_since else None,
-            patience=self._patience(kind, operation.step),
+            retry_for_s=self._retry_for_s(kind, operation.step),
             backs=book.backs,
             failed=book.error is not None,
             cleanup_failed=book.cleanup_error is not None,
@@ -214,11 +214,11 @@ class Executor:
         begun = max(map(run.passed, run.book.entered), default=0.0)
         return min(deadline, math.ceil(self.service.clock.now() - begun + timeout_s))
 
-    def _patience(self, kind: OperationKind[Any, Any], step: str) -> float:
+    def _retry_for_s(self, kind: OperationKind[Any, Any], step: str) -> float:
         """How long the cluster may be silent at this step. A person is not made to wait before anything has begun."""
         if self.foreground:
-            return 0.0 if step == kind.workflow.first else FOREGROUND_PATIENCE
-        return CLEANUP_PATIENCE if step in kind.workflow.cleanup else PATIENCE
+            return 0.0 if step == kind.workflow.first else FOREGROUND_RETRY_FOR_S
+        return CLEANUP_RETRY_FOR_S if step in kind.workflow.cleanup else RETRY_FOR_S
 
     def _enter(self, run: Run[Any, Any]) -> None:
         if run.enter(run.operation.step):
@@ -273,8 +273,8 @@ class Executor:
 
     def _cancel_pieces(self, run: Run[Any, Any], why: str) -> None:
         """Ask that what the operation opened end with it. Asked before its own end is written down: a crash asks once more."""
-        for piece in self.service.catalog.open_pieces(run.operation.occurrence):
-            if self.service.catalog.request_cancel(piece, pieces_end(run.operation.kind, why), run.now()):
+        for piece in self.service.catalog.operations.open_child_ids(run.operation.occurrence):
+            if self.service.catalog.operations.request_cancel(piece, pieces_end(run.operation.kind, why), run.now()):
                 self.hints.append(piece)
 
     def _fail(
@@ -305,13 +305,13 @@ class Executor:
         place = f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}" if where else ""
         with contextlib.suppress(BackupsvcError):
             run.note("crashed", kind=type(fault).__name__, where=place)
-            self.service.catalog.expire(run.id, self.owner, run.now() + CRASH_PAUSE)
+            self.service.catalog.operations.expire(run.id, self.owner, run.now() + CRASH_PAUSE)
 
     def _retry_later(self, run: Run[Any, Any], wait: Wait, pause: float) -> Advance:
         self.tell(run.operation, "wait", wait.why)
         run.book = replace(run.book, waits=wait.why)  # for those who look from elsewhere
         park = None if self.foreground else int(self.service.clock.now() + max(1.0, pause))
-        self.service.catalog.record(run.id, self.driver(), kept=run.kept(), park=park)
+        self.service.catalog.operations.record(run.id, self.driver(), kept=run.kept(), park=park)
         return Advance(_as_kept(run), wait, pause)
 
     def _pace(self, run: Run[Any, Any], wait: Wait) -> float:
@@ -327,14 +327,14 @@ class Executor:
             return self._end(run, move, note)
         if not isinstance(move, NextStep):
             raise OperationFailed(f"operation {run.id} cannot stay at a step that has ended", operation=run.id)
-        self.service.catalog.record(run.id, self.driver(), step=move.step, kept=run.kept(), note=note)
+        self.service.catalog.operations.record(run.id, self.driver(), step=move.step, kept=run.kept(), note=note)
         return Advance(replace(_as_kept(run), step=move.step, attempts=0))
 
     def _end(self, run: Run[Any, Any], move: Finish, note: Note) -> Advance:
         run.leave()
         error = run.book.cleanup_error or (run.book.error if move.state is not OperationState.DONE else None)
         text = error.message if error else None
-        ended = self.service.catalog.finish(run.id, self.driver(), move.state, kept=run.kept(), error=text, note=note)
+        ended = self.service.catalog.operations.finish(run.id, self.driver(), move.state, kept=run.kept(), error=text, note=note)
         self.tell(ended, "end", text or "")
         telling.ended(self.service.catalog, self.kinds, ended, run.now())
         return Advance(ended)

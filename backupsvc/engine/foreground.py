@@ -9,21 +9,21 @@ given back between two calls, due at a time of its own).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from backupsvc.catalog.leases import LEFT_ALONE, Fence
+from backupsvc.catalog.fences import Fence
+from backupsvc.catalog.locks import LEFT_ALONE
 from backupsvc.catalog.operations import NewOperation
 from backupsvc.engine import drivers
 from backupsvc.engine.events import Observer
-from backupsvc.engine.executor import LEASE_SECONDS, SETTLE_SECONDS, Advance, Executor, HeldElsewhere, not_open, pieces_end
+from backupsvc.engine.executor import LEASE_SECONDS, LOST_REPLY_GRACE_S, Advance, Executor, HeldElsewhere, not_open, pieces_end
 from backupsvc.engine.kind import Kinds
 from backupsvc.errors import BackupsvcError, LeaseLost, OperationFailed, Refused
 from backupsvc.services import EngineServices
-from policies.bookkeeping import Bookkeeping, TaskRecord
+from policies.bookkeeping import Bookkeeping
 from policies.model import Operation, OperationState
 
-NO_TASKS: Mapping[str, TaskRecord] = {}
 FOLLOW_SECONDS = 1.0  # between two looks at an operation that another process drives
 
 
@@ -47,10 +47,10 @@ class Engine:
         observers: Iterable[Observer] = (),
         *,
         foreground: bool = True,
-        settle: float = SETTLE_SECONDS,
+        lost_reply_grace_s: float = LOST_REPLY_GRACE_S,
     ) -> None:
         self.service, self.kinds, self.foreground = service, kinds, foreground
-        self.executor = Executor(service, kinds, observers, foreground=foreground, settle=settle)
+        self.executor = Executor(service, kinds, observers, foreground=foreground, lost_reply_grace_s=lost_reply_grace_s)
         self.asked_by = ""
         self._followed: dict[str, tuple[tuple[str | None, int | None], float]] = {}
 
@@ -63,41 +63,48 @@ class Engine:
         memory: Any,
         *,
         occurrence: str | None = None,
-        within: int | None = None,
+        timeout_s: int | None = None,
         rank: int = 0,
-        lane: str | None = None,
+        lock: str | None = None,
         parent: Fence | None = None,
-        tasks: Mapping[str, TaskRecord] = NO_TASKS,
         retry_of: str | None = None,
     ) -> Operation | None:
         """Given a kind, the guest it is about and the memory that it begins with, record a new operation and return it.
 
-        ``within`` are the seconds until its deadline, ``lane`` is what it will wait for: so its rank counts from now
-        on. ``parent`` is the operation that opens it, and its driver; ``tasks`` are PVE tasks of an earlier one that it takes on.
-        Return None when that occurrence was opened before (law 9).
+        ``timeout_s`` are the seconds until its deadline, ``lock`` is what it will wait for: so its rank counts from now on.
+        ``parent`` is the operation that opens it, and its driver. Return None when that occurrence was opened before (law 9).
         Raise Refused when the guest already has an operation at work; in the foreground one that was left alone is cleaned up
         first. Raise LeaseLost or EndAsked if the parent is another's by now, or shall end.
         """
-        if occurrence and self.service.catalog.occurrence(occurrence):
+        operations = self.service.catalog.operations
+        if occurrence and operations.by_occurrence(occurrence):
             return None
         workflow, now = self.kinds[kind].workflow, int(self.service.clock.now())
-        alone = f"guest {subject}" if workflow.alone and subject is not None else f"a {kind}" if workflow.alone else None
-        if alone and (other := self.service.catalog.alone(alone)):
-            self._make_way(alone, other)
+        exclusive_key = None
+        if workflow.exclusive:
+            exclusive_key = f"a {kind}" if subject is None else f"guest {subject}"
+        if exclusive_key and (other := operations.by_exclusive_key(exclusive_key)):
+            self._make_way(exclusive_key, other)
         asked = self.kinds[kind].form.write(memory)
-        deadline = now + within if within else None
-        book = Bookkeeping(asked, self.asked_by, retry_of, timeout_s=within, deadline=deadline, tasks=tasks)
-        new = NewOperation(kind, subject, workflow.first, asked, book, occurrence, alone, rank, lane)
-        opened = self.service.catalog.open_operation(new, now, self.executor.driver() if self.foreground else None, parent)
-        if opened is None and alone and (other := self.service.catalog.alone(alone)) and other.occurrence != occurrence:
-            raise self._at_work(alone, other)
+        deadline = now + timeout_s if timeout_s else None
+        book = Bookkeeping(asked, self.asked_by, retry_of, timeout_s=timeout_s, deadline=deadline)
+        new = NewOperation(kind, subject, workflow.first, asked, book, occurrence, exclusive_key, rank, lock)
+        driver = self.executor.driver() if self.foreground else None
+        opened = operations.open_child(new, now, parent, driver) if parent else operations.open(new, now, driver)
+        if (
+            opened is None
+            and exclusive_key
+            and (other := operations.by_exclusive_key(exclusive_key))
+            and other.occurrence != occurrence
+        ):
+            raise self._at_work(exclusive_key, other)
         if opened and not self.foreground:
             self.executor.hints.append(opened.id)
         return opened
 
-    def _make_way(self, alone: str, other: Operation) -> None:
+    def _make_way(self, key: str, other: Operation) -> None:
         if not self.foreground or self.attended(other) or self._just_lost(other):
-            raise self._at_work(alone, other)
+            raise self._at_work(key, other)
         self.executor.tell(
             other, "say", f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {other.id}`"
         )
@@ -126,9 +133,9 @@ class Engine:
     def free_orphans(self) -> list[str]:
         """Let the leases run out whose holders were processes of this machine and are no more; return their operations."""
         now, catalog = int(self.service.clock.now()), self.service.catalog
-        orphans = [(id, owner) for id, owner in catalog.leased(now).items() if self.executor.gone(owner)]
+        orphans = [(id, owner) for id, owner in catalog.operations.drivers(now).items() if self.executor.gone(owner)]
         for id, owner in orphans:
-            catalog.expire(id, owner, now)
+            catalog.operations.expire(id, owner, now)
         return [id for id, _ in orphans]
 
     # --- driving to the end -----------------------------------------------------------------------------------------------
@@ -160,23 +167,23 @@ class Engine:
 
         What it opened is cancelled with it. Raise OperationFailed if it is not there, or has ended.
         """
-        asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
+        asked = self.service.catalog.operations.request_cancel(id, why, int(self.service.clock.now()))
         if asked is None:
-            raise not_open(id, self.service.catalog.operation(id))
+            raise not_open(id, self.service.catalog.operations.get(id))
         held = asked.lease_until is not None and asked.lease_until > self.service.clock.now()
         if not (held and self.attended(asked)):
             self.abandon(id, why)
-        for piece in self.service.catalog.open_pieces(asked.occurrence):
+        for piece in self.service.catalog.operations.open_child_ids(asked.occurrence):
             with contextlib.suppress(OperationFailed):  # it ended meanwhile
                 self.cancel(piece, pieces_end(asked.kind, why))
-        return self.service.catalog.operation(id) or asked
+        return self.service.catalog.operations.get(id) or asked
 
     def abandon(self, id: str, why: str) -> None:
         """End an operation that nobody else drives: skip to the cleanup that it owes and do all of that.
 
         Whoever has it by now is left to it, and not waited for: it has been asked to end it.
         """
-        asked = self.service.catalog.request_cancel(id, why, int(self.service.clock.now()))
+        asked = self.service.catalog.operations.request_cancel(id, why, int(self.service.clock.now()))
         if asked is None:
             return
         self._free(asked)
@@ -208,7 +215,7 @@ class Engine:
         try:
             return self.executor.advance(id)
         except (LeaseLost, HeldElsewhere):
-            operation = self.service.catalog.operation(id)
+            operation = self.service.catalog.operations.get(id)
             if operation is None or not follow:
                 raise
             self._outlast(operation)
@@ -224,7 +231,7 @@ class Engine:
         if seen != lease:
             self._followed[operation.id] = (lease, now)
         elif operation.lease_owner and now - since > LEASE_SECONDS:
-            self.service.catalog.expire(operation.id, operation.lease_owner, operation.due)
+            self.service.catalog.operations.expire(operation.id, operation.lease_owner, operation.due)
 
     def _help(self, id: str) -> Advance | None:
         """Advance an operation that our own wait behind. Return None if somebody else has it, or if it cannot go on: then they
@@ -234,7 +241,7 @@ class Engine:
         except (LeaseLost, HeldElsewhere):
             return None
         except BackupsvcError as error:
-            if operation := self.service.catalog.operation(id):
+            if operation := self.service.catalog.operations.get(id):
                 self.executor.tell(operation, "say", f"it could not be gone on with here: {error.message}")
             return None
 
@@ -243,7 +250,7 @@ class Engine:
 
         What it left must be finished. A cleanup that nobody is at, and whose time has come, is done here at once.
         """
-        other = self.service.catalog.operation(id)
+        other = self.service.catalog.operations.get(id)
         if other is None or other.state is not OperationState.OPEN:
             return
         here = id in due or other.lease_owner == self.executor.owner or not self.attended(other) or self._is_free_cleanup(other)
@@ -273,15 +280,15 @@ class Engine:
         host, _, rest = str(operation.lease_owner).partition(":")
         return f"which process {rest.partition(':')[0]} on {host} drives"
 
-    def _at_work(self, alone: str, other: Operation) -> Refused:
+    def _at_work(self, key: str, other: Operation) -> Refused:
         held = other.lease_until is not None and other.lease_until > self.service.clock.now()
         end = "" if held else f"; if no workers run, `backupsvc operations cancel {other.id}` ends it and cleans up"
         return Refused(
-            f"{alone} already has an operation at work: {other.kind} {other.id}, at step {other.step}, {self._driven(other)}",
+            f"{key} already has an operation at work: {other.kind} {other.id}, at step {other.step}, {self._driven(other)}",
             f"wait for it, or look at it with `backupsvc operations show {other.id}`{end}",
         )
 
     def _free(self, operation: Operation) -> None:
         """Let an operation's lease run out if its holder is gone. Others' are not touched: nobody comes for them from here."""
         if operation.lease_owner and operation.lease_owner != self.executor.owner and self.executor.gone(operation.lease_owner):
-            self.service.catalog.expire(operation.id, operation.lease_owner, operation.due)
+            self.service.catalog.operations.expire(operation.id, operation.lease_owner, operation.due)

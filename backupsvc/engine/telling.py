@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backupsvc.catalog import Catalog
     from backupsvc.engine.kind import Kinds
 
-MOST = 500  # outcomes that one tick tells
+MAX_TOLD = 500  # outcomes that one tick tells
 
 
 def ended(catalog: Catalog, kinds: Kinds, operation: Operation, now: int) -> None:
@@ -29,7 +29,7 @@ def ended(catalog: Catalog, kinds: Kinds, operation: Operation, now: int) -> Non
     until = (operation.finished or 0) + HEAD_START
     if events.anybody() and now < until:
         with suppress(BackupsvcError):
-            if catalog.is_untold(operation.id, until):
+            if catalog.untold.holds(operation.id, until):
                 _tell(catalog, kinds, operation)
 
 
@@ -37,13 +37,13 @@ def tell_due(catalog: Catalog, kinds: Kinds, now: int) -> None:
     """For a tick: tell what others did not: drivers that died, commands without a log, nights that were missed."""
     if not events.anybody():
         return
-    for id in catalog.take_untold(now, MOST):
-        if (operation := catalog.operation(id)) and operation.state is not OperationState.OPEN:
+    for id in catalog.untold.take(now, MAX_TOLD):
+        if (operation := catalog.operations.get(id)) and operation.state is not OperationState.OPEN:
             _tell(catalog, kinds, operation)
         else:
-            catalog.was_told(id)  # the catalog knows no such operation any more
+            catalog.untold.mark_told(id)  # the catalog knows no such operation any more
 
 
 def _tell(catalog: Catalog, kinds: Kinds, operation: Operation) -> None:
     events.emit(kinds[operation.kind].told(catalog, operation))
-    catalog.was_told(operation.id)
+    catalog.untold.mark_told(operation.id)

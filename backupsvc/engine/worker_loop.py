@@ -30,7 +30,7 @@ def work(executor: Executor, id: str, *, long: bool) -> WorkerResult:
     Without ``long`` the turn ends before a step that works for minutes.
     """
     mine = False
-    while (operation := executor.service.catalog.operation(id)) and operation.state is OperationState.OPEN:
+    while (operation := executor.service.catalog.operations.get(id)) and operation.state is OperationState.OPEN:
         if not long and _is_long(executor, operation):
             if mine:
                 executor.give_back(id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backupsvc.catalog.looks import Acceptance
+from backupsvc.catalog.inspections import Acceptance
 from backupsvc.inventory.listing import survey
 from backupsvc.requester import person
 from backupsvc.services import Cluster
@@ -36,14 +36,14 @@ def sync(service: Cluster, *, accept: bool = False, vmid: int | None = None, dry
 
     Who accepted what is written into the catalog. With ``dry_run`` nothing is recorded as gone and nothing is accepted.
     """
-    before = {whole.key(one): one for one in service.catalog.archives()}
+    before = {whole.key(one): one for one in service.catalog.archives.find()}
     seen = survey(service, complete=not dry_run)
     now = {whole.key(one): one for one in seen.listed}
-    stopped = prune_guard.stopped(list(now.values()), service.catalog.knowledge())
+    stopped = prune_guard.stopped(list(now.values()), service.catalog.inspections.knowledge())
     chosen = {guest: why for guest, why in stopped.items() if accept and vmid in (None, guest)}
     accepted = _acceptances(chosen, list(now.values()), int(service.clock.now()))
     if not dry_run:
-        service.catalog.accept(accepted)
+        service.catalog.inspections.accept(accepted)
     new = tuple(now[key] for key in now.keys() - before.keys())
     gone = tuple(before[key] for key in before.keys() - now.keys() if reach.was_listed(before[key], seen.looked))
     left = {guest: why for guest, why in stopped.items() if guest not in chosen}

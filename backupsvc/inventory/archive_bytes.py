@@ -10,24 +10,24 @@ from typing import Any, BinaryIO, cast
 from backupsvc.services import Nodes
 
 
-def verify_on_node(service: Nodes, node: str, volid: str, beat: Callable[[], None]) -> dict[str, Any]:
+def verify_on_node(service: Nodes, node: str, volid: str, heartbeat: Callable[[], None]) -> dict[str, Any]:
     """Given an archive on a node that SSH reaches, read it once and return the verification as a dict.
 
-    ``beat`` is called again and again meanwhile; what it raises ends the reading.
+    ``heartbeat`` is called again and again meanwhile; what it raises ends the reading.
     """
     from backupsvc.archives.verify import verify as verify_stream
     from backupsvc.remote.nodes import open_archive
 
     path = service.pve.storage.volume_path(node, volid)
     with open_archive(service.nodes, node, path) as stream:
-        return verify_stream(cast(BinaryIO, _Beating(stream, beat)), PurePosixPath(path).name).as_dict()
+        return verify_stream(cast(BinaryIO, _ShowingLife(stream, heartbeat)), PurePosixPath(path).name).as_dict()
 
 
-class _Beating(io.RawIOBase):
+class _ShowingLife(io.RawIOBase):
     """A stream whose reader shows that it is alive."""
 
-    def __init__(self, stream: BinaryIO, beat: Callable[[], None]) -> None:
-        self._stream, self._beat = stream, beat
+    def __init__(self, stream: BinaryIO, heartbeat: Callable[[], None]) -> None:
+        self._stream, self._heartbeat = stream, heartbeat
 
     def readable(self) -> bool:
         """It is."""
@@ -35,10 +35,10 @@ class _Beating(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Given a number of bytes, return up to that many, b"" at the end."""
-        self._beat()
+        self._heartbeat()
         return self._stream.read(size)
 
     def readinto(self, buffer: Any) -> int:
         """Given a buffer, fill it as far as one read goes; return the number of bytes."""
-        self._beat()
+        self._heartbeat()
         return int(self._stream.readinto(buffer))  # type: ignore[attr-defined]

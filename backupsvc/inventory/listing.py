@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 FAILS = (PveError, PvePermissionDenied, PveUnreachable)  # what keeps one storage from being listed, and no other
-MOST_READERS = 2  # nodes that are asked for one shared storage: when its server is gone, each of them hangs
+MAX_READERS = 2  # nodes that are asked for one shared storage: when its server is gone, each of them hangs
 
 
 def readers(storages: Sequence[Storage], nodes: Sequence[Node]) -> dict[reach.Place, list[str]]:
@@ -40,7 +40,7 @@ def read(pve: Pve, storage: str, nodes: Sequence[str], vmid: int | None = None) 
     Raise what the first failed with if no other does better.
     """
     first: BackupsvcError | None = None
-    for node in nodes[:MOST_READERS]:
+    for node in nodes[:MAX_READERS]:
         try:
             return node, pve.storage.archives(node, storage, vmid)
         except FAILS as error:
@@ -123,8 +123,8 @@ def survey(
     looked = frozenset(through)
     scope = [(node, name) for (_, name), node in through.items()] if complete and vmid is None else []
     if remember:
-        service.catalog.observe(listed, scope=scope, at=began, looked=looked if vmid is None else ())
-    known = {whole.key(archive): archive for archive in service.catalog.archives(vmid=vmid)}
+        service.catalog.archives.observe(listed, scope=scope, at=began, looked=looked if vmid is None else ())
+    known = {whole.key(archive): archive for archive in service.catalog.archives.find(vmid=vmid)}
     out, down = reach.unlisted(known.values(), looked), reach.down(nodes, seen.silent)
     unlisted = {_place(storage) for storage in seen.storages if _takes_archives(storage)} - looked
     why = {place: _why(place, down, seen, failed) for place in unlisted | {reach.place(one) for one in out}}
@@ -134,9 +134,9 @@ def survey(
     return Survey(listing, looked, out, why, down, seen.silent, "; ".join(passing))
 
 
-def require_answers(passing: str, *, patient: bool) -> None:
+def require_answers(passing: str, *, retries: bool) -> None:
     """Given what PVE said where it failed itself, raise OutOfReach if it said anything and who decides on this can ask again."""
-    if passing and patient:
+    if passing and retries:
         raise OutOfReach(f"not all that is known can be seen at this moment: {passing}")
 
 

@@ -68,7 +68,7 @@ def measure(service: Cluster, chosen: Collection[Job], guests: Sequence[Guest], 
             with suppress(*FAILS):
                 listed += read(pve, place[1], able)[1]
                 looked.add(place)
-    listed += reach.unlisted(service.catalog.archives(), looked)
+    listed += reach.unlisted(service.catalog.archives.find(), looked)
     return room.rooms(targets, listed, seen.storages, reach.down(nodes, seen.silent))
 
 

@@ -85,16 +85,16 @@ def may_be_a_rest(guest: Guest) -> bool:
 
 def past_of(service: Cluster, vmid: int) -> str | None:
     """Given a VMID, return what says that a guest with disks stood under it: a restore of ours that failed, or an archive."""
-    restores = service.catalog.operations(kind="restore", subject=vmid, limit=1)
+    restores = service.catalog.operations.find(kind="restore", subject=vmid, limit=1)
     if restores and restores[0].state is not OperationState.DONE:
         return f"restore {restores[0].id} of it ended {restores[0].state}"
-    archives = (one for one in service.catalog.archives(vmid=vmid) if one.size > 0 and one.holds_disk is not False)
+    archives = (one for one in service.catalog.archives.find(vmid=vmid) if one.size > 0 and one.holds_disk is not False)
     return next((f"its archive {one.volid} holds more" for one in archives), None)
 
 
 def _others(service: Cluster, archive: Archive) -> list[Archive]:
     """The guest's archives before this one; what was changed, or is of another machine, says nothing of what it had."""
-    found = [one for one in service.catalog.archives(vmid=archive.vmid) if one.volid != archive.volid and not one.changed]
+    found = [one for one in service.catalog.archives.find(vmid=archive.vmid) if one.volid != archive.volid and not one.changed]
     apart = lineage.others(found)
     return [one for one in found if one.type is archive.type and one.size > 0 and whole.key(one) not in apart]
 
@@ -114,7 +114,7 @@ def _refuse_without_disk(service: Cluster, archive: Archive, config: dict[str, s
 def _last_known(service: Cluster, before: Sequence[Archive]) -> tuple[Archive | None, dict[str, Any]]:
     """The newest archive whose config the catalog has, with what is known of it."""
     for one in before[:_LOOK_BACK]:
-        facts = service.catalog.archive_facts(one.node, one.volid)
+        facts = service.catalog.archives.facts(one.node, one.volid)
         if facts.get("config"):
             return one, facts
     return None, {}

@@ -44,6 +44,6 @@ def carry_out(service: Opening, planned: Cancellation, why: str) -> Cancellation
     """Given a plan, ask that the operation end, and do its cleanup if that falls to this process; return what it came to."""
     id = planned.operation.id
     if planned.by is By.WORKERS:
-        asked = service.catalog.request_cancel(id, why, int(service.clock.now()))
+        asked = service.catalog.operations.request_cancel(id, why, int(service.clock.now()))
         return Cancellation(planned.by, None, asked or planned.operation)
     return Cancellation(planned.by, planned.driver, service.engine.cancel(id, why))

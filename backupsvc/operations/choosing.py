@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from backupsvc.catalog.leases import Fence
+from backupsvc.catalog.fences import Fence
 from backupsvc.errors import OutOfReach, PveNotFound, Refused, UsageError
 from backupsvc.inventory.listing import Survey, require_answers, survey
 from backupsvc.inventory.wholeness import holds_disk
@@ -24,19 +24,19 @@ def choose(
     volid: str | None = None,
     say: Callable[[str], None] = lambda text: None,
     trusted: bool = False,
-    patient: bool = False,
+    retries: bool = False,
 ) -> Archive:
     """Given a guest, return its newest archive: the newest of all, the newest until the end of day ``at``, or the named one.
 
     One that holds no disk restores an empty machine, so unless it is named the next older one is taken; ``say`` is told. With
     ``trusted`` so is one that was changed since it was recorded. So is one on a storage that cannot be listed now. Raise
     PveNotFound when the storages list none that fits, OutOfReach when one is known that is out of reach, or when not all of them
-    could be listed, UsageError when ``at`` is not a date or time. Who is ``patient`` gets OutOfReach too where PVE itself failed
+    could be listed, UsageError when ``at`` is not a date or time. Who ``retries`` gets OutOfReach too where PVE itself failed
     at a question: it may answer soon, and an older archive would be taken meanwhile.
     """
     latest = _until(at, service.policy.timezone) if at else None
     seen = survey(service, vmid)
-    require_answers(seen.passing, patient=patient)
+    require_answers(seen.passing, retries=retries)
     archives = seen.listed
     fitting = [archive for archive in archives if _fits(archive, vmid, latest, volid)]
     beyond = [archive for archive in seen.unreachable if _fits(archive, vmid, latest, volid)]
@@ -95,7 +95,7 @@ def _passed_over(service: Cluster, archive: Archive, trusted: bool) -> str | Non
 
 def chosen(service: Records, archive: Archive) -> Archive:
     """Given the archive that an operation has chosen, return it as the catalog knows it now. Raise PveNotFound if it does not."""
-    found = service.catalog.archive(archive.node, archive.volid)
+    found = service.catalog.archives.get(archive.node, archive.volid)
     if found is None:
         raise PveNotFound(
             f"archive {archive.volid} on {archive.node} is no longer in the catalog", "run `backupsvc catalog sync`"
@@ -108,8 +108,7 @@ def pin(service: Records, archive: Archive, fence: Fence, now: int) -> None:
 
     ``now`` in epoch seconds. Raise Refused if a prune is removing it at this moment.
     """
-    operation, _ = fence
-    if other := service.catalog.pin(archive.node, archive.volid, operation, now, fence):
+    if other := service.catalog.archive_pins.pin(archive.node, archive.volid, now, fence):
         raise Refused(
             f"archive {archive.volid} of guest {archive.vmid} on {archive.node} is being removed by operation {other}",
             "run it again: another archive is chosen then",

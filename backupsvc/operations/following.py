@@ -63,10 +63,10 @@ def events(look: Look) -> list[StepEvent]:
 
 
 def _look(service: Opening, id: str, after: int) -> Look:
-    operation = service.catalog.operation(id)  # before its history: what ends in between is seen whole at the next look
+    operation = service.catalog.operations.get(id)  # before its history: what ends in between is seen whole at the next look
     if operation is None:
         raise OperationFailed(f"operation {id} is no longer in the catalog", "list them with `backupsvc operations list`")
-    lines = tuple(service.catalog.transitions(id, after))
+    lines = tuple(service.catalog.operations.transitions(id, after))
     if operation.state is not OperationState.OPEN:
         return Look(operation, lines, "")
     return Look(operation, lines, _standing(service, operation))

@@ -44,7 +44,7 @@ def lineage_of(service: Cluster, pve: Pve, vmid: int, *, besides: Archive | None
 def recorded_lineage(service: Cluster, vmid: int, *, besides: Archive | None = None) -> Known:
     """Given a VMID, return the machine that it is as the catalog recorded of its archives, also of those that are gone."""
     catalog = service.catalog
-    archives = [*catalog.archives(vmid=vmid), *catalog.archives(vmid=vmid, gone=True)]
+    archives = [*catalog.archives.find(vmid=vmid), *catalog.archives.find(vmid=vmid, gone=True)]
     # what this service made was recorded while it was made: that may well bear witness for itself
     silent = whole.key(besides) if besides and besides.operation is None else None
     found = lineage.present(one for one in archives if whole.key(one) != silent)
@@ -71,10 +71,10 @@ def differences(service: Cluster, archive: Archive, text: str, known: Known) -> 
 
     What contradicts the record is written down as a change of the archive.
     """
-    kept = service.catalog.archive_facts(archive.node, archive.volid).get("config")
+    kept = service.catalog.archives.facts(archive.node, archive.volid).get("config")
     found = lineage.compare(lineage.read(text), lineage.read(kept) if kept else None, known.identity)
-    service.catalog.annotate(archive.node, archive.volid, config=text, at=int(service.clock.now()))
-    now = service.catalog.archive(archive.node, archive.volid) or archive
+    service.catalog.archives.annotate(archive.node, archive.volid, config=text, at=int(service.clock.now()))
+    now = service.catalog.archives.get(archive.node, archive.volid) or archive
     foreign = "; ".join(one.text for one in found if one.kind is Kind.ANOTHER)
     said = [was_changed(now)] if now.changed else []
     if foreign:
@@ -111,7 +111,10 @@ def show(service: Cluster, what: str, *, offline: bool = False) -> dict[str, Any
     if not offline:
         observe(service, vmid)
     known = recorded_lineage(service, vmid) if offline else lineage_of(service, service.pve, vmid)
-    archives = [*service.catalog.archives(vmid=vmid), *(service.catalog.archives(vmid=vmid, gone=True) if volid else ())]
+    archives = [
+        *service.catalog.archives.find(vmid=vmid),
+        *(service.catalog.archives.find(vmid=vmid, gone=True) if volid else ()),
+    ]
     rows = [_shown(service, one, known, in_full=volid is not None) for one in archives if volid in (None, one.volid)]
     if not rows:
         raise PveNotFound(f"the catalog knows no archive of guest {vmid}", "run `backupsvc catalog sync`")
@@ -119,7 +122,7 @@ def show(service: Cluster, what: str, *, offline: bool = False) -> dict[str, Any
 
 
 def _vmid_of(service: Cluster, volid: str) -> int:
-    for one in (*service.catalog.archives(), *service.catalog.archives(gone=True)):
+    for one in (*service.catalog.archives.find(), *service.catalog.archives.find(gone=True)):
         if one.volid == volid and one.vmid is not None:
             return one.vmid
     raise PveNotFound(f"the catalog knows no archive {volid} of any guest", "see `backupsvc catalog list`")
@@ -132,7 +135,7 @@ def _shown(service: Cluster, archive: Archive, known: Known, *, in_full: bool) -
     row = as_dict(archive) | _machine(mine) | {"machine": machine}
     if not in_full:
         return row
-    facts = service.catalog.archive_facts(archive.node, archive.volid)
+    facts = service.catalog.archives.facts(archive.node, archive.volid)
     found = lineage.read(facts["config"]) if facts.get("config") else Identity()
     times = {key: iso(facts[key]) if facts.get(key) else None for key in ("first_seen", "changed_at", "gone_at")}
     return row | times | {"vmgenid": found.vmgenid, "disks": list(found.disks), "config_read": bool(facts.get("config"))}

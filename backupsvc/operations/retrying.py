@@ -18,14 +18,14 @@ from policies.model import Operation, OperationState
 class Retry:
     """What will be opened, with the memory that it begins with.
 
-    ``of`` is the operation that it repeats, ``within`` the seconds until its deadline.
+    ``of`` is the operation that it repeats, ``timeout_s`` the seconds until its deadline.
     """
 
     of: str
     kind: str
     subject: int | None
     memory: Any
-    within: int | None
+    timeout_s: int | None
     rank: int
 
 
@@ -44,7 +44,9 @@ def plan(service: Opening, operation: Operation) -> Retry:
 
 def open_retry(service: Opening, retry: Retry) -> Operation | None:
     """Given what shall be opened, open it. Raise Refused while its guest has another operation at work."""
-    return service.engine.open(retry.kind, retry.subject, retry.memory, within=retry.within, rank=retry.rank, retry_of=retry.of)
+    return service.engine.open(
+        retry.kind, retry.subject, retry.memory, timeout_s=retry.timeout_s, rank=retry.rank, retry_of=retry.of
+    )
 
 
 def _refuse(service: Opening, operation: Operation) -> None:

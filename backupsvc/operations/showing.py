@@ -21,15 +21,15 @@ _CANDIDATES = 6
 def find(catalog: Catalog, text: str) -> Operation:
     """Given an id, or a beginning or an end that only one id has, return that operation. Raise UsageError if there is not one."""
     part = text.strip().upper()
-    if exact := catalog.operation(part):
+    if exact := catalog.operations.get(part):
         return exact
     if len(part) < SHORTEST or not part.isalnum():
         raise UsageError(
             f"{text!r} is not an operation's id, nor a beginning or an end of one with {SHORTEST} letters or more",
             "list them with `backupsvc operations list`",
         )
-    fitting = catalog.named(part, _CANDIDATES)
-    found = catalog.operation(fitting[0]) if len(fitting) == 1 else None
+    fitting = catalog.operations.ids_like(part, _CANDIDATES)
+    found = catalog.operations.get(fitting[0]) if len(fitting) == 1 else None
     if found:
         return found
     if not fitting:

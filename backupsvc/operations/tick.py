@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from backupsvc.engine.worker_loop import take_hints
 from backupsvc.operations.services import Opening
 
-MOST_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
-PULSE = "tick"  # the name under which the catalog keeps when a tick was last here
+MAX_HINTS = 1000  # of one tick; what is left over is older at the next one, and comes first
+HEARTBEAT = "tick"  # the name under which the catalog keeps when a tick was last here
 SET_BACK = 600  # seconds by which the last tick may seem to come from the future: two machines' clocks are never quite the same
-MOST_AHEAD = 7200  # seconds: no operation is parked, and no lease lasts, nearly so long, but for a clock that was set back
+MAX_AHEAD = 7200  # seconds: no operation is parked, and no lease lasts, nearly so long, but for a clock that was set back
 TOLD_SECONDS = 60  # an operation whose hint has brought nobody for so long is hinted at again
 
 
@@ -25,24 +25,24 @@ def tick(service: Opening) -> list[str]:
 
     engine, now = service.engine, int(service.clock.now())
     engine.free_orphans()
-    service.catalog.cap_future_times(now, MOST_AHEAD)
-    last = service.catalog.pulses().get(PULSE)
+    service.catalog.operations.cap_future_times(now, MAX_AHEAD)
+    last = service.catalog.heartbeats.newest().get(HEARTBEAT)
     open_due(service, since=None if last is None else int(last))
     _was_here(service, now)
     taking_down.open_reaps(service)
     forgotten.attend(service)
     telling.tell_due(service.catalog, engine.kinds, now)
-    due = service.catalog.due(now, MOST_HINTS)
+    due = service.catalog.operations.due(now, MAX_HINTS)
     return list(dict.fromkeys([*take_hints(engine.executor), *due]))
 
 
 def _was_here(service: Opening, now: int) -> None:
     """Remember that the scheduler was at work now. A clock that was set back takes the memory back with it."""
-    service.catalog.pulse(PULSE, now)
-    if service.catalog.pulses()[PULSE] > now + SET_BACK:
-        service.catalog.reset_pulse(PULSE, now)
+    service.catalog.heartbeats.record(HEARTBEAT, now)
+    if service.catalog.heartbeats.newest()[HEARTBEAT] > now + SET_BACK:
+        service.catalog.heartbeats.reset(HEARTBEAT, now)
 
 
 def told(service: Opening, ids: Sequence[str]) -> None:
     """Given the operations that hints were sent for, look at them again only if nobody comes."""
-    service.catalog.postpone(ids, int(service.clock.now()) + TOLD_SECONDS)
+    service.catalog.operations.postpone(ids, int(service.clock.now()) + TOLD_SECONDS)

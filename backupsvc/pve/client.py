@@ -158,7 +158,7 @@ class Client:
             answer = self._first_that_answers(asked, sent)
             if not isinstance(answer, Failed):
                 return Answer(self.where, f"{method} {path}", answer, dict(self._threads.beside))
-            # A try that already used up its patience is not repeated: the reader has waited long enough.
+            # A try that already used up its timeout is not repeated: the reader has waited long enough.
             waited = self._clock.monotonic() - started > CONNECT_TIMEOUT / 2
             hopeless = not (answer.transient or answer.busy) or len(asked.useless) == len(self._hosts)
             if pause is None or waited or hopeless:

@@ -23,7 +23,7 @@ CHUNK = 32 * 1024  # bytes, SSH's usual packet
 SEND_TIMEOUT = 30.0  # seconds that a peer may refuse to take more data
 KNOCK_TIMEOUT = 5.0  # seconds; ARP gives up after three
 COMMAND_TIMEOUT = 15.0  # seconds for a command in the probe
-LONGEST_ANSWER = 1 << 20  # bytes of what a command says
+MAX_ANSWER = 1 << 20  # bytes of what a command says
 PROHIBITED, CONNECT_FAILED = 1, 2  # reasons for which an SSH server opens no channel (RFC 4254, 5.1)
 
 
@@ -105,7 +105,7 @@ class Jump:
                 channel.settimeout(COMMAND_TIMEOUT)
                 channel.exec_command(command)
                 said = b""
-                while len(said) < LONGEST_ANSWER and (piece := channel.recv(CHUNK)):
+                while len(said) < MAX_ANSWER and (piece := channel.recv(CHUNK)):
                     said += piece
                 return said.decode("utf-8", "replace")
         except TimeoutError:

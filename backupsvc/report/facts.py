@@ -25,9 +25,9 @@ from policies.compliance.facts import (
     ClusterJob,
     Gap,
     GuestFacts,
+    JobRun,
     Listing,
     MovedCopy,
-    NightRun,
     Quorum,
     SiteFacts,
 )
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _FAILS = (PveError, PvePermissionDenied, PveUnreachable)
-MOST_NIGHTS = 500  # of an hourly job, three weeks
+MAX_JOB_RUNS = 500  # of an hourly job, three weeks
 _OFFLINE = "the node is offline"
 _MUTE = "its status is unknown, and it does not answer"
 _NO_STORAGE = "the node listed no storage"
@@ -113,7 +113,7 @@ def collect(pve: Pve, catalog: Catalog, policy: Policy, clock: Clock) -> SiteFac
         permissions=gaps.ask("permissions", "", pve.cluster.permissions),
         bridges=_bridges(pve, nodes, gaps),
         listings=archives.listings,
-        nights=_nights(catalog),
+        job_runs=_job_runs(catalog),
         gaps=(),
         simulated=version.simulated,
         release=version.version,
@@ -184,7 +184,7 @@ def _archives(pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[No
         why = seen.silent.get(node.name, _NO_STORAGE)
         if node.online and not named and not gaps.is_silent(node.name, why):
             gaps.note("listing", node.name, why)
-    known = {_key(archive): archive for archive in catalog.archives()}
+    known = {_key(archive): archive for archive in catalog.archives.find()}
     online = {node.name for node in nodes if node.online}
     found: dict[tuple[str, str], Archive] = {}
     listings: list[Listing] = []
@@ -251,11 +251,11 @@ def _guests(
 ) -> tuple[GuestFacts, ...]:
     """The guests that are there, and those that the policy expects, by VMID; scratch copies are no guests of the site."""
     present = {guest.vmid: guest for guest in guests if guest.vmid not in policy.scratch}
-    archives, removed, unreachable = _by_vmid(held.listed), _by_vmid(catalog.archives(gone=True)), _by_vmid(held.unreachable)
+    archives, removed, unreachable = _by_vmid(held.listed), _by_vmid(catalog.archives.find(gone=True)), _by_vmid(held.unreachable)
     proofs: dict[int, list[Proof]] = defaultdict(list)
-    for proof in catalog.proofs():
+    for proof in catalog.proofs.find():
         proofs[proof.vmid].append(proof)
-    operations = catalog.operations(kind="backup")
+    operations = catalog.operations.find(kind="backup")
     backups = _backups(operations)
     frozen = _left_frozen(operations)
     found = []
@@ -282,11 +282,11 @@ def _guests(
     return tuple(found)
 
 
-def _nights(catalog: Catalog) -> tuple[NightRun, ...]:
+def _job_runs(catalog: Catalog) -> tuple[JobRun, ...]:
     """The occurrences of jobs that the catalog knows, the newest opened first."""
-    found = catalog.operations(kind="night", limit=MOST_NIGHTS)
+    found = catalog.operations.find(kind="night", limit=MAX_JOB_RUNS)
     known = [(item, recall_night(item)) for item in found]
-    return tuple(NightRun(memory.job, memory.at or item.created, item.state is OperationState.MISSED) for item, memory in known)
+    return tuple(JobRun(memory.job, memory.at or item.created, item.state is OperationState.MISSED) for item, memory in known)
 
 
 def _orphans(
@@ -295,12 +295,12 @@ def _orphans(
     """Copies that the catalog has forgotten: the cluster is asked before the catalog, so what ends in between is none."""
     there = [guest for guest in guests if guest.node in asked and guest.node not in gaps.silent]
     found = gaps.ask("copies", "", _bound(leftovers.copies, pve, policy.scratch, there)) or []
-    known = {copy.operation: catalog.operation(copy.operation) for copy in found}
+    known = {copy.operation: catalog.operations.get(copy.operation) for copy in found}
     forgotten = orphans(
         found,
         open_operations={id for id, operation in known.items() if operation and operation.state is OperationState.OPEN},
-        cleaned={copy.vmid for copy in found if catalog.lease_holder(copy.vmid) is not None},
-        service=catalog.identity() if found else "",
+        cleaned={copy.vmid for copy in found if catalog.leases.holder(copy.vmid) is not None},
+        service=catalog.identity.get() if found else "",
     )
     confirmed = gaps.ask("copies", "", _bound(leftovers.confirmed, pve, forgotten))
     return tuple(replace(one, ours=False) for one in forgotten) if confirmed is None else confirmed
@@ -308,7 +308,7 @@ def _orphans(
 
 def _moves(catalog: Catalog) -> tuple[MovedCopy, ...]:
     """The copies that were moved in mid-test, of the latest restore tests."""
-    tests = catalog.operations(kind="restore-test", limit=MOST_NIGHTS)
+    tests = catalog.operations.find(kind="restore-test", limit=MAX_JOB_RUNS)
     seen = [(test, recall_test(test).moved) for test in tests]
     return tuple(
         MovedCopy(test.subject, test.id, move.from_node, move.to_node, move.at)

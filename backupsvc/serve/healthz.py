@@ -17,7 +17,7 @@ from typing import Any
 
 from backupsvc.errors import Unreachable, UsageError
 
-_PATIENCE = 5.0
+_TIMEOUT_S = 5.0
 Report = Callable[[], tuple[bool, dict[str, Any]]]
 
 
@@ -45,10 +45,10 @@ def answering(listen: str, report: Report) -> Iterator[str]:
 def ask(listen: str) -> dict[str, Any]:
     """Given where a serve listens, return what its /healthz says. Raise Unreachable if there is no answer."""
     kind, address = _parse(listen)
-    connection = http.client.HTTPConnection("localhost", timeout=_PATIENCE)
+    connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_S)
     try:
         connection.sock = socket.socket(kind)
-        connection.sock.settimeout(_PATIENCE)
+        connection.sock.settimeout(_TIMEOUT_S)
         connection.sock.connect(address)
         connection.request("GET", "/healthz")
         found: dict[str, Any] = json.loads(connection.getresponse().read())
@@ -75,7 +75,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Answer(BaseHTTPRequestHandler):
     report: Report
-    timeout = _PATIENCE
+    timeout = _TIMEOUT_S
 
     def do_GET(self) -> None:
         """Answer /healthz; there is nothing else here."""

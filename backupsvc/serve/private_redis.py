@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from backupsvc.errors import Unreachable, UsageError
 
-_LONGEST_SOCKET = 107  # sun_path of unix(7), without its end
+_MAX_SOCKET = 107  # sun_path of unix(7), without its end
 
 
 def directory(state: Path) -> Path:
@@ -24,9 +24,9 @@ def directory(state: Path) -> Path:
 def url(state: Path) -> str:
     """Return the private Redis' URL as Celery wants it. Raise UsageError if its socket's path would be too long."""
     path = str(_socket(state))
-    if len(path.encode()) > _LONGEST_SOCKET:
+    if len(path.encode()) > _MAX_SOCKET:
         raise UsageError(
-            f"{path} is too long for a unix socket ({len(path.encode())} bytes, at most {_LONGEST_SOCKET})",
+            f"{path} is too long for a unix socket ({len(path.encode())} bytes, at most {_MAX_SOCKET})",
             "choose a shorter BACKUPSVC_STATE_DIR, or set BACKUPSVC_BROKER__URL to a Redis of yours",
         )
     return f"redis+socket://{quote(path)}"

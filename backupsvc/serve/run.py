@@ -64,8 +64,8 @@ def check_queue(queue: str) -> dict[str, Any]:
         raise UsageError(f"there is no queue {queue!r}", f"the queues are {' and '.join(QUEUES)}")
     with open_service() as service:
         now = service.clock.now()
-        count, due = service.catalog.backlog(int(now))
-        vitals = Vitals(0, service.settings.tick, (queue,), service.catalog.pulses(), open=count, due=due)
+        count, due = service.catalog.operations.backlog(int(now))
+        vitals = Vitals(0, service.settings.tick, (queue,), service.catalog.heartbeats.newest(), open=count, due=due)
     return as_dict(vitals, judge(vitals, now), now)
 
 

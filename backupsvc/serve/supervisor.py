@@ -21,7 +21,7 @@ from policies.serving import hung
 _REDIS_STARTS_WITHIN = 30.0
 _REDIS_MAY_DIE = 3  # times in a row; then its file is damaged, or as good as
 _BEAT_STOPS_WITHIN = _REDIS_STOPS_WITHIN = 5.0
-_PULSE = 0.5  # seconds between looks when no signal comes
+_LOOK_SECONDS = 0.5  # seconds between looks when no signal comes
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Supervisor:
         wait = 0.0
         while not signals.wait(wait):
             self._end_hung()
-            wait = min(_PULSE, self._tend())
+            wait = min(_LOOK_SECONDS, self._tend())
             self._notifier.alive(self._clock.monotonic())
             health, _ = self._observer.report()
             self._notifier.status(health.status, health.reasons)
@@ -117,11 +117,11 @@ class Supervisor:
             next(child for child in self._all if child.name == name).kill()
 
     def _stop(self, signals: Signals) -> None:
-        """Nothing new is sent, then nothing is taken, then nothing is kept. A second signal ends the patience."""
+        """Nothing new is sent, then nothing is taken, then nothing is kept. A second signal ends the waiting."""
         self._say("stopping")
-        patience = ((self._beat, _BEAT_STOPS_WITHIN), (self._workers, self._plan.grace), (self._redis, _REDIS_STOPS_WITHIN))
+        timeouts = ((self._beat, _BEAT_STOPS_WITHIN), (self._workers, self._plan.grace), (self._redis, _REDIS_STOPS_WITHIN))
         hurry = False
-        for children, seconds in patience:
+        for children, seconds in timeouts:
             for child in children:
                 child.ask_to_end()
             end = self._clock.monotonic() + seconds

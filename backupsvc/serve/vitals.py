@@ -1,4 +1,4 @@
-"""What /healthz knows: the children, from their supervisor, and the catalog's pulses, read by a thread of their own.
+"""What /healthz knows: the children, from their supervisor, and the catalog's heartbeats, read by a thread of their own.
 
 A catalog that does not answer must not make /healthz hang: it tells what was last read, and the silence in it grows by itself.
 """
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from backupsvc.clock import iso
 from backupsvc.errors import BackupsvcError
-from backupsvc.operations.job_run.result import last_nights
-from backupsvc.operations.tick import PULSE
-from policies.outcomes import Night
+from backupsvc.operations.job_run.result import last_job_runs
+from backupsvc.operations.tick import HEARTBEAT
+from policies.outcomes import JobRunOutcome
 from policies.serving import TICKS_OF_SILENCE, ChildFact, Health, Vitals, judge
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class Observer:
 
     def __init__(self, catalog: Catalog, clock: Clock, tick: float, queues: tuple[str, ...], jobs: tuple[str, ...] = ()) -> None:
         self._catalog, self._clock = catalog, clock
-        self._vitals = Vitals(clock.now(), tick, queues, scheduler=PULSE)
+        self._vitals = Vitals(clock.now(), tick, queues, scheduler=HEARTBEAT)
         self._children: tuple[ChildFact, ...] = ()
         self._stop = threading.Event()
-        self._jobs, self._nights, self._nights_due = jobs, dict[str, Night](), 0.0
+        self._jobs, self._job_runs, self._job_runs_due = jobs, dict[str, JobRunOutcome](), 0.0
 
     def start(self) -> None:
         """Start to read the catalog, several times a tick."""
@@ -50,19 +50,21 @@ class Observer:
     def read(self) -> None:
         """Read the catalog once; a failure is a finding."""
         try:
-            pulses, (count, due) = self._catalog.pulses(), self._catalog.backlog(int(self._clock.now()))
-            self._look_at_nights()
+            heartbeats, (count, due) = self._catalog.heartbeats.newest(), self._catalog.operations.backlog(int(self._clock.now()))
+            self._look_at_job_runs()
         except BackupsvcError as error:
             self._vitals = replace(self._vitals, catalog_error=error.message)
         else:
-            nights = tuple(self._nights.values())
-            self._vitals = replace(self._vitals, pulses=pulses, open=count, due=due, catalog_error=None, nights=nights)
+            job_runs = tuple(self._job_runs.values())
+            self._vitals = replace(
+                self._vitals, heartbeats=heartbeats, open=count, due=due, catalog_error=None, job_runs=job_runs
+            )
 
-    def _look_at_nights(self) -> None:
+    def _look_at_job_runs(self) -> None:
         """Read how the last nights ended: once a tick, for they are searched for among all that ever were."""
-        if (now := self._clock.monotonic()) >= self._nights_due:
-            self._nights = last_nights(self._catalog, self._jobs, self._nights)
-            self._nights_due = now + self._vitals.tick
+        if (now := self._clock.monotonic()) >= self._job_runs_due:
+            self._job_runs = last_job_runs(self._catalog, self._jobs, self._job_runs)
+            self._job_runs_due = now + self._vitals.tick
 
     def report(self) -> tuple[Health, dict[str, Any]]:
         """Return the judgement, and it as /healthz prints it."""
@@ -87,7 +89,7 @@ def as_dict(vitals: Vitals, health: Health, now: float) -> dict[str, Any]:
             queue: {
                 "seconds_since_consumed": round(silent, 1),
                 "limit": limit,
-                "last_consumed": iso(vitals.pulses[queue]) if queue in vitals.pulses else None,
+                "last_consumed": iso(vitals.heartbeats[queue]) if queue in vitals.heartbeats else None,
             }
             for queue, silent in health.silence.items()
         },
@@ -101,19 +103,19 @@ def as_dict(vitals: Vitals, health: Health, now: float) -> dict[str, Any]:
         },
         "last_nights": [
             {
-                "job": night.job,
-                "at": iso(night.at),
-                "ended": iso(night.ended),
-                "operation": night.operation,
-                "state": str(night.state),
-                "verdict": str(night.verdict),
-                "expected": night.expected,
-                "ok": night.ok,
-                "failed": night.failed,
-                "missing": night.missing,
-                "tests": night.tests,
-                "proven": night.proven,
+                "job": job_run.job,
+                "at": iso(job_run.at),
+                "ended": iso(job_run.ended),
+                "operation": job_run.operation,
+                "state": str(job_run.state),
+                "verdict": str(job_run.verdict),
+                "expected": job_run.expected,
+                "ok": job_run.ok,
+                "failed": job_run.failed,
+                "missing": job_run.missing,
+                "tests": job_run.tests,
+                "proven": job_run.proven,
             }
-            for night in vitals.nights
+            for job_run in vitals.job_runs
         ],
     }

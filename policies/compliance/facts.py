@@ -128,7 +128,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class NightRun:
+class JobRun:
     """One occurrence of a job of the policy, due at ``at``: it was run (whatever came of it), or ``missed``."""
 
     job: str
@@ -175,7 +175,7 @@ class SiteFacts:
     permissions: Mapping[str, frozenset[str]] | None = None
     bridges: tuple[BridgeFacts, ...] | None = None
     listings: tuple[Listing, ...] = ()
-    nights: tuple[NightRun, ...] = ()
+    job_runs: tuple[JobRun, ...] = ()
     gaps: tuple[Gap, ...] = ()
     simulated: bool = False
     release: str = ""

@@ -23,8 +23,8 @@ from backupsvc.errors import BackupsvcError
 from tests.fuzz import reference
 from tests.fuzz.mutants import Mutant
 
-MOST_MEMORY = 100 * 1000 * 1000  # bytes of resident memory on top of what the process held before
-MOST_CPU = 20.0  # seconds of the processor for one mutant; the clock says nothing on a busy machine
+MAX_MEMORY = 100 * 1000 * 1000  # bytes of resident memory on top of what the process held before
+MAX_CPU = 20.0  # seconds of the processor for one mutant; the clock says nothing on a busy machine
 LACKS = ("the config ", "restore the guest from it alone", "more of the kind")  # what only verify holds against a VM's archive
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 CHANGES = frozenset(("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"))
@@ -84,7 +84,7 @@ def judge(mutant: Mutant, folder: Path, tally: Tally) -> None:
         tally.peak = max(tally.peak, peak)
     tally.verdicts["intact" if intact else "not intact"] += 1
     try:
-        assert peak < MOST_MEMORY, f"{peak} bytes of memory"
+        assert peak < MAX_MEMORY, f"{peak} bytes of memory"
         _hold(mutant, intact, checksummed, reasons, _content(target) if done else None)
     except reference.TooFar:
         tally.verdicts["of these, too large for the second reading"] += 1
@@ -186,7 +186,7 @@ def _info(path: Path) -> None:
 
 def _content(target: Path) -> dict[str, bytes]:
     """Return the files that were extracted. Raise TooFar if they are too large to be held here."""
-    if any(file.stat().st_size > reference.MOST for file in target.iterdir()):
+    if any(file.stat().st_size > reference.MAX_DISK for file in target.iterdir()):
         raise reference.TooFar
     return {file.name: file.read_bytes() for file in target.iterdir()}
 
@@ -212,10 +212,10 @@ def _extract(path: Path, target: Path) -> bool:
 @contextmanager
 def _limited() -> Iterator[None]:
     def ended(*_: object) -> None:
-        raise Hang(f"more than {MOST_CPU} s of the processor")
+        raise Hang(f"more than {MAX_CPU} s of the processor")
 
     old = signal.signal(signal.SIGPROF, ended)
-    signal.setitimer(signal.ITIMER_PROF, MOST_CPU)
+    signal.setitimer(signal.ITIMER_PROF, MAX_CPU)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 
 BLOCK, CLUSTER = 4096, 65536
-MOST = 64 * 1024 * 1024  # bytes of a disk that a mutant of these seeds can fill: whoever claims more lacks clusters
+MAX_DISK = 64 * 1024 * 1024  # bytes of a disk that a mutant of these seeds can fill: whoever claims more lacks clusters
 
 
 class NotWhole(Exception):
@@ -73,7 +73,7 @@ def _devices(raw: bytes, blobs: bytes) -> dict[int, Disk]:
         if pointer or length:
             need(pointer and length and number, "half a device")
             name = _blob(blobs, pointer).rstrip(b"\0").decode("utf-8", "replace")
-            need(name == "vmstate" or length <= MOST, f"{length} bytes of {name} cannot all be there")
+            need(name == "vmstate" or length <= MAX_DISK, f"{length} bytes of {name} cannot all be there")
             need(name not in [disk[0] for disk in disks.values()], "a device twice")
             disks[number] = name, length, bytearray(0 if name == "vmstate" else length), set()
     return disks
@@ -108,7 +108,7 @@ def _fill(extent: bytes, uuid: bytes, disks: dict[int, Disk]) -> None:
             if mask >> bit & 1:
                 start = cluster * CLUSTER + bit * BLOCK
                 need(name == "vmstate" or start < length, "a block beyond the end")
-                if start >= MOST:
+                if start >= MAX_DISK:
                     raise TooFar
                 content.extend(bytes(max(0, start + BLOCK - len(content))))
                 content[start : start + BLOCK] = extent[at : at + BLOCK]

@@ -85,7 +85,7 @@ def test_a_restore_test_leaves_no_guest_no_disk_and_no_lease(site: Shell, night:
     assert [stage["name"] for stage in answer["stages"]][-2:] == ["tear-down", "judge"]
     assert answer["scratch"]["vmid"] in range(9000, 9100)
     with Catalog.open(catalog_of(site)) as catalog:
-        assert catalog.leased_vmids() == {}
+        assert catalog.leases.holders() == {}
 
 
 def test_a_restore_test_keeps_what_was_stripped_and_what_was_asserted(site: Shell, night: Any) -> None:

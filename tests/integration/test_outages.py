@@ -80,7 +80,7 @@ class Night:
     def operations(self) -> list[Operation]:
         """All of them, newest first."""
         with Catalog.open(self._url) as catalog:
-            return catalog.operations()
+            return catalog.operations.find()
 
     def has_saved(self, guests: int) -> None:
         """Wait until so many guests are saved, and the next is at it."""
@@ -108,7 +108,7 @@ class Night:
 
     def _dumps(self, found: list[Operation]) -> list[str]:
         with Catalog.open(self._url) as catalog:
-            rows = [row for item in found if item.kind == "backup" for row in catalog.transitions(item.id)]
+            rows = [row for item in found if item.kind == "backup" for row in catalog.operations.transitions(item.id)]
         return [str(row.upid) for row in rows if row.event in ("task", "adopted") and ":vzdump:" in str(row.upid)]
 
     def _said(self) -> str:

@@ -47,7 +47,7 @@ class Liar:
     def left(self) -> dict[int, str]:
         """The scratch VMIDs that the catalog holds for operations."""
         with Catalog.open(f"sqlite:///{self.shell.state}/lab/catalog.db") as catalog:
-            return catalog.leased_vmids()
+            return catalog.leases.holders()
 
     def says(self, request: Request, reply: Reply) -> Reply:
         """The reply, with its data replaced if the call is one of those."""

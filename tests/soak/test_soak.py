@@ -18,8 +18,8 @@ from tests.lab.false_proof.stage import POLICY, Stage, built, said
 
 COUNT = int(os.environ.get("SOAK_COUNT", "50"))
 GUESTS = (104, 105, 108)
-MOST_EACH = 600  # seconds: so long may one test take
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200 + COUNT * MOST_EACH)]
+MAX_EACH = 600  # seconds: so long may one test take
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200 + COUNT * MAX_EACH)]
 
 # What a site would set: nothing here is about how fast this machine is.
 PATIENT = POLICY.replace("boot-timeout: 30s", "boot-timeout: 5m").replace("check-timeout: 5s", "check-timeout: 2m")
@@ -34,7 +34,7 @@ while time.monotonic() < end and os.getppid() == parent:
 @contextmanager
 def busy() -> Iterator[None]:
     """Keep every core busy. The burners stop by themselves: in time, or when whoever began them is gone."""
-    most = str(MOST_EACH * COUNT)
+    most = str(MAX_EACH * COUNT)
     burners = [subprocess.Popen([sys.executable, "-c", _BURNER, most]) for _ in range(os.cpu_count() or 1)]
     try:
         yield

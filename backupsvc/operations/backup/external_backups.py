@@ -85,7 +85,7 @@ def _archives(run: Run[BackupMemory], guest: Guest, storages: set[str]) -> list[
     """The guest's archives as they are listed now, each with the operation that made it, as far as the catalog knows."""
     storage, catalog = run.service.pve.storage, run.service.catalog
     listed = [item for name in sorted(storages) for item in storage.archives(guest.node, name, guest.vmid)]
-    known = [catalog.archive(item.node, item.volid) for item in listed]
+    known = [catalog.archives.get(item.node, item.volid) for item in listed]
     return [replace(item, operation=old.operation) if old else item for item, old in zip(listed, known, strict=True)]
 
 

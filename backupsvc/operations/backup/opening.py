@@ -11,7 +11,7 @@ from policies.jobs import Expected, rank
 from policies.model import Guest, Job, Operation
 
 if TYPE_CHECKING:
-    from backupsvc.catalog.leases import Fence
+    from backupsvc.catalog.fences import Fence
 
 
 GUESTS_AGE = 30.0  # seconds that an answer of the cluster about all guests serves for each of them
@@ -33,10 +33,10 @@ def open_backup(
     """
     guest = item.guest
     memory = BackupMemory(job.id, guest.node if guest else None, name_of(service, guest), at)
-    ranked, within = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
-    lane = f"vzdump {guest.node}" if guest else None
+    ranked, timeout_s = rank(service.policy, item.vmid), job.timeout + (job.window if at is not None else 0)
+    lock = f"vzdump {guest.node}" if guest else None
     return service.engine.open(
-        "backup", item.vmid, memory, occurrence=occurrence, within=within, rank=ranked, lane=lane, parent=parent
+        "backup", item.vmid, memory, occurrence=occurrence, timeout_s=timeout_s, rank=ranked, lock=lock, parent=parent
     )
 
 

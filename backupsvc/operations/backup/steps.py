@@ -23,8 +23,7 @@ from backupsvc.errors import (
 from backupsvc.inventory import wholeness
 from backupsvc.inventory.archive_bytes import verify_on_node
 from backupsvc.operations import choosing
-from backupsvc.operations.backup import external_backups as standing_back
-from backupsvc.operations.backup import thawing
+from backupsvc.operations.backup import external_backups, thawing
 from backupsvc.operations.backup.memory import BackupMemory, Dump
 from backupsvc.operations.backup.opening import GUESTS_AGE, name_of
 from backupsvc.operations.services import Run, StepServices
@@ -48,7 +47,7 @@ def locate(run: Run[BackupMemory]) -> Wait | None:
     if run.memory.node != guest.node:
         run.leave()  # it waited for a node on which it is no longer
     run.memory = replace(run.memory, node=guest.node, name=name_of(run.service, guest), type=guest.type)
-    if wait := standing_back.stand_back(run, guest, job):
+    if wait := external_backups.stand_back(run, guest, job):
         return wait
     if run.memory.adopted:
         return None
@@ -122,8 +121,8 @@ def read_back(run: Run[BackupMemory]) -> Wait | None:
     text = storage.extract_config(node, archive.volid)
     config = parse_config(text)
     catalog, report = run.service.catalog, dumped.report
-    catalog.observe(listed, scope=[], at=began)
-    catalog.annotate(
+    catalog.archives.observe(listed, scope=[], at=began)
+    catalog.archives.annotate(
         node,
         archive.volid,
         name=config.get("name") or run.memory.name,
@@ -136,7 +135,7 @@ def read_back(run: Run[BackupMemory]) -> Wait | None:
         anew=adopted is None,
     )
     choosing.pin(run.service, archive, run.fence(), run.now())  # it is about to be read whole
-    run.memory = replace(run.memory, archive=catalog.archive(node, archive.volid) or archive)
+    run.memory = replace(run.memory, archive=catalog.archives.get(node, archive.volid) or archive)
     if not config:  # known by now, so that it counts for nothing
         raise PveError(
             f"archive {archive.volid} of guest {run.vmid} holds no config", "it cannot be restored: back the guest up again"
@@ -168,7 +167,7 @@ def _verify(run: Run[BackupMemory]) -> None:
     if node not in run.service.settings.ssh.nodes:
         run.conclude("not read: no SSH to the node is configured; a restore test will prove it")
         return
-    found = verify_on_node(run.service, node, volid, run.beat)
+    found = verify_on_node(run.service, node, volid, run.heartbeat)
     run.memory = replace(run.memory, verified=bool(found["intact"]))
     if not found["intact"]:
         first = found["problems"][0]
@@ -177,7 +176,7 @@ def _verify(run: Run[BackupMemory]) -> None:
             "back the guest up again, and check the storage's disk",
             offset=first["offset"],
         )
-    if differs := run.service.catalog.annotate(node, volid, sha256=found["sha256"], size=found["size"], at=run.now()):
+    if differs := run.service.catalog.archives.annotate(node, volid, sha256=found["sha256"], size=found["size"], at=run.now()):
         raise ArchiveError(
             f"archive {volid} on {node} of guest {run.vmid} was changed since it was recorded: {'; '.join(differs)}",
             f"find out who wrote to {node}, and back the guest up again",
@@ -187,7 +186,7 @@ def _verify(run: Run[BackupMemory]) -> None:
     if not found["checksummed"]:
         run.conclude("complete, but it carries no checksum of its data, so nobody can say that it is intact")
         return
-    run.service.catalog.raise_rung(node, volid, Rung.INTACT, run.now())
+    run.service.catalog.archives.raise_rung(node, volid, Rung.INTACT, run.now())
     run.memory = replace(run.memory, archive=replace(archive, rung=Rung.INTACT))
     run.conclude(f"intact, sha256 {found['sha256'][:12]}")
 
@@ -269,7 +268,7 @@ def _refuse_rest_of_a_restore(run: Run[BackupMemory], guest: Guest, listed: Coll
     """Raise Refused if the guest is only what a restore left: its dump would be a good archive of an empty machine."""
     if not wholeness.rest_of_a_restore(run.service.pve, guest):
         return
-    run.service.catalog.observe(list(listed), scope=[], at=run.now())
+    run.service.catalog.archives.observe(list(listed), scope=[], at=run.now())
     if past := wholeness.past_of(run.service, run.vmid):
         raise Refused(
             f"VM {run.vmid} on {guest.node} is only the rest of a restore, without any disk, so nothing was dumped: {past}",

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from backupsvc.catalog.leases import Fence
+from backupsvc.catalog.fences import Fence
 from backupsvc.clock import iso
 from backupsvc.engine.context import Wait
 from backupsvc.operations.backup.opening import GUESTS_AGE
@@ -32,7 +32,7 @@ from policies.windows import Slot
 
 ASK_AGAIN = 30.0  # seconds between two looks at tests that run
 TESTS = ("prove#", "again#", "sample#")  # how the names of a night's tests begin
-LONGEST_NAP = 300.0  # seconds between two looks while the window is shut
+MAX_NAP = 300.0  # seconds between two looks while the window is shut
 
 
 def prove(run: Run[NightMemory], job: Job) -> Wait | None:
@@ -50,20 +50,20 @@ def prove(run: Run[NightMemory], job: Job) -> Wait | None:
         return None
     if coming.is_open(now):  # what is left belongs to guests that are busy
         return Wait("a guest to be tested is busy", most=ASK_AGAIN)
-    return Wait(f"restore tests go on at {iso(coming.opens)}", most=min(LONGEST_NAP, max(1.0, coming.opens - now)))
+    return Wait(f"restore tests go on at {iso(coming.opens)}", most=min(MAX_NAP, max(1.0, coming.opens - now)))
 
 
 # --- when ---------------------------------------------------------------------------------------------------------------
 
 
-def night_ends(policy: Policy, job: Job, at: int) -> int | None:
+def job_run_ends(policy: Policy, job: Job, at: int) -> int | None:
     """Given a job and one of its occurrences, return when its next one takes the turn over, in epoch seconds."""
     return calendar_event.parse(job.schedule, policy.timezone).next_after(at)
 
 
 def _until(run: Run[NightMemory], job: Job) -> float:
     """The end of this night: the job's next occurrence, or the night's own deadline."""
-    following = night_ends(run.service.policy, job, run.memory.at)
+    following = job_run_ends(run.service.policy, job, run.memory.at)
     ends = [end for end in (following, run.book.deadline) if end is not None]
     return min(ends, default=float("inf"))
 
@@ -98,7 +98,7 @@ def _open_what_fits(run: Run[NightMemory], job: Job, slot: Slot, running: list[s
     """Open the most urgent tests that fit, one a node at a time; return their names."""
     if run.memory.tests is None:
         due = tuple(_due(run, job))
-        run.memory = replace(run.memory, tests=due, lanes=_lanes(run.service))
+        run.memory = replace(run.memory, tests=due, lanes=_parallel_tests(run.service))
     opened: list[str] = []
     for test in _wanted(run):
         if len(running) + len(opened) >= run.memory.lanes:
@@ -134,10 +134,10 @@ def _undecided(run: Run[NightMemory]) -> list[Test]:
 
 def _open(run: Run[NightMemory], slot: Slot, test: Test) -> bool:
     now = run.now()
-    within = None if slot.closes is None else slot.closes - now
+    timeout_s = None if slot.closes is None else slot.closes - now
 
     def opener(key: str, parent: Fence) -> Operation | None:
-        return open_test(run.service, test.vmid, volid=test.volid, occurrence=key, within=within, parent=parent)
+        return open_test(run.service, test.vmid, volid=test.volid, occurrence=key, timeout_s=timeout_s, parent=parent)
 
     if not open_piece(run, test.name, opener):
         return False
@@ -152,7 +152,7 @@ def _begins(run: Run[NightMemory], running: list[str]) -> int:
 
 def _running(run: Run[NightMemory]) -> list[str]:
     tests = {name: id for name, id in run.memory.children.items() if name.startswith(TESTS)}
-    still = run.service.catalog.still_open(tests.values()) if tests else set()
+    still = run.service.catalog.operations.still_open(tests.values()) if tests else set()
     return [name for name, id in tests.items() if id in still]
 
 
@@ -168,8 +168,8 @@ def _due(run: Run[NightMemory], job: Job) -> list[Test]:
     untestable = {vmid for vmid, guest in guests.items() if guest.type is GuestType.LXC or guest.template}
     vmids = [vmid for vmid in run.memory.vmids or () if vmid not in untestable]
     run.memory = replace(run.memory, untestable=len(run.memory.vmids or ()) - len(vmids))
-    proofs = service.catalog.proofs()
-    good = valid_proofs(proofs, service.catalog.archives(), partial(wanted_rung, policy))
+    proofs = service.catalog.proofs.find()
+    good = valid_proofs(proofs, service.catalog.archives.find(), partial(wanted_rung, policy))
     wanted = MappingProxyType({vmid: policy_for(policy, vmid, "") for vmid in vmids})
     proven = {proof.vmid: proof.ended for proof in sorted(good, key=lambda proof: proof.ended)}
     began = {proof.vmid: proof.archive_ctime for proof in good}
@@ -186,7 +186,7 @@ def _due(run: Run[NightMemory], job: Job) -> list[Test]:
 def _late(run: Run[NightMemory], job: Job) -> int | None:
     """When the tests of the job's next night are over: what falls due before that is due tonight. None: there is no next."""
     policy = run.service.policy
-    following = night_ends(policy, job, run.memory.at)
+    following = job_run_ends(policy, job, run.memory.at)
     slot = windows.slot(policy, following) if following is not None else None
     return (slot.closes or following) if slot else None
 
@@ -201,7 +201,7 @@ def _samples(run: Run[NightMemory]) -> list[Test]:
     """Old archives, drawn by lot: of guests whose newest is proven, and of whom no old one was tested for a month."""
     catalog, found = run.service.catalog, []
     for vmid in run.memory.vmids or ():
-        archives, proofs = catalog.archives(vmid=vmid), catalog.proofs(vmid=vmid)
+        archives, proofs = catalog.archives.find(vmid=vmid), catalog.proofs.find(vmid=vmid)
         seed = f"{run.operation.occurrence}#{vmid}"
         chosen = sampling.next_archive(
             archives, proofs, now=run.now(), seed=seed, drift=run.service.policy.max_clock_drift
@@ -213,7 +213,7 @@ def _samples(run: Run[NightMemory]) -> list[Test]:
     return found
 
 
-def _lanes(service: Cluster) -> int:
+def _parallel_tests(service: Cluster) -> int:
     """How many tests may run at a time: one a node on which copies may run."""
     if service.policy.scratch.node:
         return 1

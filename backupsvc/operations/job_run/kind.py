@@ -6,25 +6,25 @@ from backupsvc.catalog import Catalog
 from backupsvc.engine.kind import OperationKind, error_code
 from backupsvc.errors import Refused
 from backupsvc.operations.job_run.memory import FORM, recall
-from backupsvc.operations.job_run.result import failed_children, night_outcome, night_summary
+from backupsvc.operations.job_run.result import failed_children, job_run_outcome, job_run_summary
 from backupsvc.operations.job_run.steps import HANDLERS, WORKFLOW
 from policies.model import Operation, OperationState
 from policies.outcomes import Event
 
 
 def _result(operation: Operation) -> str:
-    return night_summary(operation) or f"{len(recall(operation).children)} operations"
+    return job_run_summary(operation) or f"{len(recall(operation).children)} operations"
 
 
 def _exit_code(catalog: Catalog, operation: Operation) -> int:
     """It is judged as its log line, ``/healthz`` and ``serve --check`` judge it (policies.outcomes)."""
     if operation.state is not OperationState.DONE:
         return error_code(operation)
-    return 0 if night_outcome(catalog, operation).good else 1
+    return 0 if job_run_outcome(catalog, operation).good else 1
 
 
 def _event(catalog: Catalog, operation: Operation) -> Event:
-    return night_outcome(catalog, operation)
+    return job_run_outcome(catalog, operation)
 
 
 def _never_again(catalog: Catalog, operation: Operation) -> Refused:
@@ -46,5 +46,5 @@ JOB_RUN = OperationKind(
     event=_event,
     exit_code=_exit_code,
     never_again=_never_again,
-    summary=night_summary,
+    summary=job_run_summary,
 )

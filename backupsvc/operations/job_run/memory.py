@@ -25,7 +25,7 @@ class NightMemory:
     ``vmids`` are the guests to be backed up, by rank; None: they are not known yet.
 
     ``children`` are the ids of the operations that it opened, by its own names for them. ``tests`` are the restore tests that are
-    wanted, None before their window opens; ``lanes`` of them run at a time, and each is expected to be over by ``over_by`` (epoch
+    wanted, None before their window opens; ``locks`` of them run at a time, and each is expected to be over by ``over_by`` (epoch
     seconds, by name). ``retried`` and ``sampled`` say that those that were undecided, and old archives, were added to them;
     ``untestable`` counts the guests that cannot be tested. ``results`` are the sentences on backups, retention and tests.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from backupsvc.catalog.leases import Fence
+from backupsvc.catalog.fences import Fence
 from backupsvc.catalog.operations import EndAsked
 from backupsvc.engine.context import CancelAsked, Wait
 from backupsvc.errors import OperationFailed, Refused
@@ -23,11 +23,11 @@ def wait_for(run: Run[NightMemory], openers: Mapping[str, Opener], why: str) -> 
     """Open each piece once; return a wait until all have ended. A guest that is busy is tried again at the next call."""
     for name, opener in openers.items():
         if name not in run.memory.children:
-            run.beat()
+            run.heartbeat()
             open_piece(run, name, opener)
     children = run.memory.children
     waiting = {children[name] for name in openers if name in children}
-    if len(waiting) == len(openers) and not run.service.catalog.still_open(waiting):
+    if len(waiting) == len(openers) and not run.service.catalog.operations.still_open(waiting):
         return None
     return Wait(why, most=30.0)
 
@@ -39,7 +39,7 @@ def open_piece(run: Run[NightMemory], name: str, opener: Opener) -> bool:
     """
     key = f"{run.operation.occurrence}#{name}"
     try:
-        found = opener(key, run.fence()) or run.service.catalog.occurrence(key)
+        found = opener(key, run.fence()) or run.service.catalog.operations.by_occurrence(key)
     except EndAsked as asked:
         raise CancelAsked(asked.message) from None
     except Refused as refused:
@@ -54,5 +54,5 @@ def open_piece(run: Run[NightMemory], name: str, opener: Opener) -> bool:
 def ended(run: Run[NightMemory], prefix: str | tuple[str, ...]) -> list[Operation]:
     """Given how pieces' names may begin, return the operations that were opened for them, in the order of opening."""
     ids = [id for name, id in run.memory.children.items() if name.startswith(prefix)]
-    found = (run.service.catalog.operation(id) for id in ids)
+    found = (run.service.catalog.operations.get(id) for id in ids)
     return [operation for operation in found if operation is not None]

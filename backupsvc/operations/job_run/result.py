@@ -11,7 +11,7 @@ from backupsvc.operations.prune import memory as prune
 from backupsvc.operations.restore_test import memory as restore_test
 from policies import outcomes
 from policies.model import Operation, OperationState
-from policies.outcomes import Facts, Night, NightFacts
+from policies.outcomes import Facts, JobRunOutcome, NightFacts
 
 KIND = "night"
 FACTS: Mapping[str, Callable[[Operation], Facts]] = {  # of the kinds that a night opens, by their names
@@ -21,7 +21,7 @@ FACTS: Mapping[str, Callable[[Operation], Facts]] = {  # of the kinds that a nig
 }
 
 
-def night_summary(operation: Operation) -> str | None:
+def job_run_summary(operation: Operation) -> str | None:
     """Given a night, return in one line what has come of it so far; None if nothing has come of it yet."""
     said = recall(operation).results
     parts = [said[name] for name in ("backups", "retention", "tests") if name in said]
@@ -32,24 +32,24 @@ def children(catalog: Catalog, operation: Operation) -> list[Operation]:
     """Given an operation, return those that it opened: only a night opens others, and waits for them."""
     if operation.kind != KIND:
         return []
-    return [found for id in recall(operation).children.values() if (found := catalog.operation(id))]
+    return [found for id in recall(operation).children.values() if (found := catalog.operations.get(id))]
 
 
-def failed_children(catalog: Catalog, night: Operation) -> list[Operation]:
+def failed_children(catalog: Catalog, job_run: Operation) -> list[Operation]:
     """Given a night, return those of its operations that ended and are not done."""
     good = (OperationState.OPEN, OperationState.DONE)
-    return [child for child in children(catalog, night) if child.state not in good]
+    return [child for child in children(catalog, job_run) if child.state not in good]
 
 
-def last_nights(catalog: Catalog, jobs: Iterable[str], known: Mapping[str, Night]) -> dict[str, Night]:
+def last_job_runs(catalog: Catalog, jobs: Iterable[str], known: Mapping[str, JobRunOutcome]) -> dict[str, JobRunOutcome]:
     """Given jobs' ids, return the last ended night of each that had one, by its operation's id. ``known`` is asked first."""
-    ended = (catalog.last_ended(KIND, f"{job}@") for job in jobs)
-    return {found.id: known.get(found.id) or night_outcome(catalog, found) for found in ended if found}
+    ended = (catalog.operations.last_ended(KIND, f"{job}@") for job in jobs)
+    return {found.id: known.get(found.id) or job_run_outcome(catalog, found) for found in ended if found}
 
 
-def night_outcome(catalog: Catalog, ended: Operation) -> Night:
+def job_run_outcome(catalog: Catalog, ended: Operation) -> JobRunOutcome:
     """Given an ended night, return what came of it, by the operations that it opened."""
     memory = recall(ended)
     names = {id: name for name, id in memory.children.items()}
     known = NightFacts(memory.job, memory.at or ended.created, memory.vmids, names)
-    return outcomes.of_night(ended, known, [(piece, FACTS[piece.kind](piece)) for piece in children(catalog, ended)])
+    return outcomes.of_job_run(ended, known, [(piece, FACTS[piece.kind](piece)) for piece in children(catalog, ended)])

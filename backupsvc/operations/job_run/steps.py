@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from backupsvc.catalog.leases import Fence
+from backupsvc.catalog.fences import Fence
 from backupsvc.engine.context import Handler, Wait
 from backupsvc.errors import OperationFailed
 from backupsvc.operations.backup.memory import recall as recall_backup
 from backupsvc.operations.backup.opening import GUESTS_AGE, open_backup
-from backupsvc.operations.job_run import due_tests as night_tests
+from backupsvc.operations.job_run import due_tests
 from backupsvc.operations.job_run.memory import NightMemory
 from backupsvc.operations.job_run.pieces import Opener, ended, wait_for
 from backupsvc.operations.prune.opening import open_prune
@@ -61,10 +61,10 @@ def apply_retention(run: Run[NightMemory]) -> Wait | None:
 
 def prove(run: Run[NightMemory]) -> Wait | None:
     """Open the restore tests that are due, as many as fit into their window, and wait for them."""
-    return night_tests.prove(run, _job(run))
+    return due_tests.prove(run, _job(run))
 
 
-WORKFLOW = Workflow("night", ("back-up", "prune", "prove"), alone=False)
+WORKFLOW = Workflow("night", ("back-up", "prune", "prove"), exclusive=False)
 HANDLERS: Mapping[str, Handler[StepServices, NightMemory]] = {"back-up": back_up, "prune": apply_retention, "prove": prove}
 
 

@@ -50,9 +50,9 @@ def preview(service: Cluster, only: Collection[int] = ()) -> list[Marked]:
     return list(decision(service, only).marked)
 
 
-def decision(service: Cluster, only: Collection[int] = (), *, patient: bool = False) -> Decision:
+def decision(service: Cluster, only: Collection[int] = (), *, retries: bool = False) -> Decision:
     """Given the service, decide over every archive. Raise LawRefused when nothing at all may be removed, and OutOfReach if the
-    caller is ``patient`` and a question that PVE failed at may be answered soon.
+    caller ``retries`` and a question that PVE failed at may be answered soon.
     """
     vmids: Sequence[int | None] = sorted(only) or [None]  # None: all of them, in one listing a storage
     known: list[Archive] = []
@@ -61,8 +61,8 @@ def decision(service: Cluster, only: Collection[int] = (), *, patient: bool = Fa
     why: dict[reach.Place, str] = {}
     said: dict[str, None] = {}
     for vmid in vmids:
-        before, seen = service.catalog.archives(vmid=vmid), survey(service, vmid)
-        require_answers(seen.passing, patient=patient)
+        before, seen = service.catalog.archives.find(vmid=vmid), survey(service, vmid)
+        require_answers(seen.passing, retries=retries)
         known += [one for one in before if reach.was_listed(one, seen.looked)]
         archives += seen.listed
         unseen += seen.unreachable
@@ -91,7 +91,7 @@ def _decided(
     facts: dict[str, Any] = {"listed_before": listed_before, "now": int(service.clock.now()), "rules": rules}
     facts["in_use"] = in_use(service)
     whose = everything[0].vmid if _of_one_guest(everything) else None
-    stopped = prune_guard.stopped(everything, service.catalog.knowledge(whose))
+    stopped = prune_guard.stopped(everything, service.catalog.inspections.knowledge(whose))
     # Once before, so that only those count as stopped that would have lost something; once after, so that they do not count.
     there, unsure = _standing(service, guests, {archive.vmid for archive in archives})
     looked = look_into(service, archives)
@@ -147,15 +147,15 @@ def kept_now(service: Cluster, node: str, decided: Archive, blind: Collection[re
     Another file by its name stays. Raise LawRefused if an archive has vanished without our doing.
     """
     vmid, volid = decided.vmid, decided.volid
-    everything, began = service.catalog.archives(vmid=vmid), int(service.clock.now())
+    everything, began = service.catalog.archives.find(vmid=vmid), int(service.clock.now())
     unseen = [archive for archive in everything if reach.place(archive) in blind and not is_archive(archive, node, volid)]
     known = [archive for archive in everything if archive not in unseen]
     if not any(is_archive(archive, node, volid) for archive in known):
         return GONE
     listed = list_at(service, vmid, _places(known, node, volid))
     refuse_if_shrunk(known, listed)
-    service.catalog.observe(listed, scope=[], at=began)
-    current = {whole.key(archive): archive for archive in service.catalog.archives(vmid=vmid)}
+    service.catalog.archives.observe(listed, scope=[], at=began)
+    current = {whole.key(archive): archive for archive in service.catalog.archives.find(vmid=vmid)}
     archives = [current.get(whole.key(archive), archive) for archive in listed]
     guests = service.pve.cluster.guests(max_age=GUESTS_AGE)
     # The share of all archives was judged by the decision over all of them: of one guest's, more may go.
@@ -184,7 +184,7 @@ def list_at(service: Cluster, vmid: int | None, places: Sequence[tuple[str, str]
 
 def in_use(service: Cluster) -> set[str]:
     """Return the volids of the archives that open operations read, copy or test."""
-    return service.catalog.pinned()
+    return service.catalog.archive_pins.pinned()
 
 
 def refuse_if_shrunk(known: Sequence[Archive], listed: Sequence[Archive]) -> None:

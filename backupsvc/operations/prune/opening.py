@@ -10,7 +10,7 @@ from backupsvc.operations.services import Opening
 from policies.model import Operation
 
 if TYPE_CHECKING:
-    from backupsvc.catalog.leases import Fence
+    from backupsvc.catalog.fences import Fence
 
 
 def open_prune(

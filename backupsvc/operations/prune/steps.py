@@ -26,7 +26,7 @@ LOOK_SERVES = 600.0  # seconds after the last look at the storages began in whic
 
 def decide(run: Run[PruneMemory]) -> Wait | None:
     """Decide over every archive, and record every mark with its reasons before anything is removed."""
-    decided = decision(run.service, run.memory.only, patient=run.patient)
+    decided = decision(run.service, run.memory.only, retries=run.retries)
     left = tuple((item.archive.node, item.archive.volid) for item in decided.marked if item.mark is Mark.REMOVE)
     run.memory = PruneMemory(
         only=run.memory.only,
@@ -79,7 +79,7 @@ def _keep(run: Run[PruneMemory], node: str, volid: str, why: str) -> Wait:
     """Go on to the next archive: this one stays."""
     run.memory = replace(run.memory, left=run.memory.left[1:], removing=None)
     run.forget(REMOVING)
-    run.service.catalog.unpin(node, volid, run.id, run.fence())
+    run.service.catalog.archive_pins.unpin(node, volid, run.fence())
     run.note("kept", volid=volid, why=why)
     if prune_guard.stops(why):
         vmid = _as_decided(run, node, volid).vmid
@@ -90,7 +90,7 @@ def _keep(run: Run[PruneMemory], node: str, volid: str, why: str) -> Wait:
 def _needed(run: Run[PruneMemory], node: str, volid: str) -> str | None:
     """Keep everybody from choosing the archive; return why it must stay if somebody has chosen it already, or it is gone."""
     try:
-        other = run.service.catalog.begin_removal(node, volid, run.id, run.now(), run.fence())
+        other = run.service.catalog.archive_pins.begin_removal(node, volid, run.now(), run.fence())
     except PveNotFound:
         return GONE
     return f"law 3: in use by operation {other}" if other else None
@@ -127,7 +127,7 @@ def _begin_removing(run: Run[PruneMemory], node: str, volid: str) -> Wait:
 
 
 def _removed(run: Run[PruneMemory], node: str, volid: str) -> Wait:
-    run.service.catalog.mark_gone(node, volid, run.now())  # by our own hand, so that it is not missed later
+    run.service.catalog.archives.mark_gone(node, volid, run.now())  # by our own hand, so that it is not missed later
     removed = (*run.memory.removed, (node, volid))
     run.memory = replace(run.memory, removed=removed, left=run.memory.left[1:], removing=None)
     run.forget(REMOVING)
@@ -141,7 +141,7 @@ def _still_there(run: Run[PruneMemory], node: str, volid: str) -> Archive | None
     Raise LawRefused if others that are known there are not listed either: of such a listing nobody can say what has gone.
     """
     storage, vmid = storage_of(volid), _as_decided(run, node, volid).vmid
-    known = run.service.catalog.archives(vmid=vmid, storage=storage)
+    known = run.service.catalog.archives.find(vmid=vmid, storage=storage)
     listed = list_at(run.service, vmid, [(node, storage)])
     refuse_if_shrunk([one for one in known if one.node == node and not is_archive(one, node, volid)], listed)
     return next((archive for archive in listed if is_archive(archive, node, volid)), None)

@@ -86,7 +86,7 @@ def _left_out(config: Mapping[str, str]) -> tuple[str, ...]:
 
 def open_restore(service: Opening, vmid: int, planned: RestoreMemory) -> Operation | None:
     """Given a plan, open the restore that carries it out."""
-    return service.engine.open("restore", vmid, planned, within=DEADLINE)
+    return service.engine.open("restore", vmid, planned, timeout_s=DEADLINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Rest:
 
 def _our_rest(service: Nodes, vmid: int, node: str) -> tuple[Rest | None, str]:
     """Return the rest if law 1's exception (a) holds for what is under that VMID, else why not."""
-    before = service.catalog.operations(kind="restore", subject=vmid)
+    before = service.catalog.operations.find(kind="restore", subject=vmid)
     upids = [upid for one in before if one.state in _OVER and (upid := one.book.upid("restore"))]
     upid = upids[0] if upids else None  # newest first
     why = service.restore_pve.stubs().why_not(node, vmid, upid)

@@ -54,7 +54,7 @@ def restore(run: Run[RestoreMemory]) -> Wait | None:
         return Wait("the archive is being restored", most=2.0)
     run.ended("restore", result)
     if not result.ok and causes.blame(result.exitstatus, result.log).damaged:
-        run.service.catalog.distrust(archive.node, archive.volid, run.now())  # its proof must not offer it once more
+        run.service.catalog.archives.distrust(archive.node, archive.volid, run.now())  # its proof must not offer it once more
     result.raise_if_failed(
         f"restoring guest {run.vmid} on {node} from {archive.volid} (an empty VM that it left goes at the next try)"
     )

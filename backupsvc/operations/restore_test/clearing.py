@@ -15,7 +15,7 @@ from backupsvc.operations.scratch_cleanup.taking_down import open_reap
 from backupsvc.operations.services import Records, Run
 from policies.model import Operation, OperationState
 
-LONGEST = 120.0  # seconds that a test waits for it: what takes longer goes on beside it, and a VMID is reserved until then
+MAX_WAIT_S = 120.0  # seconds that a test waits for it: what takes longer goes on beside it, and a VMID is reserved until then
 
 
 def take_down_left_copies(run: Run[RestoreTestMemory]) -> Wait | None:
@@ -38,7 +38,7 @@ def take_down_left_copies(run: Run[RestoreTestMemory]) -> Wait | None:
 
 def _left(service: Records) -> list[tuple[int, Operation]]:
     """The scratch VMIDs that ended operations hold."""
-    held = [(vmid, service.catalog.operation(id)) for vmid, id in service.catalog.leased_vmids().items()]
+    held = [(vmid, service.catalog.operations.get(id)) for vmid, id in service.catalog.leases.holders().items()]
     return [(vmid, one) for vmid, one in held if one and one.state is not OperationState.OPEN]
 
 
@@ -49,7 +49,7 @@ def _begin(run: Run[RestoreTestMemory], vmid: int, ended: Operation) -> str | No
     because = f" ({error.message})" if error and error.message else ""
     why = f"{ended.kind} {ended.id} left its copy in scratch VMID {vmid}{because}"
     try:
-        reap = catalog.alone(f"guest {vmid}") or open_reap(run.service, vmid, ended)
+        reap = catalog.operations.by_exclusive_key(f"guest {vmid}") or open_reap(run.service, vmid, ended)
     except BackupsvcError as refused:
         run.say(f"{why}; it is not taken down now: {refused.message}")
         return None
@@ -60,12 +60,12 @@ def _begin(run: Run[RestoreTestMemory], vmid: int, ended: Operation) -> str | No
 
 
 def _await(run: Run[RestoreTestMemory], id: str) -> Wait | None:
-    reap = run.service.catalog.operation(id)
+    reap = run.service.catalog.operations.get(id)
     if reap is None or reap.state is OperationState.DONE:
         return None
-    if reap.state is OperationState.OPEN and run.passed("reserve") < LONGEST:
+    if reap.state is OperationState.OPEN and run.passed("reserve") < MAX_WAIT_S:
         return Wait(f"{reap.kind} {id} takes down the copy in scratch VMID {reap.subject} first", most=2.0, behind=id)
     run.memory = replace(run.memory, not_cleared=True)
-    why = reap.error if reap.state is not OperationState.OPEN else f"it lasts longer than {LONGEST:g} s"
+    why = reap.error if reap.state is not OperationState.OPEN else f"it lasts longer than {MAX_WAIT_S:g} s"
     run.say(f"the copy in scratch VMID {reap.subject} is still there ({why}): the VMID stays reserved, and another one is used")
     return None

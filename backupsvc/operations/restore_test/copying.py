@@ -35,33 +35,33 @@ def find(
     simulated: bool,
     take: Callable[[int], bool],
     say: Callable[[str], None] = lambda sentence: None,
-    patient: bool = False,
+    retries: bool = False,
 ) -> CopyPlan:
     """Given a guest's archive and the config in it, return the copy to make of it, under a VMID that nothing has and nothing had.
 
     ``simulated``: its guests are only modelled. ``take`` is asked last and may still refuse a VMID, which another operation was
     quicker to lease; ``say`` is told what the reader should know. Raise LawRefused if no copy
     could be made harmless, or if the bridge is not isolated on the node; PvePermissionDenied if the token may use no bridge;
-    NoRoom if there is no place; OutOfReach if the caller is ``patient`` and PVE itself failed at a question, which may pass.
+    NoRoom if there is no place; OutOfReach if the caller ``retries`` and PVE itself failed at a question, which may pass.
     """
     pve, scratch, guest = service.pve, service.policy.scratch, policy_for(service.policy, vmid, "")
     permissions = pve.cluster.permissions()
-    avoided = node_to_avoid(service.catalog.proofs(vmid=vmid, limit=1))
+    avoided = node_to_avoid(service.catalog.proofs.find(vmid=vmid, limit=1))
     askable = listening.nodes_with_probe(service, guest, simulated=simulated)
     seen = pve.storage.seen()
-    require_answers(seen.passing, patient=patient)
+    require_answers(seen.passing, retries=retries)
     facts = Facts(pve.cluster.guests(), pve.cluster.nodes(), seen.storages, permissions, avoided, askable, seen.silent)
-    taken = set(service.catalog.leased_vmids()) | free_vmids.in_ha(service, say)
-    identity = service.catalog.identity()
+    taken = set(service.catalog.leases.holders()) | free_vmids.in_ha(service, say)
+    identity = service.catalog.identity.get()
     while True:
         found = copy_plan.plan(
             archive, config, guest=guest, scratch=scratch, facts=facts, taken=taken, operation=operation, service=identity
         )
         if not isinstance(found, CopyPlan):
             raise _refusal(service, archive, found)
-        for note in pve.scratch(scratch, service.catalog.lease_holder).require_bridge(found.node, found.network):
+        for note in pve.scratch(scratch, service.catalog.leases.holder).require_bridge(found.node, found.network):
             say(note)
-        used = service.catalog.archives(vmid=found.vmid) or pve.storage.volumes(found.node, found.storage, found.vmid)
+        used = service.catalog.archives.find(vmid=found.vmid) or pve.storage.volumes(found.node, found.storage, found.vmid)
         if not used and pve.cluster.vmid_free(found.vmid) and take(found.vmid):
             return found
         taken.add(found.vmid)

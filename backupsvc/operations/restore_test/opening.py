@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backupsvc.catalog.leases import Fence
+from backupsvc.catalog.fences import Fence
 from backupsvc.errors import Refused
 from backupsvc.operations.restore_test import settling
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
@@ -18,21 +18,20 @@ def open_test(
     at: str | None = None,
     volid: str | None = None,
     occurrence: str | None = None,
-    within: int | None = None,
+    timeout_s: int | None = None,
     parent: Fence | None = None,
 ) -> Operation | None:
     """Given a guest, open the restore test of its newest archive, or of the one that ``at`` or ``volid`` names.
 
-    ``within`` are the seconds until it must be over (None: what its timeouts add up to); ``parent`` is the night that opens it,
-    and its driver. Return None when ``occurrence`` was
-    opened before (law 9).
+    ``timeout_s`` are the seconds until it must be over (None: what its timeouts add up to); ``parent`` is the night that opens
+    it, and its driver. Return None when ``occurrence`` was opened before (law 9).
     """
     wanted = guest_policy(service, vmid)
-    lasts = wanted.boot_timeout + settling.MOST_ANEW * settling.seconds(service.policy.scratch, wanted)
+    lasts = wanted.boot_timeout + settling.MAX_ANEW * settling.seconds(service.policy.scratch, wanted)
     most = service.policy.scratch.restore_timeout + lasts + 3600
     memory = RestoreTestMemory(at=at, volid=volid)
     return service.engine.open(
-        "restore-test", vmid, memory, occurrence=occurrence, within=min(most, within or most), parent=parent
+        "restore-test", vmid, memory, occurrence=occurrence, timeout_s=min(most, timeout_s or most), parent=parent
     )
 
 

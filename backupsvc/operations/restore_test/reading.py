@@ -48,7 +48,7 @@ def read(run: Run[RestoreTestMemory]) -> Wait | None:
         run.conclude(f"not read: {run.memory.unread}")
         return None
     run.memory = replace(run.memory, blame=None)
-    found = verify_on_node(run.service, node, archive.volid, run.beat)
+    found = verify_on_node(run.service, node, archive.volid, run.heartbeat)
     said = _against_the_record(run, archive, found)
     if problem := next(iter(found["problems"]), None):
         said.append(f"archive {archive.volid} on {node} of guest {run.vmid} is corrupt: {problem['text']}")
@@ -70,9 +70,9 @@ def _against_the_record(run: Run[RestoreTestMemory], archive: Archive, found: Ma
     """
     catalog, own = run.service.catalog, bool(found["checksummed"] and found["intact"])
     given = {"size": found["size"], "sha256": found["sha256"] if own or archive.sha256 else None, "at": run.now()}
-    if not catalog.annotate(archive.node, archive.volid, **given):
+    if not catalog.archives.annotate(archive.node, archive.volid, **given):
         return []
-    return [identity.was_changed(catalog.archive(archive.node, archive.volid) or archive)]
+    return [identity.was_changed(catalog.archives.get(archive.node, archive.volid) or archive)]
 
 
 def where(archive: Archive, nodes: Mapping[str, str]) -> str | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EACH = 0.5  # seconds between an answer and the next question
 TICK = 0.1  # seconds between two looks at what has been answered
-MOST_ANEW = 3  # times that a watch with a gap of our own making is begun
+MAX_ANEW = 3  # times that a watch with a gap of our own making is begun
 BOOT_ID = "/proc/sys/kernel/random/boot_id"  # a UUID for each boot (Linux, admin-guide/sysctl/kernel.rst)
 
 
@@ -86,10 +86,10 @@ def _until_watched(run: Run[RestoreTestMemory], guest: GuestPolicy, target: Any,
         return checks.run(spec, target)
 
     found = policy.NOT_WATCHED
-    for _ in range(MOST_ANEW):
+    for _ in range(MAX_ANEW):
         with ThreadPoolExecutor(len(guest.checks) + 1, thread_name_prefix="settle") as pool:
             watcher = Watcher(run.clock, pool, wanted, guest.checks, ask, *_eyes(run))
-            found = policy.decide(watcher.watch(run.beat))
+            found = policy.decide(watcher.watch(run.heartbeat))
         deadline = run.book.deadline
         if not found.again or (deadline is not None and run.clock.now() + wanted > deadline):
             break
@@ -145,15 +145,15 @@ class Watcher:
     _next: dict[str, float] = field(default_factory=dict)
     _last: dict[str, float] = field(default_factory=dict)
 
-    def watch(self, beat: Callable[[], None]) -> Watch:
+    def watch(self, heartbeat: Callable[[], None]) -> Watch:
         """Watch until the time is up and everything was asked once more, or until nothing can be proven any more.
 
-        ``beat`` is called all the time; what it raises ends the watch.
+        ``heartbeat`` is called all the time; what it raises ends the watch.
         """
         self._boots.append(self.boot())
         began = self.clock.monotonic()
         while True:
-            beat()
+            heartbeat()
             self._put_and_take()
             seen = self._seen(began)
             if policy.trouble(seen):

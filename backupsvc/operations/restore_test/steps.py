@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from backupsvc import checks
     from backupsvc.pve.tasks import TaskResult
 
-MOST_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
+MAX_UNSURE = 3  # times that a check is put which cannot be: one lost answer is not yet a guest that nobody can ask
 
 
 # --- the steps ----------------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def choose(run: Run[RestoreTestMemory]) -> Wait | None:
     """Pick the archive and read the config in it, which finds a broken header in a moment (a restore would take a minute)."""
     passed_over: list[str] = []
     archive = choosing.choose(
-        run.service, run.vmid, at=run.memory.at, volid=run.memory.volid, say=passed_over.append, patient=run.patient
+        run.service, run.vmid, at=run.memory.at, volid=run.memory.volid, say=passed_over.append, retries=run.retries
     )
     choosing.pin(run.service, archive, run.fence(), run.now())
     run.memory = replace(run.memory, archive=archive)
@@ -82,9 +82,9 @@ def _reserve(run: Run[RestoreTestMemory]) -> None:
         _config(run),
         operation=run.id,
         simulated=run.memory.simulated,
-        take=lambda vmid: service.catalog.lease_vmid(vmid, run.id, run.now(), run.fence()),
+        take=lambda vmid: service.catalog.leases.take(vmid, run.now(), run.fence()),
         say=run.say,
-        patient=run.patient,
+        retries=run.retries,
     )
     place = ScratchPlace(plan.vmid, plan.node, plan.storage)
     run.memory = replace(run.memory, scratch=place, bridge=plan.bridge, network=plan.network, planned=dict(plan.overrides))
@@ -313,7 +313,7 @@ def judge(run: Run[RestoreTestMemory]) -> Wait | None:
         scratch_node=scratch.node if scratch else None,
         cause=str(judgement.cause) if judgement.cause else None,
     )
-    run.service.catalog.record_proof(proof)
+    run.service.catalog.proofs.record(proof)
     judged = Judged(proof.verdict, proof.rung, proof.reasons, proof.rto, judgement.cause)
     run.memory = replace(memory, proof=judged)
     run.conclude(f"{proof.verdict}, rung {proof.rung}")
@@ -362,7 +362,7 @@ def _overrides(run: Run[RestoreTestMemory]) -> Mapping[str, str]:
         scratch=service.policy.scratch,
         bridge=run.memory.bridge,
         operation=run.id,
-        service=service.catalog.identity(),
+        service=service.catalog.identity.get(),
     )
 
 
@@ -373,7 +373,7 @@ def _require_bridge(run: Run[RestoreTestMemory], node: str, network: str) -> Non
 
 def _may_still_pass(result: CheckResult, asked: int) -> bool:
     """Whether a check is asked again: a bad answer as long as there is time, a question that could not be put a few times."""
-    return result.outcome is Outcome.FAILED or (result.outcome is Outcome.INCONCLUSIVE and asked < MOST_UNSURE)
+    return result.outcome is Outcome.FAILED or (result.outcome is Outcome.INCONCLUSIVE and asked < MAX_UNSURE)
 
 
 def _askable(run: Run[RestoreTestMemory], kind: str) -> bool:

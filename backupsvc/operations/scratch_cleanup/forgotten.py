@@ -36,10 +36,10 @@ def decide(catalog: Catalog, copies: list[Copy]) -> tuple[Orphan, ...]:
     """Given the copies that are there, return those that this catalog has forgotten."""
     if not copies:
         return ()
-    known = {copy.operation: catalog.operation(copy.operation) for copy in copies}
+    known = {copy.operation: catalog.operations.get(copy.operation) for copy in copies}
     open_now = {id for id, operation in known.items() if operation and operation.state is OperationState.OPEN}
-    leased = {copy.vmid for copy in copies if catalog.lease_holder(copy.vmid) is not None}
-    return orphans(copies, open_operations=open_now, cleaned=leased, service=catalog.identity())
+    leased = {copy.vmid for copy in copies if catalog.leases.holder(copy.vmid) is not None}
+    return orphans(copies, open_operations=open_now, cleaned=leased, service=catalog.identity.get())
 
 
 def attend(service: Opening) -> list[Operation]:

@@ -22,7 +22,7 @@ from policies.bookkeeping import TaskRecord
 from policies.model import Operation, OperationState
 from policies.workflow import Workflow
 
-LONGEST = 1800  # seconds after which PVE is no longer expected to get it done
+MAX_WAIT_S = 1800  # seconds after which PVE is no longer expected to get it done
 REAP_EVERY = 3600  # seconds between two attempts to get rid of a copy that would not go
 _log = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ def _began(run: Run[C]) -> bool:
 def open_reaps(service: Opening) -> list[Operation]:
     """Open a reap for every scratch VMID whose operation has ended and still holds it; return those that this call opened."""
     opened = []
-    for vmid, held_by in service.catalog.leased_vmids().items():
-        ended = service.catalog.operation(held_by)
+    for vmid, held_by in service.catalog.leases.holders().items():
+        ended = service.catalog.operations.get(held_by)
         if ended is None or ended.state is OperationState.OPEN:
             continue
         try:
@@ -103,7 +103,8 @@ def open_reap(service: Opening, vmid: int, ended: Operation) -> Operation | None
     something is at work there."""
     copy = _copy_of(service, ended)
     if copy.orphan:
-        service.catalog.release_vmid(vmid, ended.id)  # if its copy is still there, it is found again as one that is forgotten
+        # If its copy is still there, it is found again as one that is forgotten.
+        service.catalog.leases.release_of_ended(vmid, ended.id)
         return None
     restore = ended.book.tasks.get("restore")
     made_by = TaskRecord(restore.intended, restore.upid) if restore else None
@@ -119,16 +120,16 @@ def _copy_of(service: Opening, ended: Operation) -> CopyMemory:
 
 def tried(service: Opening, vmid: int, copy_of: str) -> bool:
     """Given a scratch VMID and whose copy is there, return whether a reap is at that copy, or was less than an hour ago."""
-    before = service.catalog.operations(kind="reap", subject=vmid, limit=1)
+    before = service.catalog.operations.find(kind="reap", subject=vmid, limit=1)
     same = bool(before) and recall(before[0]).copy_of == copy_of
     return same and (before[0].state is OperationState.OPEN or before[0].created > service.clock.now() - REAP_EVERY)
 
 
 def release_vmids(run: Run[C], holder: str) -> None:
     """Give back every scratch VMID that an operation holds."""
-    for vmid, held_by in run.service.catalog.leased_vmids().items():
+    for vmid, held_by in run.service.catalog.leases.holders().items():
         if held_by == holder:
-            run.service.catalog.release_vmid(vmid, holder, run.fence())
+            run.service.catalog.leases.release(vmid, holder, run.fence())
 
 
 def _end_restore(run: Run[C], scratch: ScratchPlace) -> Wait | None:
@@ -194,9 +195,9 @@ def _destroy(run: Run[C], scratch: ScratchPlace) -> Wait | None:
 
 def _in_time(run: Run[C], scratch: ScratchPlace, wait: Wait) -> Wait:
     """Pass a wait on, unless the tear-down has lasted too long: then it has failed, and a reap will try again."""
-    if run.passed("tear-down") > LONGEST:
+    if run.passed("tear-down") > MAX_WAIT_S:
         raise OperationFailed(
-            f"scratch VMID {scratch.vmid} on {place_of(run, scratch)} could not be removed within {LONGEST} s: {wait.why}",
+            f"scratch VMID {scratch.vmid} on {place_of(run, scratch)} could not be removed within {MAX_WAIT_S} s: {wait.why}",
             "look at its tasks in PVE; the VMID stays reserved, and it is tried again every hour while workers run",
             operation=run.id,
         )
@@ -215,7 +216,7 @@ def _adopt_stub(run: Run[C], node: str, vmid: int) -> None:
         config = run.service.pve.guests.config(node, vmid)
     except PveNotFound:
         return
-    holder = run.service.catalog.lease_holder(vmid)
+    holder = run.service.catalog.leases.holder(vmid)
     unmarked = ownership.refusal(vmid, config, scratch=run.service.policy.scratch, operation=owner(run), lease_holder=holder)
     if upid and unmarked and ownership.is_stub(config):
         try:

@@ -19,7 +19,7 @@ from policies.pve.volid import storage_of
 if TYPE_CHECKING:
     from backupsvc.pve.scratch import ScratchGuests
 
-OFFLINE_PATIENCE = 30.0  # seconds that a tear-down waits for a node that the cluster calls offline: it may only be rebooting
+OFFLINE_TIMEOUT_S = 30.0  # seconds that a tear-down waits for a node that the cluster calls offline: it may only be rebooting
 
 
 def owner(run: Run[C]) -> str:
@@ -36,14 +36,14 @@ def copies(run: Run[C]) -> ScratchGuests:
     """What alone may touch scratch copies, with the catalog's leases before its eyes."""
     catalog = run.service.catalog
     if run.memory.orphan:
-        heir = ownership.Heir(run.id, catalog.identity())
-        return run.service.pve.scratch(run.service.policy.scratch, catalog.lease_holder, heir)
-    return run.service.pve.scratch(run.service.policy.scratch, catalog.lease_holder)
+        heir = ownership.Heir(run.id, catalog.identity.get())
+        return run.service.pve.scratch(run.service.policy.scratch, catalog.leases.holder, heir)
+    return run.service.pve.scratch(run.service.policy.scratch, catalog.leases.holder)
 
 
 def inherit(run: Run[C], scratch: ScratchPlace) -> Wait | None:
     """Take the lease on a forgotten copy's VMID, which nobody holds. Raise OperationFailed if somebody does by now."""
-    if not run.memory.orphan or run.service.catalog.lease_vmid(scratch.vmid, run.id, run.now(), run.fence()):
+    if not run.memory.orphan or run.service.catalog.leases.take(scratch.vmid, run.now(), run.fence()):
         return None
     raise OperationFailed(
         f"scratch VMID {scratch.vmid} was lent to another operation meanwhile, so nothing was touched",
@@ -104,7 +104,7 @@ def _wait_for(run: Run[C], vmid: int, node: str) -> Wait | None:
     if all(item.online for item in run.service.pve.cluster.nodes() if item.name == node):
         return None
     run.memory = replace(run.memory, lost=node)
-    if run.passed("tear-down") < OFFLINE_PATIENCE:
+    if run.passed("tear-down") < OFFLINE_TIMEOUT_S:
         return Wait(f"{node}, which has the copy, is offline", most=5.0, least=2.0)
     raise OperationFailed(
         f"scratch VMID {vmid} lies on {node}, which is offline: what became of the copy is not known, so it is not called gone",

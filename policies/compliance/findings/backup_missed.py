@@ -36,7 +36,7 @@ def _archives_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[See
 def _runs_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Told for a week, and critical until a later occurrence was run."""
     for job in policy.jobs:
-        runs = [run for run in facts.nights if run.job == job.id]
+        runs = [run for run in facts.job_runs if run.job == job.id]
         missed = sorted(run.at for run in runs if run.missed and run.at > now - TOLD_FOR_S)
         if missed:
             later = any(not run.missed and run.at > missed[-1] for run in runs)

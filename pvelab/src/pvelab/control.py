@@ -26,8 +26,8 @@ from pvelab.seed import STATE_FILE
 HYPERVISORS = ("auto", "qemu", "simulated")
 RUNTIME_FILE, PROGRESS_FILE, READY_FILE, LOG_FILE = "runtime.json", "progress.log", "ready.json", "lab.log"
 # the first start on a machine downloads and builds the guests' parts
-_LONGEST_START = 900.0
-_LONGEST_STOP = 20.0
+_MAX_START = 900.0
+_MAX_STOP = 20.0
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _wait(
 ) -> LabAccess:
     """Hand on the server's progress lines until it is ready, has failed or has died."""
     seen = 0
-    for _ in _looks(_LONGEST_START, 0.1):
+    for _ in _looks(_MAX_START, 0.1):
         lines = _lines(lab_dir / PROGRESS_FILE)
         for line in lines[seen:]:
             progress(line)
@@ -213,7 +213,7 @@ def _stop(pid: int, lab_dir: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        for _ in _looks(_LONGEST_STOP, 0.05):
+        for _ in _looks(_MAX_STOP, 0.05):
             if process_start(pid) != started:
                 return
     raise StartFailed(f"the lab's server (process {pid}) does not end", f"see {lab_dir / LOG_FILE}")

@@ -11,7 +11,7 @@ from pvelab.guests.state import save
 from pvelab.kernel import Lab, LabError, TaskLog, VmConfig
 
 _POLL = 0.2
-_LONGEST_START = 120.0
+_MAX_START = 120.0
 
 
 def kill_node(lab: Lab, name: str) -> None:
@@ -84,7 +84,7 @@ def _start_guests(lab: Lab, name: str, log: TaskLog) -> None:
         if vm.config.get("onboot") == "1" and not lab.ha.manages(vm.vmid) and not power.machine_of(lab, vm.vmid):
             log.check_cancelled()
             log.line(f"Starting {vm.word} {vm.vmid}")
-            status = lab.tasks.wait(_start(lab, vm), _LONGEST_START)
+            status = lab.tasks.wait(_start(lab, vm), _MAX_START)
             if status != "OK":
                 log.line(f"Starting {vm.word} {vm.vmid} failed: {status}")
 

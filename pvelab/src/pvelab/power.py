@@ -14,7 +14,7 @@ from pvelab.vmm.machine import AgentFailure, AgentSilent
 
 # a boot under TCG keeps one core busy for about three seconds, and a third guest fills the gaps while two wait for their disks
 _AT_ONCE = 3
-_LONGEST_BOOT = 120.0
+_MAX_BOOT = 120.0
 
 
 def start_all(lab: Lab, progress: Callable[[str], None]) -> None:
@@ -37,11 +37,11 @@ def _power_on(lab: Lab, vm: VmConfig) -> float:
     """Start one guest and return how many seconds passed until it answered."""
     began = time.monotonic()
     upid = lab.tasks.spawn(vm.node, "qmstart", str(vm.vmid), "root@pam", lambda log: start(lab, vm.node, vm.vmid, log))
-    status = lab.tasks.wait(upid, _LONGEST_BOOT)
+    status = lab.tasks.wait(upid, _MAX_BOOT)
     if status != "OK":
         raise StartFailed(f"guest {vm.vmid} did not start: {status}", "see its task's log in the lab's directory")
     while not answers(lab, vm):
-        if time.monotonic() - began > _LONGEST_BOOT:
+        if time.monotonic() - began > _MAX_BOOT:
             raise StartFailed(f"guest {vm.vmid} was started and does not answer", "see the lab's log")
         time.sleep(0.1)
     return time.monotonic() - began

@@ -28,7 +28,7 @@ from pvelab.kernel import Bridge, Lab, StorageDef
 FIRST_VMID = 10001
 SHARED = ("nas1", "nas2", "nas3", "nas4")
 YEARS = 3
-_MOST_NODES, _MOST_GUESTS, _MOST_YEARS = 200, 20_000, 10
+_MAX_NODES, _MAX_GUESTS, _MAX_YEARS = 200, 20_000, 10
 _DAYS_A_YEAR = 365.25
 _DISK = 16 * MIB
 _NODE_MEMORY = 512 * 1024**3
@@ -76,8 +76,8 @@ class Scale:
         """Given ``50x2000`` (nodes x guests), return the scale. Raise UsageError for what is none or too big."""
         found = re.fullmatch(r"(\d{1,4})x(\d{1,6})", text)
         nodes, guests = (int(found[1]), int(found[2])) if found else (0, 0)
-        if not (1 <= nodes <= _MOST_NODES and 1 <= guests <= _MOST_GUESTS and 1 <= years <= _MOST_YEARS):
-            most = f"at most {_MOST_NODES}x{_MOST_GUESTS} and {_MOST_YEARS} years"
+        if not (1 <= nodes <= _MAX_NODES and 1 <= guests <= _MAX_GUESTS and 1 <= years <= _MAX_YEARS):
+            most = f"at most {_MAX_NODES}x{_MAX_GUESTS} and {_MAX_YEARS} years"
             raise UsageError(f"--scale {text} --years {years}: not a size of a lab", f"nodes x guests, as in 50x2000; {most}")
         return cls(nodes, guests, years)
 

@@ -16,7 +16,7 @@ from pvelab.console import ApiProtocol, ConsoleProtocol
 from pvelab.kernel import Lab
 
 _ADDRESS = "127.0.0.1"
-_LONGEST_CUT, _LONGEST_STOP = 5.0, 10.0
+_MAX_CUT, _MAX_STOP = 5.0, 10.0
 
 
 class ApiServer:
@@ -86,13 +86,13 @@ class _Serving:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(_LONGEST_STOP)
+        self._thread.join(_MAX_STOP)
 
     def cut(self) -> None:
         """End at once. The thread is not waited for: the call that ends it may be running on it."""
         done = threading.Event()
         self._loop.call_soon_threadsafe(self._break_off, done)
-        done.wait(_LONGEST_CUT)
+        done.wait(_MAX_CUT)
 
     def _break_off(self, done: threading.Event) -> None:
         for listener in self._server.servers:

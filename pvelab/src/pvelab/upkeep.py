@@ -11,7 +11,7 @@ from pvelab.kernel import Lab
 from pvelab.moves import Replication
 
 _SHORTEST, _NAP = 0.1, 1.0  # seconds of sleep between two looks at the clock
-_LONGEST_STOP = 5.0
+_MAX_STOP = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +33,7 @@ class Upkeep:
         self._ended.set()
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(_LONGEST_STOP)
+                thread.join(_MAX_STOP)
 
     def _run(self, once: Callable[[], None]) -> None:
         clock = self._lab.clock

@@ -40,11 +40,11 @@ from policies.site import load_policy
 from tests.integration.durable.interference import break_call, watch_points
 from tests.integration.durable.kinds import KINDS, Kind
 
-SETTLE = 1.5  # seconds; instead of 10: the lab lists a task as soon as it has begun
+LOST_REPLY_GRACE_S = 1.5  # seconds; instead of 10: the lab lists a task as soon as it has begun
 RECENT_AGE = 0.1  # seconds; instead of 12: how long an answer about all tasks serves
 JUST_NOW = 0.1  # seconds; instead of 1: how long a task that was begun is not asked about
-LONGEST_SLEEP = 0.03
-PATIENCE = 120.0  # seconds of wall time in which an operation must have ended
+MAX_SLEEP = 0.03
+TIMEOUT_S = 120.0  # seconds of wall time in which an operation must have ended
 
 
 class HastyClock(SystemClock):
@@ -52,7 +52,7 @@ class HastyClock(SystemClock):
 
     def sleep(self, seconds: float) -> None:
         """Wait a little."""
-        time.sleep(min(seconds, LONGEST_SLEEP))
+        time.sleep(min(seconds, MAX_SLEEP))
 
 
 class Unending(Exception):
@@ -74,7 +74,7 @@ def opened(settings: Settings, *, foreground: bool) -> Service:
     """Given the settings, return a service in a hurry."""
     service = Service(settings, HastyClock(), foreground=foreground)
     service.policy = read_policy(settings)
-    service.engine.executor.settle = SETTLE
+    service.engine.executor.lost_reply_grace_s = LOST_REPLY_GRACE_S
     backupsvc.pve.tasks.RECENT_AGE = RECENT_AGE
     backupsvc.engine.context.JUST_NOW = JUST_NOW
     return service
@@ -82,15 +82,15 @@ def opened(settings: Settings, *, foreground: bool) -> Service:
 
 def newest(service: Service, kind: Kind) -> Operation | None:
     """The operation of a kind that was opened last."""
-    return next(iter(service.catalog.operations(kind=kind.name, limit=1)), None)
+    return next(iter(service.catalog.operations.find(kind=kind.name, limit=1)), None)
 
 
 def work_to_the_end(service: Service) -> None:
     """Work as workers do, until nothing is open. Times at which an operation is due are not waited for."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_S
     while True:
         tick.tick(service)
-        rest = service.catalog.operations(state=OperationState.OPEN)
+        rest = service.catalog.operations.find(state=OperationState.OPEN)
         if not rest:
             return
         for operation in rest:
@@ -123,7 +123,7 @@ def resume(service: Service, kind: Kind, before: str | None, *, cancel: bool) ->
     if found is None or found.id == before:
         asked_again(service, kind)
     elif cancel:
-        service.catalog.request_cancel(found.id, "cancelled by the administrator", int(service.clock.now()))
+        service.catalog.operations.request_cancel(found.id, "cancelled by the administrator", int(service.clock.now()))
     work_to_the_end(service)
 
 
@@ -189,7 +189,7 @@ def _newest_id(settings: Settings, kind: Kind) -> str | None:
 
 def _result(settings: Settings, kind: Kind, before: str | None) -> list[Any]:
     with open_service(settings) as service:
-        newer = takewhile(lambda operation: operation.id != before, service.catalog.operations(kind=kind.name, limit=9))
+        newer = takewhile(lambda operation: operation.id != before, service.catalog.operations.find(kind=kind.name, limit=9))
         told = [
             json.dumps({"state": str(item.state), "history": _history(service, item)} | kind.result(service, item)).replace(
                 item.id, "ID"
@@ -202,7 +202,7 @@ def _result(settings: Settings, kind: Kind, before: str | None) -> list[Any]:
 def _history(service: Service, operation: Operation) -> list[str]:
     """What is written once in an operation's history, whoever drove it."""
     once = ("started", "finished", "failed", "reserved", "removed", "task-ended")
-    return [f"{row.step}: {row.event}" for row in service.catalog.transitions(operation.id) if row.event in once]
+    return [f"{row.step}: {row.event}" for row in service.catalog.operations.transitions(operation.id) if row.event in once]
 
 
 def import_all() -> None:

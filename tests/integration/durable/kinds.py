@@ -45,7 +45,7 @@ def _backed_up(service: Service, operation: Operation) -> Any:
         "thawed": told["file_systems"] and told["file_systems"]["state"],
         "rung": archive and archive["rung"],
         "ours": archive and operation.id in archive["notes"],
-        "known": archive and service.catalog.archive_facts(archive["node"], archive["volid"])["operation"] == operation.id,
+        "known": archive and service.catalog.archives.facts(archive["node"], archive["volid"])["operation"] == operation.id,
     }
 
 
@@ -55,7 +55,7 @@ def _tested(service: Service, operation: Operation) -> Any:
     return {key: told[key] for key in kept} | {
         "stages": [stage["name"] for stage in told["stages"]],
         "checks": [(check["name"], check["outcome"]) for check in told["checks"]],
-        "proofs": sum(proof.operation == operation.id for proof in service.catalog.proofs(vmid=TESTED)),
+        "proofs": sum(proof.operation == operation.id for proof in service.catalog.proofs.find(vmid=TESTED)),
     }
 
 
@@ -71,7 +71,7 @@ def _restored(service: Service, operation: Operation) -> Any:
 
 def _pruned(service: Service, operation: Operation) -> Any:
     told = prune_outcome(operation)
-    left = sorted(archive.volid for archive in service.catalog.archives(vmid=PRUNED))
+    left = sorted(archive.volid for archive in service.catalog.archives.find(vmid=PRUNED))
     return {"removed": sorted(told["removed"]), "error": told["error"], "left": left}
 
 

@@ -62,7 +62,7 @@ def asked(file: Path, question: str) -> list[Any]:
 
 def brought_to_their_end(service: Service, ids: dict[str, str]) -> dict[str, Operation]:
     conductor.work_to_the_end(service)
-    found = {kind: service.catalog.operation(id) for kind, id in ids.items()}
+    found = {kind: service.catalog.operations.get(id) for kind, id in ids.items()}
     return {kind: operation for kind, operation in found.items() if operation}
 
 

@@ -68,7 +68,7 @@ main()
 IMPATIENT = """
 import sys
 from backupsvc.engine import executor
-executor.FOREGROUND_PATIENCE = float(sys.argv.pop(1))
+executor.FOREGROUND_RETRY_FOR_S = float(sys.argv.pop(1))
 from backupsvc.cli import main
 main()
 """

@@ -21,7 +21,7 @@ from tests import warm
 from . import hostile
 from .build import Vma, pattern, zst
 
-MOST = 100  # MB of resident memory on top of the interpreter and its modules
+MAX_MEMORY_MB = 100  # MB of resident memory on top of the interpreter and its modules
 CPU = 60  # seconds of the processor, not of the clock: what hangs is killed, what is only slow on a busy machine is not
 
 # The command as its users run it, in a process that measures itself: a child's own maximum would include what it was forked from.
@@ -84,7 +84,7 @@ def test_no_small_file_takes_much_memory_or_time_or_ends_in_a_traceback(
     assert done.returncode in (0, 1, 2), f"ended by {done.returncode}: {said[-2000:]}"
     assert "Traceback" not in said, said[-2000:]
     peak = int(said.rpartition("PEAK")[2])
-    assert peak < MOST, f"{peak} MB"
+    assert peak < MAX_MEMORY_MB, f"{peak} MB"
     assert len(done.stdout) < 10 * 10**6
 
 

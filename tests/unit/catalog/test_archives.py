@@ -22,15 +22,15 @@ def archive(vmid: int = 108, ctime: int = 1000, **more: Any) -> Archive:
 
 
 def observe(catalog: Catalog, *listing: Archive, at: int = 5000, scope: tuple[tuple[str, str], ...] = (CLOVIS,)) -> Observation:
-    return catalog.observe(listing, scope=scope, at=at)
+    return catalog.archives.observe(listing, scope=scope, at=at)
 
 
 def test_a_listing_is_remembered_as_it_was(catalog: Catalog) -> None:
     first = archive(protected=True, notes="Debian-Server\nbefore upgrade é", name="Debian-Server", operation="OP")
     seen = observe(catalog, first, replace(archive(109, 4_000_000_000, size=1 << 43), vmid=None, type=None))
     assert seen.known_before == 0 and seen.gone == ()
-    assert catalog.archives(vmid=108) == [first]
-    assert [(item.vmid, item.type, item.size) for item in catalog.archives() if item.vmid is None] == [(None, None, 1 << 43)]
+    assert catalog.archives.find(vmid=108) == [first]
+    assert [(item.vmid, item.type, item.size) for item in catalog.archives.find() if item.vmid is None] == [(None, None, 1 << 43)]
 
 
 def test_only_what_was_not_there_is_new(catalog: Catalog) -> None:
@@ -43,10 +43,10 @@ def test_an_archive_that_is_no_longer_listed_is_gone_and_its_row_stays(catalog: 
     observe(catalog, archive(ctime=1000), archive(ctime=2000))
     seen = observe(catalog, archive(ctime=2000), at=6000)
     assert seen.gone == (archive(ctime=1000),) and seen.known_before == 2
-    assert catalog.archives() == [archive(ctime=2000)]
-    assert catalog.archives(gone=True) == [archive(ctime=1000)]
-    assert catalog.archive("clovis", archive(ctime=1000).volid) == archive(ctime=1000)
-    assert catalog.archive_facts("clovis", archive(ctime=1000).volid)["gone_at"] == 6000
+    assert catalog.archives.find() == [archive(ctime=2000)]
+    assert catalog.archives.find(gone=True) == [archive(ctime=1000)]
+    assert catalog.archives.get("clovis", archive(ctime=1000).volid) == archive(ctime=1000)
+    assert catalog.archives.facts("clovis", archive(ctime=1000).volid)["gone_at"] == 6000
 
 
 def test_law_3_what_was_not_listed_completely_cannot_be_gone(catalog: Catalog) -> None:
@@ -54,15 +54,15 @@ def test_law_3_what_was_not_listed_completely_cannot_be_gone(catalog: Catalog) -
     assert observe(catalog, archive(108), scope=()).gone == ()
     assert observe(catalog, scope=(("lge-pve02", "local"),)).gone == ()
     assert observe(catalog, scope=(("clovis", "nas"),)).gone == ()
-    assert len(catalog.archives()) == 2
+    assert len(catalog.archives.find()) == 2
 
 
 def test_an_archive_that_comes_back_is_new_again_with_what_it_had_proven(catalog: Catalog) -> None:
     observe(catalog, archive())
-    catalog.raise_rung("clovis", archive().volid, Rung.INTACT, 1)
+    catalog.archives.raise_rung("clovis", archive().volid, Rung.INTACT, 1)
     observe(catalog)
     assert observe(catalog, archive(), at=5001).new == (archive(),)
-    assert [item.rung for item in catalog.archives()] == [Rung.INTACT]
+    assert [item.rung for item in catalog.archives.find()] == [Rung.INTACT]
 
 
 @pytest.mark.parametrize(("began", "back"), [(4999, False), (5000, False), (5001, True), (5000 - 3601, True)])
@@ -71,9 +71,9 @@ def test_law_3_a_listing_that_began_before_an_archive_went_does_not_bring_it_bac
 ) -> None:
     """Unless it began so long before that the clock that saw it go must have been wrong."""
     observe(catalog, archive(), at=1)
-    catalog.mark_gone("clovis", archive().volid, 5000)
+    catalog.archives.mark_gone("clovis", archive().volid, 5000)
     observe(catalog, archive(), at=began)
-    assert bool(catalog.archives()) is back
+    assert bool(catalog.archives.find()) is back
 
 
 def test_two_nodes_list_the_same_file_of_a_shared_storage_and_equal_names_of_local_ones(catalog: Catalog) -> None:
@@ -82,36 +82,36 @@ def test_two_nodes_list_the_same_file_of_a_shared_storage_and_equal_names_of_loc
     shared = [replace(archive(), node=node, storage="nas", volid="nas:backup/x", shared=True) for node in ("clovis", "lge-pve02")]
     seen = observe(catalog, *shared, scope=(("clovis", "nas"), ("lge-pve02", "nas")))
     assert seen.new == (shared[0],)
-    assert len(catalog.archives()) == 3 and catalog.archives(storage="nas") == [shared[0]]
-    catalog.raise_rung("lge-pve02", "nas:backup/x", Rung.INTACT, 1)
-    assert [item.rung for item in catalog.archives()].count(Rung.INTACT) == 1
+    assert len(catalog.archives.find()) == 3 and catalog.archives.find(storage="nas") == [shared[0]]
+    catalog.archives.raise_rung("lge-pve02", "nas:backup/x", Rung.INTACT, 1)
+    assert [item.rung for item in catalog.archives.find()].count(Rung.INTACT) == 1
     assert observe(catalog, scope=(("lge-pve02", "nas"),)).gone == (replace(shared[0], rung=Rung.INTACT),)
 
 
 def test_changed_notes_and_protection_are_seen(catalog: Catalog) -> None:
     observe(catalog, archive())
     observe(catalog, archive(notes="keep me", protected=True))
-    assert catalog.archives() == [archive(notes="keep me", protected=True)]
+    assert catalog.archives.find() == [archive(notes="keep me", protected=True)]
 
 
 def changed(catalog: Catalog) -> str:
-    found = catalog.archive("clovis", archive().volid)
+    found = catalog.archives.get("clovis", archive().volid)
     assert found is not None and (found.rung, found.proven_at) == (Rung.RECORDED, None)
     return found.changed
 
 
 def test_law_5_another_file_under_the_same_name_inherits_no_proof_and_never_replaces_the_record(catalog: Catalog) -> None:
     observe(catalog, archive())
-    catalog.annotate("clovis", archive().volid, sha256="aa", config="memory: 1", name="x", excluded=["scsi1"])
-    catalog.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
+    catalog.archives.annotate("clovis", archive().volid, sha256="aa", config="memory: 1", name="x", excluded=["scsi1"])
+    catalog.archives.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
     observe(catalog, archive(size=501), at=6000)
     assert changed(catalog) == "size 500 -> 501 bytes"
-    facts = catalog.archive_facts("clovis", archive().volid)
+    facts = catalog.archives.facts("clovis", archive().volid)
     assert (facts["config"], facts["sha256"], facts["changed_at"]) == ("memory: 1", "aa", 6000)
     observe(catalog, archive(size=501), at=7000)
-    catalog.raise_rung("clovis", archive().volid, Rung.INTACT, 7001)
+    catalog.archives.raise_rung("clovis", archive().volid, Rung.INTACT, 7001)
     assert changed(catalog) == "size 500 -> 501 bytes"
-    assert catalog.archive_facts("clovis", archive().volid)["changed_at"] == 6000
+    assert catalog.archives.facts("clovis", archive().volid)["changed_at"] == 6000
 
 
 NEW, OLD = "44454c4c-0000-4000-8000-000000000105", "44454c4c-0000-4000-8000-000000000104"
@@ -132,32 +132,32 @@ def test_law_5_a_later_look_that_contradicts_the_record_marks_the_archive_and_le
 ) -> None:
     config = f"smbios1: uuid={NEW.upper()}\nname: g\n"
     observe(catalog, archive())
-    assert catalog.annotate("clovis", archive().volid, sha256="aa", config=config) == ()
-    catalog.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
-    assert catalog.annotate("clovis", archive().volid, sha256="aa", size=500, config=config, at=8000) == ()
-    assert catalog.annotate("clovis", archive().volid, at=9000, **later) == (what,)
+    assert catalog.archives.annotate("clovis", archive().volid, sha256="aa", config=config) == ()
+    catalog.archives.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
+    assert catalog.archives.annotate("clovis", archive().volid, sha256="aa", size=500, config=config, at=8000) == ()
+    assert catalog.archives.annotate("clovis", archive().volid, at=9000, **later) == (what,)
     assert changed(catalog) == what
-    facts = catalog.archive_facts("clovis", archive().volid)
+    facts = catalog.archives.facts("clovis", archive().volid)
     assert (facts["config"], facts["sha256"], facts["uuid"], facts["changed_at"]) == (config, "aa", NEW, 9000)
 
 
 def test_an_archive_that_was_seen_to_be_made_is_not_held_against_one_that_had_its_name(catalog: Catalog) -> None:
     observe(catalog, archive())
-    catalog.annotate("clovis", archive().volid, sha256="aa", config=f"smbios1: uuid={OLD}\n")
-    catalog.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
+    catalog.archives.annotate("clovis", archive().volid, sha256="aa", config=f"smbios1: uuid={OLD}\n")
+    catalog.archives.raise_rung("clovis", archive().volid, Rung.HEALTHY, 1)
     observe(catalog)
     observe(catalog, archive(size=501), at=6000)
-    assert catalog.annotate("clovis", archive().volid, config=f"smbios1: uuid={NEW}\nmeta: ctime=77\n", anew=True) == ()
-    assert catalog.archives() == [archive(size=501, uuid=NEW, born=77, holds_disk=False)]
+    assert catalog.archives.annotate("clovis", archive().volid, config=f"smbios1: uuid={NEW}\nmeta: ctime=77\n", anew=True) == ()
+    assert catalog.archives.find() == [archive(size=501, uuid=NEW, born=77, holds_disk=False)]
 
 
 def test_what_is_learnt_adds_up_and_a_listing_does_not_undo_it(catalog: Catalog) -> None:
     observe(catalog, archive(), at=5000)
-    catalog.annotate("clovis", archive().volid, name="Debian-Server", sha256="ab", operation="OP", excluded=("scsi1",))
-    catalog.annotate("clovis", archive().volid, config="memory: 512", uuid="u", consistency="crash-consistent")
+    catalog.archives.annotate("clovis", archive().volid, name="Debian-Server", sha256="ab", operation="OP", excluded=("scsi1",))
+    catalog.archives.annotate("clovis", archive().volid, config="memory: 512", uuid="u", consistency="crash-consistent")
     observe(catalog, archive(), at=7000)
-    assert catalog.archives() == [archive(name="Debian-Server", sha256="ab", operation="OP", uuid="u", holds_disk=False)]
-    facts = catalog.archive_facts("clovis", archive().volid)
+    assert catalog.archives.find() == [archive(name="Debian-Server", sha256="ab", operation="OP", uuid="u", holds_disk=False)]
+    facts = catalog.archives.facts("clovis", archive().volid)
     assert facts == {
         "name": "Debian-Server",
         "sha256": "ab",
@@ -178,35 +178,35 @@ def test_what_is_learnt_adds_up_and_a_listing_does_not_undo_it(catalog: Catalog)
 def test_a_rung_is_raised_and_never_lowered(catalog: Catalog) -> None:
     observe(catalog, archive())
     for rung in (Rung.RESTORED, Rung.INTACT, Rung.RECORDED):
-        catalog.raise_rung("clovis", archive().volid, rung, 10)
-    assert [(item.rung, item.proven_at) for item in catalog.archives()] == [(Rung.RESTORED, None)]
+        catalog.archives.raise_rung("clovis", archive().volid, rung, 10)
+    assert [(item.rung, item.proven_at) for item in catalog.archives.find()] == [(Rung.RESTORED, None)]
 
 
 def test_an_archive_that_was_never_seen_is_an_error_with_the_way_out(catalog: Catalog) -> None:
-    assert catalog.archive("clovis", "local:backup/none") is None
-    assert catalog.archive_facts("clovis", "local:backup/none") == {}
+    assert catalog.archives.get("clovis", "local:backup/none") is None
+    assert catalog.archives.facts("clovis", "local:backup/none") == {}
     with pytest.raises(PveNotFound, match="local:backup/none on clovis") as caught:
-        catalog.raise_rung("clovis", "local:backup/none", Rung.INTACT, 1)
+        catalog.archives.raise_rung("clovis", "local:backup/none", Rung.INTACT, 1)
     assert "catalog sync" in caught.value.hint
     with pytest.raises(PveNotFound):
-        catalog.annotate("clovis", "local:backup/none", name="x")
+        catalog.archives.annotate("clovis", "local:backup/none", name="x")
 
 
 def test_archives_come_newest_first_and_by_guest_and_storage(catalog: Catalog) -> None:
     observe(catalog, archive(108, 1000), archive(109, 3000), archive(108, 2000))
-    assert [item.ctime for item in catalog.archives()] == [3000, 2000, 1000]
-    assert [item.ctime for item in catalog.archives(vmid=108)] == [2000, 1000]
-    assert catalog.archives(storage="elsewhere") == []
+    assert [item.ctime for item in catalog.archives.find()] == [3000, 2000, 1000]
+    assert [item.ctime for item in catalog.archives.find(vmid=108)] == [2000, 1000]
+    assert catalog.archives.find(storage="elsewhere") == []
 
 
 def test_law_3_what_we_removed_ourselves_is_gone_before_the_next_listing_could_miss_it(catalog: Catalog) -> None:
     observe(catalog, archive(ctime=1000), archive(ctime=2000))
-    catalog.mark_gone("clovis", archive(ctime=1000).volid, 5500)
+    catalog.archives.mark_gone("clovis", archive(ctime=1000).volid, 5500)
     seen = observe(catalog, archive(ctime=2000), at=6000)
     assert (seen.gone, seen.known_before) == ((), 1)
-    assert catalog.archive_facts("clovis", archive(ctime=1000).volid)["gone_at"] == 5500
+    assert catalog.archives.facts("clovis", archive(ctime=1000).volid)["gone_at"] == 5500
     with pytest.raises(PveNotFound):
-        catalog.mark_gone("clovis", "local:backup/none", 1)
+        catalog.archives.mark_gone("clovis", "local:backup/none", 1)
 
 
 def test_whether_an_archive_holds_a_disk_is_known_by_its_config_and_by_nothing_else(catalog: Catalog) -> None:
@@ -214,15 +214,17 @@ def test_whether_an_archive_holds_a_disk_is_known_by_its_config_and_by_nothing_e
     observe(catalog, small, big, container)
 
     def known(item: Archive) -> bool | None:
-        found = catalog.archive(item.node, item.volid)
+        found = catalog.archives.get(item.node, item.volid)
         assert found is not None
         return found.holds_disk
 
     assert [known(item) for item in (small, big, container)] == [None, True, None]
-    catalog.annotate("clovis", small.volid, config="memory: 128\n")
-    catalog.annotate("clovis", container.volid, config="rootfs: local:x\n")
+    catalog.archives.annotate("clovis", small.volid, config="memory: 128\n")
+    catalog.archives.annotate("clovis", container.volid, config="rootfs: local:x\n")
     assert [known(small), known(container)] == [False, None]
-    catalog.annotate("clovis", small.volid, anew=True, config="scsi0: local:x\n#qmdump#map:scsi0:drive-scsi0:local:raw:\n")
+    catalog.archives.annotate(
+        "clovis", small.volid, anew=True, config="scsi0: local:x\n#qmdump#map:scsi0:drive-scsi0:local:raw:\n"
+    )
     assert known(small) is True
 
 
@@ -242,5 +244,5 @@ def test_a_catalog_of_an_earlier_version_learns_whose_its_archives_are_from_the_
             )
     engine.dispose()
     with Catalog.open(new_url) as catalog:
-        found = {one.volid[-1]: (one.uuid, one.born, one.changed) for one in catalog.archives()}
+        found = {one.volid[-1]: (one.uuid, one.born, one.changed) for one in catalog.archives.find()}
     assert found == {"1": (None, None, ""), "2": (NEW, 77, "")}

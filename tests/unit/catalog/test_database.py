@@ -18,9 +18,10 @@ from backupsvc.errors import CatalogUnreachable, UsageError
 
 def test_opening_again_changes_nothing_and_loads_no_migrations(catalog_url: str) -> None:
     with Catalog.open(catalog_url) as catalog:
-        made = catalog.open_operation(NewOperation("backup", 108, "a", {}), 1)
+        made = catalog.operations.open(NewOperation("backup", 108, "a", {}), 1)
     script = (
-        f"import sys, backupsvc.catalog as c; print(len(c.Catalog.open({catalog_url!r}).operations()), 'alembic' in sys.modules)"
+        "import sys, backupsvc.catalog as c; "
+        f"print(len(c.Catalog.open({catalog_url!r}).operations.find()), 'alembic' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert made and answer.split() == ["1", "False"]
@@ -91,7 +92,7 @@ def test_law_7_no_message_shows_the_databases_password() -> None:
         "//user:s3cr3t@",
     ):
         with pytest.raises((CatalogUnreachable, UsageError)) as caught:
-            Catalog.open(url, patience=0)
+            Catalog.open(url, retry_for_s=0)
         assert "s3cr3t" not in str(caught.value) + caught.value.hint
         assert caught.value.__suppress_context__
 

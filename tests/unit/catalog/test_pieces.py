@@ -15,44 +15,44 @@ from tests.waiting import HANGS
 
 NOW = 1000
 MINE, OTHERS = Driver("me", 60, NOW), Driver("another", 60, NOW + 61)
-PIECE = NewOperation("backup", 101, "locate", {}, occurrence="nightly@1#backup#101", alone="guest 101")
+PIECE = NewOperation("backup", 101, "locate", {}, occurrence="nightly@1#backup#101", exclusive_key="guest 101")
 
 
 @pytest.fixture
 def night(catalog: Catalog) -> Operation:
-    opened = catalog.open_operation(NewOperation("night", None, "back-up", {}, occurrence="nightly@1"), NOW, MINE)
+    opened = catalog.operations.open(NewOperation("night", None, "back-up", {}, occurrence="nightly@1"), NOW, MINE)
     assert opened
     return opened
 
 
 def pieces(catalog: Catalog) -> list[Operation]:
-    return catalog.operations(kind="backup")
+    return catalog.operations.find(kind="backup")
 
 
 def test_law_9_a_night_that_is_its_drivers_opens_a_piece_once(catalog: Catalog, night: Operation) -> None:
-    assert catalog.open_operation(PIECE, NOW, parent=(night.id, "me"))
-    assert catalog.open_operation(PIECE, NOW, parent=(night.id, "me")) is None
+    assert catalog.operations.open_child(PIECE, NOW, (night.id, "me"))
+    assert catalog.operations.open_child(PIECE, NOW, (night.id, "me")) is None
     assert len(pieces(catalog)) == 1
 
 
 def test_law_9_a_night_that_another_drives_by_now_opens_no_piece(catalog: Catalog, night: Operation) -> None:
-    assert catalog.claim(night.id, OTHERS)
+    assert catalog.operations.claim(night.id, OTHERS)
     with pytest.raises(LeaseLost, match=night.id):
-        catalog.open_operation(PIECE, NOW + 62, parent=(night.id, "me"))
+        catalog.operations.open_child(PIECE, NOW + 62, (night.id, "me"))
     assert pieces(catalog) == []
 
 
 def test_law_9_a_night_that_has_ended_opens_no_piece(catalog: Catalog, night: Operation) -> None:
-    catalog.finish(night.id, MINE, OperationState.CANCELLED, kept=Kept({}, night.book), error=None, note=None)
+    catalog.operations.finish(night.id, MINE, OperationState.CANCELLED, kept=Kept({}, night.book), error=None, note=None)
     with pytest.raises(LeaseLost):
-        catalog.open_operation(PIECE, NOW, parent=(night.id, "me"))
+        catalog.operations.open_child(PIECE, NOW, (night.id, "me"))
     assert pieces(catalog) == []
 
 
 def test_a_night_that_somebody_asked_to_end_opens_no_piece_and_hears_why(catalog: Catalog, night: Operation) -> None:
-    catalog.request_cancel(night.id, "an upgrade begins", NOW)
+    catalog.operations.request_cancel(night.id, "an upgrade begins", NOW)
     with pytest.raises(EndAsked, match="an upgrade begins"):
-        catalog.open_operation(PIECE, NOW, parent=(night.id, "me"))
+        catalog.operations.open_child(PIECE, NOW, (night.id, "me"))
     assert pieces(catalog) == []
 
 
@@ -75,10 +75,10 @@ def test_law_9_who_comes_while_a_piece_is_being_opened_waits_until_it_is_there(
     def comes() -> None:
         begun.set()
         if who == "somebody cancels it":
-            second.request_cancel(night.id, "why", NOW + 61)
+            second.operations.request_cancel(night.id, "why", NOW + 61)
         else:
-            second.claim(night.id, OTHERS)
-        seen.append(second.open_pieces("nightly@1"))
+            second.operations.claim(night.id, OTHERS)
+        seen.append(second.operations.open_child_ids("nightly@1"))
 
     other = threading.Thread(target=comes)
     looked = operations._goes_on
@@ -91,6 +91,6 @@ def test_law_9_who_comes_while_a_piece_is_being_opened_waits_until_it_is_there(
         assert not seen, "it did not wait"
 
     monkeypatch.setattr(operations, "_goes_on", in_between)
-    opened = catalog.open_operation(PIECE, NOW, parent=(night.id, "me"))
+    opened = catalog.operations.open_child(PIECE, NOW, (night.id, "me"))
     other.join(HANGS)
     assert opened and seen == [[opened.id]]

@@ -33,75 +33,75 @@ PROOF = Proof(
 
 @pytest.fixture(autouse=True)
 def _archive(catalog: Catalog) -> None:
-    catalog.observe([ARCHIVE], scope=[], at=1)
+    catalog.archives.observe([ARCHIVE], scope=[], at=1)
 
 
 def state(catalog: Catalog) -> tuple[Rung, int | None]:
-    found = catalog.archive("clovis", ARCHIVE.volid)
+    found = catalog.archives.get("clovis", ARCHIVE.volid)
     assert found
     return found.rung, found.proven_at
 
 
 def test_a_proof_comes_back_exactly_as_it_went_in(catalog: Catalog) -> None:
-    assert catalog.record_proof(PROOF)
-    assert catalog.proofs() == [PROOF]
+    assert catalog.proofs.record(PROOF)
+    assert catalog.proofs.find() == [PROOF]
 
 
 def test_law_5_a_proven_verdict_moves_the_date_of_proof(catalog: Catalog) -> None:
-    catalog.record_proof(PROOF)
+    catalog.proofs.record(PROOF)
     assert state(catalog) == (Rung.HEALTHY, 2060)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.SKIPPED])
 def test_law_5_any_other_verdict_raises_the_rung_at_most(catalog: Catalog, verdict: Verdict) -> None:
-    catalog.record_proof(replace(PROOF, verdict=verdict, rung=Rung.RESTORED))
+    catalog.proofs.record(replace(PROOF, verdict=verdict, rung=Rung.RESTORED))
     assert state(catalog) == (Rung.RESTORED, None)
 
 
 def test_law_5_a_simulated_test_says_nothing_of_the_archive(catalog: Catalog) -> None:
-    catalog.record_proof(replace(PROOF, verdict=Verdict.SIMULATED))
+    catalog.proofs.record(replace(PROOF, verdict=Verdict.SIMULATED))
     assert state(catalog) == (Rung.RECORDED, None)
 
 
 def test_law_5_a_later_failure_withdraws_the_proof_and_an_earlier_one_does_not_bring_it_back(catalog: Catalog) -> None:
-    catalog.record_proof(PROOF)
-    catalog.record_proof(replace(PROOF, operation="01B", verdict=Verdict.FAILED, rung=Rung.RECORDED, ended=3000))
-    catalog.record_proof(replace(PROOF, operation="01C", ended=1500))
+    catalog.proofs.record(PROOF)
+    catalog.proofs.record(replace(PROOF, operation="01B", verdict=Verdict.FAILED, rung=Rung.RECORDED, ended=3000))
+    catalog.proofs.record(replace(PROOF, operation="01C", ended=1500))
     assert state(catalog) == (Rung.RECORDED, None)
-    assert len(catalog.proofs()) == 3
+    assert len(catalog.proofs.find()) == 3
 
 
 def test_law_5_an_inconclusive_test_withdraws_nothing(catalog: Catalog) -> None:
-    catalog.record_proof(PROOF)
-    catalog.record_proof(replace(PROOF, operation="01B", verdict=Verdict.INCONCLUSIVE, rung=Rung.RECORDED, ended=3000))
+    catalog.proofs.record(PROOF)
+    catalog.proofs.record(replace(PROOF, operation="01B", verdict=Verdict.INCONCLUSIVE, rung=Rung.RECORDED, ended=3000))
     assert state(catalog) == (Rung.HEALTHY, 2060)
 
 
 def test_law_5_an_older_proof_that_arrives_late_moves_nothing_back(catalog: Catalog) -> None:
-    catalog.record_proof(PROOF)
-    catalog.record_proof(replace(PROOF, operation="01C", ended=1500))
+    catalog.proofs.record(PROOF)
+    catalog.proofs.record(replace(PROOF, operation="01C", ended=1500))
     assert state(catalog) == (Rung.HEALTHY, 2060)
 
 
 def test_law_5_a_proof_of_the_file_that_stood_there_before_proves_nothing(catalog: Catalog) -> None:
-    catalog.record_proof(replace(PROOF, archive_ctime=999))
+    catalog.proofs.record(replace(PROOF, archive_ctime=999))
     assert state(catalog) == (Rung.RECORDED, None)
 
 
 def test_law_6_a_step_that_is_resumed_records_its_proof_once(catalog: Catalog) -> None:
-    assert catalog.record_proof(PROOF)
-    assert not catalog.record_proof(replace(PROOF, verdict=Verdict.FAILED))
-    assert catalog.proofs() == [PROOF]
+    assert catalog.proofs.record(PROOF)
+    assert not catalog.proofs.record(replace(PROOF, verdict=Verdict.FAILED))
+    assert catalog.proofs.find() == [PROOF]
 
 
 def test_law_8_a_proof_is_kept_even_if_the_catalog_does_not_know_its_archive(catalog: Catalog) -> None:
-    assert catalog.record_proof(replace(PROOF, volid="local:backup/unknown"))
-    assert len(catalog.proofs()) == 1
+    assert catalog.proofs.record(replace(PROOF, volid="local:backup/unknown"))
+    assert len(catalog.proofs.find()) == 1
 
 
 def test_proofs_come_newest_first_by_guest_and_by_time_with_the_end_left_out(catalog: Catalog) -> None:
     for operation, vmid, ended in [("01A", 108, 100), ("01B", 109, 200), ("01C", 108, 300)]:
-        catalog.record_proof(replace(PROOF, operation=operation, vmid=vmid, ended=ended))
-    assert [proof.ended for proof in catalog.proofs()] == [300, 200, 100]
-    assert [proof.ended for proof in catalog.proofs(vmid=108, limit=1)] == [300]
-    assert [proof.ended for proof in catalog.proofs(since=100, until=300)] == [200, 100]
+        catalog.proofs.record(replace(PROOF, operation=operation, vmid=vmid, ended=ended))
+    assert [proof.ended for proof in catalog.proofs.find()] == [300, 200, 100]
+    assert [proof.ended for proof in catalog.proofs.find(vmid=108, limit=1)] == [300]
+    assert [proof.ended for proof in catalog.proofs.find(since=100, until=300)] == [200, 100]

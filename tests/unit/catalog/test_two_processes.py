@@ -28,17 +28,17 @@ def contend(url: str, owner: str, ids: list[str], shared: str, start: Barrier, r
         for id in ids:
             for now in TIMES:
                 start.wait(60)
-                if catalog.claim(id, Driver(owner, TTL, now)):
+                if catalog.operations.claim(id, Driver(owner, TTL, now)):
                     won.append((id, now))
                 with suppress(LeaseLost):
-                    catalog.record(id, Driver(owner, TTL, now), note=Note("claim", owner))
-            catalog.record(shared, SHARED, note=Note("claim", owner))
+                    catalog.operations.record(id, Driver(owner, TTL, now), note=Note("claim", owner))
+            catalog.operations.record(shared, SHARED, note=Note("claim", owner))
     results.put((owner, won))
 
 
 def opened(catalog: Catalog, at: int, driver: Driver | None = None) -> str:
     """Open an operation and return its id."""
-    made = catalog.open_operation(NewOperation("backup", at, "locate", {}), at, driver)
+    made = catalog.operations.open(NewOperation("backup", at, "locate", {}), at, driver)
     assert made
     return made.id
 
@@ -59,8 +59,8 @@ def test_law_9_two_processes_that_claim_at_one_instant_never_both_win(catalog_ur
     assert won["one"], "they never met"
     assert won["two"], "they never met"
     for id in ids:  # who lost could write nothing
-        assert [line.event for line in catalog.transitions(id)] == [_winner(won, id, now) for now in TIMES]
-    lines = catalog.transitions(shared)
+        assert [line.event for line in catalog.operations.transitions(id)] == [_winner(won, id, now) for now in TIMES]
+    lines = catalog.operations.transitions(shared)
     assert [line.seq for line in lines] == list(range(1, 2 * ROUNDS + 1))
     assert {line.event for line in lines} == {"one", "two"}
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupsvc import checks
-from backupsvc.checks.http import MOST
+from backupsvc.checks.http import MAX_BODY
 from backupsvc.checks.kinds import ExecResult
 from backupsvc.checks.wire import printable
 from backupsvc.errors import PveError, PvePermissionDenied, RemoteUnreachable
@@ -62,7 +62,7 @@ class Page(http.server.BaseHTTPRequestHandler):
                     time.sleep(0.05)
             return
         status = int(self.path.rpartition("/")[2]) if self.path.startswith("/status/") else 200
-        body = b"x" * MOST + b"GLPI" if self.path == "/long" else "GLPI, connexion : é\x1b[31m".encode()
+        body = b"x" * MAX_BODY + b"GLPI" if self.path == "/long" else "GLPI, connexion : é\x1b[31m".encode()
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyasn1.codec.ber import decoder, encoder
 from pyasn1_modules import rfc2251
 
-from backupsvc.checks.ldap import MOST, NotLdap, _search, request
+from backupsvc.checks.ldap import MAX_ANSWER, NotLdap, _search, request
 from policies.model import Outcome
 from tests.slapd import BASE, Directory, private_slapd
 
@@ -131,7 +131,7 @@ def answering(said: bytes) -> Any:
         (done()[:-3], "ends in the middle"),
         (b"\x30\x80\x02\x01\x01\x00\x00", "does not answer in LDAP"),
         (b"\x30\x85\x01\x00\x00\x00\x00", "announces a length of 5 bytes"),
-        (b"\x30\x84\x7f\xff\xff\xff", f"longer than {MOST} bytes"),
+        (b"\x30\x84\x7f\xff\xff\xff", f"longer than {MAX_ANSWER} bytes"),
         (b"\x30\x03\x02\x01\x01", "does not answer in LDAP"),
         (b"\x30\x00", "does not answer in LDAP"),
         (done(), "serves no directory"),

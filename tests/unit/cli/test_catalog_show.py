@@ -29,8 +29,8 @@ def site(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield made
 
     monkeypatch.setattr(bootstrap, "open_service", service)
-    made.catalog.observe([ITEM], scope=[], at=1_773_090_000)
-    made.catalog.annotate(ITEM.node, ITEM.volid, config=CONFIG, sha256="ab" * 32, operation="OP")
+    made.catalog.archives.observe([ITEM], scope=[], at=1_773_090_000)
+    made.catalog.archives.annotate(ITEM.node, ITEM.volid, config=CONFIG, sha256="ab" * 32, operation="OP")
     yield made
     made.catalog.close()
 
@@ -49,7 +49,7 @@ def test_a_guest_whose_archives_are_as_recorded_exits_with_0(site: World) -> Non
 
 
 def test_a_changed_archive_exits_with_1_and_shows_what_was_recorded_and_what_differs(site: World) -> None:
-    site.catalog.annotate(ITEM.node, ITEM.volid, sha256="cd" * 32, at=1_773_090_600)
+    site.catalog.archives.annotate(ITEM.node, ITEM.volid, sha256="cd" * 32, at=1_773_090_600)
     answer = show(ITEM.volid)
     assert answer.exit_code == 1
     assert "SHA-256 abababababab -> cdcdcdcdcdcd" in answer.stdout and "ab" * 32 in answer.stdout

@@ -46,9 +46,11 @@ class World(Service):
         self.tasks: dict[tuple[str, int], list[TaskRow]] = {}
         self.knowledge = Knowledge()
         self.catalog: Any = SimpleNamespace(
-            archives=lambda vmid=None: list(self.known), knowledge=lambda: self.knowledge,
-            lease_holder=lambda vmid: None, operation=lambda id: None,
-            identity=lambda: "a" * 32,
+            archives=SimpleNamespace(find=lambda vmid=None: list(self.known)),
+            inspections=SimpleNamespace(knowledge=lambda: self.knowledge),
+            leases=SimpleNamespace(holder=lambda vmid: None),
+            operations=SimpleNamespace(get=lambda id: None),
+            identity=SimpleNamespace(get=lambda: "a" * 32),
         )  # fmt: skip
         self.guests: list[Guest] = []
         self.configs: dict[int, dict[str, str]] = {}
@@ -180,7 +182,7 @@ def test_an_unreachable_cluster_is_exit_code_3_and_what_needs_it_is_not_asked() 
 
 def test_the_first_failure_gives_the_exit_code() -> None:
     world = World()
-    world.catalog.archives = refusing(UsageError("x"))
+    world.catalog.archives.find = refusing(UsageError("x"))
     world.pve.cluster.version = refusing(PveTokenRefused("no"))
     assert health.exit_code(health.examine(world)) == 2
 
@@ -262,7 +264,7 @@ def test_a_node_that_is_offline_is_the_first_line_with_quorum_what_is_unknown_an
     world.quorate = False
     world.storages = [storage for storage in world.storages if storage.node == "a"]
     world.guests = [Guest(108, "web", "b", status="running")]
-    world.catalog.archives = lambda vmid=None: [Archive("nas:backup/x", "b", "nas", 108, GuestType.QEMU, 900_000, 5)]
+    world.catalog.archives.find = lambda vmid=None: [Archive("nas:backup/x", "b", "nas", 108, GuestType.QEMU, 900_000, 5)]
     lines = health.examine(world)
     assert (lines[0].name, lines[0].status, lines[0].exit_code) == ("node-offline", health.FAILED, 3)
     for text in ("b is offline", "Quorum: LOST", "108 web", "1 known archive(s) on b", "not gone"):
@@ -274,7 +276,7 @@ def test_a_node_that_is_offline_is_the_first_line_with_quorum_what_is_unknown_an
 def test_a_dead_node_is_not_asked_over_ssh() -> None:
     world = World()
     world.members[1] = Node("b", False)
-    world.catalog.archives = lambda vmid=None: []
+    world.catalog.archives.find = lambda vmid=None: []
     world.settings = Settings(policy=Path("site.yaml"), state_dir=Path(), ssh=SshSettings(nodes={"b": "127.0.0.1:9"}))
     assert [line.detail for line in health.examine(world) if line.name == "ssh to the nodes"] == [
         "b was not asked: it is offline"
@@ -284,7 +286,7 @@ def test_a_dead_node_is_not_asked_over_ssh() -> None:
 def test_a_pvestatd_that_is_dead_is_a_warning_and_the_node_is_looked_at_like_any_other() -> None:
     world = World()
     world.members[1] = Node("b", True, unknown=True)
-    world.catalog.archives = lambda vmid=None: []
+    world.catalog.archives.find = lambda vmid=None: []
     (line,) = world.seen(health.WARNING)
     assert line.name == "status-unknown" and "systemctl status pvestatd" in line.action
     assert world.seen(health.FAILED) == []

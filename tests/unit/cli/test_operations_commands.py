@@ -136,7 +136,7 @@ def test_cancel_ends_what_nobody_drives_here_and_says_so(site: Site) -> None:
 
 def test_cancel_asks_whoever_drives_it(site: Site) -> None:
     id = site.open()
-    site.world.catalog.claim(id, site.engine().executor.driver())
+    site.world.catalog.operations.claim(id, site.engine().executor.driver())
     found = answer("cancel", id)["operations"][0]
     assert (found["by"], found["state"]) == ("driver", "open")
     assert found["driver"]
@@ -191,7 +191,7 @@ def test_an_enqueued_retry_is_left_to_the_workers_and_warns_that_none_is_seen(si
 
 def test_workers_whose_queues_eat_their_canaries_are_expected_to_come(site: Site) -> None:
     for queue in QUEUES:
-        site.world.catalog.pulse(queue, int(site.world.clock.now()) - 40)
+        site.world.catalog.heartbeats.record(queue, int(site.world.clock.now()) - 40)
     result = run("retry", site.failed(), "--enqueue", "--json")
     assert json.loads(result.stdout)["workers"] == {"consuming": True, "reasons": []}
     assert "within 30 s" in result.stderr and "WARNING" not in result.stderr
@@ -199,7 +199,7 @@ def test_workers_whose_queues_eat_their_canaries_are_expected_to_come(site: Site
 
 def test_one_silent_queue_is_enough_for_a_warning(site: Site) -> None:
     for queue, ago in zip(QUEUES, (40, 400), strict=True):
-        site.world.catalog.pulse(queue, int(site.world.clock.now()) - ago)
+        site.world.catalog.heartbeats.record(queue, int(site.world.clock.now()) - ago)
     assert f"queue {QUEUES[1]} has consumed nothing for 400 s" in run("retry", site.failed(), "--enqueue").stderr
 
 

@@ -52,9 +52,9 @@ class Site:
         world.job_list, world.offsets = [], {"clovis": 0.0, "lge-pve02": 0.4}
         world.status_answer = ClusterStatus("langeo", True, (*world.status_answer.nodes, world.status_answer.nodes[0]))
         world.refuse = {"ha": PvePermissionDenied("Permission check failed (/, Sys.Audit)")}
-        self.catalog.observe(world.archive_list, scope=[], at=NIGHTS[-1] + 60)
+        self.catalog.archives.observe(world.archive_list, scope=[], at=NIGHTS[-1] + 60)
         for vmid in NAMES:
-            self.catalog.record_proof(proof(vmid, NIGHTS[-1]))
+            self.catalog.proofs.record(proof(vmid, NIGHTS[-1]))
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_the_status_says_of_what_is_proven_no_further_than_booted_that_it_is(sit
     assert "(booted)" not in site.run("status").stdout
     tiers = {name: replace(tier, proof_rung=Rung.BOOTED) for name, tier in policy().tiers.items()}
     site.policy = policy(tiers=tiers)
-    site.catalog.record_proof(replace(proof(101, NIGHTS[-1], ended=NIGHTS[-1] + 3 * 3600), rung=Rung.BOOTED))
+    site.catalog.proofs.record(replace(proof(101, NIGHTS[-1], ended=NIGHTS[-1] + 3 * 3600), rung=Rung.BOOTED))
     shown = site.run("status").stdout
     assert [line.split()[0] for line in shown.splitlines() if "(booted)" in line] == ["101"]
 
@@ -163,8 +163,8 @@ def test_the_status_says_of_what_is_proven_no_further_than_booted_that_it_is(sit
 def test_what_is_not_met_is_told_with_its_reason_breaches_first(site: Site) -> None:
     site.heal()
     night = NIGHTS[-1]
-    site.catalog.record_proof(proof(101, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="http: 500"))
-    site.catalog.record_proof(proof(102, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="ssh: refused"))
+    site.catalog.proofs.record(proof(101, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="http: 500"))
+    site.catalog.proofs.record(proof(102, night, ended=night + 3 * 3600, verdict=Verdict.FAILED, reason="ssh: refused"))
     shown = site.run("status").stdout
     breaches = [line for line in shown.splitlines() if line.startswith("breached: ")]
     assert (
@@ -184,7 +184,7 @@ def test_a_reason_that_many_guests_share_is_told_once_with_all_of_them(site: Sit
 
 def test_a_finding_of_many_guests_names_each_ones_own_cause(site: Site) -> None:
     for vmid, reason in ((101, "http: answers 500"), (102, "the copy showed no sign of life")):
-        site.catalog.record_proof(proof(vmid, NIGHTS[-1], verdict=Verdict.INCONCLUSIVE, reason=reason))
+        site.catalog.proofs.record(proof(vmid, NIGHTS[-1], verdict=Verdict.INCONCLUSIVE, reason=reason))
     shown = site.run("status").stdout
     assert any("101 Windows-Client: " in line and "http: answers 500" in line for line in shown.splitlines())
     assert any("102 Windows-Server: " in line and "no sign of life" in line for line in shown.splitlines())

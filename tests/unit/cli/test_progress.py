@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from backupsvc.cli.progress import PATIENCE, Progress
+from backupsvc.cli.progress import SILENT_WAIT_S, Progress
 from backupsvc.engine.events import StepEvent
 from policies.model import Operation, OperationState
 from tests.unit.operations.worlds import SteppingClock
@@ -34,7 +34,7 @@ def test_a_wait_is_printed_once_it_lasts_and_again_only_when_it_changes(
         clock.sleep(1)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[-1] for line in lines] == ["vzdump is running", "it is ending"]
-    assert f"{PATIENCE:.1f} s" in lines[0]
+    assert f"{SILENT_WAIT_S:.1f} s" in lines[0]
 
 
 def test_a_short_wait_is_not_worth_a_line(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:

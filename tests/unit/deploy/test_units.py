@@ -95,5 +95,7 @@ def test_the_units_for_several_machines_consume_both_queues(tmp_path: Path) -> N
         for name, words in commands.items():
             stack.enter_context(running(words, env, tmp_path / f"{name}.log"))
         queues = ("steps", "polls")
-        first = wait_until(lambda: set(queues) <= catalog.pulses().keys() and catalog.pulses())
-        wait_until(lambda: all(catalog.pulses()[name] > first[name] + 3 for name in queues), "beat's canaries are consumed")
+        first = wait_until(lambda: set(queues) <= catalog.heartbeats.newest().keys() and catalog.heartbeats.newest())
+        wait_until(
+            lambda: all(catalog.heartbeats.newest()[name] > first[name] + 3 for name in queues), "beat's canaries are consumed"
+        )

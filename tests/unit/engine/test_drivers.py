@@ -19,6 +19,7 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, Refused
 from policies.drivers import INITIAL_PID_NAMESPACE, DriverId, Place, parse, place
 from policies.model import OperationState
+from tests import held
 from tests.unit.engine.notes import NOTES, Run, kinds
 from tests.unit.engine.test_engine import opened, workers
 from tests.unit.operations.worlds import World, world
@@ -178,7 +179,7 @@ def test_a_guest_whose_command_was_killed_is_free_at_once_also_after_its_lease_w
     began = site.clock.now()
     opened(engine)
     assert site.clock.now() - began < 1
-    found = site.catalog.operation(left)
+    found = site.catalog.operations.get(left)
     assert found and found.state is not OperationState.OPEN
 
 
@@ -202,29 +203,29 @@ def test_those_that_a_killed_command_left_in_the_queue_of_a_node_hold_up_nobody(
     left = [opened(dead, "backup", vmid) for vmid in sorted(dying)]
     for id in left * 3:
         dead.executor.advance(id)
-    assert site.catalog.lane_holders() == {"vzdump clovis": left[0]}
+    assert site.catalog.locks.holders() == {"vzdump clovis": left[0]}
     dying.clear()
     engine, began = Engine(site, kinds("backup", dump=dumping(dying))), site.clock.now()
     assert engine.drive([opened(engine, "backup", 105)])[0].state is OperationState.DONE
     assert site.clock.now() - began < 10, "the one that held the node was finished, and those that only waited were passed"
-    states = [found.state for id in left if (found := site.catalog.operation(id))]
+    states = [found.state for id in left if (found := site.catalog.operations.get(id))]
     assert states == [OperationState.DONE, *[OperationState.OPEN] * 3]
     engine.drive([opened(engine, "backup", 102)])
-    found = site.catalog.operation(left[1])
+    found = site.catalog.operations.get(left[1])
     assert found and found.state is not OperationState.OPEN
 
 
-def test_a_lane_that_becomes_free_wakes_the_first_whose_driver_lives(site: World, start: Callable[..., Driver]) -> None:
+def test_a_lock_that_becomes_free_wakes_the_first_whose_driver_lives(site: World, start: Callable[..., Driver]) -> None:
     alive = workers(site, "backup", dump=dumping(set()))
     holder, lost, waiting = (opened(alive, "backup", vmid) for vmid in (101, 102, 103))
     for id in (holder, lost, waiting):
-        site.catalog.enter_lane("vzdump clovis", id, int(site.clock.now()))
+        held.enter(site.catalog, "vzdump clovis", id, int(site.clock.now()))
     now = int(site.clock.now())
     owner = start().kill()
-    site.catalog.claim(lost, replace(alive.executor.driver(), owner=owner))
-    site.catalog.postpone([waiting], now + 900)
-    assert site.catalog.leave_lane(holder, now, gone=drivers.gone) == waiting
-    found = site.catalog.operation(waiting)
+    site.catalog.operations.claim(lost, replace(alive.executor.driver(), owner=owner))
+    site.catalog.operations.postpone([waiting], now + 900)
+    assert held.leave(site.catalog, holder, now, gone=drivers.gone) == waiting
+    found = site.catalog.operations.get(waiting)
     assert found and found.due == now
 
 
@@ -233,23 +234,23 @@ def test_law_9_a_driver_that_was_wrongly_taken_for_gone_can_write_nothing(site: 
     id = opened(alive, "backup")
     for _ in range(3):
         alive.executor.advance(id)
-    assert site.catalog.lane_holders() == {"vzdump clovis": id}
+    assert site.catalog.locks.holders() == {"vzdump clovis": id}
     late: Run = Run(alive.executor, site, alive.executor.advance(id).operation, NOTES)
     monkeypatch.setattr(drivers, "gone", lambda owner: owner == alive.executor.owner)
     other = Engine(site, kinds("backup"))
     opened(other, "backup")  # which takes the first one over, and ends it
-    before = site.catalog.operation(id)
+    before = site.catalog.operations.get(id)
     for write in (
         late.save,
         late.leave,
-        late.beat,
+        late.heartbeat,
         lambda: late.note("intent", what="dump"),
         lambda: late.turn("vzdump clovis", "it is mine"),
-        lambda: site.catalog.lease_vmid(9000, id, 1, late.fence()),
+        lambda: site.catalog.leases.take(9000, 1, late.fence()),
     ):
         with pytest.raises(LeaseLost):
             write()
-    assert site.catalog.operation(id) == before and before and before.state is OperationState.CANCELLED
+    assert site.catalog.operations.get(id) == before and before and before.state is OperationState.CANCELLED
 
 
 def test_what_a_worker_left_a_moment_ago_is_its_fellows_also_before_a_tick_has_freed_it(
@@ -258,10 +259,10 @@ def test_what_a_worker_left_a_moment_ago_is_its_fellows_also_before_a_tick_has_f
     dead = workers(site, "restore-test")
     dead.executor.owner = start(foreground=False).kill()
     left = opened(dead)
-    site.catalog.claim(left, dead.executor.driver())  # it was killed in the middle of a turn
+    site.catalog.operations.claim(left, dead.executor.driver())  # it was killed in the middle of a turn
     with pytest.raises(Refused, match="already has an operation at work"):
         opened(Engine(site, kinds("restore-test")))
-    found = site.catalog.operation(left)
+    found = site.catalog.operations.get(left)
     assert found and found.state is OperationState.OPEN and found.cancel is None
     site.clock.sleep(121)  # and nobody came
     opened(Engine(site, kinds("restore-test")))

@@ -33,7 +33,7 @@ def site(catalog_url: str) -> Iterator[World]:
 def test_who_asked_is_written_down_with_what_is_opened_and_not_with_what_is_asked_again(site: World) -> None:
     engine = Engine(site, kinds("backup"))
     engine.asked_by = "alice@desk"
-    operation = site.catalog.operation(opened(engine, "backup"))
+    operation = site.catalog.operations.get(opened(engine, "backup"))
     assert operation and operation.book.asked_by == "alice@desk" and operation.book.asked == {"version": 1}
 
 
@@ -81,7 +81,7 @@ def test_every_step_is_recorded_before_and_after(site: World) -> None:
     engine = Engine(site, kinds("backup", dump=fail("job errors")))
     id = opened(engine, "backup")
     engine.drive([id])
-    rows = [(row.step, row.event) for row in site.catalog.transitions(id)]
+    rows = [(row.step, row.event) for row in site.catalog.operations.transitions(id)]
     expected = [("locate", "started"), ("locate", "finished"), ("dump", "started"), ("dump", "failed")]
     assert rows == [*expected, ("settle", "started"), ("settle", "finished")]
 
@@ -152,7 +152,7 @@ def test_the_intent_is_written_before_the_task_is_started(site: World) -> None:
 
     def dump(run: Run) -> Wait | None:
         def start() -> str:
-            stored = site.catalog.operation(run.id)
+            stored = site.catalog.operations.get(run.id)
             assert stored is not None
             seen.append(stored.book.task("dump").intended)
             return "UPID:1"
@@ -173,11 +173,11 @@ def test_a_resumed_step_adopts_the_task_that_was_started_before_the_crash(site: 
     id = opened(engine, "backup")
     engine.executor.advance(id)
     intended = Bookkeeping(tasks={"dump": TaskRecord(intended=moment(site.clock))})
-    site.catalog.record(id, engine.executor.driver(), step="dump", kept=Kept({}, intended))
+    site.catalog.operations.record(id, engine.executor.driver(), step="dump", kept=Kept({}, intended))
     ended = engine.drive([id])[0]
     assert started == []
     assert ended.book.upid("dump") == "UPID:1"
-    assert "adopted" in [row.event for row in site.catalog.transitions(id)]
+    assert "adopted" in [row.event for row in site.catalog.operations.transitions(id)]
 
 
 def test_a_call_that_started_no_task_fails_the_step_with_the_next_action(site: World) -> None:
@@ -218,7 +218,7 @@ def test_an_operation_whose_driver_is_gone_is_cleaned_up_before_the_next_begins(
     site.clock.sleep(3600)
     engine = Engine(site, kinds("restore-test"))
     opened(engine)
-    left = site.catalog.operation(id)
+    left = site.catalog.operations.get(id)
     assert left is not None
     assert left.state is not OperationState.OPEN
     assert read(left).walked[-2:] == ("tear-down", "judge")
@@ -231,7 +231,7 @@ def test_a_dead_process_of_this_machine_does_not_hold_a_guest_for_its_lease(site
     id = opened(dead)
     engine = Engine(site, kinds("restore-test"))
     opened(engine)
-    left = site.catalog.operation(id)
+    left = site.catalog.operations.get(id)
     assert left is not None
     assert left.state is not OperationState.OPEN
 
@@ -244,15 +244,15 @@ def test_an_interrupt_does_the_cleanup_that_is_owed_and_goes_on(site: World) -> 
     id = opened(engine)
     with pytest.raises(KeyboardInterrupt):
         engine.drive([id])
-    ended = site.catalog.operation(id)
+    ended = site.catalog.operations.get(id)
     assert ended is not None
     assert read(ended).walked[-2:] == ("tear-down", "judge")
-    assert "cancelled" in [row.event for row in site.catalog.transitions(id)]
+    assert "cancelled" in [row.event for row in site.catalog.operations.transitions(id)]
 
 
 def test_a_passed_deadline_leads_to_the_cleanup(site: World) -> None:
     engine = Engine(site, kinds("restore-test", boot=lambda run: Wait("booting")))
-    operation = engine.open("restore-test", 108, Notes(), within=60)
+    operation = engine.open("restore-test", 108, Notes(), timeout_s=60)
     assert operation is not None
     ended = engine.drive([operation.id])[0]
     assert ended.book.error and ended.book.error.message == "restore-test of guest 108: it passed its deadline at step boot"
@@ -295,7 +295,7 @@ def test_law_9_a_driver_that_slept_through_its_lease_starts_nothing(site: World)
 
     def dump(run: Run) -> Wait | None:
         site.clock.sleep(700)  # the machine was suspended, say
-        site.catalog.claim(run.id, Driver("elsewhere:1:x", 600, int(site.clock.now())))
+        site.catalog.operations.claim(run.id, Driver("elsewhere:1:x", 600, int(site.clock.now())))
         return dumping(started)(run)
 
     engine = Engine(site, kinds("backup", dump=dump))
@@ -306,7 +306,7 @@ def test_law_9_a_driver_that_slept_through_its_lease_starts_nothing(site: World)
     assert started == []
 
 
-def test_law_9_a_driver_that_slept_through_its_lease_takes_and_frees_no_lane(site: World) -> None:
+def test_law_9_a_driver_that_slept_through_its_lease_takes_and_frees_no_lock(site: World) -> None:
     def locate(run: Run) -> Wait | None:
         site.clock.sleep(700)
         other.drive([run.id])
@@ -314,7 +314,7 @@ def test_law_9_a_driver_that_slept_through_its_lease_takes_and_frees_no_lane(sit
 
     def settle(run: Run) -> None:
         site.clock.sleep(700)
-        assert site.catalog.claim(run.id, other.executor.driver())
+        assert site.catalog.operations.claim(run.id, other.executor.driver())
         run.leave()
 
     other = Engine(site, kinds("backup"))
@@ -322,13 +322,13 @@ def test_law_9_a_driver_that_slept_through_its_lease_takes_and_frees_no_lane(sit
     late = workers(site, "backup", locate=locate)
     with pytest.raises(LeaseLost):
         late.executor.advance(opened(late, "backup"))
-    assert site.catalog.lane_holders() == {}
+    assert site.catalog.locks.holders() == {}
     late = workers(site, "backup", locate=lambda run: run.turn("vzdump clovis", ""), settle=settle)
     id = opened(late, "backup")
     with pytest.raises(LeaseLost):
         while True:
             late.executor.advance(id)
-    assert site.catalog.lane_holders() == {"vzdump clovis": id}
+    assert site.catalog.locks.holders() == {"vzdump clovis": id}
 
 
 def test_an_operation_that_another_process_took_over_is_followed_to_its_end(site: World) -> None:
@@ -351,7 +351,7 @@ def test_a_worker_gives_an_operation_back_between_two_polls(site: World) -> None
     assert engine.executor.hints == [id]
     assert engine.executor.advance(id).pause is None
     outcome = engine.executor.advance(id)
-    left = site.catalog.operation(id)
+    left = site.catalog.operations.get(id)
     assert left and left.lease_owner is None and left.due > site.clock.now()
     assert outcome.pause is not None
 
@@ -368,7 +368,7 @@ def test_an_outage_is_sat_through_and_the_step_is_done_when_pve_is_back(site: Wo
     id = opened(engine, "backup")
     ended = engine.drive([id])[0]
     assert ended.state is OperationState.DONE and ended.book.error is None and ended.book.tries == 0
-    assert [row.event for row in site.catalog.transitions(id) if row.step == "dump"].count("retry") == 5
+    assert [row.event for row in site.catalog.operations.transitions(id) if row.step == "dump"].count("retry") == 5
     assert 2 <= times[-1] - times[0] < 120
 
 
@@ -399,7 +399,7 @@ def test_an_intent_whose_answer_was_lost_is_given_time_to_show_up_before_it_is_r
 
     engine = Engine(site, kinds("backup", dump=dump))
     assert engine.drive([opened(engine, "backup")])[0].state is OperationState.DONE
-    assert len(started) == 2 and started[1] - started[0] >= engine.executor.settle - 1
+    assert len(started) == 2 and started[1] - started[0] >= engine.executor.lost_reply_grace_s - 1
 
 
 def test_a_call_that_pve_refused_for_sure_is_no_intent_any_more(site: World) -> None:
@@ -455,7 +455,7 @@ def test_a_guest_that_moved_sends_its_backup_back_to_look_for_it(site: World) ->
 
 def test_a_cancellation_is_noticed_by_whoever_drives(site: World) -> None:
     def boot(run: Run) -> Wait:
-        site.catalog.request_cancel(run.id, "cancelled by the administrator", run.now())
+        site.catalog.operations.request_cancel(run.id, "cancelled by the administrator", run.now())
         return Wait("booting")
 
     engine = Engine(site, kinds("restore-test", boot=boot))
@@ -468,16 +468,16 @@ def test_a_step_that_works_for_minutes_notices_a_cancellation_and_keeps_its_leas
     def verify(run: Run) -> None:
         for _ in range(60):
             site.clock.sleep(31)
-            run.beat()
+            run.heartbeat()
             if run.clock.now() > run.book.entered["verify"].wall + 1500:
-                site.catalog.request_cancel(run.id, "enough", run.now())
+                site.catalog.operations.request_cancel(run.id, "enough", run.now())
 
     engine = Engine(site, kinds("backup", verify=verify))
-    beats: list[float] = []
-    engine.executor.on_beat = lambda: beats.append(site.clock.now())
+    heartbeats: list[float] = []
+    engine.executor.on_heartbeat = lambda: heartbeats.append(site.clock.now())
     ended = engine.drive([opened(engine, "backup")])[0]
     assert (ended.state, ended.error) == (OperationState.CANCELLED, "enough")
-    assert len(beats) > 40
+    assert len(heartbeats) > 40
 
 
 def test_an_operation_that_nobody_drives_is_cancelled_here_with_its_cleanup(site: World) -> None:
@@ -503,15 +503,15 @@ def test_a_fault_of_ours_is_kept_without_its_text_and_tried_again_but_not_for_ev
         with pytest.raises(KeyError):
             engine.executor.advance(id)
         site.clock.sleep(61)
-    assert site.catalog.due(int(site.clock.now()), 10) == [id]
+    assert site.catalog.operations.due(int(site.clock.now()), 10) == [id]
     while (outcome := engine.executor.advance(id)).operation.state is OperationState.OPEN:
         pass
     assert "was lost 5 times at step dump" in str(outcome.operation.error)
-    history = str([row.detail for row in site.catalog.transitions(id)])
+    history = str([row.detail for row in site.catalog.operations.transitions(id)])
     assert "KeyError" in history and "s3cr3t" not in history
 
 
-def test_what_a_dead_process_left_in_a_lane_is_finished_by_whoever_waits_behind_it(site: World) -> None:
+def test_what_a_dead_process_left_in_a_lock_is_finished_by_whoever_waits_behind_it(site: World) -> None:
     def dump(run: Run) -> Wait | None:
         return run.turn("vzdump clovis", "another is being dumped") or (Wait("dumping") if run.vmid == 101 and dying else None)
 
@@ -524,5 +524,5 @@ def test_what_a_dead_process_left_in_a_lane_is_finished_by_whoever_waits_behind_
     dying = False
     engine = Engine(site, kinds("backup", dump=dump))
     assert engine.drive([opened(engine, "backup", 102)])[0].state is OperationState.DONE
-    finished = site.catalog.operation(left)
+    finished = site.catalog.operations.get(left)
     assert finished and finished.state is OperationState.DONE

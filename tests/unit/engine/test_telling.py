@@ -9,14 +9,14 @@ import pytest
 
 from backupsvc import events
 from backupsvc.catalog import Catalog
-from backupsvc.catalog.untold import FORGOTTEN, HEAD_START
+from backupsvc.catalog.untold import FORGOTTEN, HEAD_START, UntoldRepository
 from backupsvc.engine import telling
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import CatalogUnreachable
 from backupsvc.operations import tick
-from backupsvc.operations.job_run.result import last_nights
+from backupsvc.operations.job_run.result import last_job_runs
 from policies.model import Job, OperationState
-from policies.outcomes import Event, Night, NightVerdict, Outcome
+from policies.outcomes import Event, JobRunOutcome, JobRunVerdict, Outcome
 from tests.unit.engine.notes import NOTHING, kinds
 from tests.unit.engine.test_engine import fail, opened
 from tests.unit.operations.farm import at, policy, site
@@ -73,8 +73,8 @@ def test_a_tick_that_dies_while_it_tells_is_followed_by_another_that_tells_it_ag
     engine = Engine(here, kinds("backup"))
     id = opened(engine, "backup")
     said, heard[:] = list(heard), []
-    here.catalog.claim(id, engine.executor.driver())
-    here.catalog.finish(id, engine.executor.driver(), OperationState.DONE, kept=NOTHING, error=None, note=None)
+    here.catalog.operations.claim(id, engine.executor.driver())
+    here.catalog.operations.finish(id, engine.executor.driver(), OperationState.DONE, kept=NOTHING, error=None, note=None)
     here.clock.sleep(HEAD_START)
 
     def dies(event: Event) -> None:
@@ -94,7 +94,7 @@ def test_a_catalog_that_fails_after_the_telling_ends_no_operation_badly(
     def down(self: Catalog, operation: str) -> None:
         raise CatalogUnreachable("down")
 
-    monkeypatch.setattr(Catalog, "was_told", down)
+    monkeypatch.setattr(UntoldRepository, "mark_told", down)
     engine = Engine(here, kinds("backup"))
     assert engine.drive([opened(engine, "backup")])[0].state is OperationState.DONE
     assert len(heard) == 1
@@ -115,12 +115,12 @@ def test_of_several_that_look_at_once_each_takes_others_and_what_is_too_old_is_d
     engine = Engine(here, kinds("backup"))
     ids = {engine.drive([opened(engine, "backup", vmid)])[0].id for vmid in (101, 102, 103)}
     later = now(here) + HEAD_START
-    first, second = here.catalog.take_untold(later, 2), here.catalog.take_untold(later, 2)
+    first, second = here.catalog.untold.take(later, 2), here.catalog.untold.take(later, 2)
     assert len(first) == 2 and set(first) | set(second) == ids and not set(first) & set(second)
-    assert here.catalog.take_untold(later, 9) == []
+    assert here.catalog.untold.take(later, 9) == []
     for id in ids:
-        assert here.catalog.operation(id)
-    assert here.catalog.take_untold(later + HEAD_START + FORGOTTEN + 1, 9) == []
+        assert here.catalog.operations.get(id)
+    assert here.catalog.untold.take(later + HEAD_START + FORGOTTEN + 1, 9) == []
 
 
 def test_a_night_is_one_event_after_all_of_its_pieces(tmp_path: Path, heard: list[Event]) -> None:
@@ -128,15 +128,15 @@ def test_a_night_is_one_event_after_all_of_its_pieces(tmp_path: Path, heard: lis
         found.farm.sick = {102}
         found.farm.leave(102, at("2026-03-08 21:00"))
         found.live(at("2026-03-10 02:00"))
-        nights = [event for event in heard if isinstance(event, Night)]
-        assert len(heard) == len({event.operation for event in heard}) == len(found.world.catalog.operations())
+        nights = [event for event in heard if isinstance(event, JobRunOutcome)]
+        assert len(heard) == len({event.operation for event in heard}) == len(found.world.catalog.operations.find())
         assert heard[-1] is nights[0] and len(nights) == 1
         said = nights[0]
         assert (said.expected, said.ok, said.failed, said.missing, said.tests, said.proven) == (3, 2, 1, 0, 3, 3)
-        assert (said.verdict, said.failed_guests) == (NightVerdict.DEGRADED, (102,))
-        last = last_nights(found.world.catalog, ["nightly", "weekly"], {})
+        assert (said.verdict, said.failed_guests) == (JobRunVerdict.DEGRADED, (102,))
+        last = last_job_runs(found.world.catalog, ["nightly", "weekly"], {})
         assert list(last.values()) == nights
-        assert last_nights(found.world.catalog, ["nightly"], last) == last
+        assert last_job_runs(found.world.catalog, ["nightly"], last) == last
 
 
 def test_a_night_that_was_missed_is_told_and_is_the_last_one_only_while_no_later_one_ended(
@@ -146,10 +146,10 @@ def test_a_night_that_was_missed_is_told_and_is_the_last_one_only_while_no_later
         found.live(at("2026-03-09 20:30"))
         found.live(at("2026-03-11 23:30"), beat=False)
         tick.tick(found.world)
-        missed = [event for event in heard if isinstance(event, Night)]
+        missed = [event for event in heard if isinstance(event, JobRunOutcome)]
         assert [event.state for event in missed] == [OperationState.MISSED] * 2
-        last = last_nights(found.world.catalog, ["nightly"], {})
+        last = last_job_runs(found.world.catalog, ["nightly"], {})
         assert [night.at for night in last.values()] == [at("2026-03-10 21:00")]
         found.live(at("2026-03-12 05:00"))
-        last = last_nights(found.world.catalog, ["nightly"], last)
-        assert [(night.at, night.verdict) for night in last.values()] == [(at("2026-03-11 21:00"), NightVerdict.GOOD)]
+        last = last_job_runs(found.world.catalog, ["nightly"], last)
+        assert [(night.at, night.verdict) for night in last.values()] == [(at("2026-03-11 21:00"), JobRunVerdict.GOOD)]

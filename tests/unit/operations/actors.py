@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backupsvc.catalog import Catalog
-from backupsvc.catalog.operations import Driver, Kept, Note
+from backupsvc.catalog.database import Database
+from backupsvc.catalog.operations import Driver, Kept, Note, OperationRepository
 from backupsvc.engine.executor import Advance
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import PveError, PveUnreachable
@@ -69,8 +70,8 @@ class Turn:
     operations: list[str] = field(default_factory=list)
 
 
-class WatchedCatalog(Catalog):
-    """The real catalog; ``stage`` hears of every write, and every fenced write is checked against the row's own lease."""
+class WatchedOperations(OperationRepository):
+    """The real ones; ``stage`` hears of every write, and every fenced write is checked against the row's own lease."""
 
     stage: Stage
 
@@ -92,6 +93,16 @@ class WatchedCatalog(Catalog):
     def finish(self, id: str, driver: Driver, state: Any, **given: Any) -> Any:
         with self.stage.fenced(id, driver):
             return super().finish(id, driver, state, **given)
+
+
+class WatchedCatalog(Catalog):
+    """The real catalog, whose operations are watched."""
+
+    operations: WatchedOperations
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.operations = WatchedOperations(database)
 
 
 def watch(engine: Engine, stage: Stage) -> None:
@@ -117,13 +128,19 @@ class Actor:
 class Stage:
     """Where the actors act, one inside the other: while one sleeps, others take their turns."""
 
-    def __init__(self, catalog: WatchedCatalog, cluster: VirtualCluster, policy: Policy, settle: float) -> None:
-        self.catalog, self.cluster, self.policy, self.clock, self.settle = catalog, cluster, policy, cluster.clock, settle
+    def __init__(self, catalog: WatchedCatalog, cluster: VirtualCluster, policy: Policy, lost_reply_grace_s: float) -> None:
+        self.catalog, self.cluster, self.policy, self.clock, self.lost_reply_grace_s = (
+            catalog,
+            cluster,
+            policy,
+            cluster.clock,
+            lost_reply_grace_s,
+        )
         self.turns: list[Turn] = []
         self.gone: set[str] = set()
         self.meanwhile: Callable[[int], None] = lambda number: None
         self._numbers = itertools.count(1)
-        catalog.stage = self
+        catalog.operations.stage = self
         self._write = catalog._database.write
         catalog._database.write = self._watched_write  # type: ignore[method-assign]
         cluster.operation = lambda: self.turns[-1].operations[-1] if self.turns and self.turns[-1].operations else ""
@@ -142,7 +159,7 @@ class Stage:
         pve = connect(self.cluster, self.policy.scratch, self._around)
         site = World(self.catalog, self.clock, pve=pve, restore_pve=pve, policy=self.policy, settings=settings)
         plain = build_engine(site)
-        site.engine = Engine(site, plain.kinds, foreground=foreground, settle=self.settle)
+        site.engine = Engine(site, plain.kinds, foreground=foreground, lost_reply_grace_s=self.lost_reply_grace_s)
         watch(site.engine, self)
         site.engine.executor.owner = f"{name}:{next(self._numbers)}"
         return Actor(name, site)
@@ -178,7 +195,7 @@ class Stage:
     def fenced(self, id: str, driver: Driver) -> Iterator[None]:
         """Check that a write which goes through was made by the one who holds the lease."""
         self._point()
-        found = self.catalog.operation(id)
+        found = self.catalog.operations.get(id)
         yield
         assert found is not None and found.lease_owner == driver.owner, f"{driver.owner} wrote to {id} of {found}"
 

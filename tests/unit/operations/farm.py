@@ -183,7 +183,7 @@ class Site:
 
     def _pause(self, now: float) -> float:
         """Ticks that would find nothing are left out: to the next thing that is due, or ten minutes (every schedule's grain)."""
-        due = [item.due for item in self.world.catalog.operations(state=OperationState.OPEN)]
+        due = [item.due for item in self.world.catalog.operations.find(state=OperationState.OPEN)]
         quiet = min([*due, (now // IDLE + 1) * IDLE]) - now
         return max(TICK, quiet // TICK * TICK) if now % TICK == 0 else TICK - now % TICK
 
@@ -201,7 +201,7 @@ class Site:
 
     def nights(self) -> list[tuple[str, str]]:
         """Every night's local time and its state, in the order of their times."""
-        found = [(recall(item).at, str(item.state)) for item in self.world.catalog.operations(kind="night")]
+        found = [(recall(item).at, str(item.state)) for item in self.world.catalog.operations.find(kind="night")]
         return [(local(at), state) for at, state in sorted(found, key=lambda one: one[0])]
 
     def test_handlers(self) -> dict[str, Callable[[Run[RestoreTestMemory]], Wait | None]]:
@@ -222,7 +222,7 @@ class Site:
             seconds = run.book.seconds
             newest = max((item for item in self.farm.archives if item.vmid == run.vmid), key=lambda item: item.ctime)
             took = next((item for item in self.farm.archives if item.volid == run.memory.volid), newest)
-            run.service.catalog.record_proof(
+            run.service.catalog.proofs.record(
                 Proof(
                     run.id, run.vmid, took.volid, took.node, took.ctime, verdict, Rung.HEALTHY, run.now(), run.now(),
                     stages=tuple(Stage(name, value) for name, value in seconds.items()),

@@ -129,10 +129,10 @@ def test_one_guest_a_node_is_dumped_at_a_time_in_order(site: World) -> None:
 def test_what_was_learnt_of_the_archive_is_remembered(site: World) -> None:
     log = ["INFO: Starting Backup of VM 108 (qemu)", "INFO: exclude disk 'scsi1' 'x' (backup=no)", "INFO: backup mode: snapshot"]
     run(site, Cluster(listings=[[], [archive(108, 1)]], result=ended("OK", *log)))
-    facts = site.catalog.archive_facts("clovis", archive(108, 1).volid)
+    facts = site.catalog.archives.facts("clovis", archive(108, 1).volid)
     assert (facts["name"], facts["consistency"], list(facts["excluded"])) == ("Debian-Server", "crash-consistent", ["scsi1"])
     assert facts["uuid"] == "11111111-2222-4333-8444-555555555555"
-    ended_operation = site.catalog.operations(kind="backup")[0]
+    ended_operation = site.catalog.operations.find(kind="backup")[0]
     assert ended_operation.state is OperationState.DONE
 
 
@@ -195,9 +195,9 @@ STUB = "memory: 128\n"
 
 def remembered(site: World, *archives: Archive, config: str = CONFIG, uuid: str | None = None) -> None:
     """Given archives of earlier nights, remember them with what was in them."""
-    site.catalog.observe(archives, scope=[], at=1)
+    site.catalog.archives.observe(archives, scope=[], at=1)
     for item in archives:
-        site.catalog.annotate(item.node, item.volid, config=config, uuid=uuid)
+        site.catalog.archives.annotate(item.node, item.volid, config=config, uuid=uuid)
 
 
 def test_law_4_a_dump_without_any_disk_of_a_guest_that_had_some_is_a_failure_and_is_remembered_as_such(site: World) -> None:
@@ -208,7 +208,7 @@ def test_law_4_a_dump_without_any_disk_of_a_guest_that_had_some_is_a_failure_and
     assert f"{after.volid} of guest 108 holds no disk, but {before.volid}" in found["error"]
     assert found["archive"]["volid"] == after.volid
     assert found["verified"] is None
-    known = site.catalog.archive("clovis", after.volid)
+    known = site.catalog.archives.get("clovis", after.volid)
     assert known is not None and known.holds_disk is False and known.rung is Rung.RECORDED
 
 
@@ -244,7 +244,7 @@ def test_an_archive_of_another_machine_under_the_vmid_is_a_failure_once(site: Wo
 def test_law_10_another_guests_archive_under_the_name_of_this_ones_says_nothing_of_its_next_backup(site: World) -> None:
     own, swapped, fresh = (archive(108, second) for second in (1, 2, 3))
     remembered(site, own)
-    site.catalog.annotate(own.node, own.volid, operation="OP")
+    site.catalog.archives.annotate(own.node, own.volid, operation="OP")
     remembered(site, swapped, uuid="99999999-2222-4333-8444-555555555555")
     assert run(site, Cluster(listings=[[own, swapped], [own, swapped, fresh]]))[0]["status"] == "ok"
 
@@ -262,7 +262,7 @@ def test_law_4_an_archive_far_smaller_than_those_before_it_is_no_good_backup(sit
     assert (found["status"], found["exit_code"]) == ("failed", 1)
     assert found["warnings"] == ["the archive is 1.0 MB, where the 3 before it were around 1.1 GB: data may be missing from it"]
     assert found["warnings"][0] in found["error"] and found["archive"]["volid"] == after.volid
-    assert site.catalog.archive("clovis", after.volid)  # known, so that a restore test can prove it whole
+    assert site.catalog.archives.get("clovis", after.volid)  # known, so that a restore test can prove it whole
 
 
 def test_law_4_an_archive_that_lacks_a_disk_of_the_one_before_is_no_good_backup(site: World) -> None:
@@ -296,9 +296,9 @@ def test_the_rest_of_a_failed_restore_is_never_backed_up_over_earlier_archives(s
 def test_the_rest_of_our_own_failed_restore_is_not_backed_up_though_no_archive_is_listed(site: World) -> None:
     site.engine = build_engine(site)
     ours = site.engine.open("restore", 108, RestoreMemory(archive(108, 1), "clovis"))
-    assert ours is not None and site.catalog.claim(ours.id, site.engine.executor.driver())
+    assert ours is not None and site.catalog.operations.claim(ours.id, site.engine.executor.driver())
     line, kept = Note("restore", "failed", None, {}), Kept(ours.memory, ours.book)
-    site.catalog.finish(
+    site.catalog.operations.finish(
         ours.id, site.engine.executor.driver(), OperationState.FAILED, kept=kept, note=line, error="no space left"
     )
     cluster = lying_there({"memory": "128", "digest": "d"})
@@ -484,9 +484,9 @@ def test_a_guest_whose_dump_was_stopped_by_us_is_asked_too(site: World) -> None:
     site.pve = cluster
     site.engine = build_engine(site)
     (opened,) = open_job(site, JOB)
-    while (now := site.catalog.operation(opened.id)) and now.book.upid("dump") is None:
+    while (now := site.catalog.operations.get(opened.id)) and now.book.upid("dump") is None:
         site.engine.executor.advance(opened.id)
-    site.catalog.request_cancel(opened.id, "enough", int(site.clock.now()))
+    site.catalog.operations.request_cancel(opened.id, "enough", int(site.clock.now()))
     (operation,) = site.engine.drive([opened.id])
     found = backup_outcome(operation)
     assert operation.state is OperationState.CANCELLED

@@ -21,11 +21,11 @@ WHY = "an upgrade begins"
 
 
 def pieces(found: Site) -> list[Operation]:
-    return [one for one in found.world.catalog.operations() if one.kind != "night"]
+    return [one for one in found.world.catalog.operations.find() if one.kind != "night"]
 
 
 def the_night(found: Site) -> Operation:
-    return found.world.catalog.operations(kind="night")[0]
+    return found.world.catalog.operations.find(kind="night")[0]
 
 
 def test_workers_end_what_a_cancelled_night_opened_and_open_no_more(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_workers_end_what_a_cancelled_night_opened_and_open_no_more(tmp_path: Pa
         found.live(at("2026-03-09 21:03"))
         dumped = len(found.farm.dumps)
         assert [one.state for one in pieces(found)] == [OperationState.OPEN] * 3
-        found.world.catalog.request_cancel(the_night(found).id, WHY, int(found.world.clock.now()))
+        found.world.catalog.operations.request_cancel(the_night(found).id, WHY, int(found.world.clock.now()))
         found.live(at("2026-03-09 21:20"))
         assert the_night(found).state is OperationState.CANCELLED
         assert {one.state for one in pieces(found)} == {OperationState.CANCELLED}
@@ -48,7 +48,7 @@ def test_a_person_who_cancels_a_night_that_nobody_drives_ends_its_pieces_too(tmp
         found.live(at("2026-03-09 21:03"))
         person = Engine(found.world, found.world.engine.kinds, foreground=True)
         person.cancel(the_night(found).id, WHY)
-        assert {one.state for one in found.world.catalog.operations()} == {OperationState.CANCELLED}
+        assert {one.state for one in found.world.catalog.operations.find()} == {OperationState.CANCELLED}
 
 
 def test_a_piece_that_its_night_had_not_yet_noted_when_its_driver_died_is_cancelled_too(tmp_path: Path) -> None:
@@ -58,13 +58,13 @@ def test_a_piece_that_its_night_had_not_yet_noted_when_its_driver_died_is_cancel
         asked, key = FORM.write(BackupMemory("nightly")), f"{night.occurrence}#backup#104"
         lost = NewOperation("backup", 104, "locate", asked, occurrence=key)
         other = NewOperation("backup", 105, "locate", asked, occurrence="NIGHTLY" + key[7:])
-        left, foreign = (found.world.catalog.open_operation(new, now) for new in (lost, other))
+        left, foreign = (found.world.catalog.operations.open(new, now) for new in (lost, other))
         assert left and foreign
-        found.world.catalog.postpone([left.id, foreign.id], now + 3600)
-        found.world.catalog.request_cancel(night.id, WHY, now)
+        found.world.catalog.operations.postpone([left.id, foreign.id], now + 3600)
+        found.world.catalog.operations.request_cancel(night.id, WHY, now)
         found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})
         found.live(at("2026-03-09 21:02"))
-        ended = [found.world.catalog.operation(one.id) for one in (left, foreign)]
+        ended = [found.world.catalog.operations.get(one.id) for one in (left, foreign)]
         assert [one and one.cancel for one in ended] == [f"its night was cancelled: {WHY}", None]
 
 
@@ -85,10 +85,10 @@ def test_law_9_a_night_that_is_cancelled_or_taken_over_between_deciding_and_open
         def happen() -> None:
             night, now = the_night(found), int(found.world.clock.now())
             if what == "cancelled":
-                catalog.request_cancel(night.id, WHY, now)
+                catalog.operations.request_cancel(night.id, WHY, now)
             else:
-                catalog.expire(night.id, str(night.lease_owner), now)
-                assert catalog.claim(night.id, Driver("another", 3600, now))
+                catalog.operations.expire(night.id, str(night.lease_owner), now)
+                assert catalog.operations.claim(night.id, Driver("another", 3600, now))
 
         monkeypatch.setattr(job_run_steps, "open_backup", interleaved)
         found.farm.tasks.stop = lambda upid: found.farm.begun.update({upid: 0})

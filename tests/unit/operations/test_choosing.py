@@ -63,9 +63,9 @@ def test_an_archive_without_a_disk_is_passed_over_for_the_next_older_one_and_tha
 
 def test_what_the_catalog_knows_is_not_asked_again(site: World) -> None:
     cluster = listing(site, GOOD, EMPTY)
-    site.catalog.observe([GOOD, EMPTY], scope=[], at=1)
+    site.catalog.archives.observe([GOOD, EMPTY], scope=[], at=1)
     for item in (GOOD, EMPTY):
-        site.catalog.annotate(item.node, item.volid, config=HELD[item.volid])
+        site.catalog.archives.annotate(item.node, item.volid, config=HELD[item.volid])
     cluster.storage.extract_config = None
     assert choosing.choose(site, 108).volid == GOOD.volid
 
@@ -118,14 +118,14 @@ def test_a_test_keeps_in_its_history_what_it_passed_over(site: World) -> None:
     opened = open_test(site, 108)
     assert opened is not None
     site.engine.executor.advance(opened.id)
-    history = [str(line.detail) for line in site.catalog.transitions(opened.id)]
+    history = [str(line.detail) for line in site.catalog.operations.transitions(opened.id)]
     assert any(f"{GOOD.volid}; {EMPTY.volid} holds no disk, so it was passed over" in line for line in history)
 
 
 def test_law_1_the_rest_of_a_failed_restore_is_named_with_the_command_and_left_alone(site: World) -> None:
     cluster = listing(site, GOOD)
     cluster.guests_there = [Guest(108, "VM 108", "clovis")]
-    site.catalog.observe([GOOD], scope=[], at=1)
+    site.catalog.archives.observe([GOOD], scope=[], at=1)
     cluster.guests = SimpleNamespace(config=lambda node, vmid: {"memory": "128", "digest": "d"})
     cluster.stubs = lambda: SimpleNamespace(why_not=lambda node, vmid, upid: "no restore left it")  # type: ignore[attr-defined]
     with pytest.raises(LawRefused, match="only the rest of a restore, without any disk, and is left alone") as refused:

@@ -10,7 +10,7 @@ import pytest
 from backupsvc.catalog.operations import Driver
 from backupsvc.clock import moment
 from backupsvc.engine.context import Wait
-from backupsvc.engine.executor import FOREGROUND_PATIENCE, LEASE_SECONDS, HeldElsewhere
+from backupsvc.engine.executor import FOREGROUND_RETRY_FOR_S, LEASE_SECONDS, HeldElsewhere
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveUnreachable
 from backupsvc.operations import tick
@@ -70,7 +70,7 @@ def test_abandoning_ends_while_nobody_answers_and_the_clock_goes_back_and_forth(
     began = site.clock.monotonic()
     engine.abandon(id, "no longer wanted")
     assert operation_of(site, id).state is OperationState.FAILED
-    assert site.clock.monotonic() - began < 2 * FOREGROUND_PATIENCE
+    assert site.clock.monotonic() - began < 2 * FOREGROUND_RETRY_FOR_S
 
 
 def test_silence_is_counted_in_full_though_the_clock_is_set_back_each_time(site: World) -> None:
@@ -82,7 +82,7 @@ def test_silence_is_counted_in_full_though_the_clock_is_set_back_each_time(site:
     began = site.clock.monotonic()
     ended = engine.drive([opened(engine)])[0]
     assert memory_of(ended)["error"]["step"] == "start"
-    assert FOREGROUND_PATIENCE <= site.clock.monotonic() - began < 2 * FOREGROUND_PATIENCE
+    assert FOREGROUND_RETRY_FOR_S <= site.clock.monotonic() - began < 2 * FOREGROUND_RETRY_FOR_S
 
 
 def test_silence_is_not_cut_short_by_a_clock_that_is_set_ahead(site: World) -> None:
@@ -106,7 +106,7 @@ def test_a_deadline_comes_though_the_clock_is_set_back(site: World) -> None:
         return Wait("it boots", most=30.0)
 
     engine = Engine(site, kinds("restore-test", boot=waits))
-    operation = engine.open("restore-test", 108, Notes(), within=600)
+    operation = engine.open("restore-test", 108, Notes(), timeout_s=600)
     assert operation
     began = site.clock.monotonic()
     ended = engine.drive([operation.id])[0]
@@ -115,8 +115,8 @@ def test_a_deadline_comes_though_the_clock_is_set_back(site: World) -> None:
 
 
 def test_an_answer_that_was_lost_is_given_its_seconds_by_a_clock_that_nobody_sets(site: World) -> None:
-    engine = Engine(site, kinds("restore-test"), settle=10.0)
-    claimed = site.catalog.claim(opened(engine), engine.executor.driver())
+    engine = Engine(site, kinds("restore-test"), lost_reply_grace_s=10.0)
+    claimed = site.catalog.operations.claim(opened(engine), engine.executor.driver())
     assert claimed
     run: Run = Run(engine.executor, site, claimed, NOTES)
     run.keep_task("start", intended=moment(site.clock))
@@ -137,7 +137,7 @@ def held_for_a_year(site: World, engine: Engine) -> str:
     worker = Engine(site, engine.kinds, foreground=False)
     id = opened(worker)
     site.clock.step(YEAR)
-    assert site.catalog.claim(id, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
+    assert site.catalog.operations.claim(id, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
     site.clock.step(-YEAR)
     return id
 
@@ -159,10 +159,10 @@ def test_a_lease_that_is_renewed_is_followed_and_left_alone(site: World) -> None
     def renewing(seconds: float) -> None:
         sleep(seconds)
         if seconds and site.clock.monotonic() < ended_at:
-            site.catalog.renew_all(Driver(driver, LEASE_SECONDS, int(site.clock.now()) + YEAR))
+            site.catalog.operations.renew_all(Driver(driver, LEASE_SECONDS, int(site.clock.now()) + YEAR))
         elif not ended:
             held = Driver(driver, LEASE_SECONDS, int(site.clock.now()))
-            ended.append(site.catalog.finish(id, held, OperationState.DONE, kept=NOTHING, error=None, note=None))
+            ended.append(site.catalog.operations.finish(id, held, OperationState.DONE, kept=NOTHING, error=None, note=None))
 
     ended_at = site.clock.monotonic() + 3 * LEASE_SECONDS
     site.clock.sleep = renewing  # type: ignore[method-assign]
@@ -174,7 +174,7 @@ def test_who_abandons_does_not_wait_for_whoever_has_it_by_now(site: World) -> No
     id = held_for_a_year(site, engine)
     began = site.clock.monotonic()
     engine.abandon(id, "no longer wanted")
-    left = site.catalog.operation(id)
+    left = site.catalog.operations.get(id)
     assert site.clock.monotonic() == began and left and left.cancel == "no longer wanted"
 
 
@@ -194,7 +194,7 @@ def test_abandoning_ends_on_a_catalog_that_was_wiped_while_the_clock_jumps(site:
         with pytest.raises((OperationFailed, LeaseLost, HeldElsewhere)):
             engine.abandon(id, "no longer wanted")
             raise LeaseLost("nothing is left of it")
-    assert site.catalog.operations() == []
+    assert site.catalog.operations.find() == []
 
 
 def test_a_tick_brings_back_what_was_parked_while_the_clock_stood_ahead(site: World) -> None:
@@ -204,9 +204,9 @@ def test_a_tick_brings_back_what_was_parked_while_the_clock_stood_ahead(site: Wo
     while worker.executor.advance(id).pause is None:
         pass
     leased = opened(worker, subject=109)
-    assert site.catalog.claim(leased, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
+    assert site.catalog.operations.claim(leased, Driver("elsewhere:1:x", LEASE_SECONDS, int(site.clock.now())))
     site.clock.step(-YEAR)
     now = int(site.clock.now())
-    assert site.catalog.due(now, 9) == []
-    site.catalog.cap_future_times(now, tick.MOST_AHEAD)
-    assert site.catalog.due(now, 9) == [id, leased]
+    assert site.catalog.operations.due(now, 9) == []
+    site.catalog.operations.cap_future_times(now, tick.MAX_AHEAD)
+    assert site.catalog.operations.due(now, 9) == [id, leased]

@@ -111,7 +111,7 @@ def test_what_the_dry_run_shows_is_what_the_run_sends(
 def test_a_dry_run_takes_no_vmid_and_passes_over_those_that_are_leased(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster_of(site, monkeypatch)
     assert planned(site)["scratch"]["vmid"] == planned(site)["scratch"]["vmid"] == 9000
-    assert site.catalog.leased_vmids() == {}
+    assert site.catalog.leases.holders() == {}
     site.pve.cluster.vmid_free = lambda vmid: vmid != 9000
     assert planned(site)["scratch"]["vmid"] == 9001
 

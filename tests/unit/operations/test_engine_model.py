@@ -21,7 +21,7 @@ from backupsvc import events
 from backupsvc.catalog.tables import UNTOLD
 from backupsvc.catalog.untold import HEAD_START
 from backupsvc.engine import drivers, worker_loop
-from backupsvc.engine.executor import SETTLE_SECONDS
+from backupsvc.engine.executor import LOST_REPLY_GRACE_S
 from backupsvc.errors import BackupsvcError
 from backupsvc.inventory import accepting
 from backupsvc.operations import tick
@@ -84,7 +84,7 @@ class EngineModel(RuleBasedStateMachine):
     """What the model knows besides the catalog: who was asked for, what has ended, and what the cluster was made to do."""
 
     catalog: WatchedCatalog
-    settle = SETTLE_SECONDS
+    lost_reply_grace_s = LOST_REPLY_GRACE_S
 
     @initialize(wanted=st.lists(st.tuples(st.sampled_from(KINDS), numbers), min_size=2, max_size=6))
     def begin(self, wanted: list[tuple[str, int]]) -> None:
@@ -95,7 +95,7 @@ class EngineModel(RuleBasedStateMachine):
         self.cluster.on_start, self.cluster.on_destroy = self._task_started, self._destroyed
         for age, vmid in enumerate((*GUESTS, *LOST), 1):
             self.cluster.add_archive(GUESTS.get(vmid, "n1"), vmid, int(START) - 86_400 * age)
-        self.stage = Stage(self.catalog, self.cluster, POLICY, self.settle)
+        self.stage = Stage(self.catalog, self.cluster, POLICY, self.lost_reply_grace_s)
         # The archives are older than this catalog: somebody accepts them, so that there is something to prune.
         person = self.stage.actor("person")
         self.stage.take_turn(person, None, lambda: accepting.sync(person.site, accept=True))
@@ -216,8 +216,8 @@ class EngineModel(RuleBasedStateMachine):
             item = Expected(vmid, KnownGuest(vmid, f"guest-{vmid}", self.cluster.guests[vmid].node))
             return open_backup(actor.site, POLICY.jobs[0], item, occurrence=key)
         if kind == "restore-test":
-            within = (120, 600, 7200)[which % 3]
-            return open_test(actor.site, vmid, occurrence=key, within=within)
+            timeout_s = (120, 600, 7200)[which % 3]
+            return open_test(actor.site, vmid, occurrence=key, timeout_s=timeout_s)
         if kind == "prune":
             return open_prune(actor.site, occurrence=key)
         lost = LOST[which % len(LOST)]
@@ -231,7 +231,7 @@ class EngineModel(RuleBasedStateMachine):
             "disks": ["#qmdump#map:scsi0"],
             "start": True,
         }
-        found: Operation | None = actor.site.engine.open("restore", lost, planned, occurrence=key, within=7200)
+        found: Operation | None = actor.site.engine.open("restore", lost, planned, occurrence=key, timeout_s=7200)
         return found
 
     def _work(self, actor: Actor, id: str, whole: bool) -> None:
@@ -255,10 +255,10 @@ class EngineModel(RuleBasedStateMachine):
         self.clock.sleep(15.0)
 
     def _all(self) -> list[Operation]:
-        return self.catalog.operations()
+        return self.catalog.operations.find()
 
     def _open_ids(self) -> list[str]:
-        return sorted(operation.id for operation in self.catalog.operations(state=OperationState.OPEN))
+        return sorted(operation.id for operation in self.catalog.operations.find(state=OperationState.OPEN))
 
     # --- what must hold ---------------------------------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class EngineModel(RuleBasedStateMachine):
 
         But for exception (a): the empty rest that our own failed restore left under the guest's own VMID, and nothing beside it.
         """
-        by = self.catalog.operation(operation)
+        by = self.catalog.operations.get(operation)
         if by is not None and by.kind == "restore":
             assert vmid == by.subject and ownership.is_stub(config), f"restore {by.id} destroyed {vmid}: {config}"
             assert self._is_rest_of_ours(vmid), f"restore {by.id} destroyed what is not the rest of a restore of ours"
@@ -293,13 +293,13 @@ class EngineModel(RuleBasedStateMachine):
         made = self.cluster.tasks[self.cluster.guests[vmid].made_by]
         restores = [one for one in self._all() if one.kind == "restore" and one.subject == vmid]
         over = [one for one in restores if one.state in (OperationState.FAILED, OperationState.CANCELLED)]
-        named = [line.upid for one in over for line in self.catalog.transitions(one.id)]
+        named = [line.upid for one in over for line in self.catalog.operations.transitions(one.id)]
         return made.type == "qmrestore" and made.ended not in (None, "OK") and made.upid in named
 
     def _heard(self, event: Event) -> None:
         """An outcome is told: it must be one, and be noted as untold, and nobody may have told it a moment ago."""
         id, now = event.operation, self.clock.now()
-        operation = self.catalog.operation(id)
+        operation = self.catalog.operations.get(id)
         assert operation and operation.state is not OperationState.OPEN, f"{id} has not ended"
         assert id in self._noted(), f"{id} is told though it was struck off, or was never noted"
         assert id not in self.told or now - self.told[id] >= HEAD_START, f"{id} was told {now - self.told[id]} s ago"
@@ -311,7 +311,7 @@ class EngineModel(RuleBasedStateMachine):
 
     def _left_behind(self, id: str) -> bool:
         """Whether an operation said that its cleanup failed."""
-        found = self.catalog.operation(id)
+        found = self.catalog.operations.get(id)
         return found is not None and _left_behind(found)
 
     @invariant()
@@ -330,7 +330,7 @@ class EngineModel(RuleBasedStateMachine):
     @invariant()
     def history_is_only_ever_appended_to_without_a_gap(self) -> None:
         for one in self._all():
-            lines = [(line.seq, line.event) for line in self.catalog.transitions(one.id)]
+            lines = [(line.seq, line.event) for line in self.catalog.operations.transitions(one.id)]
             assert [seq for seq, _ in lines] == list(range(1, len(lines) + 1))
             assert lines[: len(self.lines.get(one.id, []))] == self.lines.get(one.id, [])
             self.lines[one.id] = lines
@@ -339,7 +339,7 @@ class EngineModel(RuleBasedStateMachine):
     def no_task_is_taken_for_that_of_two_operations(self) -> None:
         named: dict[str, set[str]] = {}
         for one in self._all():
-            for line in self.catalog.transitions(one.id):
+            for line in self.catalog.operations.transitions(one.id):
                 if line.upid:
                     named.setdefault(line.upid, set()).add(_copy_of(one))  # a reap knows the copy's
         assert all(len(owners) == 1 for owners in named.values()), named
@@ -348,8 +348,8 @@ class EngineModel(RuleBasedStateMachine):
     def what_has_ended_has_cleaned_up_or_says_that_it_could_not(self) -> None:
         self.cluster.catch_up()
         ended = {one.id for one in self._all() if one.state is not OperationState.OPEN and not _left_behind(one)}
-        assert not ended & set(self.catalog.lane_holders().values())
-        assert not ended & set(self.catalog.leased_vmids().values())
+        assert not ended & set(self.catalog.locks.holders().values())
+        assert not ended & set(self.catalog.leases.holders().values())
         assert not ended & {task.operation for task in self.cluster.running.values()}
         for vmid in (9000, 9001):
             if guest := self.cluster.guests.get(vmid):
@@ -382,7 +382,7 @@ class EngineModel(RuleBasedStateMachine):
             self.cluster.fails.clear()
             self._quiesce()
             assert self._open_ids() == []
-            assert self.catalog.lane_holders() == {} and self.catalog.leased_vmids() == {}
+            assert self.catalog.locks.holders() == {} and self.catalog.leases.holders() == {}
             assert not self.cluster.running and not {9000, 9001} & set(self.cluster.guests)
             assert set(GUESTS) <= set(self.cluster.guests)
             self.history_is_only_ever_appended_to_without_a_gap()
@@ -402,13 +402,13 @@ class EngineModel(RuleBasedStateMachine):
             for id in due:
                 self._act(fresh, None, lambda actor, id=id: self._work(actor, id, True))
             self.cluster.catch_up()
-            if not self._open_ids() and not self.catalog.leased_vmids() and not self.cluster.running and not self._noted():
+            if not self._open_ids() and not self.catalog.leases.holders() and not self.cluster.running and not self._noted():
                 return
             self.clock.sleep(self._pause())
 
     def _pause(self) -> float:
         """Until something is due: a tick's time, or longer if all wait for longer."""
-        times = [max(one.due, one.lease_until or 0) for one in self.catalog.operations(state=OperationState.OPEN)]
+        times = [max(one.due, one.lease_until or 0) for one in self.catalog.operations.find(state=OperationState.OPEN)]
         return max(1.0, min(times) - self.clock.now()) if times else 600.0
 
 
@@ -428,7 +428,7 @@ def watched() -> Iterator[WatchedCatalog]:
     kept, asked, heard = drivers.gone, events.anybody, list(events._listeners)
     try:
         with WatchedCatalog.open("sqlite://") as opened:
-            yield opened  # type: ignore[misc]
+            yield opened
     finally:
         drivers.gone, events.anybody, events._listeners[:] = kept, asked, heard
 

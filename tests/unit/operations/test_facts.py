@@ -9,7 +9,7 @@ import pytest
 
 from backupsvc.operations.backup import memory as backup
 from backupsvc.operations.job_run import memory as job_run
-from backupsvc.operations.job_run.result import night_outcome, night_summary
+from backupsvc.operations.job_run.result import job_run_outcome, job_run_summary
 from backupsvc.operations.prune import memory as prune
 from backupsvc.operations.restore import memory as restore
 from backupsvc.operations.restore_test import memory as restore_test
@@ -152,8 +152,8 @@ def test_a_night_that_expects_nobody_is_not_one_that_does_not_know_yet(
 def test_a_night_was_due_when_it_says_so_and_else_when_it_was_opened(sqlite_url: str) -> None:
     site: World = world(sqlite_url)
     try:
-        assert night_outcome(site.catalog, of("night", job="nightly", at=AT - 60)).at == AT - 60
-        bare = night_outcome(site.catalog, of("night", job="nightly"))
+        assert job_run_outcome(site.catalog, of("night", job="nightly", at=AT - 60)).at == AT - 60
+        bare = job_run_outcome(site.catalog, of("night", job="nightly"))
         assert (bare.at, bare.job, bare.expected) == (AT, "nightly", None)
     finally:
         site.catalog.close()
@@ -161,5 +161,5 @@ def test_a_night_was_due_when_it_says_so_and_else_when_it_was_opened(sqlite_url:
 
 def test_a_night_says_what_came_of_it_in_the_order_of_its_steps() -> None:
     said = {"tests": "restore tests: none", "backups": "backups: 1 of 1 done"}
-    assert night_summary(of("night", job="nightly", results=said)) == "backups: 1 of 1 done; restore tests: none"
-    assert night_summary(of("night", job="nightly")) is None
+    assert job_run_summary(of("night", job="nightly", results=said)) == "backups: 1 of 1 done; restore tests: none"
+    assert job_run_summary(of("night", job="nightly")) is None

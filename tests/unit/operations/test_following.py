@@ -45,7 +45,7 @@ def worker(site: World, **special: Any) -> Callable[[], None]:
     engine = Engine(site, kinds_with({"backup": handlers}), foreground=False)
 
     def turn() -> None:
-        for id in site.catalog.due(int(site.clock.now()), 10):
+        for id in site.catalog.operations.due(int(site.clock.now()), 10):
             worker_loop.work(engine.executor, id, long=True)
 
     return turn
@@ -85,7 +85,7 @@ def test_every_transition_is_seen_exactly_once(site: World) -> None:
     site.clock = WorkedClock(worker(site))
     id = opened(site)
     seen = [line.seq for look in follow(site, [id]) for line in look.transitions]
-    assert seen == [line.seq for line in site.catalog.transitions(id)]
+    assert seen == [line.seq for line in site.catalog.operations.transitions(id)]
 
 
 def test_a_failed_step_is_told_as_one(site: World) -> None:

@@ -46,7 +46,7 @@ def ticks(site: World, first: str, last: str, minutes: int = 10) -> None:
 
 def nights(site: World) -> list[tuple[str, str]]:
     """The nights by their local time, oldest first, each open or missed."""
-    found = [(int(str(one.occurrence).partition("@")[2]), one) for one in site.catalog.operations(kind="night")]
+    found = [(int(str(one.occurrence).partition("@")[2]), one) for one in site.catalog.operations.find(kind="night")]
     return [
         (f"{datetime.fromtimestamp(at, PARIS):%m-%d %H:%M}", str(one.state))
         for at, one in sorted(found, key=lambda pair: pair[0])

@@ -111,7 +111,7 @@ def test_law_5_a_missing_disk_outweighs_all_that_is_green(site: World) -> None: 
 
 def judged_with(site: World, error: StepError | None = None, **changes: Any) -> Judged:  # noqa: F811
     """What the test comes to that saw only good things, but for these."""
-    site.catalog.annotate(ARCHIVE.node, ARCHIVE.volid, operation="OP")  # made by this service: its own checksums count
+    site.catalog.archives.annotate(ARCHIVE.node, ARCHIVE.volid, operation="OP")  # made by this service: its own checksums count
     steps = Steps(site, **(GOOD | changes)).book(seconds=DONE, error=error)
     steps.enter("choose")
     judged = steps("judge").memory.proof
@@ -144,13 +144,13 @@ def test_law_5_a_backup_that_carries_no_checksum_is_not_called_intact(
     rung: Rung,
 ) -> None:
     found = {"intact": True, "checksummed": checksummed, "sha256": "ab" * 32, "size": ARCHIVE.size, "problems": []}
-    monkeypatch.setattr(backup, "verify_on_node", lambda service, node, volid, beat: dict(found))
+    monkeypatch.setattr(backup, "verify_on_node", lambda service, node, volid, heartbeat: dict(found))
     site.settings = SimpleNamespace(ssh=SimpleNamespace(nodes={"clovis": "clovis"}))
     engine = Engine(site, KINDS)
     operation = engine.open("backup", 108, BackupMemory("nightly", node="clovis", archive=ARCHIVE))
     assert operation
     backup.verify(Run(engine.executor, site, operation, KINDS["backup"].form))
-    kept = site.catalog.archive("clovis", ARCHIVE.volid)
+    kept = site.catalog.archives.get("clovis", ARCHIVE.volid)
     assert kept and (kept.rung, kept.sha256) == (rung, "ab" * 32)
 
 
@@ -165,36 +165,38 @@ def test_law_1_a_restore_looks_once_more_before_it_begins_whether_the_vmid_is_fr
     with pytest.raises(LawRefused) as refused:
         restore.choose(Run(engine.executor, site, operation, KINDS["restore"].form))
     assert refused.value.law == 1
-    assert site.catalog.pinned() == set()
+    assert site.catalog.archive_pins.pinned() == set()
 
 
 # --- the lease ----------------------------------------------------------------------------------------------------------
 
 
 def test_law_9_whoever_lost_the_lease_writes_nothing_and_holds_nothing(site: World) -> None:  # noqa: F811
-    """Each fenced write by itself: without its fence this fails, and does not wait for a lane that nobody leaves."""
+    """Each fenced write by itself: without its fence this fails, and does not wait for a lock that nobody leaves."""
     catalog = site.catalog
     item = archive(108, 1)
     mine = Driver("the one that slept", 60, 100)
     operation = Engine(site, KINDS).open("restore-test", 108, RestoreTestMemory())
     assert operation
     other = Driver("the one that took over", 60, 10_000_000_000)
-    assert catalog.claim(operation.id, other)
+    assert catalog.operations.claim(operation.id, other)
     fence = (operation.id, mine.owner)
     deeds: list[Any] = [
-        lambda: catalog.record(operation.id, mine, kept=Kept({"mine": True}, Bookkeeping())),
-        lambda: catalog.finish(operation.id, mine, OperationState.DONE, kept=Kept({}, Bookkeeping()), error=None, note=None),
-        lambda: catalog.lease_vmid(9000, operation.id, 1, fence),
-        lambda: catalog.release_vmid(9000, operation.id, fence),
-        lambda: catalog.enter_lane("restore clovis", operation.id, 1, fence),
-        lambda: catalog.leave_lane(operation.id, 1, fence),
-        lambda: catalog.pin(item.node, item.volid, operation.id, 1, fence),
-        lambda: catalog.begin_removal(item.node, item.volid, operation.id, 1, fence),
-        lambda: catalog.unpin(item.node, item.volid, operation.id, fence),
+        lambda: catalog.operations.record(operation.id, mine, kept=Kept({"mine": True}, Bookkeeping())),
+        lambda: catalog.operations.finish(
+            operation.id, mine, OperationState.DONE, kept=Kept({}, Bookkeeping()), error=None, note=None
+        ),
+        lambda: catalog.leases.take(9000, 1, fence),
+        lambda: catalog.leases.release(9000, operation.id, fence),
+        lambda: catalog.locks.enter("restore clovis", 1, fence),
+        lambda: catalog.locks.leave(1, fence),
+        lambda: catalog.archive_pins.pin(item.node, item.volid, 1, fence),
+        lambda: catalog.archive_pins.begin_removal(item.node, item.volid, 1, fence),
+        lambda: catalog.archive_pins.unpin(item.node, item.volid, fence),
     ]
     for deed in deeds:
         with pytest.raises(LeaseLost):
             deed()
-    assert catalog.leased_vmids() == {} and catalog.lane_holders() == {} and catalog.pinned() == set()
-    left = catalog.operation(operation.id)
+    assert catalog.leases.holders() == {} and catalog.locks.holders() == {} and catalog.archive_pins.pinned() == set()
+    left = catalog.operations.get(operation.id)
     assert left and (left.state, left.lease_owner, "mine" in left.memory) == (OperationState.OPEN, other.owner, False)

@@ -67,8 +67,8 @@ def stands(site: World, *archives: Archive, held: dict[str, str], guest: Any = N
 
 
 def remembered(site: World, item: Archive, config: str, **more: Any) -> None:
-    site.catalog.observe([item], scope=[], at=1)
-    site.catalog.annotate(item.node, item.volid, config=config, **more)
+    site.catalog.archives.observe([item], scope=[], at=1)
+    site.catalog.archives.annotate(item.node, item.volid, config=config, **more)
 
 
 def proved(site: World, volid: str | None = None) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def test_law_5_an_archive_that_was_changed_since_it_was_recorded_fails_and_stays
         found = proved(site)
         assert (found["verdict"], found["cause"], found["rung"]) == ("failed", "archive", "recorded")
         assert "was changed since it was recorded" in found["reasons"][0]
-    assert site.catalog.archive_facts(FIRST.node, FIRST.volid)["uuid"] == UUID
+    assert site.catalog.archives.facts(FIRST.node, FIRST.volid)["uuid"] == UUID
 
 
 # --- restores -----------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_law_5_an_archive_that_was_changed_between_plan_and_restore_is_not_resto
     remembered(site, FIRST, CONFIG, operation="OP")
     stands(site, FIRST, held={FIRST.volid: CONFIG})
     opened = open_restore(site, 108, replace(plan(site), start=False))
-    site.catalog.observe([replace(FIRST, size=7)], scope=[], at=9)
+    site.catalog.archives.observe([replace(FIRST, size=7)], scope=[], at=9)
     error = restore_outcome(site.engine.drive_one(opened))["error"]
     assert (error["step"], error["exit_code"]) == ("choose", 4) and "was changed" in error["message"]
 
@@ -175,7 +175,7 @@ def test_law_10_the_archives_of_an_older_machine_neither_rotate_out_nor_count(si
     items = [archive(108, second) for second in (1, 2, 3, 4)]
     for item, config in zip(items, (OLDER, OLDER, CONFIG, CONFIG), strict=True):
         remembered(site, item, config, operation="OP")
-    marked = prune_marks.decide_all(site.catalog.archives()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
+    marked = prune_marks.decide_all(site.catalog.archives.find()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
     assert [one.mark for one in marked] == [Mark.KEEP, Mark.KEEP, Mark.REMOVE, Mark.KEEP]
     assert "another machine than guest 108" in marked[0].reasons[0]
     assert marked[3].reasons[0].startswith("keep-last 1/1")
@@ -184,8 +184,8 @@ def test_law_10_the_archives_of_an_older_machine_neither_rotate_out_nor_count(si
 def test_law_3_a_changed_archive_is_not_counted_in_place_of_a_whole_one(site: World) -> None:
     for item in (FIRST, SECOND, THIRD):
         remembered(site, item, CONFIG, operation="OP")
-    site.catalog.observe([replace(THIRD, size=999)], scope=[], at=5)
-    marked = prune_marks.decide_all(site.catalog.archives()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
+    site.catalog.archives.observe([replace(THIRD, size=999)], scope=[], at=5)
+    marked = prune_marks.decide_all(site.catalog.archives.find()[::-1], [Guest(108, "Debian-Server", "clovis")], site.policy)
     assert [one.mark for one in marked] == [Mark.REMOVE, Mark.KEEP, Mark.KEEP]
     assert "was changed since it was recorded (size 1000 -> 999 bytes)" in marked[2].reasons[0]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.catalog.leases import LEFT_ALONE
+from backupsvc.catalog.locks import LEFT_ALONE
 from backupsvc.catalog.operations import Driver, Kept
 from backupsvc.engine.context import Wait
 from backupsvc.engine.events import StepEvent
@@ -26,11 +26,12 @@ from backupsvc.operations.scratch_cleanup.memory import recall
 from policies.bookkeeping import Bookkeeping, StepError, TaskRecord
 from policies.model import Operation, OperationState
 from policies.moments import Moment
+from tests import held
 from tests.unit.operations.test_restore_test import TestRun
 from tests.unit.operations.worlds import World, dead_command, kinds_with, operation_of, world
 
 UNREADABLE = "it answered with something that cannot be read"
-LANE = "restore clovis"
+LOCK = "restore clovis"
 
 
 @pytest.fixture
@@ -78,14 +79,14 @@ def special_reap(special: dict[str, Any]) -> dict[str, OperationKind[Any, Any]]:
 
 
 def on_the_node(run: TestRun) -> Wait | None:
-    return run.turn(LANE, "another copy is being tested on clovis")
+    return run.turn(LOCK, "another copy is being tested on clovis")
 
 
 # --- behind somebody else -------------------------------------------------------------------------------------------------
 
 
 def a_tear_down_that_a_worker_left(site: World) -> str:
-    """It holds the node's lane, waits for PVE, and its time comes while no worker is there any more."""
+    """It holds the node's lock, waits for PVE, and its time comes while no worker is there any more."""
     special = kinds(reserve=on_the_node, start=fail("x"), tear_down=lambda run: Wait("it goes", most=1.0))
     worker = Engine(site, special, foreground=False)
     id = opened(worker, subject=107)
@@ -138,7 +139,7 @@ def test_a_guest_that_is_at_work_is_refused_with_who_drives_it_and_what_ends_it(
     with pytest.raises(Refused, match="which workers are expected to go on with") as refused:
         opened(person.engine)
     assert f"backupsvc operations cancel {id}" in refused.value.hint
-    assert site.catalog.claim(id, Driver("clovis:4711:x", 60, int(site.clock.now())))
+    assert site.catalog.operations.claim(id, Driver("clovis:4711:x", 60, int(site.clock.now())))
     with pytest.raises(Refused, match="which process 4711 on clovis drives") as refused:
         opened(person.engine)
     assert "cancel" not in refused.value.hint
@@ -148,9 +149,9 @@ def test_a_command_that_first_cleans_up_after_a_dead_one_says_so_before_it_does(
     person = Person(site, tear_down=lambda run: order.append("tear-down"))
     order: list[str] = person.said
     id = opened(person.engine)
-    assert site.catalog.claim(id, person.engine.executor.driver())
-    site.catalog.expire(id, person.engine.executor.owner, 0)
-    assert site.catalog.claim(id, Driver(dead_command(), 600, int(site.clock.now())))
+    assert site.catalog.operations.claim(id, person.engine.executor.driver())
+    site.catalog.operations.expire(id, person.engine.executor.owner, 0)
+    assert site.catalog.operations.claim(id, Driver(dead_command(), 600, int(site.clock.now())))
     opened(person.engine)
     assert order == [f"its driver disappeared, so its cleanup is done first; see `backupsvc operations show {id}`", "tear-down"]
 
@@ -181,13 +182,15 @@ def left_copy(
     """A test that has ended and could not take its copy down; ``version``: of the form of what it remembers."""
     engine = Engine(site, kinds())
     id = opened(engine, subject=100 + vmid % 100)
-    assert site.catalog.lease_vmid(vmid, id, 1)
-    claimed = site.catalog.claim(id, engine.executor.driver())
+    assert held.lease(site.catalog, vmid, id, 1)
+    claimed = site.catalog.operations.claim(id, engine.executor.driver())
     assert claimed
     memory = FORM.write(RestoreTestMemory(ScratchPlace(vmid, "clovis", "local"))) | {"version": version}
     book = Bookkeeping(cleanup_error=StepError("tear-down", UNREADABLE), tasks=tasks or {})
     kept = Kept(memory, book)
-    return site.catalog.finish(id, engine.executor.driver(), OperationState.FAILED, kept=kept, error=UNREADABLE, note=None)
+    return site.catalog.operations.finish(
+        id, engine.executor.driver(), OperationState.FAILED, kept=kept, error=UNREADABLE, note=None
+    )
 
 
 def take_down(site: World) -> Callable[[TestRun], Wait | None]:
@@ -207,8 +210,8 @@ def test_a_command_takes_down_what_ended_tests_left_before_it_makes_a_copy_and_s
     left = [left_copy(site, 9000), left_copy(site, 9001)]
     person = Person(site, reserve=reserve, tear_down=take_down(site))
     assert person.engine.drive([opened(person.engine)])[0].state is OperationState.DONE
-    reaps = site.catalog.operations(kind="reap")[::-1]
-    assert [reap.state for reap in reaps] == [OperationState.DONE] * 2 and site.catalog.leased_vmids() == {}
+    reaps = site.catalog.operations.find(kind="reap")[::-1]
+    assert [reap.state for reap in reaps] == [OperationState.DONE] * 2 and site.catalog.leases.holders() == {}
     assert [text for text in person.said if "first, by reap" in text] == [
         f"restore-test {one.id} left its copy in scratch VMID {vmid} ({UNREADABLE}); it is taken down first, by reap {reap.id}: "
         f"see `backupsvc operations show {reap.id}`"
@@ -222,7 +225,7 @@ def test_a_copy_that_cannot_be_taken_down_keeps_its_vmid_and_holds_up_nobody(sit
     began = site.clock.monotonic()
     assert person.engine.drive([opened(person.engine)])[0].state is OperationState.DONE
     assert site.clock.monotonic() - began < 30, "the second is not tried where the first could not be read"
-    assert site.catalog.leased_vmids()[9000] == left.id, "the copy is not lost"
+    assert site.catalog.leases.holders()[9000] == left.id, "the copy is not lost"
     assert (
         f"the copy in scratch VMID 9000 is still there ({UNREADABLE}): the VMID stays reserved, and another one is used"
         in person.said
@@ -241,12 +244,12 @@ def test_a_copy_that_lasts_goes_on_beside_the_test_and_the_next_command_takes_it
     )
     began = site.clock.monotonic()
     assert lasts.engine.drive([opened(lasts.engine)])[0].state is OperationState.DONE
-    assert site.clock.monotonic() - began < clearing.LONGEST + 30
-    (reap,) = site.catalog.operations(kind="reap")
-    site.catalog.expire(reap.id, str(reap.lease_owner), 0)  # the command has ended
+    assert site.clock.monotonic() - began < clearing.MAX_WAIT_S + 30
+    (reap,) = site.catalog.operations.find(kind="reap")
+    site.catalog.operations.expire(reap.id, str(reap.lease_owner), 0)  # the command has ended
     following = Person(site, reserve=reserve, tear_down=take_down(site))
     assert following.engine.drive([opened(following.engine)])[0].state is OperationState.DONE
-    assert operation_of(site, reap.id).state is OperationState.DONE and site.catalog.leased_vmids() == {}
+    assert operation_of(site, reap.id).state is OperationState.DONE and site.catalog.leases.holders() == {}
 
 
 def test_workers_leave_it_to_their_tick(site: World) -> None:
@@ -256,7 +259,7 @@ def test_workers_leave_it_to_their_tick(site: World) -> None:
     id = opened(worker)
     for _ in range(20):
         worker.executor.advance(id)
-    assert site.catalog.operations(kind="reap") == []
+    assert site.catalog.operations.find(kind="reap") == []
 
 
 def test_a_tear_down_whose_answers_cannot_be_read_names_the_copy_that_it_leaves(site: World) -> None:
@@ -301,14 +304,14 @@ def test_law_1_a_reap_and_a_retry_of_it_know_the_restore_that_made_the_copy_and_
         assert (reap.state, reap.error) == (OperationState.FAILED, UNREADABLE)
         assert (recall(reap).copy_of, recall(reap).scratch) == (left.id, ScratchPlace(9000, "clovis", "local"))
         assert reap.book.task("restore") == TaskRecord(INTENDED, "UPID:x")
-    assert len(polled) >= 2 and set(polled) == {"UPID:x"} and site.catalog.leased_vmids() == {9000: left.id}
+    assert len(polled) >= 2 and set(polled) == {"UPID:x"} and site.catalog.leases.holders() == {9000: left.id}
 
 
 def test_a_copy_whose_restore_was_never_begun_has_no_restore_to_be_ended(site: World) -> None:
     left = left_copy(site)
     site.engine = Engine(site, KINDS)
     assert site.engine.drive_one(taking_down.open_reap(site, 9000, left)).state is OperationState.DONE
-    assert site.catalog.leased_vmids() == {}
+    assert site.catalog.leases.holders() == {}
 
 
 def test_a_copy_of_which_only_a_newer_version_knows_is_told_and_keeps_none_of_the_others_from_its_reap(
@@ -319,4 +322,4 @@ def test_a_copy_of_which_only_a_newer_version_knows_is_told_and_keeps_none_of_th
     with caplog.at_level("WARNING"):
         assert [reap.subject for reap in taking_down.open_reaps(site)] == [9001]
     assert newer.id in caplog.text and "newer version" in caplog.text
-    assert site.catalog.leased_vmids()[9000] == newer.id
+    assert site.catalog.leases.holders()[9000] == newer.id

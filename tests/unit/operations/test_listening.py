@@ -13,7 +13,7 @@ import pytest
 from backupsvc.engine.executor import trouble_of
 from backupsvc.errors import LawRefused, NotTheCopy, PveAnswerUnreadable, RemoteUnreachable, SshRefused
 from backupsvc.operations.restore_test import listening, proving
-from backupsvc.operations.restore_test.steps import MOST_UNSURE, tear_down
+from backupsvc.operations.restore_test.steps import MAX_UNSURE, tear_down
 from backupsvc.settings import Settings
 from policies.model import CheckResult, CheckSpec, GuestPolicy, Job, Node, Outcome, Policy, Rung
 from policies.silence import Heard
@@ -71,8 +71,8 @@ def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     guests = MappingProxyType({108: guest})
     made.policy = Policy("s", "Europe/Paris", "en", jobs, MappingProxyType({}), guests, SCRATCH, "standard")
     made.settings = Settings(state_dir=tmp_path)
-    made.catalog.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
-    made.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(made.clock.now()))
+    made.catalog.archives.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
+    made.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(made.clock.now()))
     yield made
     made.catalog.close()
 
@@ -309,7 +309,7 @@ def test_law_5_an_agent_that_tells_of_other_nics_is_not_the_copys(site: World, m
     told = listening.bind(run, {"agent": result(kind="agent")})["agent"]
     assert told.outcome == outcome
     assert "it calls itself glpi and tells of" in told.detail
-    again = run.memory.times_asked.get("agent", 0) < MOST_UNSURE
+    again = run.memory.times_asked.get("agent", 0) < MAX_UNSURE
     assert again is (outcome == "passed"), "asking it once more would find the same machine"
 
 
@@ -350,9 +350,9 @@ def test_law_5_a_node_takes_no_other_copy_until_the_address_is_silent_again(site
     run.memory = replace(run.memory, stopped=True, destroyed=True)
     site.pve = SimpleNamespace(storage=SimpleNamespace(volumes=lambda node, storage, vmid: []))
     assert tear_down(run) is not None
-    assert site.catalog.lane_holders() == {"restore clovis": run.id}
+    assert site.catalog.locks.holders() == {"restore clovis": run.id}
     assert tear_down(run) is None
-    assert (site.catalog.lane_holders(), found(run, "after")) == ({}, Found.SILENT)
+    assert (site.catalog.locks.holders(), found(run, "after")) == ({}, Found.SILENT)
 
 
 def test_law_2_a_probe_that_began_to_pass_packets_on_leaves_a_doubt_and_hinders_no_tear_down(site: World) -> None:

@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import select, update
 
 from backupsvc import events
-from backupsvc.catalog import leases, operations
-from backupsvc.catalog.operations import OPEN, OperationStore
-from backupsvc.catalog.tables import LANE, OPERATION, UNTOLD
-from backupsvc.catalog.untold import HEAD_START, UntoldStore
+from backupsvc.catalog import leases, locks, operations
+from backupsvc.catalog.operations import OPEN, OperationRepository
+from backupsvc.catalog.tables import LOCK, OPERATION, UNTOLD
+from backupsvc.catalog.untold import HEAD_START, UntoldRepository
 from backupsvc.engine import telling
 from backupsvc.engine.kind import OperationKind
 from backupsvc.operations.kinds import KINDS
@@ -69,7 +69,7 @@ def two_backups_on_a_node(model: EngineModel) -> None:
     model.cluster.seconds = {**model.cluster.seconds, "vzdump": 600.0}
     model.workers_go_about_their_work(turns=[(0, None)] * 3, seconds=2.0)
     model.time_passes(130.0)
-    waiting = [one.step == "locate" for one in map(model.catalog.operation, model._open_ids()) if one]
+    waiting = [one.step == "locate" for one in map(model.catalog.operations.get, model._open_ids()) if one]
     model.a_hint_reaches_a_worker(worker=0, which=waiting.index(True), whole=True, fate=None)
 
 
@@ -162,27 +162,32 @@ def somebody_elses_fails_there_too(model: EngineModel) -> None:
 
 
 def without_fence(patch: pytest.MonkeyPatch) -> None:
-    def anybody(self: OperationStore, id: str, driver: object) -> Any:
+    def anybody(self: OperationRepository, id: str, driver: object) -> Any:
         return update(OPERATION).where(OPERATION.c.id == id, OPERATION.c.state == OPEN)
 
-    patch.setattr(operations.OperationStore, "_mine", anybody)
+    patch.setattr(operations.OperationRepository, "_mine", anybody)
 
 
-def without_lane(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(leases, "insert", lambda table: update(LANE).where(LANE.c.name == "none") if table is LANE else None)
+def without_fence_of_what_it_holds(patch: pytest.MonkeyPatch) -> None:
+    for holding in (leases, locks):
+        patch.setattr(holding, "hold", lambda connection, fence: None)
+
+
+def without_lock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(locks, "insert", lambda table: update(LOCK).where(LOCK.c.name == "none") if table is LOCK else None)
 
 
 def without_others(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(operations.OperationStore, "upids_of_others", lambda self, id, upids: set())
+    patch.setattr(operations.OperationRepository, "upids_of_others", lambda self, id, upids: set())
 
 
 def struck_off_first(patch: pytest.MonkeyPatch) -> None:
     tell = telling._tell
 
     def early(catalog: Any, kinds: Any, operation: Any) -> None:
-        catalog.was_told(operation.id)
+        catalog.untold.mark_told(operation.id)
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(catalog, "was_told", lambda id: None, raising=False)
+            inner.setattr(catalog.untold, "mark_told", lambda id: None, raising=False)
             inner.setattr(EngineModel, "_noted", lambda self: {operation.id})
             tell(catalog, kinds, operation)
 
@@ -198,12 +203,12 @@ def tells_whenever_it_wakes_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def taken_by_all(patch: pytest.MonkeyPatch) -> None:
-    def look(self: UntoldStore, now: int, limit: int) -> list[str]:
+    def look(self: UntoldRepository, now: int, limit: int) -> list[str]:
         query = select(UNTOLD.c.operation).where(UNTOLD.c.due <= now).limit(limit)
         with self._database.write() as connection:
             return [str(row.operation) for row in connection.execute(query)]
 
-    patch.setattr(UntoldStore, "take_untold", look)
+    patch.setattr(UntoldRepository, "take", look)
 
 
 def planned(kind: str, **changes: Any) -> OperationKind[Any, Any]:
@@ -214,21 +219,21 @@ def planned(kind: str, **changes: Any) -> OperationKind[Any, Any]:
 CASES: dict[str, tuple[Guard, History]] = {
     "the fence of every write": (without_fence, overtaken_before_a_write),
     "the fence of what it holds": (
-        lambda patch: patch.setattr(leases, "hold", lambda connection, fence: None),
+        without_fence_of_what_it_holds,
         overtaken_before_a_vmid_is_leased,
     ),
-    "time for a lost answer to show up": (lambda patch: patch.setattr(EngineModel, "settle", 0.0), a_late_answer),
+    "time for a lost answer to show up": (lambda patch: patch.setattr(EngineModel, "lost_reply_grace_s", 0.0), a_late_answer),
     "one operation a guest": (
-        lambda patch: patch.setitem(KINDS, "backup", planned("backup", alone=False)),
+        lambda patch: patch.setitem(KINDS, "backup", planned("backup", exclusive=False)),
         the_same_guest_twice,
     ),
-    "one operation a lane": (without_lane, two_backups_on_a_node),
+    "one operation a lock": (without_lock, two_backups_on_a_node),
     "tasks of others are not adopted": (without_others, cancelled_and_begun_anew_in_the_same_second),
     "an outcome is noted with the end": (lambda patch: patch.setattr(operations, "note_untold", lambda *_: None), a_command_ends),
     "an outcome is struck off after it was told": (struck_off_first, a_tick_that_tells("crash", 0.0)),
     "an outcome that one tells is left to that one": (taken_by_all, a_tick_that_tells("sleep", 5.0, 1)),
     "an outcome that was told is struck off": (
-        lambda patch: patch.setattr(UntoldStore, "was_told", lambda self, operation: None),
+        lambda patch: patch.setattr(UntoldRepository, "mark_told", lambda self, operation: None),
         a_command_ends,
     ),
     "a driver's head start ends": (

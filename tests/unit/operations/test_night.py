@@ -14,7 +14,7 @@ from backupsvc.operations import tick
 from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.backup.result import backup_outcome
 from backupsvc.operations.job_run.due_tests import verdict_of
-from backupsvc.operations.job_run.result import night_summary
+from backupsvc.operations.job_run.result import job_run_summary
 from backupsvc.operations.restore_test.memory import FORM, Judged, RestoreTestMemory
 from backupsvc.operations.restore_test.memory import recall as recall_test
 from backupsvc.operations.restore_test.opening import open_test
@@ -30,7 +30,7 @@ PVE_JOB = PveJob("backup-1", True, "21:00", "local", all=True)
 
 
 def summary(found: Site) -> str | None:
-    return night_summary(found.world.catalog.operations(kind="night", state=OperationState.DONE)[0])
+    return job_run_summary(found.world.catalog.operations.find(kind="night", state=OperationState.DONE)[0])
 
 
 def backed_up(found: Site) -> list[int]:
@@ -66,7 +66,7 @@ def test_three_days_down_make_one_catch_up_and_two_missed(tmp_path: Path) -> Non
         found.live(at("2026-03-12 05:00"))
         assert found.nights() == [("03-09 21:00", "missed"), ("03-10 21:00", "missed"), ("03-11 21:00", "done")]
         assert Counter(backed_up(found)) == {101: 1, 102: 1, 103: 1}
-        missed = found.world.catalog.operations(kind="night", state=OperationState.MISSED)
+        missed = found.world.catalog.operations.find(kind="night", state=OperationState.MISSED)
         assert "no scheduler ran within 240 minutes of 2026-03-10T20:00:00Z" in str(missed[0].error)
 
 
@@ -182,9 +182,9 @@ def test_a_node_that_is_offline_holds_up_no_other_and_its_guests_fail_when_the_w
         found.farm.offline = {"lge-pve02"}
         found.live(at("2026-03-09 21:30"))
         assert backed_up(found) == [101, 102]
-        assert [item.subject for item in found.world.catalog.operations(kind="backup", state=OperationState.OPEN)] == [103]
+        assert [item.subject for item in found.world.catalog.operations.find(kind="backup", state=OperationState.OPEN)] == [103]
         found.live(at("2026-03-10 03:00"))
-        failed = found.world.catalog.operations(kind="backup", state=OperationState.FAILED)[0]
+        failed = found.world.catalog.operations.find(kind="backup", state=OperationState.FAILED)[0]
         assert "node lge-pve02 was offline until the window was over, so guest 103 was not backed up" in str(failed.error)
         assert summary(found) is not None and "backups: 2 of 3 done, not those of 103" in str(summary(found))
 
@@ -224,7 +224,7 @@ def test_a_test_that_would_not_fit_is_not_begun_and_a_slow_one_is_stopped_in_tim
         found.test_seconds = {101: 2 * 3600}
         found.live(at("2026-03-10 04:00"))
         assert [vmid for _, vmid in found.tests] == [101]
-        test = found.world.catalog.operations(kind="restore-test")[0]
+        test = found.world.catalog.operations.find(kind="restore-test")[0]
         assert test.finished is not None and at("2026-03-10 02:00") <= test.finished <= at("2026-03-10 02:02")
         assert test.book.error is not None and "passed its deadline" in test.book.error.message
         assert summary(found) is not None and "1 inconclusive, 2 did not fit into their window" in str(summary(found))
@@ -267,10 +267,10 @@ def test_once_a_month_an_old_archive_is_drawn_when_everybody_is_proven(tmp_path:
     with site(tmp_path, policy(NIGHTLY), at("2026-03-09 20:59")) as found:
         old = found.farm.leave(101, at("2026-02-09 21:00"))
         found.live(at("2026-03-10 20:00"))
-        tested = [recall_test(item).volid for item in found.world.catalog.operations(kind="restore-test", subject=101)]
+        tested = [recall_test(item).volid for item in found.world.catalog.operations.find(kind="restore-test", subject=101)]
         assert tested == [old.volid, None]
         found.live(at("2026-03-12 20:00"))
-        assert len(found.world.catalog.operations(kind="restore-test", subject=101)) == 2
+        assert len(found.world.catalog.operations.find(kind="restore-test", subject=101)) == 2
 
 
 # --- one guest, one operation -------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_what_pves_own_job_backs_up_is_adopted_and_not_dumped_again(tmp_path: Pa
             found.farm.leave(vmid, at("2026-03-09 21:05"))
         found.live(at("2026-03-10 02:00"))
         assert not found.farm.dumps
-        outcome = backup_outcome(found.world.catalog.operations(kind="backup", subject=101)[0])
+        outcome = backup_outcome(found.world.catalog.operations.find(kind="backup", subject=101)[0])
         assert (outcome["status"], outcome["origin"], outcome["consistency"]) == ("ok", "PVE job backup-1", "unknown")
         assert "3 of 3 done" in str(summary(found))
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from backupsvc.catalog.looks import Acceptance
+from backupsvc.catalog.inspections import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import LawRefused, PveError, PveUnreachable
 from backupsvc.inventory import accepting
@@ -40,6 +40,7 @@ from policies.model import (
     Storage,
     Verdict,
 )
+from tests import held
 from tests.unit.operations.cluster import Cluster, archive, ended
 from tests.unit.operations.worlds import World, world
 
@@ -62,7 +63,7 @@ def with_policy(made: World) -> World:
 
 def with_cluster(site: World, cluster: Cluster) -> World:
     """The service on that cluster, what it holds of guest 108 accepted, as by `catalog sync --accept`."""
-    site.catalog.accept([Acceptance(108, int(site.clock.now()), "ada", "the tests begin", ())])
+    site.catalog.inspections.accept([Acceptance(108, int(site.clock.now()), "ada", "the tests begin", ())])
     return with_lost_catalog(site, cluster)
 
 
@@ -80,7 +81,7 @@ def marks(site: World) -> dict[str, Mark]:
 def chosen_by_a_test(site: World, item: Archive) -> str:
     """Let a restore test choose an archive, as its first step does; return the test's id."""
     operation: Operation | None = site.engine.open("restore-test", 108, {})
-    assert operation and site.catalog.pin(item.node, item.volid, operation.id, 1) is None
+    assert operation and held.pin(site.catalog, item.node, item.volid, operation.id, 1) is None
     return operation.id
 
 
@@ -97,7 +98,7 @@ def test_what_retention_does_not_keep_is_removed_and_then_not_missed(site: World
 
 
 def test_law_3_an_archive_that_is_known_and_not_listed_stops_the_run(site: World) -> None:
-    site.catalog.observe(THREE, scope=[], at=1)
+    site.catalog.archives.observe(THREE, scope=[], at=1)
     with_cluster(site, Cluster(listings=[THREE[1:]]))
     with pytest.raises(LawRefused, match="1 archives that the catalog knows are no longer listed") as refused:
         marks(site)
@@ -119,7 +120,7 @@ def test_law_3_a_guest_that_no_job_covers_loses_nothing(site: World) -> None:
 
 def test_law_3_an_archive_in_use_is_kept(site: World) -> None:
     with_cluster(site, Cluster(listings=[THREE]))
-    site.catalog.observe(THREE, scope=[], at=1)
+    site.catalog.archives.observe(THREE, scope=[], at=1)
     chosen_by_a_test(site, THREE[0])
     assert marks(site)[THREE[0].volid] is Mark.KEEP
 
@@ -222,7 +223,7 @@ def test_law_3_an_archive_that_is_being_removed_is_chosen_by_nobody(site: World)
     def delete(node: str, volid: str) -> None:
         test = site.engine.open("restore-test", 500 + len(chosen), {})
         assert test
-        chosen.append(site.catalog.pin(node, volid, test.id, 1))
+        chosen.append(held.pin(site.catalog, node, volid, test.id, 1))
         cluster._delete(node, volid)
 
     cluster.storage.delete = delete
@@ -230,7 +231,7 @@ def test_law_3_an_archive_that_is_being_removed_is_chosen_by_nobody(site: World)
     assert operation
     assert prune_outcome(site.engine.drive_one(operation))["error"] is None
     assert chosen == [operation.id] * 2
-    assert site.catalog.pinned() == set()
+    assert site.catalog.archive_pins.pinned() == set()
 
 
 def test_law_3_a_node_that_cannot_be_asked_at_the_removal_is_not_taken_for_an_empty_one(site: World) -> None:
@@ -283,7 +284,7 @@ def test_law_3_holds_whatever_happens_between_the_decision_and_each_removal(data
             return list(storage.values())
 
         def delete(node: str, volid: str) -> None:
-            known = {item.volid: item for item in catalog.archives(vmid=108)}
+            known = {item.volid: item for item in catalog.archives.find(vmid=108)}
             proven = [item for item in storage.values() if known[item.volid].proven_at]
             assert volid in storage and not storage[volid].protected
             assert set(storage) > {volid}, "the last archive"
@@ -304,10 +305,10 @@ STUB = "memory: 128\n"
 
 def learnt(site: World, *configs: str | None) -> None:
     """Given what is known of each of THREE's configs (None: nothing), oldest first, remember it."""
-    site.catalog.observe(THREE, scope=[], at=1)
+    site.catalog.archives.observe(THREE, scope=[], at=1)
     for item, config in zip(THREE, configs, strict=True):
         if config is not None:
-            site.catalog.annotate(item.node, item.volid, config=config)
+            site.catalog.archives.annotate(item.node, item.volid, config=config)
 
 
 def test_law_3_a_dump_without_any_disk_is_never_counted_in_place_of_a_whole_archive(site: World) -> None:
@@ -359,7 +360,7 @@ def proven(site: World, item: Archive, ended: int, verdict: Verdict = Verdict.PR
     """Record that a restore test of an archive ended at a time."""
     assert item.vmid is not None
     proof = Proof(f"OP{ended}", item.vmid, item.volid, item.node, item.ctime, verdict, Rung.HEALTHY, ended - 60, ended)
-    assert site.catalog.record_proof(proof)
+    assert site.catalog.proofs.record(proof)
 
 
 def test_law_3_a_lost_catalog_prunes_nothing_of_a_guest_that_it_knows_nothing_of(site: World) -> None:
@@ -400,9 +401,9 @@ def test_law_3_the_guests_that_are_known_are_pruned_beside_a_young_one_and_the_r
 def test_law_3_what_is_accepted_is_written_down_with_who_when_and_what(site: World) -> None:
     cluster = with_lost_catalog(site, Cluster(listings=[[*THREE, *OF_109]], guests_there=TWO_GUESTS)).pve
     foreseen = accepting.sync(site, accept=True, vmid=108, dry_run=True)
-    assert [one.vmid for one in foreseen.accepted] == [108] and site.catalog.acceptances() == []
+    assert [one.vmid for one in foreseen.accepted] == [108] and site.catalog.inspections.acceptances() == []
     found = accepting.sync(site, accept=True, vmid=108)
-    (one,) = site.catalog.acceptances()
+    (one,) = site.catalog.inspections.acceptances()
     assert (one,) == found.accepted and set(found.stopped) == {109}
     assert (one.vmid, one.at, one.who) == (108, int(site.clock.now()), person())
     assert set(one.archives) == {item.volid for item in THREE}

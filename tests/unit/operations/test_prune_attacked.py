@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from backupsvc.catalog.looks import Acceptance
+from backupsvc.catalog.inspections import Acceptance
 from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import PveError, PveNotFound, PveUnreachable
 from backupsvc.inventory import accepting, listing
@@ -19,6 +19,7 @@ from backupsvc.operations.prune.result import prune_outcome
 from policies import prune_guard
 from policies.model import Archive, Guest, GuestType, Mark, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge, Sighting
+from tests import held
 from tests.unit.operations.cluster import Cluster, ended
 from tests.unit.operations.test_prune import THREE, marks, pruned, with_cluster, with_policy
 from tests.unit.operations.worlds import World, world
@@ -70,7 +71,7 @@ def decided(site: World) -> str:
 
 
 def rest_of(site: World, id: str) -> dict[str, Any]:
-    operation = site.catalog.operation(id)
+    operation = site.catalog.operations.get(id)
     assert operation
     return prune_outcome(site.engine.drive_one(operation))
 
@@ -81,7 +82,9 @@ def rest_of(site: World, id: str) -> dict[str, Any]:
 def test_a_backup_through_another_node_of_a_shared_storage_hides_nothing_from_the_prune_after_it(site: World) -> None:
     there = {node: on(node, *THREE, shared=True) for node in (A, B)}
     cluster = two_nodes(site, there, shared=True)
-    site.catalog.observe(there[B], scope=[], at=int(site.clock.now()))  # as a backup that ran there remembers its listing
+    site.catalog.archives.observe(
+        there[B], scope=[], at=int(site.clock.now())
+    )  # as a backup that ran there remembers its listing
     assert pruned(site)["error"] is None
     assert cluster.deleted == [THREE[0].volid, THREE[1].volid]
 
@@ -90,7 +93,7 @@ def test_a_backup_through_another_node_since_the_decision_hides_nothing_either(s
     there = {node: on(node, *THREE, shared=True) for node in (A, B)}
     cluster = two_nodes(site, there, shared=True)
     id = decided(site)
-    site.catalog.observe(there[B], scope=[], at=int(site.clock.now()))
+    site.catalog.archives.observe(there[B], scope=[], at=int(site.clock.now()))
     assert rest_of(site, id)["removed"] == cluster.deleted == [THREE[0].volid, THREE[1].volid]
 
 
@@ -109,7 +112,7 @@ def test_law_3_an_archive_of_a_shared_storage_is_not_counted_once_a_node(site: W
 def test_a_sync_names_nothing_of_a_shared_storage_as_new_or_gone_because_another_node_listed_it(site: World) -> None:
     there = {node: on(node, *THREE, shared=True) for node in (A, B)}
     two_nodes(site, there, shared=True)
-    site.catalog.observe(there[B], scope=[], at=int(site.clock.now()))
+    site.catalog.archives.observe(there[B], scope=[], at=int(site.clock.now()))
     found = accepting.sync(site)
     assert (found.new, found.gone) == ((), ())
 
@@ -180,7 +183,7 @@ def test_law_3_an_archive_is_not_called_removed_because_the_storage_lists_nothin
     cluster.storage.delete = delete
     done = pruned(site)
     assert done["removed"] == [] and done["error"]["exit_code"] == 4
-    assert len(site.catalog.archives(vmid=108)) == 3
+    assert len(site.catalog.archives.find(vmid=108)) == 3
 
 
 def test_law_3_a_storage_that_was_empty_at_the_first_look_holds_nothing_known_when_it_is_mounted(site: World) -> None:
@@ -194,7 +197,7 @@ def test_law_3_a_storage_that_was_empty_at_the_first_look_holds_nothing_known_wh
     site.clock.sleep(HOURS)
     preview(site)
     site.clock.sleep(60)
-    site.catalog.accept([Acceptance(108, int(site.clock.now()), "ada", "all that there is", ())])
+    site.catalog.inspections.accept([Acceptance(108, int(site.clock.now()), "ada", "all that there is", ())])
     site.clock.sleep(HOURS)
     here["usb"] = usb
     assert pruned(site)["error"]["exit_code"] == 4 and cluster.deleted == []
@@ -219,17 +222,17 @@ def test_law_3_a_listing_that_was_begun_before_a_removal_does_not_bring_the_arch
 
     def slowly(node: str, storage: str, vmid: int | None = None) -> list[Archive]:
         site.clock.sleep(30)
-        site.catalog.mark_gone(A, THREE[0].volid, int(site.clock.now()))
+        site.catalog.archives.mark_gone(A, THREE[0].volid, int(site.clock.now()))
         site.clock.sleep(30)
         return THREE
 
     cluster.storage.archives = slowly
     listing.observe(site, 108)
-    assert THREE[0].volid not in {item.volid for item in site.catalog.archives()}
+    assert THREE[0].volid not in {item.volid for item in site.catalog.archives.find()}
     site.clock.sleep(1)
     cluster.storage.archives = lambda node, storage, vmid=None: THREE
     listing.observe(site, 108)
-    assert THREE[0].volid in {item.volid for item in site.catalog.archives()}  # one that begins later is believed
+    assert THREE[0].volid in {item.volid for item in site.catalog.archives.find()}  # one that begins later is believed
 
 
 # --- what happens between the last look and the deletion ----------------------------------------------------------------
@@ -273,12 +276,12 @@ def test_law_3_an_archive_that_is_gone_is_chosen_by_nobody(site: World) -> None:
     """Listed, removed by a prune that has ended since, then chosen: the operation learns it here and not from PVE."""
     with_cluster(site, Cluster(listings=[THREE]))
     preview(site)
-    site.catalog.mark_gone(A, THREE[0].volid, int(site.clock.now()))
+    site.catalog.archives.mark_gone(A, THREE[0].volid, int(site.clock.now()))
     test = site.engine.open("restore-test", 108, {})
     assert test
-    for take in (site.catalog.pin, site.catalog.begin_removal):
+    for take in (held.pin, held.begin_removal):
         with pytest.raises(PveNotFound, match="no longer there"):
-            take(A, THREE[0].volid, test.id, 1)
+            take(site.catalog, A, THREE[0].volid, test.id, 1)
 
 
 @pytest.mark.parametrize("ours", [True, False])

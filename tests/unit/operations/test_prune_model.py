@@ -22,6 +22,7 @@ from backupsvc.operations.prune.deciding import preview
 from backupsvc.operations.prune.opening import open_prune
 from policies.bookkeeping import Bookkeeping
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
+from tests import held
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy
 from tests.unit.operations.worlds import World, memory_of, world
@@ -125,7 +126,7 @@ class Storages:
         seen = {place: listing for place, listing in self.listed.items() if place != self.blind}
         known = {
             ("" if item.shared else item.node, item.volid): item
-            for item in self.catalog.archives(vmid=108)
+            for item in self.catalog.archives.find(vmid=108)
             if ("" if item.shared else item.node, item.storage) != self.blind
         }
         there = {(at, name): item for (at, _), listing in seen.items() for name, item in listing.items()}
@@ -144,7 +145,7 @@ class Storages:
         assert decided["size"] == there[mine].size, "another file than was decided on"
 
     def marks(self) -> list[dict[str, Any]]:
-        operations = self.catalog.operations(kind="prune", limit=1)
+        operations = self.catalog.operations.find(kind="prune", limit=1)
         return list(memory_of(operations[0])["marks"])
 
     def _happens(self, deed: str) -> None:
@@ -161,8 +162,10 @@ class Storages:
         elif deed == "test ends" and self.tests:
             driver, test = Driver("a test", 60, int(clock.now())), self.tests.pop()
             self.pins.pop(test, None)
-            if self.catalog.claim(test, driver):
-                self.catalog.finish(test, driver, OperationState.DONE, kept=Kept({}, Bookkeeping()), error=None, note=None)
+            if self.catalog.operations.claim(test, driver):
+                self.catalog.operations.finish(
+                    test, driver, OperationState.DONE, kept=Kept({}, Bookkeeping()), error=None, note=None
+                )
         elif deed == "sync":
             with contextlib.suppress(BackupsvcError):
                 self._quietly(lambda: accepting.sync(self.site))
@@ -191,7 +194,7 @@ class Storages:
         test = self.site.engine.open("restore-test", 500 + len(self.tests), {})
         if test:
             with contextlib.suppress(BackupsvcError):
-                if self.catalog.pin(item.node, item.volid, test.id, int(self.site.clock.now())) is None:
+                if held.pin(self.catalog, item.node, item.volid, test.id, int(self.site.clock.now())) is None:
                     self.pins[test.id] = ("" if item.shared else item.node, item.volid)
             self.tests.append(test.id)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backupsvc.catalog.looks import Acceptance
+from backupsvc.catalog.inspections import Acceptance
 from backupsvc.errors import PveUnreachable
 from backupsvc.operations import showing
 from backupsvc.operations.prune.deciding import decision, preview
@@ -107,7 +107,7 @@ def test_law_3_what_was_listed_is_pruned_and_what_was_not_is_named_and_neither_g
         f"2 known archive(s) on storage local of lge-pve02 are out of reach, and not gone: {WAYS[way][1]}"
     ]
     assert {(one["node"], one["volid"]) for one in done["archives"]} == {(A, one.volid) for one in THREE}
-    assert {one.volid for one in site.catalog.archives(vmid=108)} == {THREE[2].volid, *(one.volid for one in ELSEWHERE)}
+    assert {one.volid for one in site.catalog.archives.find(vmid=108)} == {THREE[2].volid, *(one.volid for one in ELSEWHERE)}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -135,7 +135,7 @@ def test_law_3_the_newest_proven_archive_within_reach_stays_though_a_newer_proof
 
 
 def recorded(site: World, item: Archive, config: str) -> None:
-    site.catalog.annotate(item.node, item.volid, config=config)
+    site.catalog.archives.annotate(item.node, item.volid, config=config)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -214,7 +214,7 @@ def test_law_3_archives_of_a_guest_that_nobody_can_ask_what_it_is_stay_and_the_o
     of_109 = on(A, *(archive(109, second) for second in (1, 2)))
     there = {A: [*on(A, *THREE), *of_109], B: list[Archive]()}
     cluster = two_nodes(site, there, shared=False)
-    site.catalog.accept([Acceptance(109, int(site.clock.now()), "ada", "the tests begin", ())])
+    site.catalog.inspections.accept([Acceptance(109, int(site.clock.now()), "ada", "the tests begin", ())])
     preview(site)
     cluster.guests_there = [Guest(108, name, B), Guest(109, "other", A)]
     WAYS[way][0](cluster)

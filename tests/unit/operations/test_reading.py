@@ -47,8 +47,8 @@ class Reader:
         self.site, self.opened = site, 0
         first = archive(108, 1)
         self.item = replace(first, volid=first.volid.replace(".zst", suffix), size=len(content))
-        site.catalog.observe([self.item], scope=[], at=1)
-        site.catalog.annotate(self.item.node, self.item.volid, **known)
+        site.catalog.archives.observe([self.item], scope=[], at=1)
+        site.catalog.archives.annotate(self.item.node, self.item.volid, **known)
         self.steps = Steps(site, archive=self.item)
 
         @contextmanager
@@ -62,7 +62,7 @@ class Reader:
         return self.steps("read")
 
     def known(self) -> Archive:
-        found = self.site.catalog.archive(self.item.node, self.item.volid)
+        found = self.site.catalog.archives.get(self.item.node, self.item.volid)
         assert found
         return found
 
@@ -123,7 +123,7 @@ def test_law_5_other_bytes_than_those_recorded_fail_and_are_never_recorded_in_th
     site: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Reader(site, GOOD, monkeypatch, operation="OP", sha256="0" * 64)
-    site.catalog.raise_rung(reader.item.node, reader.item.volid, Rung.HEALTHY, 2)
+    site.catalog.archives.raise_rung(reader.item.node, reader.item.volid, Rung.HEALTHY, 2)
     found = failed(reader)
     assert (found.verdict, found.cause, found.rung) == (Verdict.FAILED, "archive", Rung.RECORDED)
     assert "was changed since it was recorded: SHA-256" in found.reasons[0]
@@ -175,7 +175,7 @@ def test_law_5_without_ssh_only_what_this_service_made_or_read_can_be_proven(
 ) -> None:
     site.settings = Settings(state_dir=Path())
     reader = Reader(site, GOOD, monkeypatch, suffix, **known)
-    site.catalog.raise_rung(reader.item.node, reader.item.volid, rung, 2)
+    site.catalog.archives.raise_rung(reader.item.node, reader.item.volid, rung, 2)
     found = reader.judged(reader())
     assert reader.opened == 0
     assert found.verdict is expected
@@ -187,7 +187,7 @@ def test_law_5_what_was_changed_meanwhile_is_not_proven_by_a_test_that_had_begun
 ) -> None:
     reader = Reader(site, GOOD, monkeypatch, operation="OP")
     run = reader()
-    site.catalog.observe([replace(reader.item, size=5)], scope=[], at=9)
+    site.catalog.archives.observe([replace(reader.item, size=5)], scope=[], at=9)
     assert reader.judged(run).verdict is Verdict.FAILED
 
 

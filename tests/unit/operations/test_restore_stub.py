@@ -61,7 +61,7 @@ def failed_before(site: World, state: OperationState = OperationState.FAILED) ->
     assert operation
     begun = replace(operation.book, tasks={"restore": TaskRecord(upid=UPID)})
     kept, note = Kept(operation.memory, begun), Note("settle", "finished")
-    site.catalog.finish(operation.id, engine.executor.driver(), state, kept=kept, error="x", note=note)
+    site.catalog.operations.finish(operation.id, engine.executor.driver(), state, kept=kept, error="x", note=note)
 
 
 def chosen(site: World) -> Any:  # noqa: F811
@@ -70,7 +70,7 @@ def chosen(site: World) -> Any:  # noqa: F811
     operation = engine.open("restore", 108, RestoreMemory(ARCHIVE, "clovis"))
     assert operation
     for _ in range(5):
-        claimed = site.catalog.claim(operation.id, engine.executor.driver())
+        claimed = site.catalog.operations.claim(operation.id, engine.executor.driver())
         assert claimed
         run: Run[RestoreMemory] = context.Run(engine.executor, site, claimed, FORM)
         run.enter("choose")

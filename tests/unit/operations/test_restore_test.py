@@ -63,7 +63,7 @@ def site(tmp_path: Path, sqlite_url: str) -> Iterator[World]:
     made.policy = Policy("s", "Europe/Paris", "en", jobs, tiers, guests, SCRATCH, "standard")
     made.settings = Settings(state_dir=tmp_path)
     made.probe = lambda node: None
-    made.catalog.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
+    made.catalog.archives.observe([ARCHIVE], scope=[], at=int(made.clock.now()))
     yield made
     made.catalog.close()
 
@@ -98,7 +98,7 @@ class Steps:
 
     def run(self) -> TestRun:
         """One call of a step's handler, before the handler is called."""
-        operation = self.site.catalog.claim(self.id, self.engine.executor.driver())
+        operation = self.site.catalog.operations.claim(self.id, self.engine.executor.driver())
         assert operation
         return Run(self.engine.executor, self.site, operation, FORM)
 
@@ -172,7 +172,7 @@ def test_a_check_that_could_not_be_put_once_is_put_again(site: World) -> None:
 
 def test_a_check_that_can_never_be_put_is_not_waited_for(site: World) -> None:
     steps = Steps(site, scratch=PLACE, agent=False)
-    for _ in range(restore_test.MOST_UNSURE):
+    for _ in range(restore_test.MAX_UNSURE):
         run = steps("check")
     assert steps.answer is None
     assert run.memory.checks["agent"].outcome is Outcome.INCONCLUSIVE
@@ -213,7 +213,7 @@ def test_a_reservation_that_pve_interrupted_is_made_again_as_a_whole(site: World
         steps("reserve")
     memory = steps("reserve").memory
     assert (memory.scratch, memory.network) == (PLACE, "link-down") and memory.planned
-    assert site.catalog.leased_vmids() == {9000: steps.id}
+    assert site.catalog.leases.holders() == {9000: steps.id}
 
 
 def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_has_not_failed(site: World) -> None:
@@ -228,7 +228,7 @@ def test_a_test_that_was_cancelled_before_it_chose_an_archive_is_cancelled_and_h
 def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site: World, step: float, verdict: str) -> None:
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
-    site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     done = {"restore": 20.0, "isolate": 0.1}
     steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON).book(seconds=done)
     steps.enter("choose", "begin")
@@ -236,7 +236,7 @@ def test_a_clock_that_is_set_during_a_test_makes_no_stage_longer_or_shorter(site
     site.clock.step(step)
     assert steps("check").memory.rto == 20.0
     steps("judge")
-    [proof] = site.catalog.proofs(vmid=108)
+    [proof] = site.catalog.proofs.find(vmid=108)
     assert (str(proof.verdict), proof.rto) == (verdict, 20.0 if verdict == "proven" else None)
 
 
@@ -265,7 +265,7 @@ def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(si
     site.policy = replace(site.policy, tiers={"standard": replace(DEFAULT_TIER, proof_rung=wanted)})
     agent = SimpleNamespace(ping=lambda: True, osinfo=lambda: {"name": "Debian"})
     site.pve = SimpleNamespace(agent=SimpleNamespace(port=lambda node, vmid: agent, held=lambda node, vmid: False))
-    site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     steps = Steps(site, scratch=PLACE, agent=True, booted=True, settled=LIVED_ON)
     steps.book(seconds={"restore": 20.0, "isolate": 0.1})
     steps.enter("choose", "begin")
@@ -274,7 +274,7 @@ def test_an_agents_ping_alone_proves_no_more_than_the_tier_of_its_guest_wants(si
     told, proven = memory.proof, wanted is Rung.BOOTED
     assert told and (told.verdict, told.rung, told.cause) == ("proven" if proven else "inconclusive", "booted", None)
     assert told.reasons[0].startswith("no-service-check: ") is not proven
-    now = site.catalog.archive(ARCHIVE.node, ARCHIVE.volid)
+    now = site.catalog.archives.get(ARCHIVE.node, ARCHIVE.volid)
     assert now and (now.rung, now.proven_at is not None) == (Rung.BOOTED, proven)
     done = Operation(steps.id, "restore-test", 108, OperationState.DONE, "judge", FORM.write(memory), 1, 2, 3)
     assert exit_code(site.catalog, done) == (0 if proven else 1)
@@ -298,7 +298,7 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
 ) -> None:
     """All three end with the same exit status."""
     before = Proof("earlier", 108, ARCHIVE.volid, "clovis", ARCHIVE.ctime, Verdict.PROVEN, Rung.HEALTHY, 1, 2)
-    site.catalog.record_proof(before)
+    site.catalog.proofs.record(before)
     result = ended("command 'zstd -q -d -c x | vma extract' failed: exit code 133", *log)
     site.pve = SimpleNamespace(
         tasks=SimpleNamespace(poll=lambda upid: result, find=lambda node, **wanted: [], surely_runs=lambda upid: False),
@@ -312,13 +312,13 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
     steps.book(error=described("restore", failed.value))
     proof = steps("judge").memory.proof
     assert proof and proof.cause == cause
-    now = site.catalog.archive(ARCHIVE.node, ARCHIVE.volid)
+    now = site.catalog.archives.get(ARCHIVE.node, ARCHIVE.volid)
     assert now and (now.rung, now.proven_at is not None) == (rung, still_proven)
-    assert site.catalog.proofs(vmid=108)[0].verdict == verdict and site.catalog.proofs(vmid=108)[0].cause == cause
+    assert site.catalog.proofs.find(vmid=108)[0].verdict == verdict and site.catalog.proofs.find(vmid=108)[0].cause == cause
 
 
 def test_a_copy_that_never_showed_a_sign_of_life_was_restored_and_is_blamed_on_its_boot(site: World) -> None:
-    site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     error = StepError("boot", "no sign of life", kind="OperationFailed")
     steps = Steps(site, scratch=PLACE, booted=False).book(seconds={"restore": 2.0, "isolate": 0.1}, error=error)
     steps.enter("choose")
@@ -335,7 +335,7 @@ def test_law_2_no_vmid_is_taken_on_a_node_whose_bridge_is_not_isolated(site: Wor
     site.pve.scratch = lambda scratch, holder: SimpleNamespace(require_bridge=refusing)
     with pytest.raises(LawRefused, match="eno1"):
         Steps(site)("reserve")
-    assert site.catalog.leased_vmids() == {}
+    assert site.catalog.leases.holders() == {}
 
 
 def test_law_2_a_copy_is_not_prepared_on_a_bridge_that_got_a_port_while_it_was_restored(site: World) -> None:
@@ -400,7 +400,7 @@ def held_agent(*held: bool) -> SimpleNamespace:
 def test_a_copys_agent_is_not_asked_while_somebody_dumps_the_copy_and_its_check_waits(site: World) -> None:
     site.pve = SimpleNamespace(agent=held_agent(True, True, True, True, False))
     steps = Steps(site, scratch=PLACE, agent=True)
-    for _ in range(restore_test.MOST_UNSURE + 1):
+    for _ in range(restore_test.MAX_UNSURE + 1):
         assert steps("check").memory.checks == {}
         assert steps.answer is not None and "dumps the copy" in steps.answer.why
     assert steps("check").memory.checks["agent"].outcome is Outcome.PASSED

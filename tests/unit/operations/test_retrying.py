@@ -38,13 +38,13 @@ MEMORIES = {"backup": JOB, "restore-test": RestoreTestMemory()}
 def ended(
     site: World, kind: str, state: OperationState = OperationState.FAILED, subject: int | None = 108, memory: Any = JOB
 ) -> Any:
-    operation = site.engine.open(kind, subject, memory, within=600, rank=3)
+    operation = site.engine.open(kind, subject, memory, timeout_s=600, rank=3)
     assert operation is not None
     driver = site.engine.executor.driver()
-    claimed = site.catalog.claim(operation.id, driver)
+    claimed = site.catalog.operations.claim(operation.id, driver)
     assert claimed is not None
     learnt = Kept(dict(claimed.memory) | {"name": "found out later"}, claimed.book)
-    return site.catalog.finish(operation.id, driver, state, kept=learnt, error="no", note=None)
+    return site.catalog.operations.finish(operation.id, driver, state, kept=learnt, error="no", note=None)
 
 
 def test_a_retry_opens_a_new_operation_with_what_was_asked_and_its_deadline(site: World) -> None:
@@ -62,9 +62,9 @@ def test_a_retry_of_a_retry_names_the_one_before_it(site: World) -> None:
     again = retrying.open_retry(site, retrying.plan(site, first))
     assert again is not None
     driver = site.engine.executor.driver()
-    site.catalog.claim(again.id, driver)
+    site.catalog.operations.claim(again.id, driver)
     kept = Kept(again.memory, again.book)
-    second = site.catalog.finish(again.id, driver, OperationState.CANCELLED, kept=kept, error="no", note=None)
+    second = site.catalog.operations.finish(again.id, driver, OperationState.CANCELLED, kept=kept, error="no", note=None)
     planned = retrying.plan(site, second)
     assert (planned.of, planned.memory) == (again.id, JOB)
 
@@ -141,7 +141,7 @@ def test_an_operation_that_nobody_drives_is_ended_here_or_by_the_workers(site: W
 def test_whoever_drives_an_operation_is_asked_to_end_it(site: World) -> None:
     operation = site.engine.open("prune", None, PruneMemory())
     other = build_engine(site)
-    driven = site.catalog.claim(operation.id, other.executor.driver())
+    driven = site.catalog.operations.claim(operation.id, other.executor.driver())
     assert driven is not None
     asked = cancelling.carry_out(site, cancelling.plan(site, driven, enqueue=False), "enough")
     assert (asked.by, asked.operation.state, asked.operation.cancel) == (By.DRIVER, "open", "enough")

@@ -47,7 +47,7 @@ class Scene:
     answer: Outcome = Outcome.PASSED
     lasts: dict[str, float] = field(default_factory=dict)
     boot_id: str = "b1"
-    beats: int = 0
+    heartbeats: int = 0
 
     def __post_init__(self) -> None:
         self.began = self.clock.monotonic()
@@ -69,12 +69,12 @@ class Scene:
             return Look(self.clock.monotonic(), unseen=self.silent)
         return Look(self.clock.monotonic(), self.status, self.status, self.pid, int(passed) + 20)
 
-    def beat(self) -> None:
-        self.beats += 1
+    def heartbeat(self) -> None:
+        self.heartbeats += 1
 
     def watched(self, wanted: float = 10.0, checks: tuple[CheckSpec, ...] = (WEB, SSH)) -> Watch:
         boot = lambda: Boot(self.boot_id)  # noqa: E731 - a line of the scene
-        return Watcher(self.clock, Inline(), wanted, checks, self.ask, self.look, boot).watch(self.beat)
+        return Watcher(self.clock, Inline(), wanted, checks, self.ask, self.look, boot).watch(self.heartbeat)
 
 
 def test_every_check_and_pve_are_asked_until_the_time_is_up_and_once_more() -> None:
@@ -86,7 +86,7 @@ def test_every_check_and_pve_are_asked_until_the_time_is_up_and_once_more() -> N
         asked = [one for one in watch.answers if one.name == name]
         assert len(asked) >= 10 and asked[-1].began >= watch.began + 10.0
     assert len(watch.looks) >= 10 and len(watch.boots) == 2
-    assert scene.beats > 50
+    assert scene.heartbeats > 50
 
 
 def test_a_copy_that_dies_ends_the_watch_at_once() -> None:
@@ -174,7 +174,7 @@ def watching(site: World, settle: int, *watches: Outcome, monkeypatch: pytest.Mo
         return Settled(outcome, (f"watch {len(begun)}",), cause, again and outcome is Outcome.INCONCLUSIVE)
 
     monkeypatch.setattr(settle_policy, "decide", decided)
-    monkeypatch.setattr(settling.Watcher, "watch", lambda self, beat: None)
+    monkeypatch.setattr(settling.Watcher, "watch", lambda self, heartbeat: None)
     return begun
 
 
@@ -193,7 +193,7 @@ def test_law_5_a_watch_that_has_a_gap_each_time_is_given_up_and_proves_nothing(
 ) -> None:
     begun = watching(site, 30, *[Outcome.INCONCLUSIVE] * 9, monkeypatch=monkeypatch)
     found = Steps(site, scratch=PLACE, agent=False, checks=PASSED_CHECK)("settle").memory.settled
-    assert found and (found.outcome, found.cause, len(begun)) == (Outcome.INCONCLUSIVE, Cause.OURS, settling.MOST_ANEW)
+    assert found and (found.outcome, found.cause, len(begun)) == (Outcome.INCONCLUSIVE, Cause.OURS, settling.MAX_ANEW)
 
 
 def test_law_5_a_failed_watch_is_never_begun_anew(site: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
@@ -280,7 +280,7 @@ def test_law_5_only_a_copy_that_was_seen_to_live_on_proves_and_only_then_its_tim
     cause: str | None,
     rto: float | None,
 ) -> None:
-    site.catalog.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
+    site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
     done = {"restore": 2.0, "isolate": 0.1}
     watched = {"settled": settled, "settle_seconds": 30}
     steps = Steps(site, scratch=PLACE, booted=True, checks=PASSED_CHECK, rto=4.0, **watched).book(seconds=done)

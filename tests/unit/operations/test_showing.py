@@ -13,7 +13,7 @@ from backupsvc.errors import UsageError
 from backupsvc.operations import build_engine, showing
 from backupsvc.operations.backup.memory import BackupMemory
 from backupsvc.operations.job_run.memory import NightMemory
-from backupsvc.operations.job_run.result import failed_children, night_outcome
+from backupsvc.operations.job_run.result import failed_children, job_run_outcome
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.prune.memory import PruneMemory
 from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory
@@ -45,7 +45,7 @@ def opened(site: World, subject: int | None = 108, kind: str = "backup", memory:
 
 def finish(site: World, operation: Operation, state: OperationState, memory: Any = ASKED, error: str | None = None) -> None:
     kept = Kept(KINDS[operation.kind].form.write(memory), operation.book)
-    site.catalog.finish(operation.id, site.engine.executor.driver(), state, kept=kept, error=error, note=None)
+    site.catalog.operations.finish(operation.id, site.engine.executor.driver(), state, kept=kept, error=error, note=None)
 
 
 def ended(
@@ -161,7 +161,7 @@ def test_law_5_a_night_exits_as_its_log_line_judges_it(
 ) -> None:
     night = night_of(site, name, kind, state, memory)
     assert showing.exit_code(site.catalog, night) == code
-    assert night_outcome(site.catalog, night).good == (code == 0)
+    assert job_run_outcome(site.catalog, night).good == (code == 0)
 
 
 def test_law_4_a_night_whose_guest_was_expected_and_has_no_backup_at_all_is_not_good(site: World) -> None:
@@ -180,7 +180,7 @@ def test_what_came_of_it_is_said_in_a_few_words() -> None:
 def test_what_an_operation_waits_for_is_known_to_whoever_looks_from_elsewhere(site: World) -> None:
     one = opened(site)
     kept = Kept(one.memory, replace(one.book, waits="vzdump is running"))
-    site.catalog.record(one.id, site.engine.executor.driver(), kept=kept)
+    site.catalog.operations.record(one.id, site.engine.executor.driver(), kept=kept)
     found = showing.summary(site, operation_of(site, one.id))
     assert found["waits"] == "vzdump is running"
     assert found["driver"] and found["standing"].startswith("driven by")

@@ -49,9 +49,9 @@ def dead(cluster: Any, *held: Any, quorate: bool | None = False) -> None:
 
 
 def known(site: World, *archives: Any) -> None:
-    site.catalog.observe(list(archives), scope=[], at=1)
+    site.catalog.archives.observe(list(archives), scope=[], at=1)
     for one in archives:
-        site.catalog.annotate(one.node, one.volid, config="#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n")
+        site.catalog.archives.annotate(one.node, one.volid, config="#qmdump#map:scsi0:drive-scsi0:local-lvm:raw:\n")
 
 
 # --- sync -----------------------------------------------------------------------------------------------------------------
@@ -65,11 +65,11 @@ def test_law_4_nothing_is_gone_with_its_node_and_sync_says_what_was_not_listed(s
     assert found.blind == (
         "2 known archive(s) on storage local of clovis are out of reach, and not gone: node clovis is offline",
     )
-    assert len(site.catalog.archives()) == 3
+    assert len(site.catalog.archives.find()) == 3
     alive(site.pve, NEW, ELSEWHERE)
     back = accepting.sync(site)
     assert [one.volid for one in back.gone] == [OLD.volid] and back.blind == ()
-    assert len(site.catalog.archives()) == 2
+    assert len(site.catalog.archives.find()) == 2
 
 
 def test_a_dry_run_calls_nothing_gone_that_a_sync_would_not(site: World) -> None:
@@ -117,7 +117,7 @@ def test_a_storage_that_hangs_hides_no_other_and_loses_nothing(site: World) -> N
     assert found.gone == () and found.archives == 1 and "596" in found.blind[0]
     with pytest.raises(PveUnreachable, match="596"):
         listing.observe(site, 108)
-    assert len(site.catalog.archives()) == 2
+    assert len(site.catalog.archives.find()) == 2
 
 
 def test_a_dead_node_of_which_nothing_is_known_is_named_all_the_same(site: World) -> None:
@@ -187,7 +187,7 @@ def test_a_shared_storage_that_one_node_cannot_list_is_listed_through_another(si
 def test_a_look_that_remembers_nothing_writes_nothing(site: World) -> None:
     alive(put(site), OLD)
     assert len(listing.survey(site, remember=False).listed) == 1
-    assert site.catalog.archives() == []
+    assert site.catalog.archives.find() == []
 
 
 # --- which archive --------------------------------------------------------------------------------------------------------
@@ -262,10 +262,10 @@ def test_what_pve_itself_failed_at_is_asked_again_before_an_older_archive_is_tak
     else:
         cluster.storage.seen = lambda: SeenStorages(tuple(BOTH[1:]), {"clovis": "got timeout"}, frozenset({"clovis"}))
     with pytest.raises(OutOfReach, match="at this moment: got timeout"):
-        choosing.choose(site, 108, patient=True)
+        choosing.choose(site, 108, retries=True)
     assert choosing.choose(site, 108).node == "lge-pve02"  # it stays so
     alive(cluster, NEW, ELSEWHERE)
-    assert choosing.choose(site, 108, patient=True).volid == NEW.volid
+    assert choosing.choose(site, 108, retries=True).volid == NEW.volid
 
 
 def test_a_restore_test_of_it_ends_with_that_sentence(site: World) -> None:
@@ -277,7 +277,7 @@ def test_a_restore_test_of_it_ends_with_that_sentence(site: World) -> None:
     opened = open_test(site, 108)
     assert opened is not None
     tries = 0
-    while (ended := site.catalog.operation(opened.id)) and ended.state is OperationState.OPEN:
+    while (ended := site.catalog.operations.get(opened.id)) and ended.state is OperationState.OPEN:
         site.clock.sleep(site.engine.executor.advance(opened.id).pause or 0.0)
         tries += 1
     assert ended is not None and tries < 10, "an outage is not waited for"

@@ -55,7 +55,7 @@ def test_law_1_a_vmid_whose_disks_are_still_there_is_not_reserved(site: World) -
 
 def test_law_1_a_vmid_that_has_archives_was_a_guest_once_and_is_not_reserved(site: World) -> None:  # noqa: F811
     with_room(site)
-    site.catalog.observe([archive(SCRATCH.first, 1)], scope=[], at=int(site.clock.now()))
+    site.catalog.archives.observe([archive(SCRATCH.first, 1)], scope=[], at=int(site.clock.now()))
     assert reserved(site) == SCRATCH.first + 1
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from backupsvc.catalog.operations import Kept
 from backupsvc.engine.context import Run, Wait
 from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LawRefused, OperationFailed, PveError
@@ -22,6 +24,7 @@ from backupsvc.settings import Settings
 from policies import ownership
 from policies.bookkeeping import TaskRecord
 from policies.model import OperationState, Policy, Scratch
+from tests import held
 from tests.unit.operations.virtual import Guest, VirtualCluster, connect
 from tests.unit.operations.worlds import World, world
 
@@ -74,15 +77,18 @@ class Site:
 
     def test(self) -> str:
         """Open a restore test that has restored its copy; return its id."""
-        restore = TaskRecord(upid="UPID:a:1:1:1:qmrestore:9000:x:", told=True)
-        operation = self.engine.open("restore-test", 108, RestoreTestMemory(PLACE), tasks={"restore": restore})
-        assert operation and self.world.catalog.lease_vmid(9000, operation.id, 1)
+        restored = {"restore": TaskRecord(upid="UPID:a:1:1:1:qmrestore:9000:x:", told=True)}
+        operation = self.engine.open("restore-test", 108, RestoreTestMemory(PLACE))
+        assert operation
+        kept = Kept(operation.memory, replace(operation.book, tasks=restored))
+        self.world.catalog.operations.record(operation.id, self.engine.executor.driver(), kept=kept)
+        assert held.lease(self.world.catalog, 9000, operation.id, 1)
         return operation.id
 
     def down(self, id: str, calls: int = 40) -> Run[StepServices, CopyMemory]:
         """Call tear-down as the engine does, until it is done. Raise whatever it raises."""
         for _ in range(calls):
-            operation = self.world.catalog.claim(id, self.engine.executor.driver())
+            operation = self.world.catalog.operations.claim(id, self.engine.executor.driver())
             assert operation
             run: Run[StepServices, CopyMemory] = Run(self.engine.executor, self.world, operation, KINDS[operation.kind].form)
             run.enter("tear-down")
@@ -98,7 +104,7 @@ class Site:
 
     @property
     def leased(self) -> dict[int, str]:
-        return self.world.catalog.leased_vmids()
+        return self.world.catalog.leases.holders()
 
 
 @pytest.fixture
@@ -194,7 +200,7 @@ def test_law_1_a_disk_that_does_not_go_is_named_and_the_vmid_is_kept(site: Site)
 
 def test_law_1_where_pve_refused_the_restore_nothing_is_ours_and_the_vmid_is_given_back(site: Site) -> None:
     operation = site.engine.open("restore-test", 108, RestoreTestMemory(PLACE))
-    assert operation and site.world.catalog.lease_vmid(9000, operation.id, 1)
+    assert operation and held.lease(site.world.catalog, 9000, operation.id, 1)
     site.cluster.guests[9000] = Guest(HERE, {"name": "somebody-elses"})
     site.down(operation.id)
     assert site.cluster.guests[9000].running and site.leased == {}
@@ -206,7 +212,7 @@ def test_law_1_where_pve_refused_the_restore_nothing_is_ours_and_the_vmid_is_giv
 def reap(site: Site) -> OperationState:
     """Let workers take turns at what the tick opened."""
     (operation,) = forgotten.attend(site.world)
-    while (found := site.world.catalog.operation(operation.id)) and found.state is OperationState.OPEN:
+    while (found := site.world.catalog.operations.get(operation.id)) and found.state is OperationState.OPEN:
         pause = site.engine.executor.advance(operation.id).pause
         site.world.clock.sleep(pause or 0.1)
     assert found
@@ -214,7 +220,7 @@ def reap(site: Site) -> OperationState:
 
 
 def test_law_1_a_forgotten_copy_that_bears_this_services_identity_is_removed(site: Site) -> None:
-    site.copy("01GONE", THERE, site.world.catalog.identity())
+    site.copy("01GONE", THERE, site.world.catalog.identity.get())
     assert reap(site) is OperationState.DONE
     assert site.cluster.guests == {} and site.leased == {}
 
@@ -237,7 +243,7 @@ def test_law_1_a_clone_of_a_copy_bears_its_description_and_is_not_ours(
     for type in before:
         site.world.clock.sleep(2.0)
         site.did(type)
-    site.copy("01GONE", HERE, site.world.catalog.identity(), restored=False)
+    site.copy("01GONE", HERE, site.world.catalog.identity.get(), restored=False)
     with caplog.at_level("WARNING"):
         forgotten._told.clear()
         assert forgotten.attend(site.world) == []
@@ -247,7 +253,7 @@ def test_law_1_a_clone_of_a_copy_bears_its_description_and_is_not_ours(
 
 
 def test_law_1_what_took_the_place_of_a_forgotten_copy_meanwhile_is_not_touched(site: Site) -> None:
-    site.copy("01GONE", HERE, site.world.catalog.identity())
+    site.copy("01GONE", HERE, site.world.catalog.identity.get())
     (operation,) = forgotten.attend(site.world)
     site.world.clock.sleep(2.0)
     site.did("qmdestroy")
@@ -258,15 +264,15 @@ def test_law_1_what_took_the_place_of_a_forgotten_copy_meanwhile_is_not_touched(
 
 def test_a_copy_whose_test_is_open_or_that_waits_for_its_reap_is_not_forgotten(site: Site) -> None:
     id = site.test()
-    site.copy(id, HERE, site.world.catalog.identity())
+    site.copy(id, HERE, site.world.catalog.identity.get())
     assert forgotten.look(site.world) == ()
 
 
 def test_law_1_a_forgotten_copy_whose_vmid_was_lent_meanwhile_is_not_touched(site: Site) -> None:
-    site.copy("01GONE", HERE, site.world.catalog.identity())
+    site.copy("01GONE", HERE, site.world.catalog.identity.get())
     (operation,) = forgotten.attend(site.world)
     other = site.engine.open("restore-test", 108, RestoreTestMemory())
-    assert other and site.world.catalog.lease_vmid(9000, other.id, 1)
+    assert other and held.lease(site.world.catalog, 9000, other.id, 1)
     with pytest.raises(OperationFailed, match="lent to another"):
         site.down(operation.id)
     assert site.cluster.guests[9000].running and site.leased == {9000: other.id}
@@ -281,16 +287,16 @@ def test_a_cluster_that_does_not_answer_does_not_stop_the_tick(site: Site) -> No
 
 
 def test_law_1_a_reap_of_one_copy_does_not_put_off_that_of_the_next_under_its_vmid(site: Site) -> None:
-    site.copy("01GONE", HERE, site.world.catalog.identity())
+    site.copy("01GONE", HERE, site.world.catalog.identity.get())
     assert reap(site) is OperationState.DONE
-    site.copy("01NEXT", HERE, site.world.catalog.identity())
+    site.copy("01NEXT", HERE, site.world.catalog.identity.get())
     assert reap(site) is OperationState.DONE
     assert site.cluster.guests == {}
 
 
 def test_a_copy_that_would_not_go_is_tried_again_only_after_an_hour(site: Site) -> None:
     site.cluster.fails = {"qmdestroy": ["no", "no"]}
-    site.copy("01GONE", HERE, site.world.catalog.identity())
+    site.copy("01GONE", HERE, site.world.catalog.identity.get())
     assert reap(site) is OperationState.FAILED
     taking_down.open_reaps(site.world)
     assert forgotten.attend(site.world) == []

@@ -150,7 +150,7 @@ class Night:
         tick.told(worker.site, due)
         spent = time.monotonic() - began
         self.ticks.append(spent)
-        still = len(self.catalog.operations(state=OperationState.OPEN))
+        still = len(self.catalog.operations.find(state=OperationState.OPEN))
         self.busiest = max(self.busiest, (still, spent))
         for id in due:
             self._send(self.clock.time, id)
@@ -169,7 +169,7 @@ class Night:
     def _figures(self, wall: float, writes: int) -> Figures:
         dumps = [task for task in self.cluster.tasks.values() if task.type == "vzdump"]
         assert self.opened is not None
-        ended = self.catalog.operations(kind="backup")
+        ended = self.catalog.operations.find(kind="backup")
         ranks = {operation.id: operation.rank for operation in ended}
         queues = [[ranks[task.operation] for task in dumps if task.node == node] for node in self.homes]
         return Figures(
@@ -181,7 +181,7 @@ class Night:
             ticks=self.ticks,
             busiest_tick=self.busiest[1],
             wall=wall,
-            states=Counter(f"{operation.kind} {operation.state}" for operation in self.catalog.operations()),
+            states=Counter(f"{operation.kind} {operation.state}" for operation in self.catalog.operations.find()),
             order_kept=all(queue[1:] == sorted(queue[1:]) for queue in queues),
         )
 

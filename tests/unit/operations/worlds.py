@@ -99,7 +99,7 @@ def dead_command() -> str:
 
 def operation_of(site: Service, id: str) -> Operation:
     """Given the id of an operation that the catalog knows, return it."""
-    found = site.catalog.operation(id)
+    found = site.catalog.operations.get(id)
     assert found is not None
     return found
 

@@ -10,7 +10,7 @@ import pytest
 from policies import outcomes
 from policies.bookkeeping import Bookkeeping, StepError
 from policies.model import Operation, OperationState
-from policies.outcomes import Facts, Level, NightFacts, NightVerdict
+from policies.outcomes import Facts, JobRunVerdict, Level, NightFacts
 
 DONE, FAILED, OPEN = OperationState.DONE, OperationState.FAILED, OperationState.OPEN
 AT = 1_773_086_400
@@ -30,11 +30,13 @@ def piece(kind: str, vmid: int | None = 108, state: OperationState = DONE, **fac
     return operation(kind, vmid, state), Facts(**facts)
 
 
-def night(pieces: dict[str, Piece], state: OperationState = DONE, error: str | None = None, **known: Any) -> outcomes.Night:
+def night(
+    pieces: dict[str, Piece], state: OperationState = DONE, error: str | None = None, **known: Any
+) -> outcomes.JobRunOutcome:
     vmids = tuple(one.subject for name, (one, _) in pieces.items() if name.startswith("backup#"))
     usual: dict[str, Any] = {"job": "nightly", "at": AT, "vmids": vmids}
     facts = NightFacts(**(usual | known), names={one.id: name for name, (one, _) in pieces.items()})
-    return outcomes.of_night(replace(operation("night", None, state), error=error), facts, pieces.values())
+    return outcomes.of_job_run(replace(operation("night", None, state), error=error), facts, pieces.values())
 
 
 GOOD = {"backup#101": piece("backup", 101), "backup#102": piece("backup", 102), "prune": piece("prune", None)}
@@ -90,7 +92,7 @@ def test_a_test_that_proved_nothing_says_why_though_it_did_not_fail() -> None:
 
 def test_what_became_of_things_is_told_and_kept_by_these_words() -> None:
     assert [one.value for one in Level] == ["info", "warning", "error"]
-    assert [one.value for one in NightVerdict] == ["good", "simulated", "degraded", "failed"]
+    assert [one.value for one in JobRunVerdict] == ["good", "simulated", "degraded", "failed"]
 
 
 def test_an_operation_ended_when_it_says_so_and_its_own_error_comes_first() -> None:
@@ -104,7 +106,7 @@ def test_an_operation_ended_when_it_says_so_and_its_own_error_comes_first() -> N
 
 def test_a_clock_that_was_set_back_makes_nothing_last_less_than_no_time() -> None:
     assert outcomes.of(replace(operation("backup"), finished=AT - 60), Facts()).seconds == 0
-    back = outcomes.of_night(replace(operation("night", None), finished=AT - 60), NightFacts("nightly", AT), ())
+    back = outcomes.of_job_run(replace(operation("night", None), finished=AT - 60), NightFacts("nightly", AT), ())
     assert back.seconds == 0
 
 
@@ -120,12 +122,12 @@ def test_a_guest_left_frozen_is_in_the_line_and_one_that_was_not_is_not() -> Non
 
 def test_a_night_in_which_all_came_about_is_good() -> None:
     found = night(GOOD | {"prove#101": piece("restore-test", 101, verdict="proven")})
-    assert (found.verdict, found.good, found.level) == (NightVerdict.GOOD, True, Level.INFO)
+    assert (found.verdict, found.good, found.level) == (JobRunVerdict.GOOD, True, Level.INFO)
     assert (found.expected, found.ok, found.failed, found.missing, found.tests, found.proven) == (2, 2, 0, 0, 1, 1)
 
 
 def test_law_5_a_night_of_modelled_guests_is_simulated_and_never_good() -> None:
-    assert night(GOOD | {"prove#101": piece("restore-test", 101, verdict="simulated")}).verdict is NightVerdict.SIMULATED
+    assert night(GOOD | {"prove#101": piece("restore-test", 101, verdict="simulated")}).verdict is JobRunVerdict.SIMULATED
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_law_5_a_night_of_modelled_guests_is_simulated_and_never_good() -> None:
 )
 def test_a_night_in_which_something_did_not_is_degraded_and_says_what(changed: dict[str, Piece], words: str) -> None:
     found = night(GOOD | changed)
-    assert (found.verdict, found.good, found.level) == (NightVerdict.DEGRADED, False, Level.WARNING)
+    assert (found.verdict, found.good, found.level) == (JobRunVerdict.DEGRADED, False, Level.WARNING)
     assert found.reason == f"the last night of job nightly: {words}"
 
 
@@ -154,7 +156,7 @@ def test_a_guest_that_was_expected_and_for_which_nothing_was_opened_is_missing()
 
 def test_a_night_without_one_good_backup_has_failed_though_its_operation_is_done() -> None:
     found = night({f"backup#{vmid}": piece("backup", vmid, FAILED) for vmid in (101, 102)})
-    assert (found.state, found.verdict, found.level) == (DONE, NightVerdict.FAILED, Level.ERROR)
+    assert (found.state, found.verdict, found.level) == (DONE, JobRunVerdict.FAILED, Level.ERROR)
     assert (found.ok, found.failed, found.retention) == (0, 2, "none")
 
 
@@ -163,7 +165,7 @@ def test_a_night_without_one_good_backup_has_failed_though_its_operation_is_done
 )
 def test_a_night_that_did_not_come_to_its_end_has_failed(state: OperationState, words: str) -> None:
     found = night({}, state, error="nobody answers", vmids=None)
-    assert (found.verdict, found.expected) == (NightVerdict.FAILED, None)
+    assert (found.verdict, found.expected) == (JobRunVerdict.FAILED, None)
     assert found.reason == f"the last night of job nightly {words}: nobody answers"
 
 
@@ -192,20 +194,20 @@ def test_every_test_of_a_night_counts_also_one_that_was_tried_again_or_drawn_by_
 
 def test_a_backup_that_failed_and_one_that_did_not_end_are_two_that_are_not_good() -> None:
     found = night(GOOD | {"backup#103": piece("backup", 103, FAILED), "backup#104": piece("backup", 104, OPEN)})
-    assert (found.ok, found.failed, found.missing, found.verdict) == (2, 1, 1, NightVerdict.DEGRADED)
+    assert (found.ok, found.failed, found.missing, found.verdict) == (2, 1, 1, JobRunVerdict.DEGRADED)
 
 
 def test_a_night_was_due_when_it_says_so_and_ended_when_it_was_last_heard_of_if_nothing_else_is_known() -> None:
     assert night(GOOD, at=AT - 60).at == AT - 60
     known = NightFacts("nightly", AT)
-    bare = outcomes.of_night(replace(operation("night", None), updated=AT + 500, finished=None), known, ())
+    bare = outcomes.of_job_run(replace(operation("night", None), updated=AT + 500, finished=None), known, ())
     assert (bare.at, bare.job, bare.ended, bare.seconds) == (AT, "nightly", AT + 500, 500)
-    assert outcomes.of_night(replace(operation("night", None), updated=AT + 500), known, ()).ended == AT + 95
+    assert outcomes.of_job_run(replace(operation("night", None), updated=AT + 500), known, ()).ended == AT + 95
 
 
 def test_a_night_that_backed_nobody_up_is_not_good() -> None:
     found = night({}, vmids=())
-    assert found.verdict is NightVerdict.FAILED
+    assert found.verdict is JobRunVerdict.FAILED
     assert "no guest was to be backed up" in found.reason
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from policies.model import Operation, OperationState
-from policies.outcomes import Facts, NightFacts, of_night
+from policies.outcomes import Facts, NightFacts, of_job_run
 from policies.serving import ChildFact, Vitals, deaths_in_a_row, hung, judge, pause_before_restart
 
 START, TICK = 1_000_000.0, 30.0
@@ -23,8 +23,8 @@ CHILDREN = (child("redis"), child("worker-steps", queue="steps"), child("worker-
 
 def vitals(steps: float | None = None, polls: float | None = None, **more: Any) -> Vitals:
     """A service whose queues consumed so many seconds after its start."""
-    pulses = {name: START + at for name, at in (("steps", steps), ("polls", polls)) if at is not None}
-    usual: dict[str, Any] = {"started": START, "tick": TICK, "queues": QUEUES, "pulses": pulses, "children": CHILDREN}
+    heartbeats = {name: START + at for name, at in (("steps", steps), ("polls", polls)) if at is not None}
+    usual: dict[str, Any] = {"started": START, "tick": TICK, "queues": QUEUES, "heartbeats": heartbeats, "children": CHILDREN}
     return Vitals(**usual | more)
 
 
@@ -47,7 +47,7 @@ def test_before_the_first_canary_it_is_starting_for_three_ticks_and_failing_afte
     assert late.status == "failing" and "queue polls never consumed anything" in late.reasons
 
 
-def test_a_pulse_of_the_second_of_the_start_is_one_of_this_service() -> None:
+def test_a_heartbeat_of_the_second_of_the_start_is_one_of_this_service() -> None:
     assert judge(vitals(0, 0), START + 10).status == "ok"
 
 
@@ -55,7 +55,7 @@ def test_of_a_service_that_tells_nothing_nothing_is_open_and_no_child_was_restar
     assert (Vitals(START, TICK, QUEUES).open, ChildFact("beat", True, START).restarts) == (0, 0)
 
 
-def test_a_pulse_from_before_the_start_is_no_proof_that_it_works_now() -> None:
+def test_a_heartbeat_from_before_the_start_is_no_proof_that_it_works_now() -> None:
     assert judge(vitals(-5, -5), START + 10).status == "starting"
 
 
@@ -70,13 +70,13 @@ def test_a_catalog_that_does_not_answer_is_failing() -> None:
 
 def test_queues_that_consume_while_every_tick_fails_open_no_night_so_that_is_failing() -> None:
     ticked = {"steps": START + 590, "polls": START + 590, "tick": START + 200}
-    assert judge(vitals(pulses=ticked, scheduler="tick"), START + 590).status == "ok", "it may wait for a PVE that is silent"
-    found = judge(vitals(pulses=ticked, scheduler="tick"), START + 591)
+    assert judge(vitals(heartbeats=ticked, scheduler="tick"), START + 590).status == "ok", "it may wait for a PVE that is silent"
+    found = judge(vitals(heartbeats=ticked, scheduler="tick"), START + 591)
     assert (found.status, found.good) == ("failing", False)
     assert found.reasons == ("no night was looked for for 391 s: every tick fails, and the log of the workers says why",)
     never = dict.fromkeys(QUEUES, START + 390)
-    assert judge(vitals(pulses=never, scheduler="tick"), START + 391).status == "failing"
-    assert judge(vitals(pulses=never), START + 391).status == "ok", "a container's queue is judged alone"
+    assert judge(vitals(heartbeats=never, scheduler="tick"), START + 391).status == "failing"
+    assert judge(vitals(heartbeats=never), START + 391).status == "ok", "a container's queue is judged alone"
 
 
 def test_ticks_that_stand_still_with_their_queue_are_told_of_once() -> None:
@@ -121,25 +121,25 @@ def test_nobody_is_ended_when_the_catalog_cannot_tell_or_when_just_restarted(mor
     assert hung(vitals(0, 0, **more), 600, START + 691) == []
 
 
-NIGHT = of_night(
+NIGHT = of_job_run(
     Operation("01N", "night", None, OperationState.FAILED, "back-up", {}, 1, 2, 3, error="x"), NightFacts("nightly", 1), ()
 )
 
 
 def test_a_bad_night_makes_a_service_degraded_whose_work_is_consumed_all_the_same() -> None:
-    health = judge(vitals(100, 100, nights=(NIGHT,)), START + 101)
+    health = judge(vitals(100, 100, job_runs=(NIGHT,)), START + 101)
     assert (health.status, health.reasons, health.good) == ("degraded", ("the last night of job nightly failed: x",), True)
 
 
 def test_work_that_is_not_consumed_outweighs_a_bad_night() -> None:
-    assert judge(vitals(100, 180, nights=(NIGHT,)), START + 191).status == "failing"
-    assert judge(vitals(nights=(NIGHT,)), START + 10).status == "starting"
+    assert judge(vitals(100, 180, job_runs=(NIGHT,)), START + 191).status == "failing"
+    assert judge(vitals(job_runs=(NIGHT,)), START + 10).status == "starting"
 
 
 def test_a_good_night_is_no_reason_and_hides_no_bad_one() -> None:
     known = NightFacts("weekly", 1, (108,), {"01B": "backup#108"})
     backup = Operation("01B", "backup", 108, OperationState.DONE, "verify", {}, 1, 2, 3)
-    good = of_night(Operation("01M", "night", None, OperationState.DONE, "prove", {}, 1, 2, 3), known, [(backup, Facts())])
+    good = of_job_run(Operation("01M", "night", None, OperationState.DONE, "prove", {}, 1, 2, 3), known, [(backup, Facts())])
     assert good.good
-    assert judge(vitals(100, 100, nights=(good,)), START + 101).status == "ok"
-    assert judge(vitals(100, 100, nights=(good, NIGHT)), START + 101).reasons == ("the last night of job nightly failed: x",)
+    assert judge(vitals(100, 100, job_runs=(good,)), START + 101).status == "ok"
+    assert judge(vitals(100, 100, job_runs=(good, NIGHT)), START + 101).reasons == ("the last night of job nightly failed: x",)

@@ -116,7 +116,7 @@ def test_a_failed_step_is_the_result_of_a_restore_test_and_fails_all_else() -> N
 
 
 def test_only_a_night_may_be_open_beside_another_of_its_subject() -> None:
-    assert [plan.kind for plan in PLANS.values() if not plan.alone] == ["night"]
+    assert [plan.kind for plan in PLANS.values() if not plan.exclusive] == ["night"]
 
 
 def test_an_operation_of_which_only_the_step_is_known_has_lost_and_failed_nothing() -> None:
@@ -142,24 +142,24 @@ def test_a_step_that_keeps_losing_its_driver_is_given_up_in_cleanup_too() -> Non
 
 
 def test_a_wait_keeps_the_step_and_an_outage_is_sat_through_for_as_long_as_patience_goes() -> None:
-    at = StepStatus("dump", 1000.0, patience=3600)
+    at = StepStatus("dump", 1000.0, retry_for_s=3600)
     assert after(BACKUP, at, Waiting(5.0)) == RetryLater(5.0)
     assert after(BACKUP, at, Failed(Trouble.UNAVAILABLE)) == RetryLater(2.0, again=True)
     assert after(BACKUP, replace(at, tries=9, since=0.0), Failed(Trouble.UNAVAILABLE)) == RetryLater(30.0, again=True)
     assert after(BACKUP, replace(at, tries=9, since=1000.0 - 3600), Failed(Trouble.UNAVAILABLE)) == NextStep(
         "settle", failed=True
     )
-    assert after(BACKUP, replace(at, patience=0.0), Failed(Trouble.UNAVAILABLE)) == NextStep("settle", failed=True)
+    assert after(BACKUP, replace(at, retry_for_s=0.0), Failed(Trouble.UNAVAILABLE)) == NextStep("settle", failed=True)
 
 
 def test_the_pauses_of_an_outage_double_up_to_half_a_minute() -> None:
-    at = StepStatus("dump", 0.0, patience=3600)
+    at = StepStatus("dump", 0.0, retry_for_s=3600)
     moves = [after(BACKUP, replace(at, tries=tries), Failed(Trouble.UNAVAILABLE)) for tries in range(6)]
     assert moves == [RetryLater(pause, again=True) for pause in (2.0, 4.0, 8.0, 16.0, 30.0, 30.0)]
 
 
 def test_a_hiccup_is_tried_a_few_times_and_a_plain_failure_never() -> None:
-    at = StepStatus("dump", 0.0, patience=3600)
+    at = StepStatus("dump", 0.0, retry_for_s=3600)
     for tries, pause in enumerate(TRANSIENT_PAUSES):
         assert after(BACKUP, replace(at, tries=tries), Failed(Trouble.TRANSIENT)) == RetryLater(pause, again=True)
     assert after(BACKUP, replace(at, tries=len(TRANSIENT_PAUSES)), Failed(Trouble.TRANSIENT)) == NextStep("settle", failed=True)
@@ -186,7 +186,7 @@ def test_whatever_is_asked_has_an_answer_that_keeps_to_the_plan(plan: Workflow, 
         lost=data.draw(numbers),
         tries=data.draw(numbers),
         since=data.draw(st.none() | st.floats(0, 10)),
-        patience=data.draw(st.floats(0, 10)),
+        retry_for_s=data.draw(st.floats(0, 10)),
         backs=data.draw(numbers),
     )
     reports: st.SearchStrategy[Report] = st.sampled_from(

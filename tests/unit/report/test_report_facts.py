@@ -25,7 +25,7 @@ from backupsvc.pve.tasks import TaskRow
 from backupsvc.report.facts import collect
 from policies import ownership
 from policies.compliance.evaluation import findings
-from policies.compliance.facts import Gap, GuestFacts, NightRun, SiteFacts
+from policies.compliance.facts import Gap, GuestFacts, JobRun, SiteFacts
 from policies.freezing import State, Thaw
 from policies.model import Guest, GuestType, Node, OperationState, Rung
 from policies.moved import Moved
@@ -115,7 +115,7 @@ def test_an_offline_node_is_a_gap_and_is_not_asked(catalog: Catalog) -> None:
 
 def test_the_guests_of_a_dead_node_are_not_asked_and_what_is_known_there_is_out_of_reach(catalog: Catalog) -> None:
     world = World()
-    catalog.observe(world.archive_list, scope=[], at=NOW)
+    catalog.archives.observe(world.archive_list, scope=[], at=NOW)
     backed_up(catalog, State.FROZEN, NOW - 600)
     world.node_list[0] = Node("clovis", False)
     world.storage_list = [item for item in world.storage_list if item.node != "clovis"]
@@ -144,7 +144,7 @@ def test_a_node_that_is_called_online_and_answers_nothing_is_one_gap_and_is_not_
 
 def test_a_storage_that_hangs_does_not_make_its_node_silent(catalog: Catalog) -> None:
     world = World()
-    catalog.observe(world.archive_list, scope=[], at=NOW)
+    catalog.archives.observe(world.archive_list, scope=[], at=NOW)
     world.refuse = {"archives clovis local": PveUnreachable("596 Connection timed out")}
     facts = seen(world, catalog)
     assert facts.silent == {} and [gap.kind for gap in facts.gaps] == ["listing"]
@@ -205,8 +205,8 @@ def test_a_single_node_without_cluster_has_no_quorum_to_lose(catalog: Catalog) -
 
 def test_the_catalogs_knowledge_is_joined_unless_another_file_bears_the_name(catalog: Catalog) -> None:
     known = archive(108, NIGHTS[-1])
-    catalog.observe([known, archive(108, NIGHTS[0])], scope=[("clovis", "local")], at=NOW)
-    catalog.record_proof(proof(108, NIGHTS[-1]))
+    catalog.archives.observe([known, archive(108, NIGHTS[0])], scope=[("clovis", "local")], at=NOW)
+    catalog.proofs.record(proof(108, NIGHTS[-1]))
     world = World()
     held = {item.ctime: item for item in one(seen(world, catalog), 108).archives}
     assert held[NIGHTS[-1]].rung is Rung.HEALTHY and held[NIGHTS[-1]].proven_at == proof(108, NIGHTS[-1]).ended
@@ -217,15 +217,15 @@ def test_the_catalogs_knowledge_is_joined_unless_another_file_bears_the_name(cat
 
 def test_proofs_failed_backups_and_removed_archives_come_from_the_catalog(catalog: Catalog) -> None:
     gone = archive(108, NIGHTS[0] - 86400)
-    catalog.observe([gone], scope=[("clovis", "local")], at=NOW - 10)
-    catalog.observe([], scope=[("clovis", "local")], at=NOW - 5)
-    catalog.record_proof(proof(108, NIGHTS[-1]))
+    catalog.archives.observe([gone], scope=[("clovis", "local")], at=NOW - 10)
+    catalog.archives.observe([], scope=[("clovis", "local")], at=NOW - 5)
+    catalog.proofs.record(proof(108, NIGHTS[-1]))
     for state, error in ((OperationState.FAILED, "job errors"), (OperationState.DONE, None)):
         driver = Driver("a", 600, NOW)
-        operation = catalog.open_operation(NewOperation("backup", 108, "dump", ASKED), NOW - 60, driver)
+        operation = catalog.operations.open(NewOperation("backup", 108, "dump", ASKED), NOW - 60, driver)
         assert operation is not None
-        catalog.finish(operation.id, driver, state, kept=Kept(ASKED, operation.book), error=error, note=None)
-    catalog.open_operation(NewOperation("backup", 108, "dump", ASKED), NOW)
+        catalog.operations.finish(operation.id, driver, state, kept=Kept(ASKED, operation.book), error=error, note=None)
+    catalog.operations.open(NewOperation("backup", 108, "dump", ASKED), NOW)
     item = one(seen(World(), catalog), 108)
     assert [archive.volid for archive in item.removed] == [gone.volid]
     assert [(backup.succeeded, backup.detail) for backup in item.backups] == [(True, ""), (False, "job errors")]
@@ -234,7 +234,7 @@ def test_proofs_failed_backups_and_removed_archives_come_from_the_catalog(catalo
 
 def test_archives_that_the_catalog_knows_and_the_storage_no_longer_lists_are_counted_as_lost(catalog: Catalog) -> None:
     known = [archive(108, NIGHTS[0] - 86400 * days) for days in (1, 2)]
-    catalog.observe(known, scope=[], at=NOW)
+    catalog.archives.observe(known, scope=[], at=NOW)
     facts = seen(World(), catalog)
     assert {(item.node, item.lost) for item in facts.listings} == {("clovis", 2), ("lge-pve02", 0)}
     assert "listing-blind" in {item.id for item in findings(facts, policy(), NOW)}
@@ -303,9 +303,9 @@ def test_an_error_of_one_storage_leaves_the_others_listed(catalog: Catalog) -> N
 
 def test_law_5_an_archive_of_another_size_than_recorded_is_told_as_changed_without_any_sync(catalog: Catalog) -> None:
     world = World()
-    catalog.observe(world.archive_list, scope=[], at=NOW)
+    catalog.archives.observe(world.archive_list, scope=[], at=NOW)
     newest = archive(108, NIGHTS[-1])
-    catalog.record_proof(proof(108, NIGHTS[-1]))
+    catalog.proofs.record(proof(108, NIGHTS[-1]))
     world.archive_list = [replace(item, size=7) if item == newest else item for item in world.archive_list]
     facts = seen(world, catalog)
     held = {item.ctime: item for item in one(facts, 108).archives}
@@ -316,9 +316,9 @@ def test_law_5_an_archive_of_another_size_than_recorded_is_told_as_changed_witho
 
 def test_law_5_a_change_that_the_catalog_knows_of_stays_told(catalog: Catalog) -> None:
     world = World()
-    catalog.observe(world.archive_list, scope=[], at=NOW)
-    catalog.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="aa")
-    catalog.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="bb", at=NOW)
+    catalog.archives.observe(world.archive_list, scope=[], at=NOW)
+    catalog.archives.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="aa")
+    catalog.archives.annotate("clovis", archive(108, NIGHTS[-1]).volid, sha256="bb", at=NOW)
     assert [item.id for item in findings(seen(world, catalog), policy(), NOW)].count("archive-changed") == 1
 
 
@@ -327,10 +327,12 @@ def test_law_5_a_change_that_the_catalog_knows_of_stays_told(catalog: Catalog) -
 
 def test_a_nights_hour_is_its_own_word_and_else_when_it_was_opened(catalog: Catalog) -> None:
     for memory in (NightMemory("nightly", NOW - 60), NightMemory("weekly")):
-        catalog.open_operation(NewOperation("night", None, "back-up", job_run.FORM.write(memory)), NOW)
-    catalog.record_missed(NewOperation("night", None, "back-up", job_run.FORM.write(NightMemory("nightly", 5))), NOW, "late")
-    runs = [NightRun("nightly", NOW - 60, False), NightRun("weekly", NOW, False), NightRun("nightly", 5, True)]
-    assert sorted(seen(World(), catalog).nights, key=lambda one: -one.at) == sorted(runs, key=lambda one: -one.at)
+        catalog.operations.open(NewOperation("night", None, "back-up", job_run.FORM.write(memory)), NOW)
+    catalog.operations.record_missed(
+        NewOperation("night", None, "back-up", job_run.FORM.write(NightMemory("nightly", 5))), NOW, "late"
+    )
+    runs = [JobRun("nightly", NOW - 60, False), JobRun("weekly", NOW, False), JobRun("nightly", 5, True)]
+    assert sorted(seen(World(), catalog).job_runs, key=lambda one: -one.at) == sorted(runs, key=lambda one: -one.at)
 
 
 # --- left frozen ----------------------------------------------------------------------------------------------------------------
@@ -340,10 +342,10 @@ def backed_up(catalog: Catalog, state: State, at: int) -> None:
     """Remember a backup of 104 that found its guest so."""
     driver = Driver("a", 600, at)
     found = BackupMemory("nightly", thaw=Thaw(state, "its agent says so", at, tried=True))
-    operation = catalog.open_operation(NewOperation("backup", 104, "dump", ASKED), at, driver)
+    operation = catalog.operations.open(NewOperation("backup", 104, "dump", ASKED), at, driver)
     assert operation is not None
     kept = Kept(backup.FORM.write(found), operation.book)
-    catalog.finish(operation.id, driver, OperationState.DONE, kept=kept, error=None, note=None)
+    catalog.operations.finish(operation.id, driver, OperationState.DONE, kept=kept, error=None, note=None)
 
 
 def agent_of(world: World, status: GuestStatus, answer: object) -> Any:
@@ -396,7 +398,7 @@ RESTORE = f"UPID:clovis:0000A1B2:00097285:69AF0000:qmrestore:9000:{TOKEN}:"
 def test_law_1_a_copy_is_called_ours_only_on_the_word_of_pves_tasks(catalog: Catalog, refused: bool) -> None:
     world = World()
     world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
-    world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
+    world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity.get()) + "\n"}
     if refused:
         world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
         world.refuse["tasks clovis"] = PvePermissionDenied("no", "")
@@ -407,11 +409,11 @@ def test_law_1_a_copy_is_called_ours_only_on_the_word_of_pves_tasks(catalog: Cat
 def test_a_copy_that_the_catalog_forgot_and_one_that_was_moved_are_seen(catalog: Catalog) -> None:
     world = World()
     world.guest_list.append(replace(guest(108), vmid=9000, name="restore-test-108", status="running"))
-    world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity()) + "\n"}
+    world.configs[9000] = {"description": ownership.mark("01GONE", catalog.identity.get()) + "\n"}
     world.task_list.append(TaskRow(RESTORE, "OK", NOW, TOKEN))
-    catalog.open_operation(NewOperation("restore-test", 109, "choose", restore_test.FORM.write(RestoreTestMemory())), NOW)
+    catalog.operations.open(NewOperation("restore-test", 109, "choose", restore_test.FORM.write(RestoreTestMemory())), NOW)
     test = restore_test.FORM.write(RestoreTestMemory(moved=Moved("clovis", "lge-pve02", NOW)))
-    catalog.open_operation(NewOperation("restore-test", 108, "choose", test), NOW)
+    catalog.operations.open(NewOperation("restore-test", 108, "choose", test), NOW)
     facts = seen(world, catalog)
     (orphan,) = facts.orphans
     assert (orphan.copy.vmid, orphan.copy.node, orphan.copy.running, orphan.ours) == (9000, "clovis", True, True)

@@ -40,7 +40,7 @@ def test_a_policy_that_was_spoilt_while_the_service_runs_is_told_though_the_queu
     for _ in range(14):
         site.clock.sleep(30)
         for queue in ("polls", "steps"):
-            site.catalog.pulse(queue, int(site.clock.now()))
+            site.catalog.heartbeats.record(queue, int(site.clock.now()))
         with pytest.raises(PolicyError):
             tick(spoilt)
     observer.read()

@@ -13,8 +13,8 @@ from pvelab.schema.validate import property_schema
 _FLOCK_TIMEOUT = 10.0
 
 
-def patience(lab: Lab, seconds: float) -> float:
-    """Return how long a lock is really waited for: PVE's ``seconds``, unless the lab's definition makes it less patient."""
+def lock_timeout_s(lab: Lab, seconds: float) -> float:
+    """Return how long a lock is really waited for: PVE's ``seconds``, unless the lab's definition makes that shorter."""
     return seconds * float(lab.settings.get("lock_patience", 1))
 
 
@@ -34,13 +34,13 @@ def check_unlocked(vm: VmConfig, *but: str) -> None:
 
 @contextmanager
 def task_lock(lab: Lab, vmid: int, log: TaskLog, timeout: float = _FLOCK_TIMEOUT) -> Iterator[None]:
-    """Hold the guest's file lock in a task, which says so when it has to wait. Raise LabError when its patience is at an end."""
+    """Hold the guest's file lock in a task, which says so when it has to wait. Raise LabError when its time is up."""
     with ExitStack() as stack:
         try:
             stack.enter_context(lab.guests.lock(vmid, 0))
         except LabError:
             log.line("trying to acquire lock...")
-            stack.enter_context(lab.guests.lock(vmid, patience(lab, timeout)))
+            stack.enter_context(lab.guests.lock(vmid, lock_timeout_s(lab, timeout)))
             log.line(" OK")
         yield
 

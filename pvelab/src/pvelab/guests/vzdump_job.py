@@ -12,7 +12,7 @@ from pvelab.faults import waiting
 from pvelab.guests import volumes
 from pvelab.guests.dump import Dump, GuestFailed, dump_guest
 from pvelab.guests.dumplog import DumpLog
-from pvelab.guests.state import patience
+from pvelab.guests.state import lock_timeout_s
 from pvelab.guests.vzdump_options import Options
 from pvelab.kernel import Call, Lab, LabError, TaskDied, TaskLog, TaskVanished
 
@@ -89,7 +89,7 @@ def _node_lock(lab: Lab, node: str, minutes: int, log: TaskLog) -> Iterator[None
             log.line("ERROR: can't acquire lock '/var/run/vzdump.lock' (wait = 0)")
             raise TaskVanished
         log.line("INFO: trying to get global lock - waiting...")
-        if not _acquired(lab, node, lock, patience(lab, minutes * 60), log):
+        if not _acquired(lab, node, lock, lock_timeout_s(lab, minutes * 60), log):
             log.line("ERROR: can't acquire lock '/var/run/vzdump.lock' - got timeout")
             raise TaskVanished
         log.line("INFO: got global lock")

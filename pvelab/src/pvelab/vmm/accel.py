@@ -15,7 +15,7 @@ from pvelab.vmm.network import Networks
 from pvelab.vmm.spec import Disk, MachineSpec
 
 # Seconds within which a guest under working KVM is up many times over.
-PATIENCE = 5.0
+TIMEOUT_S = 5.0
 READY = "lab-guest-ready"
 
 
@@ -25,13 +25,13 @@ def choose(images: Images) -> str:
     answer = images.folder / f"accelerator-{boot}"
     if not answer.exists():
         fresh = answer.with_suffix(f".{os.getpid()}")
-        fresh.write_text("kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) and boots(images, "kvm", PATIENCE) else "tcg")
+        fresh.write_text("kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) and boots(images, "kvm", TIMEOUT_S) else "tcg")
         fresh.replace(answer)
     return answer.read_text()
 
 
-def boots(images: Images, accelerator: str, patience: float) -> bool:
-    """Given the images and an accelerator, return whether a guest comes up under it within ``patience`` seconds."""
+def boots(images: Images, accelerator: str, timeout_s: float) -> bool:
+    """Given the images and an accelerator, return whether a guest comes up under it within ``timeout_s`` seconds."""
     networks = Networks()
     with tempfile.TemporaryDirectory(prefix="lab-accel-") as folder:
         seed = GuestSeed(1, "accelerator-test", (), 128)
@@ -41,7 +41,7 @@ def boots(images: Images, accelerator: str, patience: float) -> bool:
         )
         try:
             machine.start()
-            return _comes_up(machine, patience)
+            return _comes_up(machine, timeout_s)
         except (QemuError, subprocess.SubprocessError):
             return False
         finally:
@@ -49,8 +49,8 @@ def boots(images: Images, accelerator: str, patience: float) -> bool:
             networks.close()
 
 
-def _comes_up(machine: Machine, patience: float) -> bool:
-    deadline = time.monotonic() + patience
+def _comes_up(machine: Machine, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and machine.pid is not None:
         if READY in machine.console():
             return True

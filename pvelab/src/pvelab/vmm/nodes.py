@@ -24,7 +24,7 @@ from pvelab.vmm.probe import answers_ssh
 SSHD = "/usr/sbin/sshd"
 # Where sshd, when root, keeps an empty folder to lock itself into (Debian's build).
 PRIVILEGE_SEPARATION = Path("/run/sshd")
-PATIENCE = 10.0
+TIMEOUT_S = 10.0
 CONFIG = """\
 ListenAddress 127.0.0.1
 Port {port}
@@ -109,7 +109,7 @@ class NodeSsh:
         (self._folder / "sshd.pid").unlink(missing_ok=True)
 
     def _await(self, port: int) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not answers_ssh("127.0.0.1", port):
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()

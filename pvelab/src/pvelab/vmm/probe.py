@@ -24,7 +24,7 @@ ADDRESSES = ("192.168.10.250/24", "192.168.20.250/24", "192.168.30.250/24")
 MACS = ("BC:24:11:00:0F:FE", "BC:24:11:00:0F:FD", "BC:24:11:00:0F:FC")
 # The address that QEMU's user network forwards to when it is not told another.
 USER_NETWORK = "10.0.2.15/24"
-PATIENCE = 90.0
+TIMEOUT_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Probe:
         host_key = self._make_once()
         machine, port = self._power_on()
         self.machine = machine
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not answers_ssh("127.0.0.1", port):
             if time.monotonic() > deadline or machine.pid is None:
                 self.stop()

@@ -41,11 +41,11 @@ def _start(
         )
 
 
-def end(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
-    """Ask the process to end, after ``patience`` seconds make it, and wait until it is gone."""
+def end(process: subprocess.Popen[bytes], timeout_s: float = 5.0) -> None:
+    """Ask the process to end, after ``timeout_s`` seconds make it, and wait until it is gone."""
     process.terminate()
     try:
-        process.wait(patience)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -20,10 +20,10 @@ class QemuError(PvelabError):
 class Qmp:
     """One monitor connection; commands from several threads wait for each other."""
 
-    def __init__(self, path: Path, alive: Callable[[], bool], patience: float = 20.0) -> None:
+    def __init__(self, path: Path, alive: Callable[[], bool], timeout_s: float = 20.0) -> None:
         """Connect to the monitor at ``path``, waiting for QEMU to make it. Raise QemuError when it ends or does not come."""
         self._lock, self._numbers = threading.Lock(), itertools.count(1)
-        self._socket = _connect(path, alive, patience)
+        self._socket = _connect(path, alive, timeout_s)
         self._lines = self._socket.makefile("rb")
         if not self._lines.readline():
             raise QemuError(f"QEMU closed its monitor {path} at once", "read the machine's qemu.log")
@@ -58,12 +58,12 @@ class Qmp:
         self._socket.close()
 
 
-def _connect(path: Path, alive: Callable[[], bool], patience: float) -> socket.socket:
-    deadline = time.monotonic() + patience
+def _connect(path: Path, alive: Callable[[], bool], timeout_s: float) -> socket.socket:
+    deadline = time.monotonic() + timeout_s
     while True:
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            channel.settimeout(patience)
+            channel.settimeout(timeout_s)
             channel.connect(str(path))
         except OSError as error:
             channel.close()

@@ -81,7 +81,7 @@ def paused(stage: Stage) -> None:
 
 @contextmanager
 def node_loses_its_power(stage: Stage) -> Iterator[Words]:
-    """The copy's node dies while it settles, and is back before the tear-down has lost its patience."""
+    """The copy's node dies while it settles, and is back before the tear-down gives it up."""
     back = threading.Timer(30, lambda: revive_node(stage.lab, HOME))
     back.daemon = True
 

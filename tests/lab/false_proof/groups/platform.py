@@ -77,10 +77,10 @@ def work_off(stage: Stage) -> None:
             patch.setenv(name, value)
         with open_service(foreground=False) as service:
             for _ in range(200):
-                opened = [one.id for one in service.catalog.operations(state=OperationState.OPEN)]
+                opened = [one.id for one in service.catalog.operations.find(state=OperationState.OPEN)]
                 for id in {*tick.tick(service), *opened}:
                     worker_loop.work(service.engine.executor, id, long=True)
-                if not service.catalog.operations(state=OperationState.OPEN):
+                if not service.catalog.operations.find(state=OperationState.OPEN):
                     return
                 time.sleep(0.2)
     raise AssertionError("the reaper did not come to its end")

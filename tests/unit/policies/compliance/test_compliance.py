@@ -19,9 +19,9 @@ from policies.compliance.facts import (
     ClusterJob,
     Gap,
     GuestFacts,
+    JobRun,
     Listing,
     MovedCopy,
-    NightRun,
     Quorum,
     SiteFacts,
     usable,
@@ -181,13 +181,13 @@ def test_an_agent_that_is_not_known_is_no_finding_and_a_container_has_none() -> 
 
 def test_runs_that_no_scheduler_was_there_for_are_critical_until_a_later_one_was_run() -> None:
     name = policy().jobs[0].id
-    missed = (NightRun(name, NOW - 2 * 86400, True), NightRun(name, NOW - 86400, True), NightRun("gone", NOW, True))
-    (item,) = found(replace(put_right(), nights=missed), "backup-missed")
+    missed = (JobRun(name, NOW - 2 * 86400, True), JobRun(name, NOW - 86400, True), JobRun("gone", NOW, True))
+    (item,) = found(replace(put_right(), job_runs=missed), "backup-missed")
     assert item.severity is Severity.CRITICAL and item.subject == name and item.detail.startswith("2 ")
-    since = (*missed, NightRun(name, NOW - 3600, False))
-    (item,) = found(replace(put_right(), nights=since), "backup-missed")
+    since = (*missed, JobRun(name, NOW - 3600, False))
+    (item,) = found(replace(put_right(), job_runs=since), "backup-missed")
     assert item.severity is Severity.INFO and not pressing([item], policy(), NOW)
-    assert not found(replace(put_right(), nights=(NightRun(name, NOW - 8 * 86400, True),)), "backup-missed")
+    assert not found(replace(put_right(), job_runs=(JobRun(name, NOW - 8 * 86400, True),)), "backup-missed")
 
 
 def test_a_backup_is_missed_once_its_window_has_passed_and_not_before() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from policies.compliance.evaluation import exemption_for, findings
-from policies.compliance.facts import BackupOutcome, Clocks, Listing, MovedCopy, NightRun, SiteFacts
+from policies.compliance.facts import BackupOutcome, Clocks, JobRun, Listing, MovedCopy, SiteFacts
 from policies.compliance.selecting import TOLD_FOR_S, last_due
 from policies.model import Exemption, Finding, Job, Severity, Verdict
 from tests.unit.report.langeo import (
@@ -68,14 +68,14 @@ NIGHTLY = policy().jobs[0].id
 @pytest.mark.parametrize(("at", "told"), [(NOW - TOLD_FOR_S, False), (NOW - TOLD_FOR_S + 1, True)])
 def test_what_was_missed_or_moved_is_told_of_for_a_week(at: int, told: bool) -> None:
     assert TOLD_FOR_S == 7 * 24 * HOUR
-    assert bool(found(replace(put_right(), nights=(NightRun(NIGHTLY, at, True),)), "backup-missed")) is told
+    assert bool(found(replace(put_right(), job_runs=(JobRun(NIGHTLY, at, True),)), "backup-missed")) is told
     moved = MovedCopy(108, "01J", "clovis", "lge-pve02", at)
     assert bool(found(replace(put_right(), moves=(moved,)), "copy-moved")) is told
 
 
 def test_a_run_before_the_missed_one_does_not_make_it_good() -> None:
-    nights = (NightRun(NIGHTLY, NOW - 3 * HOUR, False), NightRun(NIGHTLY, NOW - 2 * HOUR, True))
-    (item,) = found(replace(put_right(), nights=nights), "backup-missed")
+    nights = (JobRun(NIGHTLY, NOW - 3 * HOUR, False), JobRun(NIGHTLY, NOW - 2 * HOUR, True))
+    (item,) = found(replace(put_right(), job_runs=nights), "backup-missed")
     assert item.severity is Severity.CRITICAL
 
 

@@ -51,7 +51,7 @@ def test_a_child_that_ignores_the_request_to_end_is_made_to(tmp_path: Path) -> N
     process = processes.spawn(["sh", "-c", "trap '' TERM; echo set; while :; do sleep 0.1; done"], tmp_path / "log")
     while "set" not in (tmp_path / "log").read_text():
         time.sleep(0.01)
-    processes.end(process, patience=0.2)
+    processes.end(process, timeout_s=0.2)
     assert process.returncode == -signal.SIGKILL
 
 

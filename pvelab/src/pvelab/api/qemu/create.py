@@ -9,7 +9,7 @@ from pvelab.guests import creating, destroying
 from pvelab.guests.access import REQUEST_ONLY, backup_volume, check_bridges, check_options, check_root_parameter
 from pvelab.guests.devices import DRIVE, NET, with_mac
 from pvelab.guests.restore import Request, Restore
-from pvelab.guests.state import check_unlocked, patience, save
+from pvelab.guests.state import check_unlocked, lock_timeout_s, save
 from pvelab.kernel import Call, LabError, parameter_error, route
 
 _FLOCK_TIMEOUT = 5.0
@@ -92,7 +92,7 @@ def _reserve(call: Call, verb: str, *, existing: bool) -> None:
     """Take the VMID: an empty configuration with ``lock: create``. Raise LabError 500 in PVE's words if that is not possible."""
     lab, node, vmid = call.lab, call.node, call.vmid
     try:
-        with lab.guests.lock(vmid, patience(lab, _FLOCK_TIMEOUT)):
+        with lab.guests.lock(vmid, lock_timeout_s(lab, _FLOCK_TIMEOUT)):
             vm = lab.guests.get(vmid)
             if vm is None:
                 lab.guests.create(node, vmid, {"lock": "create"})

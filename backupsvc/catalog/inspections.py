@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.patience import retried
+from backupsvc.catalog.retry import retried
 from backupsvc.catalog.tables import ACCEPTANCE, ARCHIVE, OPERATION, PROOF, STORAGE_LOOK
 from policies.model import Verdict
 from policies.prune_guard import Knowledge, Sighting
@@ -28,7 +28,7 @@ class Acceptance:
     archives: tuple[str, ...]
 
 
-class LookStore:
+class InspectionRepository:
     """The catalog's knowledge of itself."""
 
     def __init__(self, database: Database) -> None:
@@ -82,14 +82,16 @@ class LookStore:
             return [Acceptance(row.vmid, row.at, row.who, row.why, tuple(row.archives)) for row in rows]
 
 
-def last_looks(connection: Connection) -> dict[Storage, int | None]:
+def last_inspections(connection: Connection) -> dict[Storage, int | None]:
     """Return when each storage was last listed completely, None where no listing is known to have been complete."""
     rows = connection.execute(select(STORAGE_LOOK.c.place, STORAGE_LOOK.c.storage, STORAGE_LOOK.c.last_look))
     return {(row.place, row.storage): row.last_look for row in rows}
 
 
-def record_looks(connection: Connection, looked: Collection[Storage], before: Mapping[Storage, int | None], at: int) -> None:
-    """Given the storages that were listed completely at ``at``, and ``last_looks`` until now, remember it.
+def record_inspections(
+    connection: Connection, looked: Collection[Storage], before: Mapping[Storage, int | None], at: int
+) -> None:
+    """Given the storages that were listed completely at ``at``, and ``last_inspections`` until now, remember it.
 
     The first look only moves back: one that was written down while a clock was ahead must not stand in the way for ever.
     """

@@ -10,15 +10,15 @@ from workers.app import app
 from workers.site import open_site
 
 
-@app.task
-def beat(queue: str) -> None:
+@app.task(name="workers.pulse.beat")  # what older schedules send and older workers listen to
+def heartbeat(queue: str) -> None:
     """Record that this queue is consumed now."""
     with open_site() as service:
-        service.catalog.pulse(queue, int(service.clock.now()))
+        service.catalog.heartbeats.record(queue, int(service.clock.now()))
 
 
 @worker_ready.connect
-def first_beats(sender: Any, **_: Any) -> None:
+def first_heartbeats(sender: Any, **_: Any) -> None:
     """A worker that has just come up need not wait for beat's next tick to show that it works."""
     for queue in sender.app.amqp.queues.consume_from:
-        beat.delay(queue)
+        heartbeat.delay(queue)

@@ -12,35 +12,40 @@ from sqlalchemy import ColumnElement, Select, delete, insert, select, true
 
 from backupsvc.catalog.archives import find
 from backupsvc.catalog.database import Database
-from backupsvc.catalog.leases import Fence, hold
-from backupsvc.catalog.patience import repeatable, retried
+from backupsvc.catalog.fences import Fence, hold
+from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.tables import ARCHIVE_PIN, OPERATION
 from backupsvc.errors import PveNotFound
 from policies.model import OperationState
 
 
-class PinStore:
+class ArchivePinRepository:
     """The catalog's pins on archives."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @repeatable
-    def pin(self, node: str, volid: str, operation: str, at: int, fence: Fence | None = None) -> str | None:
-        """Given an archive that an operation needs, pin it; return the operation that is removing it, if one is: then nothing is
-        pinned. ``at`` in epoch seconds. Raise PveNotFound if the archive was never seen, or is gone."""
-        return self._take(node, volid, operation, at, fence, removes=False)
+    def pin(self, node: str, volid: str, at: int, fence: Fence) -> str | None:
+        """Given an archive that the fence's operation needs, pin it; return the operation that is removing it, if one is.
+
+        Then nothing is pinned. ``at`` in epoch seconds. Raise PveNotFound if the archive was never seen, or is gone.
+        """
+        return self._take(node, volid, at, fence, removes=False)
 
     @repeatable
-    def begin_removal(self, node: str, volid: str, operation: str, at: int, fence: Fence | None = None) -> str | None:
-        """Given an archive that an operation is about to remove, keep all others from pinning it; return the operation that needs
-        or removes it, if one does: then it must stay. Raise PveNotFound if the archive was never seen, or is gone."""
-        return self._take(node, volid, operation, at, fence, removes=True)
+    def begin_removal(self, node: str, volid: str, at: int, fence: Fence) -> str | None:
+        """Given an archive that the fence's operation is about to remove, keep all others from pinning it.
+
+        Return the operation that needs or removes it, if one does: then it must stay. Raise PveNotFound if the archive was never
+        seen, or is gone.
+        """
+        return self._take(node, volid, at, fence, removes=True)
 
     @repeatable
-    def unpin(self, node: str, volid: str, operation: str, fence: Fence | None = None) -> None:
-        """Given an archive that an operation pinned, or was about to remove, let go of it."""
-        mine = (ARCHIVE_PIN.c.place.in_((node, "")), ARCHIVE_PIN.c.volid == volid, ARCHIVE_PIN.c.operation == operation)
+    def unpin(self, node: str, volid: str, fence: Fence) -> None:
+        """Given an archive that the fence's operation pinned, or was about to remove, let go of it."""
+        mine = (ARCHIVE_PIN.c.place.in_((node, "")), ARCHIVE_PIN.c.volid == volid, ARCHIVE_PIN.c.operation == fence[0])
         with self._database.write() as connection:
             hold(connection, fence)
             connection.execute(delete(ARCHIVE_PIN).where(*mine))
@@ -51,7 +56,8 @@ class PinStore:
         with self._database.read() as connection:
             return {row.volid for row in connection.execute(_open(ARCHIVE_PIN.c.removes.is_(False)))}
 
-    def _take(self, node: str, volid: str, operation: str, at: int, fence: Fence | None, *, removes: bool) -> str | None:
+    def _take(self, node: str, volid: str, at: int, fence: Fence, *, removes: bool) -> str | None:
+        operation, _ = fence
         with self._database.write() as connection:
             hold(connection, fence)
             row = find(connection, node, volid)  # locked: on PostgreSQL two that take it wait for each other here

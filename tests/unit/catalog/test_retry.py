@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, insert, make_url, select, text
 from backupsvc.catalog import Catalog
 from backupsvc.catalog.database import Database
 from backupsvc.catalog.operations import NewOperation
-from backupsvc.catalog.patience import repeatable, retried
+from backupsvc.catalog.retry import repeatable, retried
 from backupsvc.catalog.tables import VMID_LEASE
 from backupsvc.errors import CatalogCut, CatalogUnreachable
 from policies.model import Operation
@@ -35,12 +35,12 @@ raw.execute("ROLLBACK")
 
 def opened(catalog: Catalog, occurrence: str | None = None) -> Operation | None:
     """Open an operation."""
-    return catalog.open_operation(NewOperation("backup", 108, "locate", {}, occurrence=occurrence), 1)
+    return catalog.operations.open(NewOperation("backup", 108, "locate", {}, occurrence=occurrence), 1)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The databases' own patience is cut down, so that ours is what a test sees."""
+    """The databases' own time to wait is cut down, so that ours is what a test sees."""
     monkeypatch.setattr("backupsvc.catalog.database.BUSY_SECONDS", 0.2)
 
 
@@ -71,16 +71,16 @@ def postgres_url(postgres: str) -> Iterator[str]:
 
 
 def test_a_write_waits_for_another_process_that_holds_the_sqlite_file(tmp_path: Path, lock: Callable[[float], None]) -> None:
-    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db", patience=30) as catalog:
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db", retry_for_s=30) as catalog:
         lock(1.5)
-        assert catalog.operations() == []  # readers are not disturbed
+        assert catalog.operations.find() == []  # readers are not disturbed
         before = time.monotonic()
         assert opened(catalog)
         assert 1 < time.monotonic() - before < 30
 
 
 def test_a_file_that_stays_locked_is_unreachable_with_a_hint(tmp_path: Path, lock: Callable[[float], None]) -> None:
-    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db", patience=0.5) as catalog:
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db", retry_for_s=0.5) as catalog:
         lock(60)
         with pytest.raises(CatalogUnreachable, match="does not answer in 1 s: database is locked") as caught:
             opened(catalog)
@@ -89,18 +89,18 @@ def test_a_file_that_stays_locked_is_unreachable_with_a_hint(tmp_path: Path, loc
 
 def test_a_table_that_another_holds_is_waited_for(postgres_url: str, impatient: None) -> None:
     other = create_engine(postgres_url)
-    with Catalog.open(postgres_url, patience=30) as catalog, other.connect() as holding:
+    with Catalog.open(postgres_url, retry_for_s=30) as catalog, other.connect() as holding:
         holding.execute(text("LOCK TABLE proof IN ACCESS EXCLUSIVE MODE"))
         threading.Timer(1.5, holding.rollback).start()
         before = time.monotonic()
-        assert catalog.proofs() == []
+        assert catalog.proofs.find() == []
         assert 1 < time.monotonic() - before < 30
     other.dispose()
 
 
 def test_connections_that_were_cut_while_they_lay_idle_are_replaced(postgres_url: str) -> None:
-    with Catalog.open(postgres_url, patience=0) as catalog:
-        catalog.operations()
+    with Catalog.open(postgres_url, retry_for_s=0) as catalog:
+        catalog.operations.find()
         assert _cut(postgres_url) == 1
         assert opened(catalog)
 
@@ -109,7 +109,7 @@ class Diary:
     """A store whose transaction can be disturbed: it books VMIDs for an operation."""
 
     def __init__(self, url: str, operation: str, disturb: Callable[[], object]) -> None:
-        self._database = Database.open(url, patience=20)
+        self._database = Database.open(url, retry_for_s=20)
         self._operation, self._disturb, self.tries = operation, disturb, 0
 
     def close(self) -> None:
@@ -203,7 +203,7 @@ def test_what_may_be_done_twice_is_done_again_even_then(
 
 @pytest.mark.slow
 def test_a_postgresql_that_is_down_for_a_while_is_waited_for_by_readers_and_writers() -> None:
-    with private_server() as server, Catalog.open(fresh_database(server.url), patience=60) as catalog:
+    with private_server() as server, Catalog.open(fresh_database(server.url), retry_for_s=60) as catalog:
         server.stop()
         threading.Timer(2, server.start).start()
         before, made = time.monotonic(), []
@@ -212,20 +212,20 @@ def test_a_postgresql_that_is_down_for_a_while_is_waited_for_by_readers_and_writ
         ]
         for writer in writers:
             writer.start()
-        assert catalog.archives() == []
+        assert catalog.archives.find() == []
         for writer in writers:
             writer.join(HANGS)
         assert 1.5 < time.monotonic() - before < 60
-        assert len(catalog.operations()) == 2 == len([item for item in made if item])
+        assert len(catalog.operations.find()) == 2 == len([item for item in made if item])
 
 
 def test_a_catalog_that_never_answered_is_given_up_soon_and_the_reader_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("backupsvc.catalog.database.FIRST_PATIENCE", 0.3)
+    monkeypatch.setattr("backupsvc.catalog.database.FIRST_RETRY_FOR_S", 0.3)
     before = time.monotonic()
     with caplog.at_level(logging.WARNING), pytest.raises(CatalogUnreachable, match="does not answer in 0 s"):
-        Catalog.open("postgresql+psycopg://user:s3cr3t@127.0.0.1:1/x", patience=60)
+        Catalog.open("postgresql+psycopg://user:s3cr3t@127.0.0.1:1/x", retry_for_s=60)
     assert time.monotonic() - before < 60
     assert len(caplog.records) == 1 and "waiting for up to 0 s" in caplog.text and "s3cr3t" not in caplog.text
 

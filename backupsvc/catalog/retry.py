@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from backupsvc.clock import SystemClock, polls
 from backupsvc.errors import CatalogCut
 
-FIRST, MOST = 0.1, 5.0  # seconds between two attempts: at first, and at most
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 5.0  # seconds between two attempts: at first, and at most
 _PASSING_STATES = ("40001", "40P01", "55P03")  # PostgreSQL: serialization failure, deadlock, lock not available
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -26,33 +26,34 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Patient(Protocol):
+class WithRetryTime(Protocol):
     """A database that says how many seconds it is waited for."""
 
     @property
-    def patience(self) -> float: ...
+    def retry_for_s(self) -> float: ...
 
 
-class Store(Protocol):
+class Repository(Protocol):
     """Anything over a database."""
 
     @property
-    def _database(self) -> Patient: ...
+    def _database(self) -> WithRetryTime: ...
 
 
-S = TypeVar("S", bound=Store)
+S = TypeVar("S", bound=Repository)
 
 
 def retried(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Given a store's method of one transaction, return it patient: a transaction that was cut and undone is done again.
+    """Given a repository's method of one transaction, return one that retries.
 
-    The method raises CatalogUnreachable when the database's patience is used up, or when nobody knows what was written.
+    A transaction that was cut and undone is done again. The method raises CatalogUnreachable when the database's ``retry_for_s``
+    is used up, or when nobody knows what was written.
     """
     return _again(method, only_undone=True)
 
 
 def repeatable(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Given a store's method for which twice is the same as once, return it patient, whatever became of the first attempt."""
+    """Given a repository's method for which twice is the same as once, return one that retries, whatever became of the first."""
     return _again(method, only_undone=False)
 
 
@@ -70,14 +71,14 @@ def passes_before_begin(error: DBAPIError) -> bool:
 
 def _again(method: Callable[Concatenate[S, P], R], *, only_undone: bool) -> Callable[Concatenate[S, P], R]:
     @wraps(method)
-    def patient(store: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        patience = store._database.patience
-        for passed in polls(SystemClock(), patience, first=FIRST, most=MOST):
+    def retrying(repository: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        retry_for_s = repository._database.retry_for_s
+        for passed in polls(SystemClock(), retry_for_s, first=FIRST_PAUSE_S, most=MAX_PAUSE_S):
             try:
-                return method(store, *args, **kwargs)
+                return method(repository, *args, **kwargs)
             except CatalogCut as cut:
-                if passed >= patience or (only_undone and not cut.undone):
+                if passed >= retry_for_s or (only_undone and not cut.undone):
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    return patient
+    return retrying
