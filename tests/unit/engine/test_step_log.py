@@ -33,8 +33,8 @@ def test_a_step_is_a_line_for_whoever_looks_closely_and_none_for_others() -> Non
     for level, lines in (("debug", 2), ("info", 0)):
         stream = io.StringIO()
         logs.configure(process="worker", level=level, form="json", stream=stream)
-        log_step(StepEvent(OPERATION, "step", "boot"))
-        log_step(StepEvent(OPERATION, "done", "boot", "the agent answers", 12.3456))
+        log_step(StepEvent(OPERATION, "step", "boot", node="lge-pve02"))
+        log_step(StepEvent(OPERATION, "done", "boot", "the agent answers", 12.3456, "lge-pve02"))
         told = [json.loads(line) for line in stream.getvalue().splitlines()]
         assert len(told) == lines
         if told:

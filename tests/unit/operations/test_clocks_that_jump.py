@@ -17,7 +17,7 @@ from backupsvc.operations import tick
 from policies.model import Operation, OperationState
 from tests.unit.engine.notes import NOTES, NOTHING, Notes, Run, kinds
 from tests.unit.engine.test_engine import opened
-from tests.unit.operations.worlds import SteppingClock, World, emptied, memory_of, operation_of, world
+from tests.unit.operations.worlds import SteppingClock, World, emptied, operation_of, world
 
 YEAR = 366 * 86_400
 
@@ -81,7 +81,7 @@ def test_silence_is_counted_in_full_though_the_clock_is_set_back_each_time(site:
     engine = Engine(site, kinds("restore-test", start=set_back))
     began = site.clock.monotonic()
     ended = engine.drive([opened(engine)])[0]
-    assert memory_of(ended)["error"]["step"] == "start"
+    assert ended.book.failed_at("start")
     assert FOREGROUND_RETRY_FOR_S <= site.clock.monotonic() - began < 2 * FOREGROUND_RETRY_FOR_S
 
 

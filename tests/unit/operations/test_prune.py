@@ -22,6 +22,7 @@ from backupsvc.operations.prune import deciding
 from backupsvc.operations.prune.deciding import decision, preview
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import foreseen, prune_outcome
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.requester import person
 from policies import prune_marks
 from policies.model import (
@@ -80,7 +81,7 @@ def marks(site: World) -> dict[str, Mark]:
 
 def chosen_by_a_test(site: World, item: Archive) -> str:
     """Let a restore test choose an archive, as its first step does; return the test's id."""
-    operation: Operation | None = site.engine.open("restore-test", 108, {})
+    operation: Operation | None = site.engine.open("restore-test", 108, RestoreTestMemory())
     assert operation and held.pin(site.catalog, item.node, item.volid, operation.id, 1) is None
     return operation.id
 
@@ -221,7 +222,7 @@ def test_law_3_an_archive_that_is_being_removed_is_chosen_by_nobody(site: World)
     chosen: list[str | None] = []
 
     def delete(node: str, volid: str) -> None:
-        test = site.engine.open("restore-test", 500 + len(chosen), {})
+        test = site.engine.open("restore-test", 500 + len(chosen), RestoreTestMemory())
         assert test
         chosen.append(held.pin(site.catalog, node, volid, test.id, 1))
         cluster._delete(node, volid)

@@ -16,6 +16,7 @@ from backupsvc.inventory import accepting, listing
 from backupsvc.operations.prune.deciding import preview
 from backupsvc.operations.prune.opening import open_prune
 from backupsvc.operations.prune.result import prune_outcome
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from policies import prune_guard
 from policies.model import Archive, Guest, GuestType, Mark, Node, SeenStorages, Storage
 from policies.prune_guard import Knowledge, Sighting
@@ -277,7 +278,7 @@ def test_law_3_an_archive_that_is_gone_is_chosen_by_nobody(site: World) -> None:
     with_cluster(site, Cluster(listings=[THREE]))
     preview(site)
     site.catalog.archives.mark_gone(A, THREE[0].volid, int(site.clock.now()))
-    test = site.engine.open("restore-test", 108, {})
+    test = site.engine.open("restore-test", 108, RestoreTestMemory())
     assert test
     for take in (held.pin, held.begin_removal):
         with pytest.raises(PveNotFound, match="no longer there"):

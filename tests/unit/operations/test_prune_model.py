@@ -19,13 +19,15 @@ from backupsvc.catalog.tables import ARCHIVE
 from backupsvc.errors import BackupsvcError, PveError, PveUnreachable
 from backupsvc.inventory import accepting
 from backupsvc.operations.prune.deciding import preview
+from backupsvc.operations.prune.memory import recall
 from backupsvc.operations.prune.opening import open_prune
+from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from policies.bookkeeping import Bookkeeping
 from policies.model import Archive, Node, Operation, OperationState, SeenStorages, Storage
 from tests import held
 from tests.unit.operations.cluster import Cluster, archive
 from tests.unit.operations.test_prune import with_cluster, with_policy
-from tests.unit.operations.worlds import World, memory_of, world
+from tests.unit.operations.worlds import World, world
 
 A, B = "clovis", "lge-pve02"
 PLACES = {(A, "local"): False, (B, "local"): False, ("", "nas"): True}
@@ -141,12 +143,13 @@ class Storages:
         if mine in proven and there[mine].ctime == newest:
             assert [key for key in proven if there[key].ctime == newest] != [mine], "the newest proven archive"
         assert mine not in self.pins.values(), "an archive that a test has chosen"
-        (decided,) = (one for one in self.marks() if (one["node"], one["volid"]) == (there[mine].node, volid))
-        assert decided["size"] == there[mine].size, "another file than was decided on"
+        (decided,) = (one for one in self.marks() if (one.node, one.volid) == (there[mine].node, volid))
+        assert decided.size == there[mine].size, "another file than was decided on"
 
-    def marks(self) -> list[dict[str, Any]]:
+    def marks(self) -> list[Archive]:
+        """The archives as they were decided on."""
         operations = self.catalog.operations.find(kind="prune", limit=1)
-        return list(memory_of(operations[0])["marks"])
+        return [item.archive for item in recall(operations[0]).marks]
 
     def _happens(self, deed: str) -> None:
         draw, clock = self._data.draw, self.site.clock
@@ -191,7 +194,7 @@ class Storages:
 
     def _choose(self, item: Archive) -> None:
         """A restore test of another process chooses an archive, if it may."""
-        test = self.site.engine.open("restore-test", 500 + len(self.tests), {})
+        test = self.site.engine.open("restore-test", 500 + len(self.tests), RestoreTestMemory())
         if test:
             with contextlib.suppress(BackupsvcError):
                 if held.pin(self.catalog, item.node, item.volid, test.id, int(self.site.clock.now())) is None:

@@ -155,7 +155,7 @@ def test_what_has_ended_is_not_cancelled(site: World) -> None:
 
 def test_one_guest_that_is_busy_keeps_no_other_from_its_operation(site: World) -> None:
     site.engine.open("backup", 108, JOB)
-    openers: dict[int | None, Opener] = {vmid: partial(site.engine.open, "backup", vmid, {}) for vmid in (107, 108, 109)}
+    openers: dict[int | None, Opener] = {vmid: partial(site.engine.open, "backup", vmid, JOB) for vmid in (107, 108, 109)}
     opened = opening.open_all(openers)
     assert [operation.subject for operation in opened.operations] == [107, 109]
     assert list(opened.refused) == [108]

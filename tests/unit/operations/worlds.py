@@ -104,11 +104,6 @@ def operation_of(site: Service, id: str) -> Operation:
     return found
 
 
-def memory_of(operation: Operation) -> dict[str, Any]:
-    """Given an operation, return what it remembers, for a test that knows what is in there."""
-    return dict(operation.memory)
-
-
 def world(catalog_url: str) -> World:
     """Given an empty database's URL, return a world with its catalog there."""
     return World(Catalog.open(catalog_url))
