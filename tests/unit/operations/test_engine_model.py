@@ -28,11 +28,12 @@ from backupsvc.operations import tick
 from backupsvc.operations.backup import memory as backup_memory
 from backupsvc.operations.backup.opening import open_backup
 from backupsvc.operations.prune.opening import open_prune
+from backupsvc.operations.restore.memory import RestoreMemory
 from backupsvc.operations.restore_test.opening import open_test
 from policies import ownership
 from policies.jobs import Expected
+from policies.model import Archive, GuestType, Operation, OperationState
 from policies.model import Guest as KnownGuest
-from policies.model import Operation, OperationState
 from policies.outcomes import Event
 from policies.site import load_policy
 from tests.unit.operations.actors import CALLS, CHANGES, Actor, Fate, Stage, WatchedCatalog
@@ -222,15 +223,8 @@ class EngineModel(RuleBasedStateMachine):
             return open_prune(actor.site, occurrence=key)
         lost = LOST[which % len(LOST)]
         node, volid = next(place for place, row in self.cluster.archives.items() if row["vmid"] == lost)
-        archive = {"node": node, "volid": volid}
-        planned = {
-            "archive": archive,
-            "node": node,
-            "storage": "local",
-            "name": "",
-            "disks": ["#qmdump#map:scsi0"],
-            "start": True,
-        }
+        archive = Archive(volid, node, "local", lost, GuestType.QEMU, 1, 1)
+        planned = RestoreMemory(archive, node, "local", disks=("#qmdump#map:scsi0",))
         found: Operation | None = actor.site.engine.open("restore", lost, planned, occurrence=key, timeout_s=7200)
         return found
 
