@@ -79,7 +79,7 @@ class Site:
         """Open a restore test that has restored its copy; return its id."""
         restored = {"restore": TaskRecord(upid="UPID:a:1:1:1:qmrestore:9000:x:", told=True)}
         operation = self.engine.open("restore-test", 108, RestoreTestMemory(PLACE))
-        assert operation
+        assert operation and self.world.catalog.operations.claim(operation.id, self.engine.executor.driver())
         kept = Kept(operation.memory, replace(operation.book, tasks=restored))
         self.world.catalog.operations.record(operation.id, self.engine.executor.driver(), kept=kept)
         assert held.lease(self.world.catalog, 9000, operation.id, 1)
