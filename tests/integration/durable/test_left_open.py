@@ -43,6 +43,10 @@ class EarlierClock(conductor.HastyClock):
         """Epoch seconds."""
         return super().now() - self._behind
 
+    def monotonic(self) -> float:
+        """Seconds that never jump; they too go on, if this is still the boot in which the older release ran."""
+        return super().monotonic() - self._behind
+
 
 def unpacked(state: Path) -> Path:
     """Given an empty state directory, put there what the older release left; return the catalog's file."""
