@@ -22,7 +22,7 @@ FORMATS = {
     r"""#qmdump""": set(),  # vzdump's list of disks
     r"""vol(?:id|ume)\w*\.r?(?:partition|split)\(""": set(),  # a volume id
     r"""vzdump-\(""": set(),  # an archive's name
-    r"""\.keep_all\b""": {"policies/retention.py"},  # whether a retention removes anything: it applies the rules
+    r"""(?<!memory)\.keep_all\b""": {"policies/retention.py"},  # whether a retention removes anything: it applies the rules
     r"""net\\d""": set(),  # which options are NICs
 }
 
