@@ -22,6 +22,7 @@ from pvelab.reason import DROPPED, REASON_HEADER, ReasonProtocol
 from pvelab.wire import Reply, Request
 
 _PIECE = 65536
+_CONNECT_WITHIN = 5.0  # seconds
 _LARGEST_MESSAGE = 1024 * 1024
 
 
@@ -68,7 +69,8 @@ async def serve(socket: WebSocket, ask: Callable[[Request], Awaitable[Reply]], r
         return await socket.send_denial_response(response(reply))
     port = int(json.loads(reply.body)["data"]["port"])
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(_CONNECT_WITHIN):  # a listener that lets nobody in must not hold the caller for ever
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return await socket.send_denial_response(response(Reply(500, f"connect to 'localhost:{port}' failed")))
     await socket.accept("binary" if "binary" in scope["subprotocols"] else None)
