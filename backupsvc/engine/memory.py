@@ -1,7 +1,8 @@
 """What the steps of one kind of operation remember: a frozen dataclass, written down with the version of its form.
 
 An operation may be opened by one version of the service and ended by the next: a form that was written by an older version is
-brought to the present one, step by step, before it is read.
+brought to the present one, step by step, before it is read. What is as it was at first is not written, so a field's default is a
+part of the form: one that changes needs an upgrade as a field that changes does.
 """
 
 from __future__ import annotations
