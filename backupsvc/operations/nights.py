@@ -30,9 +30,10 @@ def look(service: Records, dates: Sequence[date], vmid: int | None = None) -> tu
     known = catalog.operations.find(kind="backup", subject=vmid, since=begin - _BEFORE)
     backups = [_backup(one) for one in known if one.state is not OperationState.OPEN and one.subject is not None]
     everybody = {one.vmid for one in archives if one.vmid is not None} | {one.vmid for one in backups}
+    running = {one.subject: _night_of(one) for one in known if one.state is OperationState.OPEN}
     now = int(service.clock.now())
     dues = [
-        Due(guest, at, until, running=_still_at_it(catalog.operations.by_exclusive_key(f"guest {guest}"), at))
+        Due(guest, at, until, running=running.get(guest, -1) >= at)
         for job in policy.jobs
         for at, until in _occurrences(job, policy.timezone, begin, min(end, now))
         for guest in sorted((set(job.guests) if job.guests is not None else everybody) - set(job.exclude))
@@ -62,13 +63,12 @@ def _backup(operation: Operation) -> Backup:
     memory, told = recall(operation), backup_outcome(operation)
     made: Archive | None = memory.archive
     good, warned = told["status"] != "failed", told["status"] == "warnings"
-    at = memory.at or operation.created  # one that was late belongs to the night that it was due in
-    return Backup(operation.subject or 0, at, good, warned, made.volid if made else None)
+    return Backup(operation.subject or 0, _night_of(operation), good, warned, made.volid if made else None)
 
 
-def _still_at_it(open_now: Operation | None, at: int) -> bool:
-    """Whether the guest's backup of that occurrence has not ended: nobody can say yet what came of it."""
-    return open_now is not None and open_now.kind == "backup" and (recall(open_now).at or open_now.created) >= at
+def _night_of(operation: Operation) -> int:
+    """When a backup was due; one that a person asked for was due when it was opened."""
+    return recall(operation).at or operation.created
 
 
 def _epoch(day: date, zone: ZoneInfo) -> int:
