@@ -158,11 +158,13 @@ class OperationRepository:
         kind: str | None = None,
         subject: int | None = None,
         state: OperationState | None = None,
+        since: int = 0,
         limit: int | None = None,
     ) -> list[Operation]:
-        """Return the operations of that kind, guest and state (None: any), newest first."""
+        """Return the operations of that kind, guest and state (None: any) opened since then (epoch seconds), newest first."""
         wanted = {"kind": kind, "subject": subject, "state": state and state.value}
         query = select(OPERATION).where(*(OPERATION.c[name] == value for name, value in wanted.items() if value is not None))
+        query = query.where(OPERATION.c.created >= since) if since else query
         with self._database.read() as connection:
             return [operation_of(row) for row in connection.execute(query.order_by(OPERATION.c.number.desc()).limit(limit))]
 

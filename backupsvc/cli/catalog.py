@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backupsvc.cli.completing import vmids
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backupsvc.inventory.accepting import Synced
     from backupsvc.inventory.listing import Survey
+    from policies.gaps import GuestNights
     from policies.model import Archive
 
+DEFAULT_NIGHTS, MAX_NIGHTS = 30, 800
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -104,6 +111,77 @@ def show(
         _tell(found, whole=not what.isdigit())
     bad = any(item["changed"] or item["machine"] == "another" for item in found["archives"])
     raise typer.Exit(1 if bad else 0)
+
+
+@app.command()
+def gaps(
+    begin: Annotated[str | None, typer.Option("--from", metavar="DATE", help="The first night; default: 30 nights ago.")] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="The last night; default: today.")] = None,
+    vmid: Annotated[int | None, typer.Option("--vmid", help="Only this guest.", autocompletion=vmids)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show which nights left each guest an archive, as a calendar: what is missing is seen before it is needed.
+
+    By the catalog alone. Exit 1 if a night that was due failed or was missed.
+    """
+    from backupsvc.cli.output import emit_json
+    from backupsvc.cli.session import open_service
+    from backupsvc.operations import nights
+    from policies.gaps import NightState
+
+    with open_service() as service:
+        dates = _dates(begin, end, nights.last(service, DEFAULT_NIGHTS))
+        found = nights.look(service, dates, vmid)
+    if as_json:
+        emit_json({"guests": [_as_json(one) for one in found]})
+    else:
+        _calendar(dates, found)
+    bad = (NightState.FAILED, NightState.MISSED)
+    raise typer.Exit(1 if any(night.state in bad for one in found for night in one.nights) else 0)
+
+
+def _dates(begin: str | None, end: str | None, usual: list[date]) -> list[date]:
+    from backupsvc.errors import UsageError
+
+    try:
+        last = date.fromisoformat(end) if end else usual[-1]
+        first = date.fromisoformat(begin) if begin else min(usual[0], last)
+    except ValueError as error:
+        raise UsageError(f"that is no date: {error}", "write it like 2026-03-08") from None
+    if not 0 <= (last - first).days < MAX_NIGHTS:
+        raise UsageError(f"from {first} to {last} are {(last - first).days + 1} nights", f"choose from 1 to {MAX_NIGHTS} of them")
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _as_json(one: GuestNights) -> dict[str, Any]:
+    nights = [{"date": str(night.date), "state": str(night.state), "volid": night.volid} for night in one.nights]
+    return {"vmid": one.vmid, "lineage": one.lineage, "nights": nights}
+
+
+def _calendar(dates: list[date], found: Sequence[GuestNights]) -> None:
+    """A line a guest and a letter a night, a week at a time; below it each night that somebody should look at."""
+    from backupsvc.cli.output import say
+    from policies.gaps import NightState
+
+    if not found:
+        say("the catalog knows no archive and no backup, and no job names a guest")
+        return
+    letters = dict(zip(NightState, "#!x- ", strict=True))
+    twice = {one.vmid for one in found if sum(other.vmid == one.vmid for other in found) > 1}
+    names = [f"{one.vmid}" + (f" ({one.lineage[:8]})" if one.vmid in twice else "") for one in found]
+    width = max(map(len, names))
+    say(f"{'':<{width}}  nights from {dates[0]} to {dates[-1]}, a week a word: # archived, ! look at it, x failed, - missed")
+    for name, one in zip(names, found, strict=True):
+        line = "".join(
+            letters[night.state] + ("|" if night.date.isoweekday() == 7 and night is not one.nights[-1] else "")
+            for night in one.nights
+        )
+        say(f"{name:<{width}}  {line}")
+    for name, one in zip(names, found, strict=True):
+        for night in one.nights:
+            if night.state in (NightState.FAILED, NightState.MISSED, NightState.WARNED):
+                said = {NightState.WARNED: "archived with a warning"}.get(night.state, str(night.state))
+                say(f"guest {name}, {night.date}: {said}{f' ({night.volid})' if night.volid else ''}")
 
 
 def _tell(found: dict[str, Any], whole: bool) -> None:

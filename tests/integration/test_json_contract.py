@@ -102,8 +102,8 @@ class Asked:
             self("lab", *words)
         self("backup", "run", "--dry-run")
         archive = self("backup", "run", "--vmid", 108, "--vmid", LOST)["guests"][0]["archive"]["volid"]
-        for words in (("catalog", "list"), ("catalog", "sync", "--dry-run"), ("catalog", "sync"), ("catalog", "show", 108)):
-            self(*words)
+        for words in (("list",), ("gaps",), ("sync", "--dry-run"), ("sync",), ("show", 108)):
+            self("catalog", *words)
         self("catalog", "show", archive)
         for words in (("restore-test", 108, "--dry-run"), ("restore-test", 108), ("prune", "--dry-run"), ("prune",)):
             self(*words)

@@ -1,0 +1,75 @@
+"""The calendar of nights: what was due, and what the catalog knows to have come of it (``policies.gaps``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from backupsvc.operations.backup.memory import recall
+from backupsvc.operations.backup.result import backup_outcome
+from backupsvc.services import Records
+from policies import gaps
+from policies.gaps import Backup, Due, GuestNights
+from policies.model import Archive, Job, Operation, OperationState
+from policies.pve.calendar_event import parse
+
+_BEFORE = 2 * 86400  # seconds: an occurrence of the first date may have begun so long before its archive
+
+
+def look(service: Records, dates: Sequence[date], vmid: int | None = None) -> tuple[GuestNights, ...]:
+    """Given local dates (oldest first), return each guest's nights, or one guest's, by the catalog alone.
+
+    A job that names no guests was to back up all that the catalog knows archives or backups of.
+    """
+    policy, catalog = service.policy, service.catalog
+    zone = ZoneInfo(policy.timezone)
+    begin, end = _epoch(dates[0], zone), _epoch(dates[-1] + timedelta(days=1), zone)
+    found = [*catalog.archives.find(vmid=vmid), *catalog.archives.find(vmid=vmid, gone=True)]
+    archives = [one for one in found if one.vmid is not None and one.vmid not in policy.scratch]
+    known = catalog.operations.find(kind="backup", subject=vmid, since=begin - _BEFORE)
+    backups = [_backup(one) for one in known if one.state is not OperationState.OPEN and one.subject is not None]
+    everybody = {one.vmid for one in archives if one.vmid is not None} | {one.vmid for one in backups}
+    running = {one.subject: _night_of(one) for one in known if one.state is OperationState.OPEN}
+    now = int(service.clock.now())
+    dues = [
+        Due(guest, at, until, running=running.get(guest, -1) >= at)
+        for job in policy.jobs
+        for at, until in _occurrences(job, policy.timezone, begin, min(end, now))
+        for guest in sorted((set(job.guests) if job.guests is not None else everybody) - set(job.exclude))
+        if vmid in (None, guest)
+    ]
+    return gaps.calendar(dates, policy.timezone, dues, backups, archives, policy.max_clock_drift)
+
+
+def last(service: Records, days: int) -> list[date]:
+    """Return the last so many local dates, oldest first, today being the last."""
+    today = datetime.fromtimestamp(service.clock.now(), ZoneInfo(service.policy.timezone)).date()
+    return [today - timedelta(days=back) for back in range(days - 1, -1, -1)]
+
+
+def _occurrences(job: Job, timezone: str, begin: int, end: int) -> list[tuple[int, int]]:
+    """When a job was due, and until when each occurrence lasted: until its next one."""
+    schedule, found = parse(job.schedule, timezone), list[tuple[int, int]]()
+    at = schedule.next_after(begin - 1)
+    while at is not None and at < end:
+        following = schedule.next_after(at)
+        found.append((at, following if following is not None else end))
+        at = following
+    return found
+
+
+def _backup(operation: Operation) -> Backup:
+    memory, told = recall(operation), backup_outcome(operation)
+    made: Archive | None = memory.archive
+    good, warned = told["status"] != "failed", told["status"] == "warnings"
+    return Backup(operation.subject or 0, _night_of(operation), good, warned, made.volid if made else None)
+
+
+def _night_of(operation: Operation) -> int:
+    """When a backup was due; one that a person asked for was due when it was opened."""
+    return recall(operation).at or operation.created
+
+
+def _epoch(day: date, zone: ZoneInfo) -> int:
+    return int(datetime.combine(day, time(), zone).timestamp())
