@@ -25,6 +25,28 @@ def test_time_is_told_by_the_clock_that_nobody_sets_where_that_is_the_same(later
     assert (EARLIER.until(later), EARLIER.jump_until(later)) == (passed, jumped)
 
 
+def test_of_what_has_just_been_opened_nothing_is_known() -> None:
+    assert Bookkeeping() == Bookkeeping(
+        asked=None,
+        asked_by="",
+        retry_of=None,
+        timeout_s=None,
+        deadline=None,
+        entered={},
+        seconds={},
+        tasks={},
+        tries=0,
+        failing_since=None,
+        backs=0,
+        waits="",
+        said="",
+        cancelled="",
+        error=None,
+        cleanup_error=None,
+    )
+    assert TaskRecord() == TaskRecord(intended=None, upid=None, asked=None, told=False, stopped=False)
+
+
 def test_a_task_of_which_nothing_is_known_is_a_record_of_nothing() -> None:
     book = Bookkeeping(tasks={"dump": TaskRecord(upid="UPID:1")})
     assert (book.task("dump").upid, book.upid("dump")) == ("UPID:1", "UPID:1")
