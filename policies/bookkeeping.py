@@ -9,17 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from policies.error_kinds import ErrorKind
 from policies.moments import Moment
 
 
 @dataclass(frozen=True, slots=True)
 class StepError:
-    """The error that a step ended with. ``kind`` is the error's class, ``exit_code`` what a command ends with for it."""
+    """The error that a step ended with. ``exit_code`` is what a command ends with for it."""
 
     step: str
     message: str
     hint: str = ""
-    kind: str = ""
+    kind: ErrorKind = ErrorKind.OTHER
     exit_code: int = 1
 
 

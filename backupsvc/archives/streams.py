@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from backupsvc.errors import ArchiveError
+from policies.error_kinds import ErrorKind
 
 # Measured: with chunks of 128 KiB the queue between the two threads costs a sixth of the whole time, with 1 MiB next to nothing.
 CHUNK = 1024 * 1024
@@ -42,6 +43,8 @@ LAYERS = {"file": "file", "vma": "VMA stream", "tar": "tar stream"}
 
 class Damage(ArchiveError):
     """The archive cannot be read past this point; ``problem`` says what and where."""
+
+    kind = ErrorKind.DAMAGE
 
     def __init__(self, offset: int, text: str, layer: str = "file") -> None:
         self.problem = Problem(offset, text, layer)

@@ -23,6 +23,7 @@ from backupsvc.catalog.tables import ARCHIVE_PIN, OPERATION, TRANSITION
 from backupsvc.catalog.untold import HEAD_START, note_untold
 from backupsvc.errors import LeaseLost, OperationFailed
 from policies.bookkeeping import Bookkeeping
+from policies.error_kinds import ErrorKind
 from policies.model import Operation, OperationState, Transition
 
 OPEN = OperationState.OPEN.value
@@ -80,6 +81,8 @@ class NewOperation:
 
 class EndAsked(OperationFailed):
     """Somebody asked that an operation end, so that it opens no more others. The message is why it shall end."""
+
+    kind = ErrorKind.END_ASKED
 
 
 class OperationRepository:

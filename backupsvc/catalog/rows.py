@@ -24,7 +24,7 @@ from policies.model import (
     Verdict,
 )
 
-_BOOK = TypeAdapter(Bookkeeping)
+BOOK = TypeAdapter(Bookkeeping)
 EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons", "cause")
 _SIMPLE_PROOF = (
     "operation",
@@ -86,13 +86,13 @@ def operation_of(row: Row[Any]) -> Operation:
         due=row.due,
         rank=row.rank,
         cancel=row.cancel,
-        book=_BOOK.validate_python(row.book),
+        book=BOOK.validate_python(row.book),
     )
 
 
 def book_row(book: Bookkeeping) -> Any:
     """Given an operation's bookkeeping, return it as its column keeps it: what is as it was at first is left out."""
-    return _BOOK.dump_python(book, mode="json", exclude_defaults=True)
+    return BOOK.dump_python(book, mode="json", exclude_defaults=True)
 
 
 def transition_of(row: Row[Any]) -> Transition:

@@ -16,6 +16,7 @@ from backupsvc.clock import moment
 from backupsvc.engine.memory import MemoryForm
 from backupsvc.errors import BackupsvcError, OperationFailed, PveError, Refused
 from backupsvc.services import EngineServices
+from policies.error_kinds import ErrorKind
 from policies.model import Operation
 from policies.workflow import TRANSIENT_PAUSES
 
@@ -52,6 +53,8 @@ class Again:
 
 class NoTask(OperationFailed):
     """PVE accepted a call and started nothing: the guest is not on that node (pve-facts 3.1)."""
+
+    kind = ErrorKind.NO_TASK
 
 
 class CancelAsked(Exception):

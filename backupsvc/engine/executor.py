@@ -33,6 +33,7 @@ from backupsvc.errors import (
 from backupsvc.services import EngineServices
 from policies import workflow
 from policies.bookkeeping import StepError
+from policies.error_kinds import ErrorKind
 from policies.model import Operation, OperationState
 from policies.workflow import Done, Failed, Finish, NextStep, RetryLater, StepBack, StepStatus, Stop, Trouble, Waiting
 
@@ -47,12 +48,13 @@ FOREGROUND_RETRY_FOR_S = 120.0  # seconds of silence that a person in front of a
 RETRY_FOR_S = 3600.0  # seconds of silence that a night lives through; a tear-down waits a day
 CLEANUP_RETRY_FOR_S = 24 * 3600.0
 MAX_CLAIMS = 3  # times that a lease is taken anew because the clock had gone on meanwhile, or was set
-CANCELLED = "Cancelled"  # stands for the class of the error that ended an operation, if somebody asked for it
 CRASH_PAUSE = 60  # seconds until a step that met a fault of ours is tried again
 
 
 class HeldElsewhere(Refused):
     """Another process drives the operation."""
+
+    kind = ErrorKind.HELD_ELSEWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,14 +289,14 @@ class Executor:
         cancelled: bool = False,
     ) -> Advance:
         step, seconds = run.operation.step, self._measure(run)
-        found = StepError(step, error.message, error.hint, CANCELLED if cancelled else type(error).__name__, error.exit_code)
+        found = StepError(step, error.message, error.hint, ErrorKind.CANCELLED if cancelled else error.kind, error.exit_code)
         if step in kind.workflow.cleanup:
             run.book = replace(run.book, cleanup_error=run.book.cleanup_error or found)
         else:
             run.book = replace(run.book, error=run.book.error or found)
         _forget_trouble(run)
         self.tell(run.operation, "failed", error.message, seconds)
-        detail = {"message": error.message, "hint": error.hint, "kind": found.kind, "seconds": seconds}
+        detail = {"message": error.message, "hint": error.hint, "kind": found.kind.value, "seconds": seconds}
         return self._move(run, move, Note(step, "cancelled" if cancelled else "failed", getattr(error, "upid", None), detail))
 
     def _crashed(self, run: Run[Any, Any], fault: Exception) -> None:

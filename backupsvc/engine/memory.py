@@ -15,12 +15,15 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from backupsvc.errors import OperationFailed
+from policies.error_kinds import ErrorKind
 
 M = TypeVar("M")
 
 
 class MemoryUnreadable(OperationFailed):
     """What an operation remembers cannot be read by this version."""
+
+    kind = ErrorKind.MEMORY_UNREADABLE
 
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from backupsvc.errors import BackupsvcError, NoRoom, NotTheCopy, PveError, TaskFailed
+from backupsvc.errors import BackupsvcError, PveError, TaskFailed
 from backupsvc.inventory.listing import as_dict
 from backupsvc.operations import identity as lineages
 from backupsvc.operations.memories import error_as_dict
@@ -18,11 +18,13 @@ from policies import causes, silence, verdict
 from policies.bookkeeping import Bookkeeping
 from policies.causes import Blame, Cause
 from policies.check_levels import NETWORK_KINDS
+from policies.error_kinds import ErrorKind
 from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
 from policies.settle import Settled
 from policies.silence import Silence
 
-_BY_KIND = {NoRoom.__name__: Cause.CAPACITY, NotTheCopy.__name__: Cause.NETWORK}
+_CAUSES = {ErrorKind.NO_ROOM: Cause.CAPACITY, ErrorKind.NOT_THE_COPY: Cause.NETWORK}
+_OF_ARCHIVE = frozenset({ErrorKind.PVE, ErrorKind.TASK_FAILED, ErrorKind.ARCHIVE})  # they may be the archive's fault
 
 
 def evidence(memory: RestoreTestMemory, book: Bookkeeping, archive: Archive) -> verdict.Evidence:
@@ -60,10 +62,9 @@ def _blame(memory: RestoreTestMemory, book: Bookkeeping) -> Blame | None:
     error = book.error
     if error is None:
         return None
-    of_archive = error.kind in ("PveError", "TaskFailed", "ArchiveError")
-    if memory.blame and of_archive and book.failed_at("choose", "begin", "read", "restore"):
+    if memory.blame and error.kind in _OF_ARCHIVE and book.failed_at("choose", "begin", "read", "restore"):
         return memory.blame
-    return Blame(_BY_KIND.get(error.kind, Cause.PLATFORM))
+    return Blame(_CAUSES.get(error.kind, Cause.PLATFORM))
 
 
 def _doubts(memory: RestoreTestMemory, book: Bookkeeping) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from backupsvc.engine.foreground import Engine
 from backupsvc.errors import LeaseLost, OperationFailed, PveError, PveUnreachable, Refused
 from backupsvc.operations.kinds import KINDS
 from policies.bookkeeping import Bookkeeping, StepError, TaskRecord
+from policies.error_kinds import ErrorKind
 from policies.model import OperationState
 from tests.unit.engine.notes import Handler, Notes, Run, kinds, read
 from tests.unit.operations.worlds import Row, Tasks, World, dead_command, world
@@ -61,7 +62,7 @@ def test_a_failed_step_skips_to_the_cleanup_and_is_remembered_with_its_hint(site
     engine = Engine(site, kinds("restore-test", start=fail("it does not start")))
     ended = engine.drive([opened(engine)])[0]
     assert read(ended).walked == ("choose", "reserve", "begin", "read", "restore", "isolate", "tear-down", "judge")
-    assert ended.book.error == StepError("start", "it does not start", "look there", "PveError", 1)
+    assert ended.book.error == StepError("start", "it does not start", "look there", ErrorKind.PVE, 1)
 
 
 def test_a_failed_tear_down_fails_the_operation_though_the_verdict_was_given(site: World) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backupsvc.cli import restore_test as command
-from backupsvc.errors import LawRefused, NoRoom
+from backupsvc.errors import BackupsvcError, LawRefused, NoRoom
 from backupsvc.operations import build_engine
 from backupsvc.operations.restore_test import copying
 from backupsvc.operations.restore_test.memory import recall
@@ -126,7 +126,7 @@ def test_a_dry_run_takes_no_vmid_and_passes_over_those_that_are_leased(site: Wor
     ],
 )
 def test_law_2_what_the_run_refuses_the_dry_run_refuses_with_the_same_words(
-    site: World, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], says: str, kind: type[Exception]
+    site: World, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], says: str, kind: type[BackupsvcError]
 ) -> None:
     cluster, _, sent = cluster_of(site, monkeypatch, **config)
     shown = planned(site)
@@ -134,7 +134,7 @@ def test_law_2_what_the_run_refuses_the_dry_run_refuses_with_the_same_words(
     engine = build_engine(site)
     site.engine = engine
     error = engine.drive_one(open_test(site, 101)).book.error
-    assert error and (error.step, error.kind) == ("reserve", kind.__name__)
+    assert error and (error.step, error.kind) == ("reserve", kind.kind)
     assert {"message": error.message, "hint": error.hint, "exit_code": error.exit_code} == shown["refused"]
     assert sent == [] and cluster.calls["POST restore"] == 0
 

@@ -20,6 +20,7 @@ from backupsvc.operations.restore_test import proving
 from backupsvc.operations.restore_test.memory import Judged, RestoreTestMemory, recall
 from policies import ownership
 from policies.bookkeeping import Bookkeeping, StepError
+from policies.error_kinds import ErrorKind
 from policies.model import CheckResult, Guest, OperationState, Outcome, Rung
 from tests.unit.operations.cluster import archive
 from tests.unit.operations.test_restore_test import ARCHIVE, LIVED_ON, PLACE, Steps, site  # noqa: F401
@@ -121,7 +122,7 @@ def judged_with(site: World, error: StepError | None = None, **changes: Any) -> 
 
 @pytest.mark.parametrize("step", ["isolate", "start"])
 def test_law_5_a_copy_that_was_not_let_start_has_not_booted_whatever_answered(site: World, step: str) -> None:  # noqa: F811
-    error, memory = StepError(step, "the copy must not start", "", "LawRefused", 4), RestoreTestMemory(**GOOD)
+    error, memory = StepError(step, "the copy must not start", "", ErrorKind.LAW_REFUSED, 4), RestoreTestMemory(**GOOD)
     assert proving.evidence(memory, Bookkeeping(seconds=DONE), ARCHIVE).isolation_ok
     assert not proving.evidence(memory, Bookkeeping(seconds=DONE, error=error), ARCHIVE).isolation_ok
     judged = judged_with(site, error)

@@ -27,6 +27,7 @@ from backupsvc.settings import Settings
 from policies import ownership
 from policies.bookkeeping import StepError, TaskRecord
 from policies.causes import Cause
+from policies.error_kinds import ErrorKind
 from policies.model import (
     CheckResult,
     CheckSpec,
@@ -79,7 +80,7 @@ def running(**parts: Any) -> SimpleNamespace:
 
 def described(step: str, error: BackupsvcError) -> StepError:
     """The error that a step ended with, as the engine keeps it."""
-    return StepError(step, error.message, error.hint, type(error).__name__, error.exit_code)
+    return StepError(step, error.message, error.hint, error.kind, error.exit_code)
 
 
 TestRun: TypeAlias = Run[StepServices, RestoreTestMemory]
@@ -319,7 +320,7 @@ def test_law_3_only_what_lies_in_the_archive_costs_it_its_proof(
 
 def test_a_copy_that_never_showed_a_sign_of_life_was_restored_and_is_blamed_on_its_boot(site: World) -> None:
     site.catalog.archives.raise_rung(ARCHIVE.node, ARCHIVE.volid, Rung.INTACT, int(site.clock.now()))
-    error = StepError("boot", "no sign of life", kind="OperationFailed")
+    error = StepError("boot", "no sign of life", kind=ErrorKind.OPERATION_FAILED)
     steps = Steps(site, scratch=PLACE, booted=False).book(seconds={"restore": 2.0, "isolate": 0.1}, error=error)
     steps.enter("choose")
     proof = steps("judge").memory.proof

@@ -20,6 +20,7 @@ from backupsvc.operations.scratch_cleanup.memory import CopyMemory, ReapMemory
 from policies import stillness
 from policies.bookkeeping import Bookkeeping, StepError, TaskRecord
 from policies.causes import Blame, Cause
+from policies.error_kinds import ErrorKind
 from policies.lineage import Identity
 from policies.model import CheckResult, Operation, OperationState, Outcome, Rung, Verdict
 from policies.moments import Moment
@@ -180,7 +181,7 @@ def test_law_5_a_test_that_found_nobody_to_listen_to_does_not_begin_to_listen_in
 
 
 def test_the_answer_of_the_command_has_the_words_that_it_had() -> None:
-    error = StepError("check", "m", "h", "SshRefused", 4)
+    error = StepError("check", "m", "h", ErrorKind.SSH_REFUSED, 4)
     book = Bookkeeping(seconds={"restore": 2.0}, error=error)
     told = proving.outcome(Operation("01TEST", "restore-test", 108, OperationState.DONE, "judge", TEST, 1, 2, 3, book=book))
     assert told == {
