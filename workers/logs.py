@@ -1,4 +1,4 @@
-"""The log of beat and of workers: the service's own form instead of Celery's, and a listener for what came of operations."""
+"""The log of beat and of workers: the service's own form instead of Celery's, and whoever is to hear what came of operations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from celery.signals import setup_logging
 
 from backupsvc import events, logs
-from backupsvc.events import log
 from backupsvc.settings import load_settings
 
 
@@ -21,7 +20,8 @@ def set_up(loglevel: int | str | None = None, **_: Any) -> None:
     by_option = asked in logs.LEVELS and "level" not in settings.log.model_fields_set
     level = asked if by_option else settings.log.level
     logs.configure(process=process_name(sys.argv), level=level, form=settings.log.format, secrets=settings.secrets)
-    events.listen(log.tell)
+    for listener in events.channels(settings):
+        events.listen(listener)
 
 
 setup_logging.connect(set_up)
