@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from policies.check_levels import asks_service
+from policies.check_kinds import asks_service
 from policies.guest_policy import policy_for
 from policies.model import CheckSpec, Policy, Rung
 

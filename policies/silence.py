@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
-from policies.check_levels import NETWORK_KINDS
+from policies.check_kinds import NETWORK_KINDS
 from policies.model import CheckResult, Outcome
 
 CONFIRMED_WITHIN = 30  # seconds; the kernel calls a neighbour reachable for about so long after its last word

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from policies import settle
 from policies.causes import Cause
-from policies.check_levels import asks_service
+from policies.check_kinds import asks_service
 from policies.model import CheckResult, Outcome, Rung, Verdict
 
 NO_SERVICE_CHECK = "no-service-check"  # begins the reason of a test that is one rung short for lack of a check

@@ -1,4 +1,4 @@
-"""Health checks: does the service inside a restored copy work? A file a kind; ``run`` makes one attempt.
+"""Health checks: does the service inside a restored copy work? A module a kind, of its name; ``run`` makes one attempt.
 
 A check ends ``passed``, ``failed`` (asked, and the answer is bad) or ``inconclusive`` (it could not be asked, with what to do
 about that): silence for want of a way to ask is never taken for a pass, nor held against the guest.
@@ -7,17 +7,18 @@ about that): silence for want of a way to ask is never taken for a pass, nor hel
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
 
-from backupsvc.checks import agent, http, ldap, ssh, tcp
 from backupsvc.checks.kinds import AgentPort, Answer, CannotAsk, Kind, Target, problems_with
 from backupsvc.clock import Clock, SystemClock
 from backupsvc.errors import BackupsvcError
+from policies.check_kinds import CHECK_KINDS
 from policies.model import CheckResult, CheckSpec, Outcome
 
 __all__ = ["KINDS", "AgentPort", "Target", "problems", "run"]
 
-KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (agent.KIND, tcp.KIND, http.KIND, ssh.KIND, ldap.KIND)})
+KINDS: Mapping[str, Kind] = MappingProxyType({name: import_module(f"{__name__}.{name}").KIND for name in CHECK_KINDS})
 
 
 def problems(spec: CheckSpec) -> list[str]:

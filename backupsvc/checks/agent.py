@@ -27,4 +27,4 @@ def _system(agent: AgentPort) -> str:
     return f"{name}, kernel {kernel}" if kernel else str(name)
 
 
-KIND = Kind("agent", ask, network=False)
+KIND = Kind("agent", ask)

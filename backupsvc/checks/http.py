@@ -12,8 +12,8 @@ import socket
 
 from backupsvc.checks.kinds import PORT, Answer, Kind, Option, Target
 from backupsvc.checks.wire import certificate, connection, printable, why
+from policies.check_kinds import HOST_NAME
 from policies.model import CheckSpec, Outcome
-from policies.site.checks import HOST_NAME
 
 MAX_BODY = 1024 * 1024  # bytes of the body that are read
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from policies.check_levels import Level, level_of
 from policies.model import CheckSpec, Outcome
 
 Answer = tuple[Outcome, str]
@@ -74,17 +73,11 @@ NEEDED_PORT = Option(int, PORT.allowed, required=True, fits=PORT.fits)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of check. ``network`` says that it needs the isolated bridge; ``ask`` makes one attempt."""
+    """How a kind of check asks: ``ask`` makes one attempt. What the policy says of it stands in ``policies/check_kinds.py``."""
 
     name: str
     ask: Callable[[CheckSpec, Target], Answer]
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
-    network: bool = True
-
-    @property
-    def level(self) -> Level:
-        """What its good answer shows: a sign of life, or that the service works."""
-        return level_of(self.name)
 
 
 def problems_with(kind: Kind, options: Mapping[str, object]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from policies import i18n
-from policies.check_levels import asks_service
+from policies.check_kinds import asks_service
 from policies.compliance.facts import SiteFacts
 from policies.guest_policy import policy_for
 from policies.model import Policy, Rung

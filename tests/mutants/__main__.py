@@ -35,6 +35,7 @@ OTHER_NAMES = {  # the tests of a module, or of the modules of a package, that b
     "pve.prune_backups": ["test_retention", "test_retention_edges"],
     "model": ["test_model"],
     "guest_policy": ["test_site"],
+    "check_kinds": ["test_checks", "test_site"],
     "compliance.evaluation": ["test_compliance", "test_compliance_edges", "test_node_offline"],
     "compliance.findings": ["test_compliance", "test_compliance_edges", "test_node_offline"],  # of each module there
     "compliance.objectives": ["test_compliance"],

@@ -17,7 +17,7 @@ from backupsvc.errors import BackupsvcError, LawRefused, NotTheCopy, PveError, S
 from backupsvc.operations.restore_test.memory import RestoreTestMemory
 from backupsvc.operations.services import Probes, Run
 from policies import agent_identity, silence
-from policies.check_levels import NETWORK_KINDS
+from policies.check_kinds import NETWORK_KINDS
 from policies.guest_policy import policy_for
 from policies.model import CheckResult, GuestPolicy, Outcome
 from policies.silence import Finding, Silence, State, Verdict

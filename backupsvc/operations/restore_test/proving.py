@@ -17,7 +17,7 @@ from backupsvc.operations.services import Run
 from policies import causes, silence, verdict
 from policies.bookkeeping import Bookkeeping
 from policies.causes import Blame, Cause
-from policies.check_levels import NETWORK_KINDS
+from policies.check_kinds import NETWORK_KINDS
 from policies.error_kinds import ErrorKind
 from policies.model import Archive, CheckResult, Operation, Outcome, Proof, Rung, Verdict
 from policies.settle import Settled

@@ -23,7 +23,7 @@ from backupsvc.operations.scratch_cleanup.whereabouts import copies
 from backupsvc.operations.services import Run, StepServices
 from policies import agent_identity, copy_plan, isolation, moved, silence, verdict, whole
 from policies.causes import Blame, Cause
-from policies.check_levels import NETWORK_KINDS
+from policies.check_kinds import NETWORK_KINDS
 from policies.model import CheckResult, GuestPolicy, Outcome, Proof, Stage, Verdict
 from policies.pve import guest_config
 from policies.service_checks import wanted_rung

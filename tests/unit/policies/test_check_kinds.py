@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.check_levels import LEVELS, NETWORK_KINDS, Level, asks_service, level_of
+from policies.check_kinds import CHECK_KINDS, NETWORK_KINDS, Level, asks_service, level_of
 
 
 @pytest.mark.parametrize("kind", ["agent", "tcp"])
@@ -25,8 +25,8 @@ def test_law_5_a_kind_that_nobody_knows_shows_the_less() -> None:
 
 
 def test_every_kind_but_the_agents_goes_over_the_network() -> None:
-    assert set(LEVELS) - NETWORK_KINDS == {"agent"} and set(LEVELS) >= NETWORK_KINDS
-    assert set(LEVELS) == {"agent", "tcp", "http", "ssh", "ldap"}
+    assert set(CHECK_KINDS) - NETWORK_KINDS == {"agent"} and set(CHECK_KINDS) >= NETWORK_KINDS
+    assert {kind.name for kind in CHECK_KINDS.values()} == set(CHECK_KINDS) == {"agent", "tcp", "http", "ssh", "ldap"}
 
 
 def test_a_level_is_kept_in_the_evidence_by_these_words() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.check_levels import asks_service
+from policies.check_kinds import asks_service
 from policies.model import CheckSpec, Policy, Rung
 from policies.service_checks import ANY, default_demoted, demoted, suggestions, unasked, wanted_rung
 from policies.site import load_policy

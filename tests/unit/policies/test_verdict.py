@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.causes import Cause
-from policies.check_levels import LEVELS, Level, level_of
+from policies.check_kinds import CHECK_KINDS, Level, level_of
 from policies.model import CheckResult, Outcome, Rung, Verdict
 from policies.settle import NOT_DUE, NOT_WATCHED, Settled
 from policies.settle import PASSED as LIVED_ON
@@ -144,7 +144,7 @@ OUTCOMES = st.builds(
     name=st.just("c"),
     outcome=st.sampled_from(Outcome),
     detail=st.just("d"),
-    kind=st.sampled_from([*LEVELS, "of another version", ""]),
+    kind=st.sampled_from([*CHECK_KINDS, "of another version", ""]),
 )
 EVIDENCE = st.builds(
     Evidence,

@@ -97,6 +97,7 @@ def test_checks_keep_their_order_and_the_agent_alone_needs_no_network() -> None:
         (CheckSpec("agent", "agent"), None),
         (CheckSpec("agent", "agent", {"port": 5}), None),
         (CheckSpec("tcp", "x"), None),
+        (CheckSpec("of another version", "x", {"port": 70}), None),
         (CheckSpec("tcp", "x", {"port": 53}), 53),
         (CheckSpec("ssh", "x"), 22),
         (CheckSpec("http", "x"), 80),

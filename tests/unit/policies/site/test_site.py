@@ -195,7 +195,7 @@ def test_a_check_may_have_its_own_timeout() -> None:
 def keys_that_are_read() -> set[str]:
     """Every key that the reader knows, from the calls of ``section`` in its source."""
     keys = set(SECTIONS)
-    for module in Path(str(files("policies.site"))).glob("*.py"):
+    for module in (*Path(str(files("policies.site"))).glob("*.py"), Path(str(files("policies"))) / "check_kinds.py"):
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("section", "_options"):
                 keys |= {str(word.value) for word in node.args if isinstance(word, ast.Constant)}
