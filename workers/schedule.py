@@ -1,7 +1,7 @@
 """What beat sends: a crontab entry for each job that has a plain time of day, and a tick that finds whatever else is due.
 
-Both only say "look": ``night.open_due`` decides by the policy's calendar, so a beat that was down, runs twice, or trips over a
-clock change does no harm.
+Both only say "look": ``open_due`` of job runs decides by the policy's calendar, so a beat that was down, runs twice, or trips
+over a clock change does no harm.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The catalog as the rest of the service sees it: one object, opened by URL, that speaks the values of policies/model.py."""
+"""The catalog as the rest of the service sees it: one object, opened by URL, that speaks the values of policies/model/."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class UntoldRepository:
     def take(self, now: int, limit: int) -> list[str]:
         """Return operations whose outcome somebody should tell now, the longest due first; they are the caller's for a while.
 
-        Of several that ask at once each gets others. What is not struck off by ``was_told`` comes again after HEAD_START.
+        Of several that ask at once each gets others. What is not struck off by ``mark_told`` comes again after HEAD_START.
         """
         column = UNTOLD.c
         with self._database.read() as connection:

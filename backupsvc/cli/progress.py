@@ -19,7 +19,7 @@ SILENT_WAIT_S = 5.0  # seconds that a wait may last in a pipe before it is worth
 
 
 @dataclass
-class Standing:
+class LiveLine:
     """Where an operation stands: its step since when, what it waits for, and the wait that was last printed."""
 
     about: str
@@ -34,7 +34,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False, clock: Clock | None = None) -> None:
         self.quiet, self._clock = quiet, clock or SystemClock()
-        self._open: dict[str, Standing] = {}
+        self._open: dict[str, LiveLine] = {}
         self._live: Any = None
         if not quiet and interactive(sys.stderr):
             from rich.live import Live
@@ -58,7 +58,7 @@ class Progress:
             return
         about = f"{event.operation.kind} {event.operation.subject or ''}".rstrip()
         if event.kind == "step":
-            self._open[event.operation.id] = Standing(about, event.step, self._clock.monotonic())
+            self._open[event.operation.id] = LiveLine(about, event.step, self._clock.monotonic())
         elif event.kind == "wait":
             self._wait(about, event)
         elif event.kind in _WORDS:
@@ -83,7 +83,7 @@ class Progress:
     def _wait(self, about: str, event: StepEvent) -> None:
         """Note what is waited for. In a pipe that is a line once it lasts, and another only when it has changed."""
         now = self._clock.monotonic()
-        standing = self._open.setdefault(event.operation.id, Standing(about, event.step, now))
+        standing = self._open.setdefault(event.operation.id, LiveLine(about, event.step, now))
         standing.waits = event.text
         if not self._live and now - standing.since >= SILENT_WAIT_S and standing.printed != event.text:
             standing.printed = event.text

@@ -35,7 +35,7 @@ class Engine:
         kinds: the kinds of operations that it knows, by their names.
         observers: are told of everything that happens.
         foreground: whether this process drives what it opens to its end; else it opens for workers.
-        settle: for how many seconds a call whose answer was lost may still show up as a task.
+        lost_reply_grace_s: for how many seconds a call whose answer was lost may still show up as a task.
 
     ``asked_by`` is written down with each operation that is opened.
     """

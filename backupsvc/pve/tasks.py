@@ -17,7 +17,7 @@ from policies import causes
 from policies.external_backups import Dumping
 from policies.pve import texts
 
-OUTAGE = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
+MAX_SILENCE_S = 120.0  # seconds without any answer that a wait outlives: a node's pveproxy may restart while its task goes on
 LIST_LIMIT = 500  # rows; 0 would be none at all, unlike in the log (pve-facts 2.3)
 CLOCK_SLACK = 1  # second: node clocks are read in whole seconds
 UNSURE = "unexpected status"
@@ -140,7 +140,7 @@ class Tasks:
                 silent_since = None
             except PveUnreachable:
                 silent_since = silent_since or self._clock.monotonic()
-                if self._clock.monotonic() - silent_since > OUTAGE:
+                if self._clock.monotonic() - silent_since > MAX_SILENCE_S:
                     raise
                 continue
             if result is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# same keys and placeholders as in sentences_en
+# same keys and placeholders as in en
 FINDINGS: dict[str, tuple[str, str]] = {
     "node-offline": (
         "{how}\n{quorum}\n{guests}\n{archives}\n{reach}",

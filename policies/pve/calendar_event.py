@@ -20,7 +20,7 @@ from oncalendar import BaseIterator, OnCalendarError
 
 from policies.model import PolicyError
 
-LONGEST = 128  # characters, PVE's own limit of a schedule (pve-facts 4.2)
+MAX_LENGTH = 128  # characters, PVE's own limit of a schedule (pve-facts 4.2)
 ALLOWED = (
     "allowed: [WEEKDAY] [[YEAR-]MONTH-DAY] [HOUR:MINUTE[:SECOND]] with lists `,`, ranges `..` and repeats `start/step`, "
     "such as `21:00`, `mon..fri 22:30`, `sat *-*-1..7 15:00`, `*:0/30`, `hourly`, `daily`"
@@ -95,8 +95,8 @@ class Calendar:
 
 def parse(spec: str, tz: str) -> Calendar:
     """Given a PVE calendar event and a time zone's name, return the Calendar. Raise PolicyError if either is wrong."""
-    if len(spec) > LONGEST:
-        raise PolicyError(f"the schedule is {len(spec)} characters long; allowed: at most {LONGEST}")
+    if len(spec) > MAX_LENGTH:
+        raise PolicyError(f"the schedule is {len(spec)} characters long; allowed: at most {MAX_LENGTH}")
     calendar = Calendar(spec, _expression(spec), zone(tz))
     try:
         first = calendar.next_after(0)

@@ -136,7 +136,7 @@ NEAR_A_TURN = st.tuples(st.sampled_from(TURNS), st.integers(-2 * DAY, 2 * DAY)).
 INSTANTS = NEAR_A_TURN | st.integers(2 * DAY, int(datetime(2040, 1, 1, tzinfo=UTC).timestamp()))
 
 
-@given(EVENTS.filter(lambda text: len(text) <= calendar_event.LONGEST), st.sampled_from(ZONES), INSTANTS)
+@given(EVENTS.filter(lambda text: len(text) <= calendar_event.MAX_LENGTH), st.sampled_from(ZONES), INSTANTS)
 @example("*:*:*", PARIS, int(datetime(2026, 10, 25, 0, 59, 59, tzinfo=UTC).timestamp()))
 @example("0:15", "America/Havana", int(datetime(2026, 3, 8, 4, tzinfo=UTC).timestamp()))
 def test_both_readers_agree_on_whatever_is_an_event(text: str, zone: str, after: int) -> None:

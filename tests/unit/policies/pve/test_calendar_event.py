@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.model import PolicyError
-from policies.pve.calendar_event import LONGEST, clock_changes, occurrences, parse, time_of_day, zone
+from policies.pve.calendar_event import MAX_LENGTH, clock_changes, occurrences, parse, time_of_day, zone
 
 PARIS = "Europe/Paris"
 SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)  # clocks change at 01:00 UTC on both
@@ -192,7 +192,7 @@ def test_both_clock_changes_of_a_year_are_found_to_the_second() -> None:
 
 
 def test_a_schedule_as_long_as_pve_allows_is_read() -> None:
-    assert len("1," * 63 + "11") == LONGEST
+    assert len("1," * 63 + "11") == MAX_LENGTH
     assert parse("1," * 63 + "11", PARIS).next_after(0) is not None
 
 
