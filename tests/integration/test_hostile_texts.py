@@ -146,6 +146,7 @@ CASES: dict[str, Words] = {
         ["backup", "run", ARGUMENT],
         ["backup", "run", "--vmid", "105", "--enqueue"],
     ],
+    "catalog gaps": lambda s: [["catalog", "gaps"], ["catalog", "gaps", "--from", ARGUMENT]],
     "catalog list": lambda s: [["catalog", "list"], ["catalog", "list", "--offline"]],
     "catalog show": lambda s: [["catalog", "show", "108"], ["catalog", "show", s.volid], ["catalog", "show", ARGUMENT]],
     "catalog sync": lambda s: [["catalog", "sync", "--dry-run"], ["catalog", "sync", "--accept"]],
