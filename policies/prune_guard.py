@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import inf
 
 from policies import reach, whole
 from policies.model import Archive, Mark, Marked
@@ -189,9 +190,10 @@ def _first_looks(archives: Sequence[Archive], knowledge: Knowledge) -> dict[Plac
     looks: dict[Place, int] = {}
     for archive in archives:
         storage, seen = _storage(archive), knowledge.sightings.get(_key(archive))
-        times = [looks.get(storage), knowledge.looks.get(storage), seen.first_seen if seen else None]
-        if found := [time for time in times if time is not None]:
-            looks[storage] = min(found)
+        if storage not in looks and storage in knowledge.looks:
+            looks[storage] = knowledge.looks[storage]
+        if seen and seen.first_seen < looks.get(storage, inf):
+            looks[storage] = seen.first_seen
     return looks
 
 
@@ -205,11 +207,14 @@ def _misdated(vmid: int, archives: Sequence[Archive], knowledge: Knowledge) -> s
         if not bounds:
             continue
         earliest = min(bounds)
-        named = f"{MISDATED}: {archive.volid} on {archive.node} is named for {_said(archive.ctime)}"
         if archive.ctime < earliest - DAY:
-            return f"{named}, yet it was not there on {_said(earliest)}: a clock is or was wrong"
-        if archive.ctime > seen.first_seen + DAY:
-            return f"{named}, yet it was there already on {_said(seen.first_seen)}: a clock is or was wrong"
+            contradiction = f"it was not there on {_said(earliest)}"
+        elif archive.ctime > seen.first_seen + DAY:
+            contradiction = f"it was there already on {_said(seen.first_seen)}"
+        else:
+            continue
+        named = f"{MISDATED}: {archive.volid} on {archive.node} is named for {_said(archive.ctime)}"
+        return f"{named}, yet {contradiction}: a clock is or was wrong"
     return None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from policies import lineage, retention, whole
@@ -31,52 +33,60 @@ def decide_all(
     covers, or that no longer exists, are kept: what remains of a deleted guest must not rotate out, also when its VMID went to
     a guest of the other kind. So are those of ``unsure``: VMIDs of which it is not known whether a guest stands there, and why.
     Archives without any disk, those that were changed, those of another machine and those whose size has collapsed are put
-    aside, so that none counts in place of a whole one.
+    aside, so that none counts in place of a whole one. Each archive is given once.
     """
-    hollow, collapsed, others = whole.hollow(archives), whole.collapsed(archives), lineage.others(archives)
     present = {guest.vmid: guest.type for guest in guests}
-    marks: dict[tuple[str, str], Marked] = {}
-    groups: dict[tuple[str, str, str], list[Archive]] = {}
-    for archive in archives:
-        why = (
-            unsure.get(archive.vmid or 0) or _kept_because(archive, present, policy) or _aside(archive, hollow, others, collapsed)
-        )
-        if why:
-            mark = Mark.PROTECTED if archive.protected else Mark.KEEP
-            marks[whole.key(archive)] = Marked(archive, mark, (why,))
+    fates: dict[tuple[GuestType | None, int | None], _Fate] = {}
+    aside = _aside(archives)
+    marks: list[Marked | None] = [None] * len(archives)
+    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)  # the indexes of those that keep rules judge together
+    for index, archive in enumerate(archives):
+        whose = archive.type, archive.vmid
+        if (fate := fates.get(whose)) is None:
+            fate = fates[whose] = _fate(*whose, present, policy, unsure)
+        if reasons := fate.kept or aside.get(whole.key(archive)):
+            marks[index] = Marked(archive, Mark.PROTECTED if archive.protected else Mark.KEEP, reasons)
         else:
-            job = job_for(policy, archive.vmid or 0)
-            groups.setdefault((whole.key(archive)[0], archive.storage, job.keep if job else ""), []).append(archive)
-    for (_, _, keep), group in groups.items():
-        for marked in retention.mark_all(group, prune_backups.parse_keep(keep), policy.timezone):
-            marks[whole.key(marked.archive)] = marked
-    return [marks[whole.key(archive)] for archive in archives]
+            groups["" if archive.shared else archive.node, archive.storage, fate.keep].append(index)
+    for (_, _, keep), indexes in groups.items():
+        group = [archives[index] for index in indexes]
+        judged = retention.mark_all(group, prune_backups.parse_keep(keep), policy.timezone)
+        for index, marked in zip(indexes, judged, strict=True):
+            marks[index] = marked
+    return [marked for marked in marks if marked]
 
 
-def _kept_because(archive: Archive, present: Mapping[int, GuestType], policy: Policy) -> str | None:
-    if archive.vmid is None:
-        return "its name is not a vzdump name, so nobody knows whose it is"
-    if archive.vmid not in present:
-        return f"guest {archive.vmid} no longer exists: its archives are kept until somebody decides"
-    if archive.type not in (None, present[archive.vmid]):
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """What all archives of a guest have in common: why they are kept, () if nothing says so, and the rules that judge them."""
+
+    kept: tuple[str, ...]
+    keep: str = ""
+
+
+def _fate(
+    type: GuestType | None, vmid: int | None, present: Mapping[int, GuestType], policy: Policy, unsure: Mapping[int, str]
+) -> _Fate:
+    if why := unsure.get(vmid or 0):
+        return _Fate((why,))
+    if vmid is None:
+        return _Fate(("its name is not a vzdump name, so nobody knows whose it is",))
+    if vmid not in present:
+        return _Fate((f"guest {vmid} no longer exists: its archives are kept until somebody decides",))
+    if type not in (None, present[vmid]):
         kinds = {GuestType.QEMU: "VM", GuestType.LXC: "container"}
-        before, now = kinds[archive.type or present[archive.vmid]], kinds[present[archive.vmid]]
-        return f"{archive.vmid} is a {now} by now: the archives of the {before} before it are kept until somebody decides"
-    if job_for(policy, archive.vmid) is None:
-        return f"no job of the policy covers guest {archive.vmid}, so no retention applies"
-    return None
+        before, now = kinds[type or present[vmid]], kinds[present[vmid]]
+        return _Fate((f"{vmid} is a {now} by now: the archives of the {before} before it are kept until somebody decides",))
+    if (job := job_for(policy, vmid)) is None:
+        return _Fate((f"no job of the policy covers guest {vmid}, so no retention applies",))
+    return _Fate((), job.keep)
 
 
-def _aside(
-    archive: Archive,
-    hollow: Collection[tuple[str, str]],
-    others: Collection[tuple[str, str]],
-    collapsed: Collection[tuple[str, str]],
-) -> str | None:
-    if archive.changed:
-        return CHANGED.format(archive.changed)
-    if whole.key(archive) in others:
-        return ANOTHER.format(archive.vmid)
-    if whole.key(archive) in hollow:
-        return ASIDE
-    return SMALL if whole.key(archive) in collapsed else None
+def _aside(archives: Sequence[Archive]) -> dict[tuple[str, str], tuple[str]]:
+    """The archives that count for no keep rule, each by its key, and why; the first reason in this order is told."""
+    small = dict.fromkeys(whole.collapsed(archives), (SMALL,))
+    hollow = dict.fromkeys(whole.hollow(archives), (ASIDE,))
+    others = lineage.others(archives)
+    another = {whole.key(one): (ANOTHER.format(one.vmid),) for one in archives if whole.key(one) in others} if others else {}
+    changed = {whole.key(one): (CHANGED.format(one.changed),) for one in archives if one.changed}
+    return small | hollow | another | changed

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
+from typing import NamedTuple
 
 from policies import lineage, whole
 from policies.model import Archive, Mark, Marked, PruneRules
@@ -27,17 +28,22 @@ RENAMED = "renamed: name is not a vzdump name"
 PROTECTED = "protected"
 UNCOVERED = "not covered by any keep rule"
 
-_Marks = dict[int, tuple[Mark, str]]  # the index of an archive in the listing -> its mark and the reason
+_Marks = dict[int, tuple[Mark, tuple[str]]]  # the index of an archive in the listing -> its mark and the reason
 
+# Shared by all archives of which they are said: a million tuples of their own would take as much memory as the listing.
+_PROTECTED = (Mark.PROTECTED, (PROTECTED,))
+_PROTECTED_RENAMED = (Mark.PROTECTED, (f"{PROTECTED}; {RENAMED}",))
+_RENAMED = (Mark.RENAMED, (RENAMED,))
+_UNCOVERED = (Mark.REMOVE, (UNCOVERED,))
+_KEEP_ALL = (Mark.KEEP, ("keep-all",))
 
 # --- the decision -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """An archive that takes part: ``index`` in the input, ``ctime`` as its name says, ``local`` the same in local time."""
+class _Entry(NamedTuple):
+    """An archive that takes part: ``position`` in the input, ``ctime`` as its name says, ``local`` the same in local time."""
 
-    index: int
+    position: int
     ctime: int
     local: datetime
 
@@ -88,21 +94,20 @@ def mark_all(archives: Sequence[Archive], keep: Keep, tz: str) -> list[Marked]:
     """
     place = zone(tz)
     marks: _Marks = {}
-    groups: dict[object, list[_Entry]] = defaultdict(list)
+    groups: dict[object, list[tuple[int, int]]] = defaultdict(list)
     for index, archive in enumerate(archives):
         name = parse_name(file_of(archive.volid))
         ctime = name.ctime(place) if name else None
         if archive.protected:
-            marks[index] = (Mark.PROTECTED, PROTECTED if ctime is not None else f"{PROTECTED}; {RENAMED}")
+            marks[index] = _PROTECTED if ctime is not None else _PROTECTED_RENAMED
         elif name is None or ctime is None:
-            marks[index] = (Mark.RENAMED, RENAMED)
+            marks[index] = _RENAMED
         else:
-            group = groups["" if archive.shared else archive.node, archive.storage, name.kind, name.vmid]
-            group.append(_Entry(index, ctime, datetime.fromtimestamp(ctime, place)))
-    for entries in groups.values():
-        _mark_group(entries, keep, marks)
-    told = ((archive, *marks[index]) for index, archive in enumerate(archives))
-    return [Marked(archive, mark, (reason,)) for archive, mark, reason in told]
+            groups["" if archive.shared else archive.node, archive.storage, name.kind, name.vmid].append((index, ctime))
+    while groups:  # a guest's entries live no longer than its turn: of a million archives, they would be what takes the memory
+        _, found = groups.popitem()
+        _mark_group([_Entry(index, ctime, datetime.fromtimestamp(ctime, place)) for index, ctime in found], keep, marks)
+    return [Marked(archive, *marks[index]) for index, archive in enumerate(archives)]
 
 
 def _kind(name: ArchiveName | None) -> str:
@@ -113,13 +118,13 @@ def _kind(name: ArchiveName | None) -> str:
 def _mark_group(group: list[_Entry], keep: Keep, marks: _Marks) -> None:
     """Given one guest's archives of one storage, mark each: rules in order, then whatever no rule has reached is removed."""
     if keep.keep_all:
-        marks.update((entry.index, (Mark.KEEP, "keep-all")) for entry in group)
+        marks.update(dict.fromkeys((entry.position for entry in group), _KEEP_ALL))
         return
     pending = sorted(group, key=lambda entry: -entry.ctime)  # equal times keep the order of the listing
     kept: list[_Entry] = []
     for rule, count in keep.counts():
         pending = _apply(rule, count, pending, kept, marks)
-    marks.update((entry.index, (Mark.REMOVE, UNCOVERED)) for entry in pending)
+    marks.update(dict.fromkeys((entry.position for entry in pending), _UNCOVERED))
 
 
 def _apply(rule: str, count: int, pending: list[_Entry], kept: list[_Entry], marks: _Marks) -> list[_Entry]:
@@ -130,20 +135,21 @@ def _apply(rule: str, count: int, pending: list[_Entry], kept: list[_Entry], mar
     """
     period = PERIODS[rule]
     represented = {period.id(entry) for entry in kept}
-    taken: set[object] = set()
+    taken: dict[object, tuple[Mark, tuple[str]]] = {}  # a period -> the mark of its other archives
     rest: list[_Entry] = []
-    for position, entry in enumerate(pending):
+    for at, entry in enumerate(pending):
         id = period.id(entry)
         if id in represented:
             rest.append(entry)
         elif id in taken:
-            marks[entry.index] = (Mark.REMOVE, f"{rule}: a newer archive of {period.label(entry.local)} is kept")
+            marks[entry.position] = taken[id]
         elif len(taken) == count:
-            return rest + pending[position:]
+            return rest + pending[at:]
         else:
-            taken.add(id)
+            label = period.label(entry.local)
+            taken[id] = (Mark.REMOVE, (f"{rule}: a newer archive of {label} is kept",))
             kept.append(entry)
-            marks[entry.index] = (Mark.KEEP, f"{rule} {len(taken)}/{count}: newest of {period.label(entry.local)}")
+            marks[entry.position] = (Mark.KEEP, (f"{rule} {len(taken)}/{count}: newest of {label}",))
     return rest
 
 
@@ -183,15 +189,15 @@ def _held(marked: Sequence[Marked], in_use: Collection[str]) -> dict[int, str]:
     for every in _by_guest(marked).values():
         vmid = marked[every[0]].archive.vmid
         guest = "an unknown guest" if vmid is None else f"guest {vmid}"
-        indexes = [index for index in every if whole.key(marked[index].archive) not in hollow]
-        removed = [index for index in indexes if marked[index].mark is Mark.REMOVE]
+        indexes = [index for index in every if whole.key(marked[index].archive) not in hollow] if hollow else every
         proven = [index for index in indexes if marked[index].archive.proven_at is not None]
-        for index in every:
+        for index in every if in_use else ():
             if marked[index].mark is Mark.REMOVE and marked[index].archive.volid in in_use:
                 held[index] = f"law 3: in use by an operation on {guest}"
-        if proven and (newest := _newest(marked, proven)) in removed:
+        if proven and marked[newest := _newest(marked, proven)].mark is Mark.REMOVE:
             held.setdefault(newest, f"law 3: newest proven archive of {guest}")
-        if len(removed) == len(indexes) and not held.keys() & set(indexes):
+        # Of another machine there may be empty files alone: of these, none is the last that can hold a disk.
+        if indexes and all(marked[index].mark is Mark.REMOVE and index not in held for index in indexes):
             last = f"law 3: last archive of {guest}"
             held[_newest(marked, indexes)] = last + (" that can hold a disk" if len(indexes) < len(every) else "")
     return held | _namesakes(marked, held)
@@ -219,7 +225,7 @@ def _by_guest(marked: Sequence[Marked]) -> dict[object, list[int]]:
     groups: dict[object, list[int]] = defaultdict(list)
     others = lineage.others(one.archive for one in marked)
     for index, one in enumerate(marked):
-        groups[one.archive.type, one.archive.vmid, whole.key(one.archive) in others].append(index)
+        groups[one.archive.vmid, one.archive.type, bool(others) and whole.key(one.archive) in others].append(index)
     return groups
 
 

@@ -5,8 +5,9 @@ A failed restore leaves a config of one line under the guest's VMID. vzdump dump
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby
 from statistics import median
 
 from policies.model import Archive, GuestType
@@ -101,13 +102,20 @@ def collapsed(archives: Iterable[Archive]) -> frozenset[tuple[str, str]]:
     Such a one must not rotate a whole one out. One that was proven is whole, however small; and a guest that really became
     smaller is believed once most of its last archives are.
     """
-    guests: dict[tuple[GuestType | None, int | None], list[Archive]] = defaultdict(list)
+    histories: dict[tuple[GuestType | None, int | None, str], list[Archive]] = defaultdict(list)
     for archive in archives:
         if archive.size > 0 and archive.holds_disk is not False:
-            guests[archive.type, archive.vmid].append(archive)
-    return frozenset(
-        key(archive)
-        for group in guests.values()
-        for archive in group
-        if archive.proven_at is None and (before := usual(group, archive)) and below(archive, before)
-    )
+            histories[archive.type, archive.vmid, archive.format].append(archive)
+    return frozenset(key(archive) for history in histories.values() for archive in _collapsed(history))
+
+
+def _collapsed(history: list[Archive]) -> Iterator[Archive]:
+    """Given a guest's archives of one format, yield those that have collapsed, as ``usual`` and ``below`` say it."""
+    history.sort(key=lambda archive: archive.ctime)
+    sizes: deque[int] = deque(maxlen=HISTORY)
+    for _, together in groupby(history, key=lambda archive: archive.ctime):
+        group = list(together)
+        if len(sizes) >= 2:
+            before = len(sizes), int(median(sizes))
+            yield from (archive for archive in group if archive.proven_at is None and below(archive, before))
+        sizes.append(group[-1].size)  # of one moment the last one listed counts

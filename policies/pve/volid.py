@@ -6,8 +6,8 @@ PVE reads guest, kind and time of an archive from its file's name and from nothi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from policies.model import GuestType
@@ -15,14 +15,14 @@ from policies.model import GuestType
 EXTENSION = re.compile(r"\.(tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)$")
 _ANY = re.compile(r"vzdump-(lxc|openvz|qemu)-.+")
 _STANDARD = re.compile(
-    r"vzdump-(?:lxc|openvz|qemu)-([1-9][0-9]{2,8})-([0-9]{4}_[0-9]{2}_[0-9]{2}-[0-9]{2}_[0-9]{2}_[0-9]{2})\.(.+)"
+    r"vzdump-(lxc|openvz|qemu)-([1-9][0-9]{2,8})-([0-9]{4}_[0-9]{2}_[0-9]{2}-[0-9]{2}_[0-9]{2}_[0-9]{2})"
+    r"\.(tgz|(?:tar|vma)(?:\.(?:gz|lzo|zst|bz2))?)"
 )
 _PBS = re.compile(r"(vm|ct)/([1-9][0-9]{2,8})/([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)")
 _PBS_KINDS = {"vm": ("qemu", "pbs-vm"), "ct": ("lxc", "pbs-ct")}
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveName:
+class ArchiveName(NamedTuple):
     """What an archive's name says. ``extension`` is PVE's format (``vma.zst``, ``tgz``, ``pbs-vm`` ...).
 
     ``standard`` is true for vzdump's own pattern; only then are ``vmid`` and ``time`` set. ``time`` is naive, in the local time
@@ -83,24 +83,21 @@ def parse_archive(volid: str) -> ArchiveName | None:
 
 def parse_name(file: str) -> ArchiveName | None:
     """Given a file's name without its folder, return what it says, None if PVE would not list it as an archive."""
+    if (plain := _STANDARD.fullmatch(file)) and (time := _time(plain[3])):
+        return ArchiveName(file, int(plain[2]), plain[1], time, plain[4], standard=True)
     extension = EXTENSION.search(file)
     if not extension or "/" in file:
         return None
     # A renamed archive is nobody's, but PVE still takes its kind from its name where it filters by kind.
     kind = found[1] if (found := _ANY.fullmatch(file)) else None
-    standard = _STANDARD.fullmatch(file)
-    if not standard or standard[3] != extension[1]:
-        return ArchiveName(file, None, kind, None, extension[1], standard=False)
-    time = _time(standard[2])
-    if time is None:  # such as month 13: PVE's own reading of the name fails altogether
-        return ArchiveName(file, None, None, None, extension[1], standard=False)
-    return ArchiveName(file, int(standard[1]), kind, time, extension[1], standard=True)
+    if plain:  # of a time such as month 13: PVE's own reading of the name fails altogether
+        kind = None
+    return ArchiveName(file, None, kind, None, extension[1], standard=False)
 
 
 def _time(text: str) -> datetime | None:
     """Given year, month, day, hour, minute and second, which may be no time at all (February 30th), return it or None."""
-    year, month, day, hour, minute, second = (int(number) for number in re.findall(r"[0-9]+", text))
     try:
-        return datetime(year, month, day, hour, minute, second)
+        return datetime(int(text[:4]), int(text[5:7]), int(text[8:10]), int(text[11:13]), int(text[14:16]), int(text[17:19]))
     except ValueError:
         return None

@@ -99,7 +99,8 @@ def _decided(
     aware = prune_marks.decide_all([*looked, *unseen], there, service.policy, unsure)[: len(looked)] if unseen else plain
     wanted = retention.guard(prune_guard.beside_unseen(plain, aware, unseen), **facts)
     held = prune_guard.hold(wanted.marked, stopped)
-    guarded = retention.guard(held.marked, **facts)
+    # Where nobody was stopped that would have lost something, law 3 finds each mark as it left it.
+    guarded = retention.guard(held.marked, **facts) if held.refused else retention.Guarded(held.marked, wanted.refusal)
     if guarded.refusal:
         raise LawRefused(3, guarded.refusal, "look at `backupsvc prune --dry-run` and at the storages before anything is removed")
     return Decision(guarded.marked, held.refused)
