@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from sys import intern  # of a million rows, each would hold words of its own that a hundred share
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -24,6 +25,7 @@ from policies.model import (
     Verdict,
 )
 
+_TYPES, _RUNGS = {one.value: one for one in GuestType}, {one.value: one for one in Rung}
 BOOK = TypeAdapter(Bookkeeping)
 EVIDENCE = ("stages", "checks", "stripped", "asserted", "reasons", "cause")
 _SIMPLE_PROOF = (
@@ -44,17 +46,17 @@ def archive_of(row: Row[Any]) -> Archive:
     """Given a row of the table archive, return its value."""
     return Archive(
         volid=row.volid,
-        node=row.node,
-        storage=row.storage,
+        node=intern(row.node),
+        storage=intern(row.storage),
         vmid=row.vmid,
-        type=GuestType(row.type) if row.type else None,
+        type=_TYPES[row.type] if row.type else None,
         ctime=row.ctime,
         size=row.size,
-        format=row.format,
+        format=intern(row.format),
         protected=row.protected,
         notes=row.notes,
-        name=row.name,
-        rung=Rung(row.rung),
+        name=intern(row.name),
+        rung=_RUNGS[row.rung],
         proven_at=row.proven_at,
         sha256=row.sha256,
         shared=row.shared,

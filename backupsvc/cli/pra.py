@@ -69,6 +69,7 @@ def report(
 
 def _document(service: Service, month: str | None, language: str | None) -> Document:
     """Given the service, return the report; a wrong month or language is refused before the cluster is asked."""
+    import gc
     from dataclasses import replace
 
     from backupsvc.errors import UsageError
@@ -82,7 +83,11 @@ def _document(service: Service, month: str | None, language: str | None) -> Docu
     now = int(service.clock.now())
     month = month or month_of(now, policy.timezone)
     period_of(month, policy.timezone, now)
-    return build(collect(service.pve, service.catalog, policy, service.clock), policy, month, now)
+    gc.disable()  # nothing of a site's archives is garbage meanwhile, and it would be looked through again and again
+    try:
+        return build(collect(service.pve, service.catalog, policy, service.clock), policy, month, now)
+    finally:
+        gc.enable()
 
 
 def _short_of(proof: Proof | None) -> str:

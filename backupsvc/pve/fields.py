@@ -98,11 +98,13 @@ class Row:
     def text(self, key: str) -> str:
         """Return a text; a number is taken as PVE would write it."""
         value = self.fields.get(key)
+        if isinstance(value, str):
+            return value
         if value is None:
             return ""
-        if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             self._refuse(key, "a text")
-        return value if isinstance(value, str) else self._plain_number(key, value)
+        return self._plain_number(key, value)
 
     def need_text(self, key: str) -> str:
         """Return a text that must be there."""
@@ -116,6 +118,8 @@ class Row:
     def integer_if_any(self, key: str) -> int | None:
         """Return a whole number, None if there is none."""
         value = self.fields.get(key)
+        if type(value) is int and abs(value) <= LARGEST:  # nearly always, and no boolean
+            return value
         if value is None or value == "":
             return None
         if isinstance(value, str) and _NUMBER.fullmatch(value):

@@ -6,7 +6,7 @@ Nothing is decided in the renderers: what is compliant, what is late and what is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -224,6 +224,8 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
     period = period_of(month, policy.timezone, now)
     found, assessed = findings(facts, policy, now), assess(facts, policy, now)
     by_vmid = {item.vmid: item for item in facts.guests}
+    last = min(period.end - 1, now)
+    due = {job.id: len(occurrences(job.schedule, policy.timezone, period.start - 1, last)) for job in policy.jobs}
     good = not pressing(found, policy, now) and all(item.status is Status.MET for item in assessed) and bool(assessed)
     return Document(
         facts=facts,
@@ -232,7 +234,7 @@ def build(facts: SiteFacts, policy: Policy, month: str, now: int) -> Document:
         generated_at=now,
         language=policy.language,
         status=COMPLIANT if good and not facts.simulated else NOT_COMPLIANT,
-        guests=tuple(_line(item, by_vmid[item.vmid], policy, period, now) for item in assessed),
+        guests=tuple(_line(item, by_vmid[item.vmid], policy, period, due) for item in assessed),
         findings=tuple(FindingLine(item, exemption_for(item, policy, now)) for item in found),
         proofs=_proofs(facts, period),
         exemptions=tuple(
@@ -254,15 +256,15 @@ def told_in(document: Document, language: str) -> Document:
     return build(document.facts, replace(document.policy, language=language), document.period.month, document.generated_at)
 
 
-def _line(item: GuestAssessment, facts: GuestFacts, policy: Policy, period: Period, now: int) -> GuestLine:
+def _line(item: GuestAssessment, facts: GuestFacts, policy: Policy, period: Period, due: Mapping[str, int]) -> GuestLine:
     written = policy.guests.get(item.vmid)
     job = job_for(policy, item.vmid)
-    last = min(period.end - 1, now)
-    within = [archive.ctime for archive in usable(facts.archives + facts.removed) if period.start <= archive.ctime < period.end]
+    held = usable(facts.archives + facts.removed) if facts.removed else facts.held
+    within = [archive.ctime for archive in held if period.start <= archive.ctime < period.end]
     return GuestLine(
         assessment=item,
         role=written.role if written else "",
-        due=len(occurrences(job.schedule, policy.timezone, period.start - 1, last)) if job else 0,
+        due=due[job.id] if job else 0,
         taken=len(set(within)),
         failed=sum(not backup.succeeded and period.start <= backup.at < period.end for backup in facts.backups),
         tests=sum(period.start <= test.ended < period.end for test in facts.proofs),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from backupsvc.clock import Clock
@@ -47,6 +48,7 @@ _OFFLINE = "the node is offline"
 _MUTE = "its status is unknown, and it does not answer"
 _NO_STORAGE = "the node listed no storage"
 _INACTIVE = "the storage is not active"
+_listed = attrgetter("volid", "node", "storage", "vmid", "type", "ctime", "size", "format", "protected", "notes", "shared")
 _CONTAINER = "the configuration of containers is not read"
 
 
@@ -185,6 +187,9 @@ def _archives(pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[No
         if node.online and not named and not gaps.is_silent(node.name, why):
             gaps.note("listing", node.name, why)
     known = {_key(archive): archive for archive in catalog.archives.find()}
+    expected: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for key, archive in known.items():
+        expected[key[0], archive.storage].append(key)
     online = {node.name for node in nodes if node.online}
     found: dict[tuple[str, str], Archive] = {}
     listings: list[Listing] = []
@@ -200,9 +205,9 @@ def _archives(pve: Pve, catalog: Catalog, seen: SeenStorages, nodes: Sequence[No
             done.add(storage.name)
         there = {_key(archive): archive for archive in rows}
         found |= {key: _joined(archive, known.get(key)) for key, archive in there.items()}
-        expected = {key for key, archive in known.items() if archive.storage == storage.name and key[0] == _place(storage)}
         listed.add((storage.node, storage.name))
-        listings.append(Listing(storage.node, storage.name, len(there), len(expected - there.keys())))
+        lost = sum(key not in there for key in expected.get((_place(storage), storage.name), ()))
+        listings.append(Listing(storage.node, storage.name, len(there), lost))
     looked = {(_place(storage), storage.name) for storage in storages if (storage.node, storage.name) in listed}
     return _Archives(tuple(found.values()), reach.unlisted(known.values(), looked), tuple(listings))
 
@@ -228,6 +233,8 @@ def _joined(archive: Archive, known: Archive | None) -> Archive:
     """What the storage says, with what the catalog has learnt; no proof if it is not the file that was recorded."""
     if known is None:
         return archive
+    if _listed(archive) == _listed(known):  # nearly every one: it is what the catalog has
+        return known
     learnt = replace(archive, name=known.name, sha256=known.sha256, operation=known.operation, uuid=known.uuid, born=known.born)
     if differs := lineage.resized(known.size, archive.size):
         return replace(learnt, changed="; ".join(filter(None, (known.changed, *differs))))

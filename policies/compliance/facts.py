@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
 from policies import lineage, whole
@@ -30,7 +31,7 @@ class BackupOutcome:
     until: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GuestFacts:
     """All that is known of one guest. ``guest`` None: expected, but the cluster does not list it (law 4).
 
@@ -53,6 +54,16 @@ class GuestFacts:
     ha_managed: bool = False
     left_frozen: LeftFrozen | None = None
     unreachable: tuple[Archive, ...] = ()
+
+    @cached_property
+    def held(self) -> tuple[Archive, ...]:
+        """What it could be restored from within reach, oldest first. Found once: a dozen findings and objectives ask for it."""
+        return usable(self.archives)
+
+    @cached_property
+    def known(self) -> tuple[Archive, ...]:
+        """What it could be restored from, within reach or out of it, oldest first."""
+        return usable(self.archives + self.unreachable) if self.unreachable else self.held
 
     @property
     def last_backup(self) -> BackupOutcome | None:

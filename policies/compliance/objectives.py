@@ -125,7 +125,7 @@ def _assess(facts: SiteFacts, item: GuestFacts, policy: Policy, now: int) -> Gue
         i18n.language_of(policy.language),
         proven(facts, item, tier.proof_rung),
         once_proven(facts, item, tier.proof_rung),
-        usable(item.archives),
+        item.held,
     )
     objectives = [_rpo(case), _rto(case), _proof(case), _copies(case), *_depth(case)]
     if item.guest is None:  # law 4: expected and not there breaches, whatever its archives are worth

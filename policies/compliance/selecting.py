@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.compliance.facts import ClusterJob, GuestFacts, SiteFacts, usable
+from policies.compliance.facts import ClusterJob, GuestFacts, SiteFacts
 from policies.jobs import job_for
-from policies.model import Archive, Job, Policy
+from policies.model import Job, Policy
 from policies.pve.calendar_event import occurrences
 
 TOLD_FOR_S = 7 * 86400  # how long something is told of that happened once, and is over
@@ -19,11 +19,6 @@ def backed_up(facts: SiteFacts, policy: Policy) -> Iterator[GuestFacts]:
     for item in facts.guests:
         if item.guest is not None and not item.guest.template and job_for(policy, item.vmid):
             yield item
-
-
-def known_archives(item: GuestFacts) -> tuple[Archive, ...]:
-    """Given a guest, return what it could be restored from, within reach or out of it, oldest first."""
-    return usable(item.archives + item.unreachable)
 
 
 def guests_of(facts: SiteFacts, job: ClusterJob) -> list[GuestFacts]:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from policies import reach
 from policies.compliance.facts import SiteFacts, place
 from policies.compliance.rule import Rule, Seen, about
-from policies.compliance.selecting import known_archives
 from policies.jobs import job_for
 from policies.model import Job, Policy, Severity
 
@@ -18,7 +17,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     for item in facts.guests:
         if item.guest is None:
             continue
-        held = known_archives(item)
+        held = item.known
         if held and {place(archive) for archive in held} == {item.guest.node}:
             yield about(item, "down" if item.guest.node in gone else "", node=item.guest.node, count=len(held))
         elif not held and (job := job_for(policy, item.vmid)) and _writes_beside(facts, job, item.guest.node, gone):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from policies.compliance.facts import SiteFacts
 from policies.compliance.rule import Rule, Seen, about
-from policies.compliance.selecting import TOLD_FOR_S, backed_up, known_archives, last_due
+from policies.compliance.selecting import TOLD_FOR_S, backed_up, last_due
 from policies.i18n.sentences import Moment
 from policies.jobs import job_for
 from policies.model import Policy, Severity
@@ -24,7 +24,7 @@ def _archives_missed(facts: SiteFacts, policy: Policy, now: int) -> Iterator[See
     # A node whose clock is behind gives its archives a time before the one at which they were due.
     slack = policy.max_clock_drift + max((-offset for offset in facts.clocks.offsets.values() if offset < 0), default=0)
     for item in backed_up(facts, policy):
-        held, last = known_archives(item), item.last_backup
+        held, last = item.known, item.last_backup
         job = job_for(policy, item.vmid)
         wanted = due[job.id] if job else None
         if last and not last.succeeded and (not held or held[-1].ctime < max(last.at, last.until)):

@@ -14,16 +14,16 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
     """Given facts and policy, yield a case for each guest that could not be brought back."""
     for item in facts.guests:
         if item.guest is None:
-            yield about(item, "absent", count=len(usable(item.archives)))
+            yield about(item, "absent", count=len(item.held))
         elif item.guest.template:
             continue
         elif job_for(policy, item.vmid) is None:
             yield about(item, "job")
         # Out of reach is not gone (law 4): it says what to bring back, not to back up anew.
-        elif not usable(item.archives) and (out := usable(item.unreachable)):
+        elif not item.held and (out := usable(item.unreachable)):
             places = tuple(sorted({f"{one.storage} ({place(one)})" for one in out}))
             yield about(item, "unreachable", waits=True, count=len(out), places=places)
-        elif not usable(item.archives):
+        elif not item.held:
             yield about(item, "archive", waits=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.compliance.facts import SiteFacts, newest_proof, once_proven, usable
+from policies.compliance.facts import SiteFacts, newest_proof, once_proven
 from policies.compliance.rule import Rule, Seen, about
 from policies.compliance.selecting import backed_up
 from policies.i18n.sentences import Moment, Word
@@ -18,7 +18,7 @@ def find(facts: SiteFacts, policy: Policy, now: int) -> Iterator[Seen]:
         if once_proven(facts, item, wanted_rung(policy, item.vmid)):
             continue
         # A guest with an archive within reach can be tested on another node than its own.
-        waits, latest = not usable(item.archives), newest_proof(item)
+        waits, latest = not item.held, newest_proof(item)
         if latest is None:
             yield about(item, waits=waits)
         else:

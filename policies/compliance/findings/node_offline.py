@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from policies import reach
-from policies.compliance.facts import GuestFacts, SiteFacts, usable
+from policies.compliance.facts import GuestFacts, SiteFacts
 from policies.compliance.recovery import Remains, recovery_steps
 from policies.compliance.rule import Rule, Seen
 from policies.i18n.sentences import Joined, Listed, Sentence, Steps, Word
@@ -59,7 +59,7 @@ def _archives(facts: SiteFacts, node: str) -> Sentence:
 
 
 def _within_reach(guests: list[GuestFacts], alive: list[str]) -> Sentence:
-    held = [item for item in guests if usable(item.archives)]
+    held = [item for item in guests if item.held]
     form = "" if not guests else ".none" if not held else ".all" if held == guests else ".some"
     return Sentence(f"down.reach{form}", {"nodes": tuple(alive) or Word("none"), "guests": _names(held)})
 
@@ -71,8 +71,8 @@ def _steps(facts: SiteFacts, node: str, alive: list[str], guests: list[GuestFact
     remains = Remains(
         alive=alive,
         quorate=quorate,
-        restorable=[(item.vmid, held[-1]) for item in mine if (held := usable(item.archives))],
-        lost=any(not usable(item.archives) and item.unreachable for item in guests),
+        restorable=[(item.vmid, held[-1]) for item in mine if (held := item.held)],
+        lost=any(not item.held and item.unreachable for item in guests),
         managed=[f"{'vm' if item.agent_matters else 'ct'}:{item.vmid}" for item in mine if item.ha_managed],
     )
     return Steps(recovery_steps(node, remains))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policies.compliance.facts import SiteFacts, usable
+from policies.compliance.facts import SiteFacts
 from policies.compliance.rule import Rule, Seen
 from policies.i18n.sentences import Size
 from policies.model import Policy, Severity
@@ -35,7 +35,7 @@ def _last_round(facts: SiteFacts, storage: str, node: str | None) -> int:
     """Given a storage (on a node, or None if shared), return the bytes of the newest archive of each guest on it."""
     total = 0
     for item in facts.guests:
-        there = [archive for archive in usable(item.archives) if archive.storage == storage and node in (None, archive.node)]
+        there = [archive for archive in item.held if archive.storage == storage and node in (None, archive.node)]
         total += there[-1].size if there else 0
     return total
 
