@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, func, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from backupsvc.catalog.database import Database
@@ -22,6 +22,7 @@ from policies.pve import guest_config
 Key = tuple[str, str]  # (place, volid); place is "" on a shared storage
 
 MAX_LISTING = 3600  # seconds
+_MAX_VMIDS = 20  # guests that are looked up by their VMIDs: the rows of more are found sooner by where they lie
 _LISTED = ("node", "storage", "ctime", "size", "format", "protected", "shared", "notes")
 _LEARNT = ("name", "sha256", "config", "uuid", "consistency", "excluded", "operation")
 _FACTS = (*_LEARNT, "born", "rung_at", "first_seen", "gone_at", "changed_at", "changed")
@@ -96,16 +97,46 @@ class ArchiveRepository:
         return Observation(tuple(newest), tuple(archive_of(before[key]) for key in gone), len(within))
 
     @retried
-    def find(self, *, vmid: int | None = None, storage: str | None = None, gone: bool = False) -> list[Archive]:
-        """Return the archives that the storages hold (with ``gone``: those that they no longer hold), newest first."""
-        wanted: list[ColumnElement[bool]] = [ARCHIVE.c.gone_at.is_not(None) if gone else ARCHIVE.c.gone_at.is_(None)]
-        if vmid is not None:
-            wanted.append(ARCHIVE.c.vmid == vmid)
+    def find(
+        self,
+        *,
+        vmid: int | None = None,
+        vmids: Collection[int] | None = None,
+        storage: str | None = None,
+        place: str | None = None,
+        since: int | None = None,
+        limit: int | None = None,
+        gone: bool = False,
+    ) -> list[Archive]:
+        """Return the archives that the storages hold (with ``gone``: those that they no longer hold), newest first.
+
+        ``place`` is their node, "" for shared storages; with ``since`` (epoch seconds) none that is older, with ``limit`` the
+        newest so many.
+        """
+        wanted = _wanted(vmid, since, gone=gone)
+        if vmids is not None:
+            wanted.append(ARCHIVE.c.vmid.in_(vmids))
         if storage is not None:
-            wanted.append(ARCHIVE.c.storage == storage)
-        query = select(*_LIGHT).where(*wanted).order_by(ARCHIVE.c.ctime.desc(), ARCHIVE.c.volid)
+            wanted.append(_beside(vmid, ARCHIVE.c.storage) == storage)
+        if place is not None:
+            wanted.append(_beside(vmid, ARCHIVE.c.place) == place)
+        query = select(*_LIGHT).where(*wanted).order_by(ARCHIVE.c.ctime.desc(), ARCHIVE.c.volid).limit(limit)
         with self._database.read() as connection:
             return [archive_of(row) for row in connection.execute(query)]
+
+    @retried
+    def count(self, *, vmid: int | None = None, since: int | None = None) -> int:
+        """Return how many archives ``find`` would return."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).where(*_wanted(vmid, since))).scalar_one())
+
+    @retried
+    def places(self, vmid: int | None = None) -> list[tuple[str, str, str]]:
+        """Return where archives (of one guest, or all) lie that the storages hold, each as (place, node, storage)."""
+        columns = ARCHIVE.c.place, ARCHIVE.c.node, ARCHIVE.c.storage
+        with self._database.read() as connection:
+            rows = connection.execute(select(*columns).where(*_wanted(vmid)).distinct().order_by(*columns))
+            return [(row.place, row.node, row.storage) for row in rows]
 
     @retried
     def get(self, node: str, volid: str) -> Archive | None:
@@ -183,6 +214,20 @@ class ArchiveRepository:
             _mark_gone(connection, [_locate(connection, node, volid)], at)
 
 
+def _wanted(vmid: int | None = None, since: int | None = None, *, gone: bool = False) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = [ARCHIVE.c.gone_at.is_not(None) if gone else ARCHIVE.c.gone_at.is_(None)]
+    if vmid is not None:
+        wanted.append(ARCHIVE.c.vmid == vmid)
+    if since is not None:
+        wanted.append(ARCHIVE.c.ctime >= since)
+    return wanted
+
+
+def _beside(vmid: int | None, column: ColumnElement[str]) -> ColumnElement[str]:
+    """A column that is compared: beside a guest, which has few archives, in a form for which no database takes an index."""
+    return column if vmid is None else func.coalesce(column, "")
+
+
 def lift(connection: Connection, row: Row[Any], rung: Rung, at: int, *, proven: bool = False) -> None:
     """Given a row of the table archive, raise its rung if ``rung`` is higher and, if ``proven``, its date of proof to ``at``.
 
@@ -234,12 +279,15 @@ def _in_scope(row: Row[Any], scope: Collection[tuple[str, str]]) -> bool:
 
 
 def _before(connection: Connection, listed: Mapping[Key, Archive], scope: Collection[tuple[str, str]]) -> dict[Key, Row[Any]]:
-    """The rows that a listing may change: all of its storages, or only its guests' when nothing can have gone."""
-    storages = {archive.storage for archive in listed.values()} | {storage for _, storage in scope}
-    query = select(*_LIGHT).where(ARCHIVE.c.storage.in_(storages))
+    """The rows that a listing may change: all of its storages in its places, or only its guests' when nothing can have gone."""
     vmids = {archive.vmid for archive in listed.values()}
-    if not scope and None not in vmids:
-        query = query.where(ARCHIVE.c.vmid.in_(vmids))
+    query = select(*_LIGHT)
+    if not scope and None not in vmids and len(vmids) <= _MAX_VMIDS:
+        query = query.where(ARCHIVE.c.vmid.in_(vmids))  # and by nothing else: beside a storage, SQLite takes that for the index
+    else:
+        storages = {archive.storage for archive in listed.values()} | {storage for _, storage in scope}
+        places = {place for place, _ in listed} | {node for node, _ in scope} | {""}
+        query = query.where(ARCHIVE.c.storage.in_(storages), ARCHIVE.c.place.in_(places))
     return {(row.place, row.volid): row for row in connection.execute(query)}
 
 
