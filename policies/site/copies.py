@@ -127,10 +127,9 @@ def kind_of(target: CopyTarget) -> str:
 
 def folder_of(target: CopyTarget) -> str:
     """Given a target, return which folder it is, for a reader: ``lge-pve02:/var/lib/vz/dump``. No two targets have the same."""
-    match target.place:
-        case PveStorage(node=node, path=path):
-            return f"{node}:{path}"
-        case SftpFolder(host=host, port=port, path=path):
-            return f"sftp://{host.lower()}:{port}{path}"
-        case Directory(path=path):
-            return path
+    place = target.place
+    if isinstance(place, PveStorage):
+        return f"{place.node}:{place.path}"
+    if isinstance(place, SftpFolder):
+        return f"sftp://{place.host.lower()}:{place.port}{place.path}"
+    return place.path
