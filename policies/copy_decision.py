@@ -109,7 +109,8 @@ def _on_immutable(
     if other := next((found for found in mine.values() if seen.files.get(found.file) == found.size), None):
         why = f"a verified copy of another archive has the name {other.file}: {other.volid}, {other.size} bytes, {other.sha256}"
         return Decision(Action.REFUSE, other.file, (why,))
-    litter, reasons = _litter(wanted, seen, mine), []
+    litter = _litter(wanted, seen, mine)
+    reasons: list[str] = []
     for file in (one for one in _names(wanted.name, seen.files) if one in seen.files):
         rest = tuple(one for one in litter if one != file)
         if seen.files[file] == wanted.size and file not in refuted:

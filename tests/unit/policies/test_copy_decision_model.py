@@ -1,4 +1,4 @@
-"""Whatever happens to a copy on the way, what counts in the end is whole: a model of the sender, killed anywhere, again and again.
+"""Whatever happens to a copy on the way, what counts in the end is whole: a model of the sender, killed anywhere and often.
 
 The model follows ``decide`` as the sender does. Between two attempts the archive may change, bytes that were not synced may be
 lost, a byte on the target's disk may flip, and the catalog may forget how far the copy came.
@@ -135,9 +135,7 @@ def test_law_9_what_counts_in_the_end_is_whole_wherever_a_copy_was_killed(
 
 
 def hurt(world: World, mishap: str) -> None:
-    unfinished = [
-        name for name in world.disk if name in world.synced and name != NAME or world.immutable and name in world.synced
-    ]
+    unfinished = [name for name in world.disk if name in world.synced and (world.immutable or name != NAME)]
     covered = {one.file for one in world.seen().manifests.values()}
     for name in (one for one in unfinished if one not in covered):
         data = world.disk[name]
