@@ -9,11 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from backupsvc.copies.target import CHUNK, Alive, Digest, Space, Writing, told
+from backupsvc.copies.target import CHUNK, MODE, Alive, Digest, Space, Writing, told
 from backupsvc.errors import CopyError, TargetMissing
 from policies.model import Directory
-
-MODE = 0o640  # as PVE's own archives
 
 
 class DirectoryTarget:

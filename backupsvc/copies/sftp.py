@@ -13,10 +13,10 @@ from typing import BinaryIO, Protocol, TypeVar, cast
 
 import paramiko
 
-from backupsvc.copies.target import CHUNK, Alive, Digest, Space, Writing, no_room, trouble
+from backupsvc.copies.target import CHUNK, MODE, Alive, Digest, Space, Writing, no_room, trouble
 from backupsvc.errors import CopyError, RemoteUnreachable
 from backupsvc.remote.ahead import Ahead
-from backupsvc.remote.behind import Behind, SftpFault, extended
+from backupsvc.remote.behind import Behind, SftpFault, create, extended
 from backupsvc.remote.connections import LINE_BROKE
 from backupsvc.remote.ssh import Peer
 
@@ -82,8 +82,10 @@ class SftpTarget:
     @contextmanager
     def write(self, name: str, offset: int = 0) -> Iterator[Writing]:
         """Open a file to be written from an offset on, a new one at 0."""
-        with self._told(f"write {name}") as sftp, sftp.open(self._at(name), "r+b" if offset else "wxb") as remote:
-            yield Behind(sftp, remote, offset)
+        with self._told(f"write {name}") as sftp:
+            path = self._at(name)
+            with sftp.open(path, "r+b") if offset else create(sftp, path, MODE) as remote:
+                yield Behind(sftp, remote, offset)
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, never one that is taken: SFTP's own rename does not overwrite."""

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 from backupsvc.errors import BackupsvcError, CopyError, NoRoom, TargetMissing, TargetRefused
 from policies.amounts import size as amount
 
+MODE = 0o640  # of what is written: an archive holds all that its guest does, and is not for everybody to read
 CHUNK = 1024 * 1024  # bytes of a copy that are read, hashed and written at a time
 
 Alive = Callable[[], None]  # called again and again while something takes long

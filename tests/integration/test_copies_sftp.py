@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -38,6 +40,7 @@ from tests.unit.remote.sshd import Sshd, running_sshd
 
 ONLY_SFTP = "ForceCommand internal-sftp"
 IMMUTABLE = "ForceCommand internal-sftp -P remove,rename,posix-rename,setstat,fsetstat"
+GUARDED = f"{IMMUTABLE} -u 0333"
 READ_ONLY = "ForceCommand internal-sftp -R"
 MIB = 1 << 20
 
@@ -112,6 +115,7 @@ def test_a_copy_to_a_server_of_sftp_alone_is_read_back_over_the_line(sftp: Sshd,
         made = send(source, folder, order())
         again = send(source, folder, order())
     assert (made.how, made.moved) == ("read back by SFTP", 3_000_000)
+    assert {file.stat().st_mode & 0o777 for file in there.iterdir()} == {0o640}, "an archive is not for everybody to read"
     assert names(there) == WHOLE and (there / NAME).read_bytes() == bytes_of(source)
     assert (again.how, again.moved) == ("its manifest matches", 0)
 
@@ -363,3 +367,64 @@ def refusing_to_go_on(name: str) -> Callable[[str], None]:
             raise TargetRefused(f"the far side lets nobody write on in {name}")
 
     return step
+
+
+def test_internal_sftp_lets_a_file_be_written_over_whatever_it_is_told_to_refuse(immutable: Sshd, there: Path) -> None:
+    """OpenSSH's -P names requests, and writing over is the same ones as writing: `open` and `write` (docs/policy.md, copies)."""
+    (there / "canary").write_bytes(b"precious")
+    with opened(immutable, place(immutable, there)) as folder, folder.write("canary", 1) as writing:
+        writing.write(b"O")
+    assert (there / "canary").read_bytes() == b"pOecious", "if this fails, OpenSSH can do it now: say so in docs/policy.md"
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[Sshd, Path]]:
+    """A server as docs/policy.md advises: what was written there cannot be written over either, as its mode forbids it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root lets another user log in")
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        folder = Path(made) / "copies"
+        folder.mkdir()
+        shutil.chown(folder, "nobody")
+        with running_sshd(Path(made) / "sshd", extra=GUARDED) as server:
+            yield server, folder
+
+
+def test_law_9_a_guarded_target_lets_nothing_be_written_over_and_an_interrupted_copy_takes_the_next_name(
+    guarded: tuple[Sshd, Path], source: LocalSource
+) -> None:
+    server, there = guarded
+    recorded: list[Progress] = []
+
+    def stop(known: Progress) -> None:
+        recorded.append(known)
+        raise InterruptedError
+
+    target = place(server, there, user="nobody")
+    with opened(server, target) as folder:
+        with pytest.raises(CopyError):
+            send(source, folder, order(immutable=True), Watch(record=stop))
+        made = send(source, folder, order(immutable=True, progress=recorded[-1]))
+        assert (made.manifest.file, made.litter, made.moved) == (f"{NAME}~2", (NAME,), 3_000_000)
+        assert whole_by_manifest(there, bytes_of(source))
+        assert {file.stat().st_mode & 0o777 for file in there.iterdir()} == {0o440}
+        for name in names(there):
+            with pytest.raises(TargetRefused, match="does not let us write"), folder.write(name, 1):
+                pass
+            with pytest.raises(TargetRefused, match="does not let us remove"):
+                folder.remove(name)
+        assert send(source, folder, order(immutable=True)).manifest == made.manifest
+
+
+@pytest.mark.slow
+def test_law_9_a_copy_to_a_guarded_target_killed_at_any_step_counts_by_its_manifest_alone(
+    guarded: tuple[Sshd, Path], source: LocalSource
+) -> None:
+    server, folder = guarded
+
+    def open_folder(there: Path) -> Target:
+        shutil.chown(there, "nobody")
+        return left_open(server, place(server, there, user="nobody"))
+
+    assert killed_everywhere(source, folder, open_folder, immutable=True, every=3) > 10
