@@ -117,15 +117,15 @@ class SftpTarget:
         size = self.files().get(name, 0)
         command = _COMMAND.format(path=shlex.quote(self._at(name)))
         until = time.monotonic() + SILENT + size / LEAST
-        with suppress(
-            *LINE_BROKE
-        ):  # a server that lets nobody run anything may say so in any way; SFTP then tells whether it lives
+        with suppress(*LINE_BROKE):  # who lets nobody run anything may say so in any way; SFTP then tells whether it lives
             _, out, _ = self._line.begin(lambda client: client.exec_command(command, timeout=SILENT))
             out.channel.shutdown_write()  # where SFTP is all there is, its server runs now, and ends at once
-            while not out.channel.exit_status_ready() and time.monotonic() < until:
+            while not (ended := out.channel.exit_status_ready()) and time.monotonic() < until:
                 alive()
                 time.sleep(0.02 if size < LEAST else 0.5)
-            if out.channel.exit_status_ready() and (found := _HASH.fullmatch(out.read(200).decode(errors="replace"))):
+            said = out.read(200).decode(errors="replace") if ended else ""
+            out.channel.close()
+            if found := _HASH.fullmatch(said):
                 return Digest(int(found[2]), found[1], "sha256sum there")
         return None
 

@@ -40,6 +40,8 @@ def test_a_part_goes_on_where_it_was_recorded_to_be() -> None:
     assert found({PART: 40}, progress=FAR) == Decision(Action.RESUME, PART, ("40 bytes of it are there",), offset=40)
     assert found({PART: 70}, progress=FAR).offset == 40, "what came after was not synced"
     assert found({PART: 100}, progress=FAR).offset == 40
+    assert found({PART: 1}, progress=replace(FAR, sent=1)).offset == 1
+    assert found({PART: 100}, progress=replace(FAR, sent=100)).offset == 100
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,12 @@ def test_law_4_an_archive_without_a_manifest_that_fits_is_checked_before_it_coun
     for manifests in ((), (OTHER,), (replace(MINE, size=99),), (replace(MINE, file="another"),)):
         one = found({NAME: 100}, *manifests)
         assert (one.action, one.file, one.remove) == (Action.CHECK, NAME, ()) and "in full length" in one.reasons[0]
+
+
+def test_a_manifest_beside_it_that_speaks_of_another_file_is_not_this_archives() -> None:
+    other = replace(MINE, file="another")
+    assert decide(WANTED, Seen({NAME: 100, "another": 100}, {MANIFEST: other}), None).action is Action.CHECK
+    assert decide(WANTED, Seen({"another": 100}, {MANIFEST: other}), None, immutable=True).action is Action.SEND
 
 
 def test_law_4_a_manifest_without_its_bytes_is_no_copy() -> None:
@@ -139,6 +147,10 @@ def test_on_an_immutable_target_a_verified_copy_of_something_else_has_the_name()
     one = kept({NAME: 100, MANIFEST: 9}, OTHER)
     assert one.action is Action.REFUSE and "local:backup/other" in one.reasons[0]
     assert kept({NAME: 5, MANIFEST: 9}, OTHER).action is Action.SEND, "its bytes are not there"
+
+
+def test_what_is_to_be_done_is_said_in_plain_words() -> None:
+    assert [str(action) for action in Action] == ["send", "resume", "check", "done", "refuse"]
 
 
 # --- names and prefixes ---------------------------------------------------------------------------------------------------
