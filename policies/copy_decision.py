@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 
-from policies.copy_manifest import Manifest, manifest_name, numbered, part_name, sidecar_names
+from policies.copy_manifest import Manifest, attempts, manifest_name, numbered, part_name, sidecar_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def decide(
     ``immutable``: nothing there can be renamed or removed. ``refuted`` are the files that turned out, in this attempt, to hold
     other bytes than the archive, or not to be written on.
     """
-    mine = {file: found for file, found in seen.manifests.items() if found.file in _names(wanted.name, seen.files)}
+    mine = {file: found for file, found in seen.manifests.items() if attempts(wanted.name, [found.file])}
     if done := _proven(wanted, seen, mine):
         why, part = f"a verified copy is there: {done.file}", part_name(wanted.name)
         if immutable:
@@ -111,7 +112,7 @@ def _on_immutable(
         return Decision(Action.REFUSE, other.file, (why,))
     litter = _litter(wanted, seen, mine)
     reasons: list[str] = []
-    for file in (one for one in _names(wanted.name, seen.files) if one in seen.files):
+    for file in attempts(wanted.name, seen.files):
         rest = tuple(one for one in litter if one != file)
         if seen.files[file] == wanted.size and file not in refuted:
             why = f"{file} is there in full length, and nothing says that it was verified"
@@ -127,7 +128,7 @@ def _on_immutable(
 
 def free_name(name: str, taken: Collection[str]) -> str:
     """Given a name and those that are taken, return the first of ``name``, ``name~2``, ``name~3`` ... that is free."""
-    return numbered(name, next(number for number in range(1, len(taken) + 2) if numbered(name, number) not in taken))
+    return next(one for one in (numbered(name, number) for number in count(1)) if one not in taken)
 
 
 def holds(wanted: Wanted, progress: Progress, sha256: str) -> bool:
@@ -161,15 +162,9 @@ def _same(wanted: Wanted, progress: Progress) -> bool:
     return (progress.volid, progress.size, progress.modified) == (wanted.volid, wanted.size, wanted.modified)
 
 
-def _names(name: str, files: Collection[str]) -> list[str]:
-    """The names that a copy may have, in the order in which they are tried: one more than there are files is enough."""
-    return [numbered(name, number) for number in range(1, len(files) + 2)]
-
-
 def _litter(wanted: Wanted, seen: Seen, mine: Mapping[str, Manifest]) -> list[str]:
     """What earlier attempts left at an immutable target and no manifest speaks of, sorted."""
     used = {found.file for found in mine.values()} | set(mine)
     used |= {there for found in mine.values() for _, there in found.sidecars}
     bases = [wanted.name, manifest_name(wanted.name), *sidecar_names(wanted.name)]
-    tried = {numbered(base, number) for base in bases for number in range(1, len(seen.files) + 2)}
-    return sorted(file for file in seen.files if file in tried and file not in used)
+    return sorted(file for base in bases for file in attempts(base, seen.files) if file not in used)

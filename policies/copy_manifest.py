@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from policies.pve.volid import EXTENSION
@@ -15,6 +15,7 @@ from policies.pve.volid import EXTENSION
 FORMAT = 1
 MOST = 64 * 1024  # bytes of a manifest; a longer one is none
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NUMBER = r"(?:~([2-9]|[1-9][0-9]{1,5}))?"
 _NAME = re.compile(r"[^/\x00-\x1f]{1,255}")
 
 
@@ -71,6 +72,12 @@ def sidecar_names(name: str) -> tuple[str, ...]:
 def numbered(name: str, number: int) -> str:
     """Given a name and a number from 1, return the name that is tried then, where those before it cannot be had back."""
     return name if number == 1 else f"{name}~{number}"
+
+
+def attempts(name: str, files: Iterable[str]) -> list[str]:
+    """Given a name and those of files, return the files that have it, numbered or not, in the order in which they were tried."""
+    found = {int(there[1] or 1): file for file in files if (there := re.fullmatch(re.escape(name) + _NUMBER, file))}
+    return [found[number] for number in sorted(found)]
 
 
 def _is_name(value: object) -> bool:

@@ -18,7 +18,7 @@ from backupsvc.copies.sources import Source
 from backupsvc.copies.target import CHUNK, Alive, Target, needs
 from backupsvc.errors import ArchiveError, BackupsvcError, CopyError, NoRoom, TargetRefused
 from policies.copy_decision import Action, Decision, Progress, Seen, Wanted, decide, free_name, holds
-from policies.copy_manifest import MOST, Manifest, manifest_name, read_manifest, sidecar_names
+from policies.copy_manifest import MOST, Manifest, attempts, manifest_name, read_manifest, sidecar_names
 
 CHECKPOINT = 256 << 20  # bytes after which what was sent is synced and recorded
 
@@ -104,7 +104,7 @@ class _Sending:
     def _decide(self, refuted: set[str]) -> Decision:
         files, name = self._target.files(), manifest_name(self._wanted.name)
         found: dict[str, Manifest] = {}
-        for file in (one for one, size in files.items() if (one == name or one.startswith(f"{name}~")) and size <= MOST):
+        for file in (one for one in attempts(name, files) if files[one] <= MOST):
             if manifest := read_manifest(self._small(file)):
                 found[file] = manifest
         known = self._order.progress
@@ -221,8 +221,8 @@ class _Sending:
     def _put(self, name: str, data: bytes) -> str:
         """Have a small file there with these bytes; return its name there, which at an immutable target may be a later one."""
         files = self._target.files()
-        same = [one for one in files if (one == name or one.startswith(f"{name}~")) and files[one] == len(data)]
-        if there := next((one for one in sorted(same) if self._small(one) == data), None):
+        same = [one for one in attempts(name, files) if files[one] == len(data)]
+        if there := next((one for one in same if self._small(one) == data), None):
             return there
         if name in files and not self._order.immutable:
             self._target.remove(name)

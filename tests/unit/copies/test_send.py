@@ -328,3 +328,19 @@ def test_a_file_that_somebody_else_begins_at_the_same_time_is_left_to_them(tmp_p
 @pytest.mark.parametrize("remembers", [True, False])
 def test_law_9_a_copy_killed_at_any_step_is_whole_or_not_there_and_the_next_finishes_it(tmp_path: Path, remembers: bool) -> None:
     assert killed_everywhere(write_archive(tmp_path / "here"), tmp_path, directory, remembers=remembers) > 40
+
+
+def test_law_9_a_copy_to_an_immutable_folder_killed_at_any_step_counts_by_its_manifest_alone(tmp_path: Path) -> None:
+    assert killed_everywhere(write_archive(tmp_path / "here"), tmp_path, directory, immutable=True) > 30
+
+
+@pytest.mark.parametrize("half", [MANIFEST, f"{NAME}.notes"])
+def test_what_was_written_in_half_at_an_immutable_target_is_litter_beside_its_whole(tmp_path: Path, half: str) -> None:
+    source, there = write_archive(tmp_path / "here"), tmp_path / "there"
+    there.mkdir()
+    (there / half).write_bytes(b"hal")
+    made = send(source, directory(there), order(immutable=True))
+    assert names(there) == {*WHOLE, f"{half}~2"} and (there / half).read_bytes() == b"hal"
+    if half != MANIFEST:
+        assert dict(made.manifest.sidecars)[half] == f"{half}~2" and (there / f"{half}~2").read_bytes() == BESIDE[half]
+    assert send(source, directory(there), order(immutable=True)).litter == (half,)

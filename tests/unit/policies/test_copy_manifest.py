@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.copy_manifest import MOST, Manifest, manifest_name, numbered, part_name, read_manifest, sidecar_names
+from policies.copy_manifest import MOST, Manifest, attempts, manifest_name, numbered, part_name, read_manifest, sidecar_names
 from policies.pve.volid import parse_name
 
 NAME = "vzdump-qemu-108-2026_03_09-21_00_02.vma.zst"
@@ -28,6 +28,12 @@ def test_what_lies_beside_an_archive_has_the_names_that_pve_has_for_it() -> None
     assert sidecar_names(NAME) == (f"{NAME}.notes", f"{stem}.log", f"{NAME}.protected")
     assert (part_name(NAME), manifest_name(NAME)) == (f".{NAME}.part", f"{NAME}.copy.json")
     assert (numbered("a", 1), numbered("a", 2), numbered("a", 10)) == ("a", "a~2", "a~10")
+
+
+def test_attempts_are_found_by_their_numbers_and_in_their_order() -> None:
+    assert attempts("a.z", ["a.z~10", "b", "a.z~2", "a.z", "a.z~3"]) == ["a.z", "a.z~2", "a.z~3", "a.z~10"]
+    assert attempts("a.z", ["a.z~", "a.z~1", "a.z~02", "a.z~0", "axz", "a.z~2~2", "xa.z", "a.z~1234567", "a.z~x"]) == []
+    assert attempts("a.z", ["a.z~9", "a.z~11", "a.z~123456"]) == ["a.z~9", "a.z~11", "a.z~123456"]
 
 
 def test_a_manifest_is_read_as_it_was_written() -> None:
