@@ -20,7 +20,7 @@ import pytest
 
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.send import Order, send
-from backupsvc.copies.sources import LocalSource
+from backupsvc.copies.sources import LocalSource, NodeSource
 from backupsvc.copies.target import Alive, Digest, Target
 from backupsvc.remote.connections import NodeConnections
 from backupsvc.settings import SshSettings
@@ -61,7 +61,16 @@ def test_a_copy_next_to_sftp(server: Sshd, tmp_path: Path) -> None:
             file.write(dice.randbytes(1 << 20))
     place = SftpFolder("127.0.0.1", server.port, server.user, str(there), (server.host_key,))
     ssh = SshSettings(key_file=server.key_file)
-    rows: dict[str, list[float]] = {"sftp": [], "sftp, AES-GCM": [], "copy, sent and synced": [], "copy, read back there too": []}
+    nodes_of = SshSettings(
+        nodes={"clovis": server.address}, user=server.user, key_file=server.key_file, known_hosts=server.known_hosts
+    )
+    rows: dict[str, list[float]] = {
+        "sftp": [],
+        "sftp, AES-GCM": [],
+        "copy, sent and synced": [],
+        "copy, from a node over SSH": [],
+        "copy, read back there too": [],
+    }
     for _ in range(RUNS):  # in turns, so that a busy moment of the machine hits all
         for name, words in (("sftp", []), ("sftp, AES-GCM", ["-c", CIPHER])):
             rows[name].append(seconds(there, lambda words=words: openssh(server, archive, there, words)))  # type: ignore[misc]
@@ -70,6 +79,13 @@ def test_a_copy_next_to_sftp(server: Sshd, tmp_path: Path) -> None:
             whole = seconds(there, lambda folder=timed: copy(archive, folder))  # type: ignore[misc]
             rows["copy, read back there too"].append(whole)
             rows["copy, sent and synced"].append(whole - timed.seconds)
+        with (
+            closing(NodeConnections(nodes_of)) as nodes,
+            open_target(CopyTarget("x", place, allow_root=True), nodes, ssh) as folder,
+        ):
+            timed, source = Timed(folder), NodeSource(nodes, "clovis", str(archive))
+            whole = seconds(there, lambda folder=timed, source=source: send(source, folder, Order(VOLID)))  # type: ignore[misc]
+            rows["copy, from a node over SSH"].append(whole - timed.seconds)
     base = statistics.median(rows["sftp"])
     print(f"\n{SIZE >> 20} MiB over loopback, medians of {RUNS} runs")
     for name, times in rows.items():

@@ -60,6 +60,7 @@ def test_what_a_later_release_adds_does_not_matter() -> None:
         {"file": None},
         {"file": "../etc/passwd"},
         {"file": ".."},
+        {"file": "."},
         {"file": ""},
         {"file": "a\x00b"},
         {"file": "a" * 256},
@@ -82,6 +83,13 @@ def test_a_manifest_with_something_strange_in_it_is_none(change: dict[str, objec
 @pytest.mark.parametrize("text", [b"", b"\n", b"[]\n", b"5\n", b"\xff\xfe\n", b"{\n", b"[" * 50_000 + b"\n"])
 def test_what_is_no_manifest_is_none(text: bytes) -> None:
     assert read_manifest(text) is None
+
+
+def test_a_manifest_is_short() -> None:
+    assert MOST == 65536
+    rest = MOST - len(json.dumps(json.loads(GOOD.text()) | {"more": ""})) - 1
+    just = json.dumps(json.loads(GOOD.text()) | {"more": "x" * rest}).encode() + b"\n"
+    assert len(just) == MOST and read_manifest(just) == GOOD
 
 
 def test_a_manifest_without_an_end_is_none() -> None:
