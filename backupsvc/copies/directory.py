@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from backupsvc.copies.target import CHUNK, MODE, Alive, Digest, Space, Writing, told
+from backupsvc.copies.target import CHUNK, MODE, Came, Digest, Space, Writing, told
 from backupsvc.errors import CopyError, TargetMissing
 from policies.model import Directory
 
@@ -83,7 +83,7 @@ class DirectoryTarget:
         with told(self.what, f"remove {name}"), suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._folder)
 
-    def digest(self, name: str, alive: Alive) -> Digest:
+    def digest(self, name: str, came: Came) -> Digest:
         """Read a file from its disk: what the page cache still holds of it is dropped first."""
         hashed, size = hashlib.sha256(), 0
         with told(self.what, f"read {name} back"), os.fdopen(self._open(name, os.O_RDONLY), "rb", buffering=0) as file:
@@ -92,7 +92,7 @@ class DirectoryTarget:
             while data := file.read(CHUNK):
                 hashed.update(data)
                 size += len(data)
-                alive()
+                came(len(data))
         return Digest(size, hashed.hexdigest(), "read back after its cache was dropped")
 
     def _open(self, name: str, flags: int) -> int:

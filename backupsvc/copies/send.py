@@ -7,7 +7,7 @@ the bytes are read back at the target before they are given that name, and the m
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -65,6 +65,8 @@ class Verified:
 def send(source: Source, target: Target, order: Order, watch: Watch | None = None) -> Verified:
     """Given an archive, a target and the order, bring it there unless it is there, and return the copy, verified.
 
+    One at a time an archive and target: that nobody else does the same meanwhile is the caller's lease.
+
     Raise ArchiveError if the archive cannot be read, changes or goes meanwhile, or is not what is known of it; NoRoom if it does
     not fit; CopyError if something else has its name there, or what was read back is not what was sent; and what the target and
     the way to the source raise. Then the target has nothing under the archive's name that it did not have before.
@@ -79,6 +81,7 @@ class _Sending:
         self._source, self._target, self._order, self._watch = source, target, order, watch
         self._stat = source.stat()
         self._wanted = Wanted(order.volid, source.name, self._stat.size, self._stat.modified, order.sha256)
+        self._files: Mapping[str, int] = {}
         self._moved, self._began = 0, watch.clock.monotonic()
 
     def run(self) -> Verified:
@@ -103,16 +106,18 @@ class _Sending:
 
     def _decide(self, refuted: set[str]) -> Decision:
         files, name = self._target.files(), manifest_name(self._wanted.name)
+        self._files = files
         found: dict[str, Manifest] = {}
         for file in (one for one in attempts(name, files) if files[one] <= MOST):
-            if manifest := read_manifest(self._small(file)):
+            if manifest := read_manifest(self._small(file, MOST)):
                 found[file] = manifest
         known = self._order.progress
         return decide(self._wanted, Seen(files, found), known, immutable=self._order.immutable, refuted=refuted)
 
     def _brought(self, decision: Decision) -> str | None:
         """Send what is missing; return the SHA-256 of the whole archive, None if what is there is not its beginning after all."""
-        if refusal := needs(self._target.what, self._wanted.size - decision.offset, self._target.space()):
+        there = max(decision.offset, self._files.get(decision.file, 0)) if decision.offset else 0
+        if refusal := needs(self._target.what, self._wanted.size - there, self._target.space()):
             raise refusal
         hashed = hashlib.sha256()
         try:
@@ -129,6 +134,9 @@ class _Sending:
             self._discard(decision.file)  # it can never go on; or it is in the way of others
             raise
 
+    def _pace(self) -> Pace:
+        return Pace(self._order.bandwidth, self._watch.clock, self._watch.alive)
+
     def _begins_so(self, stream: BinaryIO, offset: int, hashed: hashlib._Hash) -> bool:
         """Whether the archive begins with what was sent; it is read for its hash either way."""
         for data in self._pieces(stream, offset):
@@ -138,7 +146,7 @@ class _Sending:
 
     def _pour(self, stream: BinaryIO, decision: Decision, hashed: hashlib._Hash) -> None:
         sent = recorded = decision.offset
-        pace = Pace(self._order.bandwidth, self._watch.clock, self._watch.alive)
+        pace = self._pace()
         with self._target.write(decision.file, decision.offset) as writing:
             for data in self._pieces(stream, self._wanted.size - sent):
                 writing.write(data)
@@ -190,7 +198,13 @@ class _Sending:
 
     def _read_back(self, decision: Decision, sha256: str) -> str | None:
         """Read the bytes at the target; return how, None if they are not the archive's and there is another way."""
-        found = self._target.digest(decision.file, self._watch.alive)
+        pace = self._pace()
+
+        def came(count: int) -> None:
+            pace.sent(count)
+            self._watch.alive()
+
+        found = self._target.digest(decision.file, came)
         if (found.size, found.sha256) == (self._wanted.size, sha256):
             return found.how
         if decision.action is not Action.SEND:
@@ -222,7 +236,7 @@ class _Sending:
         """Have a small file there with these bytes; return its name there, which at an immutable target may be a later one."""
         files = self._target.files()
         same = [one for one in attempts(name, files) if files[one] == len(data)]
-        if there := next((one for one in same if self._small(one) == data), None):
+        if there := next((one for one in same if self._small(one, len(data)) == data), None):
             return there
         if name in files and not self._order.immutable:
             self._target.remove(name)
@@ -231,13 +245,14 @@ class _Sending:
         with self._target.write(file) as writing:
             writing.write(data)
             writing.sync()
-        if self._small(file) != data:
+        if self._small(file, len(data)) != data:
             raise CopyError(f"{self._target.what} does not hold what was written to {file}", "examine its disk, then copy again")
         return file
 
-    def _small(self, file: str) -> bytes:
+    def _small(self, file: str, most: int) -> bytes:
+        """What a file there holds, and no more than one byte beyond what it may hold."""
         with self._target.read(file) as stream:
-            return b"".join(iter(lambda: stream.read(CHUNK), b""))
+            return stream.read(most + 1)
 
     def _discard(self, file: str) -> None:
         """Remove what will never be a copy. That it stays is no more than litter: the fault that led here is told."""

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol, TypeVar, cast
 
 import paramiko
 
-from backupsvc.copies.target import CHUNK, MODE, Alive, Digest, Space, Writing, no_room, trouble
+from backupsvc.copies.target import CHUNK, MODE, Came, Digest, Space, Writing, no_room, trouble
 from backupsvc.errors import CopyError, RemoteUnreachable
 from backupsvc.remote.ahead import Ahead
 from backupsvc.remote.behind import Behind, SftpFault, create, extended
@@ -27,7 +27,7 @@ LEAST = 4 << 20  # bytes a second that a machine reads and hashes at least
 FULL = 1 << 20  # bytes of room, under which a write that failed without a reason failed for want of it
 _HASH = re.compile(r"([0-9a-f]{64})[ *-]*\n([0-9]{1,18})\n")
 # Synced, and dropped from the page cache, so that the disk is read. Where a tool is not GNU's, it is read all the same.
-_COMMAND = 'f={path}; sync "$f" 2>&-; dd if="$f" iflag=nocache count=0 2>&-; sha256sum < "$f" && stat -c %s "$f"'
+_COMMAND = 'f={path}; sync "$f" 2>&-; dd if="$f" iflag=nocache count=0 2>&-; nice sha256sum < "$f" && stat -c %s "$f"'
 
 
 class Line(Protocol):
@@ -99,20 +99,20 @@ class SftpTarget:
         with self._told(f"remove {name}") as sftp, suppress(FileNotFoundError):
             sftp.remove(self._at(name))
 
-    def digest(self, name: str, alive: Alive) -> Digest:
+    def digest(self, name: str, came: Came) -> Digest:
         """Read a file where it lies: by sha256sum there if the login is a shell, else all of it comes back by SFTP."""
-        return self._summed_there(name, alive) or self._read_back(name, alive)
+        return self._summed_there(name, came) or self._read_back(name, came)
 
-    def _read_back(self, name: str, alive: Alive) -> Digest:
+    def _read_back(self, name: str, came: Came) -> Digest:
         hashed, size = hashlib.sha256(), 0
         with self.read(name) as file:
             while data := file.read(CHUNK):
                 hashed.update(data)
                 size += len(data)
-                alive()
+                came(len(data))
         return Digest(size, hashed.hexdigest(), "read back by SFTP")
 
-    def _summed_there(self, name: str, alive: Alive) -> Digest | None:
+    def _summed_there(self, name: str, came: Came) -> Digest | None:
         """What sha256sum says there, None if the login is no shell, or has no such command."""
         size = self.files().get(name, 0)
         command = _COMMAND.format(path=shlex.quote(self._at(name)))
@@ -121,7 +121,7 @@ class SftpTarget:
             _, out, _ = self._line.begin(lambda client: client.exec_command(command, timeout=SILENT))
             out.channel.shutdown_write()  # where SFTP is all there is, its server runs now, and ends at once
             while not (ended := out.channel.exit_status_ready()) and time.monotonic() < until:
-                alive()
+                came(0)
                 time.sleep(0.02 if size < LEAST else 0.5)
             said = out.read(200).decode(errors="replace") if ended else ""
             out.channel.close()

@@ -15,6 +15,7 @@ MODE = 0o640  # of what is written: an archive holds all that its guest does, an
 CHUNK = 1024 * 1024  # bytes of a copy that are read, hashed and written at a time
 
 Alive = Callable[[], None]  # called again and again while something takes long
+Came = Callable[[int], None]  # the same, with how many bytes came back over the line since
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Target(Protocol):
         """Remove a file. One that is not there any more is removed."""
         ...
 
-    def digest(self, name: str, alive: Alive) -> Digest:
+    def digest(self, name: str, came: Came) -> Digest:
         """Read a file where it lies, from its disk where the system lets us; never from what was sent."""
         ...
 

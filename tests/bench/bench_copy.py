@@ -21,7 +21,7 @@ import pytest
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.send import Order, send
 from backupsvc.copies.sources import LocalSource, NodeSource
-from backupsvc.copies.target import Alive, Digest, Target
+from backupsvc.copies.target import Came, Digest, Target
 from backupsvc.remote.connections import NodeConnections
 from backupsvc.settings import SshSettings
 from policies.model import CopyTarget, SftpFolder
@@ -44,9 +44,9 @@ class Timed(Watched):
 
     seconds = 0.0
 
-    def digest(self, name: str, alive: Alive) -> Digest:
+    def digest(self, name: str, came: Came) -> Digest:
         start = time.perf_counter()
-        found = super().digest(name, alive)
+        found = super().digest(name, came)
         self.seconds = time.perf_counter() - start
         return found
 

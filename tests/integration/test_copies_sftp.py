@@ -166,7 +166,7 @@ def test_a_name_with_every_kind_of_character_is_summed(shell: Sshd, there: Path)
     name = "vzdump $(touch owned) 'x' \"y\" ;-.vma"
     (there / name).write_bytes(b"x")
     with opened(shell, place(shell, there)) as folder:
-        found = folder.digest(name, lambda: None)
+        found = folder.digest(name, lambda count: None)
     assert (found.sha256, found.how) == (hashlib.sha256(b"x").hexdigest(), "sha256sum there") and names(there) == {name}
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from backupsvc.copies.directory import DirectoryTarget
 from backupsvc.copies.send import Order, Watch, send
 from backupsvc.copies.sources import LocalSource
-from backupsvc.copies.target import Alive, Digest, Space, Target, Writing
+from backupsvc.copies.target import Came, Digest, Space, Target, Writing
 from policies.copy_decision import Progress
 from policies.copy_manifest import manifest_name, part_name, read_manifest
 from policies.model import Directory
@@ -102,10 +102,10 @@ class Watched:
         self.step(f"remove {name}")
         self.inner.remove(name)
 
-    def digest(self, name: str, alive: Alive) -> Digest:
+    def digest(self, name: str, came: Came) -> Digest:
         self.step(f"digest {name}")
         self.digested.append(name)
-        return self.inner.digest(name, alive)
+        return self.inner.digest(name, came)
 
 
 @dataclass
