@@ -39,10 +39,10 @@ def _target(name: str, value: Value) -> CopyTarget:
     keep = section.take("keep", values.keep, "keep-all=1")
     if immutable and isinstance(place, PveStorage):
         why = "PVE itself removes archives from its storages, so no copy there is immutable"
-        raise section.need("immutable", "false").wrong(why, "false, or another kind of target")
+        raise section.entries["immutable"].wrong(why, "false, or another kind of target")
     if immutable and keep != "keep-all=1":
         why = "nothing can be removed from an immutable target, so the retention there is the far side's"
-        raise section.need("keep", "keep-all=1").wrong(why, "keep-all=1, or leave it out")
+        raise section.entries["keep"].wrong(why, "keep-all=1, or leave it out")
     return CopyTarget(
         name,
         place,

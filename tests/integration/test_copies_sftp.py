@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from backupsvc.copies import sftp as sftp_target
 from backupsvc.copies.opening import open_target
 from backupsvc.copies.send import Watch, send
 from backupsvc.copies.sources import LocalSource, NodeSource
@@ -214,6 +216,48 @@ def test_a_line_that_breaks_is_told_and_the_copy_goes_on_over_a_new_one(sftp: Ss
         with opened(sftp, target) as folder:
             made = send(source, folder, order(progress=recorded[-1]))
     assert made.moved == 3_000_000 - 2 * MIB and names(there) == WHOLE and (there / NAME).read_bytes() == bytes_of(source)
+
+
+def test_a_source_whose_line_breaks_is_told_and_what_was_sent_is_kept(
+    shell: Sshd, sftp: Sshd, source: LocalSource, there: Path
+) -> None:
+    recorded: list[Progress] = []
+    with link(("127.0.0.1", shell.port)) as wire:
+        known_hosts = there.parent / "known_hosts"
+        known_hosts.write_text(f"[127.0.0.1]:{wire.port} {shell.host_key}\n")
+        ssh = node_settings(shell).model_copy(update={"nodes": {"pve02": f"127.0.0.1:{wire.port}"}, "known_hosts": known_hosts})
+
+        def cut(known: Progress) -> None:
+            recorded.append(known)
+            wire.cut()
+
+        with closing(NodeConnections(ssh)) as nodes, opened(sftp, place(sftp, there)) as folder:
+            large = write_archive(source.path.parent, 24 * MIB)  # more than is read ahead
+            with pytest.raises(RemoteUnreachable, match=r"node pve02 .* broke off"):
+                send(NodeSource(nodes, "pve02", str(large.path)), folder, order(), Watch(record=cut))
+            assert names(there) == {PART}
+            made = send(large, folder, order(progress=recorded[-1]))
+    assert made.moved == 24 * MIB - recorded[-1].sent and (there / NAME).read_bytes() == bytes_of(large)
+
+
+def test_a_server_that_falls_silent_is_given_up(
+    tmp_path: Path, source: LocalSource, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sftp_target, "SILENT", 1.0)
+    with running_sshd(tmp_path / "sshd", extra=ONLY_SFTP) as server, opened(server, place(server, there)) as folder:
+
+        def freeze(said: str) -> None:
+            if said == "sync":
+                for pid in server.sessions():
+                    os.kill(pid, signal.SIGSTOP)
+                    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                        os.kill(int(child), signal.SIGSTOP)
+
+        with pytest.raises(RemoteUnreachable, match="broke off while we write"):
+            send(source, Watched(folder, freeze), order())
+        for pid in server.sessions():
+            os.kill(pid, signal.SIGCONT)
+    assert listed(there) == set()
 
 
 # --- refused ---------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from importlib.resources import files
 
 import pytest
@@ -126,6 +127,20 @@ def test_what_is_just_allowed_is_read(target: str) -> None:
 def test_what_is_not_allowed_is_refused_by_name_and_line(target: str, what: str) -> None:
     said = refusal(target)
     assert what in said and said.startswith("site.yaml:3: ")
+
+
+def key(kind: str, raw: bytes) -> str:
+    return f"kind: sftp, host: h, user: u, path: /d, host-keys: ['{kind} {base64.b64encode(raw).decode()}']"
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"])
+def test_a_host_key_names_its_own_kind_within(kind: str) -> None:
+    name, length = kind.encode(), len(kind).to_bytes(4, "big")
+    assert len(read(key(kind, length + name + b"k"))) == 1
+    for raw in (length + name, b"\0\0\0\1" + name + b"k", length + b"x" * len(name) + b"k", name + b"k" * 9):
+        assert f"what follows {kind} is no key of that kind" in refusal(key(kind, raw))
+    written = base64.b64encode(length + name + b"k").decode()
+    assert "is no key of that kind" in refusal(key(kind, b"").replace(f"{kind} ", f"{kind} {written[:8]}!{written[8:]}"))
 
 
 @pytest.mark.parametrize(
