@@ -35,10 +35,8 @@ class InspectionRepository:
         self._database = database
 
     @retried
-    def knowledge(self, vmid: int | None = None, vmids: Collection[int] | None = None) -> Knowledge:
-        """Return what the catalog can say for itself: of one guest's archives, of some guests', or of all that are there."""
-        if vmid is not None:
-            vmids = (vmid,)
+    def knowledge(self, vmid: int | None = None) -> Knowledge:
+        """Return what the catalog can say for itself, of one guest's archives or of all that the storages hold."""
         looks = select(STORAGE_LOOK.c.place, STORAGE_LOOK.c.storage, STORAGE_LOOK.c.first_look)
         written = ARCHIVE.outerjoin(OPERATION, OPERATION.c.id == ARCHIVE.c.operation)
         columns = (
@@ -54,9 +52,9 @@ class InspectionRepository:
             select(PROOF.c.vmid, func.max(PROOF.c.ended)).where(PROOF.c.verdict == Verdict.PROVEN.value).group_by(PROOF.c.vmid)
         )
         accepted = select(ACCEPTANCE.c.vmid, func.max(ACCEPTANCE.c.at)).group_by(ACCEPTANCE.c.vmid)
-        if vmids is not None:
-            seen, proven = seen.where(ARCHIVE.c.vmid.in_(vmids)), proven.where(PROOF.c.vmid.in_(vmids))
-            accepted = accepted.where(ACCEPTANCE.c.vmid.in_(vmids))
+        if vmid is not None:
+            seen, proven = seen.where(ARCHIVE.c.vmid == vmid), proven.where(PROOF.c.vmid == vmid)
+            accepted = accepted.where(ACCEPTANCE.c.vmid == vmid)
         with self._database.read() as connection:
             return Knowledge(
                 looks={(row[0], row[1]): row[2] for row in connection.execute(looks)},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from policies.model import CopyTarget, GuestPolicy, Policy
+    from policies.model import GuestPolicy, Policy
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -40,8 +40,6 @@ def check(file: File = None, as_json: AsJson = False) -> None:
     say(f"  guests: {len(policy.guests)} listed, the others at tier {policy.default_tier} with the check agent")
     bridge = f"isolated bridge {policy.scratch.bridge}" if policy.scratch.bridge else "no isolated bridge: links down"
     say(f"  restored copies: VMID {policy.scratch.first}-{policy.scratch.last}, {bridge}")
-    for name, folder, keep, *_ in _targets(policy):
-        say(f"  copies to {name}: {folder}, {keep}")
     for warning in warnings:
         say(f"warning: {warning['finding']}: {warning['subject']}: {warning['detail']}")
         say(f"  -> {warning['action']}")
@@ -173,18 +171,8 @@ def _as_dict(policy: Policy) -> dict[str, Any]:
         "guests": [_guest(guest) for guest in policy.guests.values()],
         "prune": asdict(policy.prune),
         "exemptions": [asdict(exemption) for exemption in policy.exemptions],
-        "copies": [_target(target) for target in policy.copies],
         "max_clock_drift": policy.max_clock_drift,
     }
-
-
-def _target(target: CopyTarget) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from policies.site.copies import kind_of
-
-    words = ("name", "keep", "bandwidth", "immutable", "allow_root")
-    return {word: getattr(target, word) for word in words} | {"kind": kind_of(target), **asdict(target.place)}
 
 
 def _guest(guest: GuestPolicy) -> dict[str, Any]:
@@ -216,19 +204,11 @@ def _show(policy: Policy) -> None:
         tiers,
         f"Tiers (default: {policy.default_tier})",
     )
-    if policy.copies:
-        table(("target", "folder", "keep", "KiB/s", "immutable"), _targets(policy), "Copies")
     guests = [
         (g.vmid, g.name or "-", g.tier, g.network, g.address, ", ".join(c.name for c in g.checks) or "none")
         for g in policy.guests.values()
     ]
     table(("VMID", "name", "tier", "network", "address", "checks"), guests, "Guests (all others: default tier, check agent)")
-
-
-def _targets(policy: Policy) -> list[tuple[object, ...]]:
-    from policies.site.copies import folder_of
-
-    return [(t.name, folder_of(t), t.keep, t.bandwidth or "unlimited", t.immutable) for t in policy.copies]
 
 
 def _guests_of(guests: tuple[int, ...] | None, exclude: tuple[int, ...]) -> str:

@@ -10,29 +10,13 @@ from policies.model.cluster import Guest, GuestType, Node, SeenStorages, Storage
 from policies.model.errors import PolicyError
 from policies.model.findings import Finding, Severity
 from policies.model.operations import Operation, OperationState, Transition
-from policies.model.policy import (
-    CheckSpec,
-    CopyTarget,
-    Directory,
-    Exemption,
-    GuestPolicy,
-    Job,
-    Policy,
-    PruneRules,
-    PveStorage,
-    Scratch,
-    SftpFolder,
-    Tier,
-    Window,
-)
+from policies.model.policy import CheckSpec, Exemption, GuestPolicy, Job, Policy, PruneRules, Scratch, Tier, Window
 from policies.model.proofs import CheckResult, Outcome, Proof, Rung, Stage, Verdict
 
 __all__ = [
     "Archive",
     "CheckResult",
     "CheckSpec",
-    "CopyTarget",
-    "Directory",
     "Exemption",
     "Finding",
     "Guest",
@@ -49,12 +33,10 @@ __all__ = [
     "PolicyError",
     "Proof",
     "PruneRules",
-    "PveStorage",
     "Rung",
     "Scratch",
     "SeenStorages",
     "Severity",
-    "SftpFolder",
     "Stage",
     "Storage",
     "Tier",

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from policies.i18n import LANGUAGES
 from policies.model import Policy, PruneRules, Scratch
 from policies.pve import calendar_event
-from policies.site.copies import read_copies
 from policies.site.exemptions import read_exemptions
 from policies.site.guests import DEFAULT_TIER, guest_reader, read_default_tier, read_guests, read_tiers
 from policies.site.jobs import read_jobs
@@ -20,7 +19,7 @@ from policies.yaml_reader import Value, read
 
 SECTIONS = (
     "site", "timezone", "language", "scratch", "jobs", "tiers", "default-tier", "guests", "prune", "exemptions",
-    "copies", "max-clock-drift",
+    "max-clock-drift",
 )  # fmt: skip
 
 
@@ -44,7 +43,6 @@ def load_policy(text: str, source: str) -> Policy:
         default_tier=default_tier,
         prune=top.take("prune", _prune, PruneRules()),
         exemptions=top.take("exemptions", read_exemptions, ()),
-        copies=top.take("copies", read_copies, ()),
         max_clock_drift=top.take("max-clock-drift", Value.duration, 30),
         source=source,
         digest=hashlib.sha256(text.encode()).hexdigest(),

@@ -35,8 +35,8 @@ def _last_round(facts: SiteFacts, storage: str, node: str | None) -> int:
     """Given a storage (on a node, or None if shared), return the bytes of the newest archive of each guest on it."""
     total = 0
     for item in facts.guests:
-        newest_first = reversed(item.held)
-        total += next((one.size for one in newest_first if one.storage == storage and node in (None, one.node)), 0)
+        there = [archive for archive in item.held if archive.storage == storage and node in (None, archive.node)]
+        total += there[-1].size if there else 0
     return total
 
 
