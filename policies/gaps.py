@@ -146,12 +146,14 @@ def _night(
     today = [due for due in dues if _day(due.at, zone) == day]
     spans = [(due.at, due.until) for due in today]
     ours = [one for one in backups if any(at <= one.at < until for at, until in spans)]
-    there = [one for one in archives if any(at - drift <= one.ctime < until for at, until in spans)]
+    whole = [one for one in archives if one.size > 0]  # what was broken off is listed too, with nothing in it
+    there = [one for one in whole if any(at - drift <= one.ctime < until for at, until in spans)]
     if not spans:
-        there = [one for one in archives if _day(one.ctime, zone) == day]
+        there = [one for one in whole if _day(one.ctime, zone) == day]
     named = [one.volid for one in ours if one.volid] + [one.volid for one in there]
     if there or any(one.good for one in ours):
         doubtful = any(one.warned or not one.good for one in ours[-1:])
+        doubtful |= any(one.changed or one.holds_disk is False for one in there[-1:])
         return Night(day, NightState.WARNED if doubtful else NightState.ARCHIVED, named[-1] if named else None)
     if ours:
         return Night(day, NightState.FAILED, named[-1] if named else None)

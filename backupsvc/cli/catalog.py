@@ -122,7 +122,9 @@ def gaps(
 ) -> None:
     """Show which nights left each guest an archive, as a calendar: what is missing is seen before it is needed.
 
-    By the catalog alone. Exit 1 if a night that was due failed or was missed.
+    By the catalog alone: an archive that PVE or somebody else made counts once `backupsvc catalog sync` has seen it.
+
+    Exit 1 if a night that was due failed or was missed.
     """
     from backupsvc.cli.output import emit_json
     from backupsvc.cli.session import open_service

@@ -76,6 +76,17 @@ def test_a_backup_that_has_not_ended_is_not_missed_yet() -> None:
     assert states(found) == ["missed", "not-due"]
 
 
+def test_law_5_an_archive_that_was_changed_or_holds_no_disk_is_one_to_look_at() -> None:
+    for doubtful in ({"changed": "size 9 -> 7 bytes"}, {"holds_disk": False}):
+        (found,) = calendar(DAYS[:1], PARIS, [due(8)], [], [replace(archive("2026-03-08T21:01"), **doubtful)])
+        assert states(found) == ["warned"]
+
+
+def test_law_4_an_archive_with_nothing_in_it_is_none() -> None:
+    (found,) = calendar(DAYS[:1], PARIS, [due(8)], [], [replace(archive("2026-03-08T21:01"), size=0)])
+    assert states(found) == ["missed"]
+
+
 def test_the_last_backup_of_a_night_decides() -> None:
     first, again = Backup(108, at("2026-03-08T21:01"), False), Backup(108, at("2026-03-08T22:00"), True)
     (found,) = calendar(DAYS[:1], PARIS, [due(8)], [first, again], [])
