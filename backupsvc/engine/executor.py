@@ -112,7 +112,7 @@ class Executor:
         """Tell all observers."""
         if not self.observers:
             return
-        event = StepEvent(operation, kind, operation.step, text, seconds, self.kinds[operation.kind].facts(operation).node)
+        event = StepEvent(operation, kind, operation.step, text, seconds, self.kinds[operation.kind].known(operation).node)
         for observer in self.observers:
             observer(event)
 

@@ -69,6 +69,13 @@ class OperationKind(Generic[S, M]):
         """The word for it in the catalog and in commands."""
         return self.workflow.kind
 
+    def known(self, operation: Operation) -> Facts:
+        """Given one, return what is known of it; nothing is where another version wrote what it remembers."""
+        try:
+            return self.facts(operation)
+        except MemoryUnreadable:
+            return Facts()
+
     def told(self, catalog: Catalog, operation: Operation) -> Event:
         """Given one that has ended, return what is told of it."""
         try:

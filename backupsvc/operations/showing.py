@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backupsvc.clock import iso
+from backupsvc.engine.memory import MemoryUnreadable
 from backupsvc.errors import UsageError
 from backupsvc.operations.kinds import KINDS
 from backupsvc.operations.services import Opening
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 SHORTEST = 4  # letters of an abbreviated id, as in git
 _CANDIDATES = 6
+UNREADABLE = "what it remembers cannot be read by this version"
+T = TypeVar("T")
 
 
 def find(catalog: Catalog, text: str) -> Operation:
@@ -63,9 +67,9 @@ def summary(service: Opening, operation: Operation) -> dict[str, Any]:
         "cancel": operation.cancel,
         "waits": operation.book.waits or None if is_open else None,
         "standing": standing(operation, now, attended=service.engine.attended(operation)) if is_open else None,
-        "verdict": kind.facts(operation).verdict,
+        "verdict": kind.known(operation).verdict,
         "result": None if is_open else result(operation),
-        "summary": kind.summary(operation),
+        "summary": _legible(kind.summary, operation, None),
         "error": operation.error,
     }
 
@@ -105,16 +109,16 @@ def standing(operation: Operation, now: float, *, attended: bool) -> str:
 def result(operation: Operation) -> str:
     """Given an ended operation, return in a few words what came of it."""
     kind = KINDS[operation.kind]
-    if kind.facts(operation).verdict:  # also of one whose tear-down failed after it
-        return kind.result(operation)
+    if kind.known(operation).verdict:  # also of one whose tear-down failed after it
+        return _legible(kind.result, operation, UNREADABLE)
     if operation.error:
         return operation.error
-    return kind.result(operation) if operation.state is OperationState.DONE else str(operation.state)
+    return _legible(kind.result, operation, UNREADABLE) if operation.state is OperationState.DONE else str(operation.state)
 
 
 def name_of(operation: Operation) -> str:
     """Given an operation, return the name of the guest that it is about, "" where it is not known."""
-    return KINDS[operation.kind].name_of(operation)
+    return _legible(KINDS[operation.kind].name_of, operation, "")
 
 
 def next_action(operation: Operation) -> str:
@@ -128,6 +132,14 @@ def next_action(operation: Operation) -> str:
 def exit_code(catalog: Catalog, operation: Operation) -> int:
     """Given an ended operation, return the exit code that its command has in the foreground."""
     return KINDS[operation.kind].exit_code(catalog, operation)
+
+
+def _legible(question: Callable[[Operation], T], operation: Operation, otherwise: T) -> T:
+    """Given what reads an operation's memory, return its answer; ``otherwise`` where another version wrote that memory."""
+    try:
+        return question(operation)
+    except MemoryUnreadable:
+        return otherwise
 
 
 def remembered(operation: Operation) -> dict[str, Any]:

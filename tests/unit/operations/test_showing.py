@@ -113,6 +113,16 @@ def test_a_restore_test_that_is_done_and_not_proven_exits_1(site: World) -> None
     assert showing.exit_code(site.catalog, ended("restore-test", memory=judged(Verdict.INCONCLUSIVE))) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_whose_memory_a_newer_version_wrote_is_shown_and_told_all_the_same(site: World, kind: str) -> None:
+    written = Operation("01X", kind, 108, OperationState.DONE, "end", {"version": 99}, NOW, NOW, NOW + 9)
+    found = showing.summary(site, written)
+    assert (found["kind"], found["summary"], found["verdict"]) == (kind, None, None)
+    assert found["result"] == ("done" if kind == "reap" else showing.UNREADABLE)  # of a reap there is no more to say
+    assert showing.name_of(written) == "" and showing.remembered(written) == {}
+    assert KINDS[kind].told(site.catalog, written).operation == "01X"
+
+
 def test_a_failed_operation_exits_as_its_error_says(site: World) -> None:
     error = StepError("dump", "no", exit_code=4)
     assert showing.exit_code(site.catalog, ended("backup", OperationState.FAILED, error=error)) == 4
