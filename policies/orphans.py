@@ -41,12 +41,17 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task on a VMID as its node lists it: when it began (epoch seconds, the node's clock), whose it was, how it went."""
+    """A task on a VMID as its node lists it: when it began (epoch seconds, the node's clock), whose it was, how it went.
+
+    ``ticks`` is when its process began, in hundredths of a second since ``node`` was started: the UPID's ``pstart``.
+    """
 
     type: str
     began: int
     user: str
     failed: bool = False
+    node: str = ""
+    ticks: int = 0
 
 
 def orphans(
@@ -68,5 +73,14 @@ def restored_by(token: str, tasks: Iterable[Task]) -> bool:
     removed a guest there must be such a restore; a clone is listed under the VMID that it was made of.
     """
     told = [task for task in tasks if task.type in _MADE | _REMOVED and not task.failed]
-    last = max(told, key=lambda task: (task.began, task.type in _REMOVED), default=None)
-    return last is not None and (last.type, last.user) == (_RESTORED, token)
+    return bool(told) and all((task.type, task.user) == (_RESTORED, token) for task in _latest(told))
+
+
+def _latest(tasks: list[Task]) -> list[Task]:
+    """Return the last task, or all that may be it: on one node ticks tell which of a second was last, on two nothing does."""
+    second = max(task.began for task in tasks)
+    within = [task for task in tasks if task.began == second]
+    if len({task.node for task in within}) > 1:
+        return within
+    last = max(task.ticks for task in within)
+    return [task for task in within if task.ticks == last]

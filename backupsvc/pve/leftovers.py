@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupsvc.errors import PveNotFound
-from backupsvc.pve.tasks import parse_upid, succeeded
+from backupsvc.pve.tasks import TaskRow, parse_upid, succeeded
 from policies import ownership
 from policies.model import Guest, GuestType, Scratch
 from policies.orphans import Copy, Orphan, Task, restored_by
@@ -37,11 +37,12 @@ def confirmed(pve: Pve, found: Iterable[Orphan]) -> tuple[Orphan, ...]:
 def restored_here(pve: Pve, vmid: int) -> bool:
     """Given a VMID, ask every node that is online for its tasks; return whether this token restored the guest that has it now."""
     rows = [row for node in pve.cluster.nodes() if node.online for row in pve.tasks.of_guest(node.name, vmid)]
-    tasks = [
-        Task(parse_upid(row.upid).type, row.starttime, row.user, row.status != "running" and not succeeded(row.status))
-        for row in rows
-    ]
-    return restored_by(pve.token_id, tasks)
+    return restored_by(pve.token_id, [_task(row) for row in rows])
+
+
+def _task(row: TaskRow) -> Task:
+    upid, failed = parse_upid(row.upid), row.status != "running" and not succeeded(row.status)
+    return Task(upid.type, row.starttime, row.user, failed, upid.node, upid.ticks)
 
 
 def _copy(pve: Pve, guest: Guest) -> Copy | None:

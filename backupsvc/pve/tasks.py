@@ -26,7 +26,10 @@ RECENT_AGE = 12.0  # seconds that one answer of /cluster/tasks serves for
 
 @dataclass(frozen=True, slots=True)
 class Upid:
-    """A task's name, taken apart. ``start`` is by the node's own clock; ``user`` is user@realm or user@realm!token."""
+    """A task's name, taken apart. ``start`` is by the node's own clock; ``user`` is user@realm or user@realm!token.
+
+    ``ticks`` is when its process began, in hundredths of a second since the node was started.
+    """
 
     upid: str
     node: str
@@ -34,6 +37,7 @@ class Upid:
     type: str
     id: str
     user: str
+    ticks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def parse_upid(upid: str) -> Upid:
     found = UPID.fullmatch(upid)
     if not found:
         raise PveError(f"{upid!r} is not the name of a PVE task", text="unable to parse worker upid")
-    return Upid(upid, found["node"], int(found["start"], 16), found["type"], found["id"], found["user"])
+    return Upid(upid, found["node"], int(found["start"], 16), found["type"], found["id"], found["user"], int(found["pstart"], 16))
 
 
 def succeeded(exitstatus: str) -> bool:

@@ -75,6 +75,7 @@ RESTORED = Task("qmrestore", 100, TOKEN)
         ([Task("vzrestore", 200, TOKEN)], False),
         ([Task("qmrestore", 200, "root@pam")], False),
         ([Task("qmrestore", 200, "svc@pve!other")], False),
+        ([Task("qmrestore", 100, "root@pam")], False),
     ],
 )
 def test_law_1_a_guest_is_of_our_restore_if_that_was_the_last_task_to_make_or_remove_one(others: list[Task], ours: bool) -> None:
@@ -86,3 +87,20 @@ def test_law_1_where_pve_remembers_nothing_or_a_failure_nothing_is_ours() -> Non
     assert not restored_by(TOKEN, [])
     assert not restored_by(TOKEN, [Task("qmrestore", 100, TOKEN, failed=True)])
     assert not restored_by("", [RESTORED])
+
+
+@pytest.mark.parametrize(
+    ("other", "ours"),
+    [
+        (Task("qmdestroy", 100, TOKEN, node="clovis", ticks=6), True),
+        (Task("qmdestroy", 100, TOKEN, node="clovis", ticks=8), False),
+        (Task("qmrestore", 100, "root@pam", node="clovis", ticks=6), True),
+        (Task("qmrestore", 100, "root@pam", node="clovis", ticks=8), False),
+        (Task("qmdestroy", 100, TOKEN, node="pepin", ticks=6), False),
+        (Task("qmdestroy", 99, TOKEN, node="clovis", ticks=8), True),
+    ],
+)
+def test_law_1_of_two_tasks_in_one_second_the_ticks_of_their_node_say_which_was_last(other: Task, ours: bool) -> None:
+    restored = Task("qmrestore", 100, TOKEN, node="clovis", ticks=7)
+    assert restored_by(TOKEN, [restored, other]) is ours
+    assert restored_by(TOKEN, [other, restored]) is ours
