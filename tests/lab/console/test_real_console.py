@@ -13,14 +13,13 @@ from urllib.parse import urlencode
 
 import pytest
 import requests
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from backupsvc.clock import SystemClock, polls
 from pvelab import seed, server
 from pvelab.images.site import guest
 from pvelab.kernel import Lab
 from pvelab.server import LabServer
+from tests import websocket
 from tests.lab.console import rfb
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
@@ -63,17 +62,9 @@ def screen(lab: Lab, found: Any) -> Iterator[rfb.Client]:
     """Open a proxy's websocket."""
     query = urlencode({"port": found["port"], "vncticket": found["ticket"]})
     address = f"wss://127.0.0.1:{lab.settings['port']}/api2/json/nodes/clovis/qemu/{GUEST}/vncwebsocket?{query}"
-    headers = {"Authorization": f"PVEAPIToken={seed.token(lab, seed.ROOT_TOKEN)}"}
     context = ssl.create_default_context(cafile=lab.etc / "pve-root-ca.pem")
-    with connect(address, ssl=context, subprotocols=["binary"], additional_headers=headers, proxy=None) as opened:  # type: ignore[list-item]
-
-        def receive() -> bytes:
-            try:
-                return bytes(opened.recv(timeout=20))  # type: ignore[arg-type]
-            except ConnectionClosed:
-                return b""
-
-        yield rfb.Client(opened.send, receive)
+    with websocket.opened(address, context, seed.token(lab, seed.ROOT_TOKEN)) as opened:
+        yield rfb.Client(opened.send, opened.receive)
 
 
 @pytest.mark.parametrize("options", [{}, {"generate-password": 1}])

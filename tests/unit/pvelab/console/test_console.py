@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
 
 from pvelab import seed
 from pvelab.api import console
@@ -19,9 +19,9 @@ from pvelab.errors import LabError
 from pvelab.kernel import Lab
 from pvelab.serving import ApiServer
 from pvelab.vmm.spec import MachineSpec
+from tests import websocket
 from tests.unit.pvelab.console.conftest import Screen
 from tests.unit.pvelab.server.conftest import Client
-from tests.waiting import HANGS
 
 Served = tuple[ApiServer, Certificates]
 PROXY = "/nodes/clovis/qemu/108/vncproxy"
@@ -30,23 +30,18 @@ ROOT = seed.ROOT_TOKEN
 
 def open_console(
     lab: Lab, served: Served, port: int, ticket: str, path: str = "vncwebsocket", token: str = ROOT
-) -> ClientConnection:
+) -> AbstractContextManager[websocket.Websocket]:
     server, certificates = served
     query = urlencode({"port": port, "vncticket": ticket})
-    return connect(
-        f"wss://127.0.0.1:{server.port}/api2/json/nodes/clovis/qemu/108/{path}?{query}",
-        ssl=ssl.create_default_context(cafile=certificates.ca_file),
-        subprotocols=["binary"],  # type: ignore[list-item]
-        additional_headers={"Authorization": f"PVEAPIToken={seed.token(lab, token)}"},
-        proxy=None,
-        open_timeout=HANGS,
-    )
+    address = f"wss://127.0.0.1:{server.port}/api2/json/nodes/clovis/qemu/108/{path}?{query}"
+    context = ssl.create_default_context(cafile=certificates.ca_file)
+    return websocket.opened(address, context, seed.token(lab, token))
 
 
 def refused(lab: Lab, served: Served, *given: Any, **named: Any) -> tuple[int, str]:
     """Status and reason phrase of a handshake that must not succeed."""
-    with pytest.raises(InvalidStatus) as caught:
-        open_console(lab, served, *given, **named)
+    with pytest.raises(InvalidStatus) as caught, open_console(lab, served, *given, **named):
+        pass
     return caught.value.response.status_code, caught.value.response.reason_phrase
 
 
@@ -59,13 +54,13 @@ def test_a_proxy_says_what_pve_says_and_its_task_ends_well_with_its_client(
     assert int(proxy["port"]) in console.PORTS
     assert proxy["cert"].startswith("-----BEGIN CERTIFICATE-----")
     assert proxy["upid"].split(":")[5:7] == ["vncproxy", "108"]
-    with open_console(lab, served, proxy["port"], proxy["ticket"]) as socket:
-        assert socket.subprotocol == "binary"
+    with open_console(lab, served, proxy["port"], proxy["ticket"]) as screen_socket:
+        assert screen_socket.subprotocol == "binary"
         for text in (b"RFB 003.008\n", bytes(200_000)):
-            socket.send(text)
+            screen_socket.send(text)
             got = b""
             while len(got) < len(text):
-                got += bytes(socket.recv(timeout=HANGS))  # type: ignore[arg-type]
+                got += screen_socket.receive()
             assert got == text
     assert lab.tasks.wait(proxy["upid"], 10) == "OK"
 
@@ -100,8 +95,8 @@ def test_the_screen_of_a_guest_that_is_off_or_only_modelled_is_not_to_be_had(lab
             lab.machines[108] = lab.hypervisor.create(MachineSpec(108, "108", 64, 1, "", (), ()))
             lab.machines[108].start()
         proxy = client.data("POST", PROXY, {"websocket": 1})
-        with open_console(lab, served, proxy["port"], proxy["ticket"]) as socket, pytest.raises(ConnectionClosed):
-            socket.recv(timeout=HANGS)
+        with open_console(lab, served, proxy["port"], proxy["ticket"]) as screen_socket:
+            assert screen_socket.receive() == b""
         assert lab.tasks.wait(proxy["upid"], 10) == "Failed to run vncproxy."
         words.append(client.get(f"/nodes/clovis/tasks/{proxy['upid']}/log")[0]["t"])
     assert words == ["VM 108 not running", "simulated: guest 108 is only modelled and has no screen"]
